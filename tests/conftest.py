@@ -1,0 +1,44 @@
+"""Fixtures for every test."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.broker import Broker
+from tests.fakes import FakeClock
+from tests.postgres import postgres, postgres_server
+from tests.programs import find_free_port
+from tests.web import Site, serving
+
+__all__ = ["postgres", "postgres_server"]
+
+
+@pytest.fixture
+def free_port() -> int:
+    """Return a TCP port on loopback on which nobody listens."""
+    return find_free_port()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Return a clock that moves only when told to."""
+    return FakeClock()
+
+
+@pytest.fixture
+async def broker(tmp_path: Path, free_port: int) -> AsyncIterator[Broker]:
+    """Yield a running mosquitto with password file and ACL."""
+    running = Broker(tmp_path / "broker", free_port)
+    try:
+        await running.start()
+        yield running
+    finally:
+        await running.stop()
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    """Yield the web application on a fresh database."""
+    async with serving(tmp_path) as running:
+        yield running

@@ -1,0 +1,173 @@
+"""The rules of the house, checked on the source: who may import whom, and what nobody does."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import infoscreen
+
+PACKAGE = Path(infoscreen.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+MAX_LINES = 450
+
+# Parts that put the others together: they may import everything, and only they import each other.
+COMPOSITION = {"app", "cli", "demo", "doctor", "__main__"}
+
+# room or top-level module -> what it may import of ours
+ROOMS = {
+    "domain": set(),
+    "wire": {"domain"},
+    "storage": {"domain", "resources"},
+    "services": {"domain", "wire", "storage", "clock"},
+    "mqtt": {"domain", "wire", "services.ports", "clock"},
+    "power": {"domain", "wire", "services.ports", "clock"},
+    "web": {"domain", "storage", "services", "clock", "resources"},
+    "provisioning": {"domain", "wire"},
+    "agent": {"domain", "wire", "clock"},
+    "simulator": {"domain", "wire", "clock"},
+    "settings": {"domain"},
+    "metrics": {"domain"},
+    "logs": set(),
+    "clock": set(),
+    "resources": set(),
+}
+
+# library -> who may import it
+LIBRARIES = {
+    "sqlalchemy": {"storage"},
+    "alembic": {"storage"},
+    "aiomqtt": {"mqtt", "agent", "simulator"},
+    "paho": {"mqtt", "agent", "simulator"},
+    "aiohttp": {"web", "power", *COMPOSITION},
+    "aiohttp_sse": {"web"},
+    "jinja2": {"web"},
+    "prometheus_client": {"metrics"},
+    "pydantic": {"wire", "web", "settings"},
+    "pydantic_settings": {"settings"},
+    "psutil": {"agent"},
+}
+ASKS_THE_TIME = {"now", "utcnow", "today", "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter"}
+INPUT_AND_OUTPUT = {"asyncio", "os", "pathlib", "socket", "sqlite3", "subprocess", "threading", "time"}
+
+
+def room_of(module: str) -> str:
+    """infoscreen.web.api.clients -> web; the settings may be spread over settings_*.py."""
+    first = module.split(".")[1] if "." in module else "__init__"
+    return "settings" if first.startswith("settings_") else first
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Every module or name that is imported, in full; also those for the type checker only."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def faults_of(module: str, source: str) -> Iterator[str]:
+    """What the source of ``module`` (``infoscreen.web.auth``) does against the rules."""
+    tree = ast.parse(source)
+    room = room_of(module)
+    if room not in {*ROOMS, *COMPOSITION, "__init__"}:
+        yield f"{room} has no place in the house yet: give it a line in ROOMS"
+        return
+    for name in imports(tree):
+        library = name.partition(".")[0]
+        if library == "infoscreen":
+            ours = name.removeprefix("infoscreen").removeprefix(".")
+            allowed = ROOMS.get(room, {ours}) | {"", "__version__"}
+            if room_of(name) != room and not any(f"{ours}.".startswith(f"{part}.") for part in allowed):
+                yield f"{room} imports {name}"
+        elif room not in LIBRARIES.get(library, {room}):
+            yield f"{room} imports {library}"
+        elif room == "domain" and (library not in sys.stdlib_module_names or library in INPUT_AND_OUTPUT):
+            yield f"domain is pure, but imports {library}"
+        elif room != "clock" and library == "time" and name.removeprefix("time.") in ASKS_THE_TIME:
+            yield f"only clock.py asks the time, not {name}"
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Attribute):
+            continue
+        owner = ast.unparse(node.value)
+        of_a_clock = owner in {"time", "datetime", "date", "datetime.datetime", "datetime.date"}
+        of_a_loop = owner.endswith(("loop", "loop()")) and node.attr == "time"
+        if room != "clock" and node.attr in ASKS_THE_TIME and (of_a_clock or of_a_loop):
+            yield f"only clock.py asks the time, not {owner}.{node.attr}"
+        if room == "web" and node.attr == "write" and "store" in owner.lower():
+            yield f"web never writes to the store itself: {owner}.write"
+    if source.count("\n") > MAX_LINES:
+        yield f"more than {MAX_LINES} lines: split it by the field's nouns"
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_a_module_keeps_to_its_room(path: Path) -> None:
+    assert list(faults_of(module_name(path), path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("domain.presence", "from infoscreen.wire import topics"),
+        ("domain.presence", "import pydantic_core"),
+        ("domain.presence", "import asyncio"),
+        ("wire.messages", "import infoscreen.storage.clients"),
+        ("storage.clients", "from infoscreen import services"),
+        ("services.ingest", "from infoscreen.web.keys import PARTS"),
+        ("services.ingest", "from sqlalchemy import select"),
+        ("services.ingest", "if TYPE_CHECKING:\n    from infoscreen.settings import Settings"),
+        ("mqtt.listener", "from infoscreen.services.ingest import Ingest"),
+        ("mqtt.listener", "from infoscreen.services.ports_and_more import Port"),
+        ("mqtt.listener", "def f():\n    import aiohttp.web"),
+        ("web.auth", "from aiomqtt import Client"),
+        ("web.auth", "async with request.app[STORE].write() as session: ..."),
+        ("web.auth", "begin = parts.store.write"),
+        ("web.auth", "from infoscreen.app import run"),
+        ("settings_sources", "from infoscreen.cli import main"),
+        ("metrics", "from infoscreen.services.ports import Measures"),
+        ("services.loops", "from datetime import datetime\nstart = datetime.now(UTC)"),
+        ("services.loops", "import time\nstart = time.monotonic()"),
+        ("services.loops", "start = asyncio.get_running_loop().time()"),
+        ("services.loops", "from time import monotonic"),
+        ("helpers", ""),
+        ("domain.commands", "\n" * (MAX_LINES + 1)),
+    ],
+)
+def test_a_breach_is_found(module: str, source: str) -> None:
+    assert list(faults_of(f"infoscreen.{module}", source))
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("app", "from infoscreen.cli import main\nimport infoscreen.storage.engine"),
+        ("web.live", "from infoscreen import __version__\nawait response.write(b'')"),
+        ("mqtt.listener", "from infoscreen.services import ports\nfrom infoscreen.mqtt.client import Client"),
+        ("services.loops", "now = clock.now()\nstart = self._clock.monotonic()\nnoon = moment.time()"),
+        ("clock", "import time\nfrom datetime import datetime\ntime.monotonic()\ndatetime.now(UTC)"),
+    ],
+)
+def test_what_is_allowed_is_not_taken_for_a_breach(module: str, source: str) -> None:
+    assert list(faults_of(f"infoscreen.{module}", source)) == []
+
+
+@pytest.mark.parametrize(
+    ("room", "unwanted"),
+    [
+        ("agent", {"sqlalchemy", "aiohttp", "alembic", "jinja2"}),
+        ("simulator", {"sqlalchemy", "aiohttp", "alembic", "jinja2"}),
+        ("domain", {"pydantic", "sqlalchemy", "aiohttp", "asyncio"}),
+    ],
+)
+def test_importing_a_room_does_not_load_the_libraries_of_others(room: str, unwanted: set[str]) -> None:
+    names = [module_name(path) for path in MODULES if room_of(module_name(path)) == room]
+    script = f"import importlib, sys\nfor name in {names}: importlib.import_module(name)\nprint(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert unwanted & set(loaded.stdout.split()) == set()
