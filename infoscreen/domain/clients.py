@@ -1,0 +1,116 @@
+"""A client.
+
+The device behind a screen, as the daemon knows it. Facts only; ``presence`` draws the conclusions.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class Condition(StrEnum):
+    """How a client is, worst of all that holds (see ``presence.condition_of``)."""
+
+    NEVER_SEEN = "never_seen"
+    ONLINE = "online"
+    SERVICE_FAILED = "service_failed"
+    CRASHED = "crashed"
+    HUNG = "hung"
+    UNREACHABLE = "unreachable"
+    MAINTENANCE = "maintenance"
+    SHUT_DOWN = "shut_down"
+
+
+STALE = frozenset({Condition.HUNG, Condition.UNREACHABLE})
+"""The two ways of being stale: silent while the broker still says online, and silent altogether."""
+
+
+class ProcessStatus(StrEnum):
+    """How the signage application is, as the device says it."""
+
+    RUNNING = "running"
+    STARTING = "starting"
+    STOPPED = "stopped"
+    CRASHED = "crashed"
+
+
+class Presence(StrEnum):
+    """What the broker knows of the connection: the device's own word, or its last will."""
+
+    ONLINE = "online"
+    OFFLINE = "offline"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """One client, named by its UUID as canonical text, which is how topics, rows and JSON spell it.
+
+    ``booted_at``, ``app_started_at``, ``service_failed_at`` and ``mqtt_last_disconnect_at`` are of the
+    device's own clock; all other times are the daemon's.
+
+    ``heartbeat_interval_seconds`` and ``heartbeat_deviation_seconds`` are learned; ``stale_at`` is the last
+    receipt plus ``stale_after_seconds``. ``last_heard_at`` is the receipt of anything at all, ``last_alive``
+    of a heartbeat.
+    """
+
+    uuid: str
+    created_at: datetime
+    status: Condition = Condition.NEVER_SEEN
+    status_since: datetime
+    name: str | None = None
+    hostname: str | None = None
+    ip: str | None = None
+    mac: str | None = None
+    site: str | None = None
+    tags: list[str] = field(default_factory=list)
+    description: str | None = None
+    hardware_model: str | None = None
+    os_release: str | None = None
+    software_version: str | None = None
+    agent_version: str | None = None
+    capabilities: list[str] = field(default_factory=list)
+    persistent_session: bool | None = None
+    last_heard_at: datetime | None = None
+    last_alive: datetime | None = None
+    last_device_time: datetime | None = None
+    clock_skew_seconds: float | None = None
+    heartbeats: int = 0
+    heartbeats_since_boot: int = 0
+    heartbeat_interval_seconds: float | None = None
+    heartbeat_deviation_seconds: float | None = None
+    stale_after_seconds: float | None = None
+    stale_at: datetime | None = None
+    process_status: ProcessStatus | None = None
+    current_process: str | None = None
+    process_pid: int | None = None
+    app_started_at: datetime | None = None
+    boot_id: str | None = None
+    booted_at: datetime | None = None
+    presence: Presence | None = None
+    presence_at: datetime | None = None
+    health: dict[str, Any] | None = None
+    health_at: datetime | None = None
+    service_failed_at: datetime | None = None
+    service_failed_unit: str | None = None
+    service_failed_result: str | None = None
+    service_failed_raised_at: datetime | None = None
+    service_failed_acked_at: datetime | None = None
+    service_failed_clear_requested_at: datetime | None = None
+    service_failed_clear_pending: bool = False
+    service_failed_echo_at: datetime | None = None
+    mqtt_reconnect_count: int | None = None
+    mqtt_last_disconnect_at: datetime | None = None
+    maintenance_until: datetime | None = None
+    auto_recovery: bool = True
+    shut_down_at: datetime | None = None
+
+    @property
+    def label(self) -> str:
+        """Return what people call it: its name, else its host name, else the start of its UUID."""
+        return self.name or self.hostname or str(self.uuid)[:8]
+
+
+def sort_key(name: str | None, hostname: str | None, uuid: str) -> str:
+    """Return what lists are sorted by: the label as people read it, without regard to case."""
+    return (name or hostname or uuid).casefold()[:200]

@@ -1,0 +1,401 @@
+"""The life of a command: states, legal moves, deadlines and verification. Pure; nothing else decides a move.
+
+``TRANSITIONS`` is the whole state machine. A step that is not in the table for a state changes nothing; the
+caller records it and goes on, because every ack arrives at least twice.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+
+class Action(StrEnum):
+    """What a client can be told to do."""
+
+    RESTART_APP = "restart_app"
+    REBOOT_HOST = "reboot_host"
+    SHUTDOWN_HOST = "shutdown_host"
+    SCREENSHOT = "screenshot"
+    DISPLAY_ON = "display_on"
+    DISPLAY_OFF = "display_off"
+
+
+DISRUPTIVE = frozenset({Action.RESTART_APP, Action.REBOOT_HOST, Action.SHUTDOWN_HOST})
+"""Actions that interrupt what the screen shows: one at a time per client, and counted by the lockout."""
+
+CAPABILITY_NEEDED = frozenset({Action.SCREENSHOT, Action.DISPLAY_ON, Action.DISPLAY_OFF})
+"""Actions that go only to clients whose discovery announced the capability of the same name or ``cec``."""
+
+
+class CommandStatus(StrEnum):
+    """Where a command is in its life."""
+
+    QUEUED = "queued"
+    PUBLISH_IN_PROGRESS = "publish_in_progress"
+    PUBLISHED = "published"
+    ACCEPTED = "accepted"
+    EXECUTION_STARTED = "execution_started"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    BLOCKED_SAFETY = "blocked_safety"
+
+
+class Step(StrEnum):
+    """What can happen to a command."""
+
+    PUBLISH = "publish"
+    PUBACK = "puback"
+    GIVE_UP = "give_up"
+    CANCEL = "cancel"
+    EXPIRE = "expire"
+    ACK_ACCEPTED = "ack_accepted"
+    ACK_STARTED = "ack_execution_started"
+    ACK_COMPLETED = "ack_completed"
+    ACK_FAILED = "ack_failed"
+
+
+S = CommandStatus
+T = Step
+
+TRANSITIONS: Mapping[CommandStatus, Mapping[Step, CommandStatus]] = {
+    S.QUEUED: {
+        T.PUBLISH: S.PUBLISH_IN_PROGRESS,
+        T.GIVE_UP: S.FAILED,
+        T.CANCEL: S.CANCELLED,
+        T.EXPIRE: S.EXPIRED,
+    },
+    S.PUBLISH_IN_PROGRESS: {
+        T.PUBACK: S.PUBLISHED,
+        T.GIVE_UP: S.FAILED,
+        T.EXPIRE: S.EXPIRED,
+        # A fast device answers before the broker's PUBACK reaches us, or the daemon died between the two.
+        T.ACK_ACCEPTED: S.ACCEPTED,
+        T.ACK_STARTED: S.EXECUTION_STARTED,
+        T.ACK_COMPLETED: S.COMPLETED,
+        T.ACK_FAILED: S.FAILED,
+    },
+    S.PUBLISHED: {
+        T.EXPIRE: S.EXPIRED,
+        T.ACK_ACCEPTED: S.ACCEPTED,
+        T.ACK_STARTED: S.EXECUTION_STARTED,
+        T.ACK_COMPLETED: S.COMPLETED,
+        T.ACK_FAILED: S.FAILED,
+    },
+    S.ACCEPTED: {
+        T.EXPIRE: S.EXPIRED,
+        T.ACK_STARTED: S.EXECUTION_STARTED,
+        T.ACK_COMPLETED: S.COMPLETED,
+        T.ACK_FAILED: S.FAILED,
+    },
+    S.EXECUTION_STARTED: {
+        T.EXPIRE: S.EXPIRED,
+        T.ACK_COMPLETED: S.COMPLETED,
+        T.ACK_FAILED: S.FAILED,
+    },
+    # Expired is a belief of the server; the device knows better.
+    S.EXPIRED: {
+        T.ACK_COMPLETED: S.COMPLETED,
+        T.ACK_FAILED: S.FAILED,
+    },
+    S.COMPLETED: {},
+    S.FAILED: {},
+    S.CANCELLED: {},
+    S.BLOCKED_SAFETY: {},
+}
+
+FINAL = frozenset(status for status, steps in TRANSITIONS.items() if not steps)
+"""States that nothing leaves any more."""
+
+OPEN = frozenset(status for status, steps in TRANSITIONS.items() if T.EXPIRE in steps)
+"""States in which the command still occupies its client; ``expired`` is neither open nor final."""
+
+
+class AckStatus(StrEnum):
+    """What a device says about a command, in its own words (wire contract)."""
+
+    ACCEPTED = "accepted"
+    EXECUTION_STARTED = "execution_started"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+STEP_OF_ACK: Mapping[AckStatus, Step] = {
+    AckStatus.ACCEPTED: T.ACK_ACCEPTED,
+    AckStatus.EXECUTION_STARTED: T.ACK_STARTED,
+    AckStatus.COMPLETED: T.ACK_COMPLETED,
+    AckStatus.FAILED: T.ACK_FAILED,
+}
+
+
+class Source(StrEnum):
+    """Who asked for a command."""
+
+    OPERATOR = "operator"
+    API = "api"
+    RECOVERY = "recovery"
+
+
+class Verification(StrEnum):
+    """What the evidence says of a command that was carried out. Completed is a claim; verified is a fact."""
+
+    PENDING = "pending"
+    VERIFIED = "verified"
+    CONTRADICTED = "contradicted"
+    UNVERIFIABLE = "unverifiable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientCommand:
+    """One command and all that is known of it. All times are the daemon's own clock, aware UTC.
+
+    ``expires_at`` goes to the device; ``deadline_at`` is when the sweep gives the command up, and moves once
+    the device has begun. ``before_*`` is what the client said of itself when the command was published;
+    ``publish_count`` is how often the broker is known to have taken it.
+    """
+
+    command_id: str
+    client_uuid: str
+    action: Action
+    status: CommandStatus
+    source: Source
+    requested_by: int | None
+    reason: str | None
+    created_at: datetime
+    expires_at: datetime
+    deadline_at: datetime
+    batch_id: str | None = None
+    forced: bool = False
+    publish_count: int = 0
+    last_publish_at: datetime | None = None
+    published_at: datetime | None = None
+    accepted_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    late: bool = False
+    error_code: str | None = None
+    error_message: str | None = None
+    verification: Verification | None = None
+    verified_at: datetime | None = None
+    verification_detail: str | None = None
+    before_boot_id: str | None = None
+    before_booted_at: datetime | None = None
+    before_app_started_at: datetime | None = None
+    before_process_pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandEvent:
+    """One line in a command's history. ``times`` counts repeats of the same ignored ack."""
+
+    at: datetime
+    from_status: CommandStatus | None
+    to_status: CommandStatus
+    by: str
+    detail: str | None = None
+    times: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long each action may take once the device has begun."""
+
+    restart_app: timedelta
+    reboot_host: timedelta
+    shutdown_host: timedelta
+    other: timedelta = timedelta(seconds=60)
+
+    def of(self, action: Action) -> timedelta:
+        """Return the time ``action`` may take from ``execution_started``."""
+        match action:
+            case Action.RESTART_APP:
+                return self.restart_app
+            case Action.REBOOT_HOST:
+                return self.reboot_host
+            case Action.SHUTDOWN_HOST:
+                return self.shutdown_host
+            case Action.SCREENSHOT | Action.DISPLAY_ON | Action.DISPLAY_OFF:
+                return self.other
+
+
+def next_status(status: CommandStatus, step: Step) -> CommandStatus | None:
+    """Return the state after ``step``, or None when the step is not legal here and changes nothing."""
+    return TRANSITIONS[status].get(step)
+
+
+def published(command: ClientCommand, now: datetime) -> ClientCommand:
+    """Return the command after the broker's PUBACK, whatever the device has said meanwhile."""
+    status = next_status(command.status, Step.PUBACK) or command.status
+    return replace(
+        command,
+        status=status,
+        published_at=command.published_at or now,
+        publish_count=command.publish_count + 1,
+    )
+
+
+def acknowledged(
+    command: ClientCommand,
+    ack: AckStatus,
+    now: datetime,
+    timeouts: Timeouts,
+    *,
+    error_code: str | None = None,
+    error_message: str | None = None,
+) -> ClientCommand | None:
+    """Return the command after a device's ack, or None when the ack is repeated or out of date.
+
+    An ack skips states but never goes back. After expiry only an end still counts, and is marked ``late``.
+    """
+    status = next_status(command.status, STEP_OF_ACK[ack])
+    if status is None:
+        return None
+    changed = replace(
+        command,
+        status=status,
+        late=command.status is S.EXPIRED,
+        # Whoever answers has received it, even if the PUBACK never reached us.
+        published_at=command.published_at or now,
+        accepted_at=command.accepted_at or (now if ack is not AckStatus.FAILED else None),
+    )
+    match ack:
+        case AckStatus.ACCEPTED:
+            return changed
+        case AckStatus.EXECUTION_STARTED:
+            return replace(
+                changed,
+                started_at=now,
+                deadline_at=now + timeouts.of(command.action),
+                verification=initial_verification(command.action),
+            )
+        case AckStatus.COMPLETED:
+            return replace(
+                changed,
+                finished_at=now,
+                verification=command.verification or initial_verification(command.action),
+            )
+        case AckStatus.FAILED:
+            return replace(
+                changed,
+                finished_at=now,
+                error_code=error_code,
+                error_message=error_message,
+                verification=None,
+            )
+
+
+def initial_verification(action: Action) -> Verification | None:
+    """Return ``pending`` for actions whose effect shows in what the device reports, None for the others."""
+    return Verification.PENDING if action in DISRUPTIVE else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What the client has shown of itself by now; None means it never said.
+
+    ``heartbeats_since_boot`` counts heartbeats that carried the present boot id. ``silent`` is true when the
+    broker says offline or no heartbeat came for the client's stale threshold.
+    """
+
+    boot_id: str | None
+    booted_at: datetime | None
+    heartbeats_since_boot: int
+    app_started_at: datetime | None
+    process_pid: int | None
+    process_running: bool
+    last_heartbeat_at: datetime | None
+    silent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The end of a verification, with the evidence in words."""
+
+    verification: Verification
+    detail: str
+
+
+HEARTBEATS_AFTER_REBOOT = 2
+"""So many heartbeats with the new boot id make a reboot a fact (lifecycle design)."""
+
+
+def verify(command: ClientCommand, evidence: Evidence, now: datetime, timeouts: Timeouts) -> Verdict | None:
+    """Weigh a command's evidence; None means that it must wait for more.
+
+    Evidence in favour ends the wait at once. Otherwise the wait lasts for the action's own timeout from the
+    last thing the device said of the command; then a claim (``completed``) that a later heartbeat belies is
+    contradicted, and everything else cannot be verified.
+    """
+    good, against = _weigh(command, evidence)
+    if good is not None:
+        return Verdict(Verification.VERIFIED, good)
+    since = command.finished_at if command.status is S.COMPLETED else command.started_at
+    if since is None:
+        since = command.finished_at or command.deadline_at
+    if now < since + timeouts.of(command.action):
+        return None
+    heard_since = evidence.last_heartbeat_at is not None and evidence.last_heartbeat_at > since
+    if command.status is S.COMPLETED and heard_since and against is not None:
+        return Verdict(Verification.CONTRADICTED, against)
+    if command.status is S.COMPLETED and not heard_since:
+        return Verdict(
+            Verification.UNVERIFIABLE, "nothing was heard from the device since it reported completion"
+        )
+    return Verdict(Verification.UNVERIFIABLE, "the device reports nothing that would show the effect")
+
+
+def _weigh(command: ClientCommand, evidence: Evidence) -> tuple[str | None, str | None]:
+    """Return what speaks for the effect and what speaks against it, each in words or None."""
+    match command.action:
+        case Action.REBOOT_HOST:
+            return _weigh_reboot(command, evidence)
+        case Action.RESTART_APP:
+            return _weigh_restart(command, evidence)
+        case Action.SHUTDOWN_HOST:
+            if evidence.silent:
+                return "the device went silent", None
+            return None, "the device still sends heartbeats"
+        case Action.SCREENSHOT | Action.DISPLAY_ON | Action.DISPLAY_OFF:
+            return None, None
+
+
+def _weigh_reboot(command: ClientCommand, evidence: Evidence) -> tuple[str | None, str | None]:
+    pairs = (
+        ("boot id", command.before_boot_id, evidence.boot_id),
+        ("boot time", command.before_booted_at, evidence.booted_at),
+    )
+    known = [
+        (name, before, after) for name, before, after in pairs if before is not None and after is not None
+    ]
+    for name, before, after in known:
+        if before != after:
+            if evidence.heartbeats_since_boot >= HEARTBEATS_AFTER_REBOOT:
+                return f"new {name} {_words(after)}, {evidence.heartbeats_since_boot} heartbeats since", None
+            return None, None
+        return None, f"{name} is still {_words(after)}"
+    return None, None
+
+
+def _weigh_restart(command: ClientCommand, evidence: Evidence) -> tuple[str | None, str | None]:
+    pairs = (
+        ("start time", command.before_app_started_at, evidence.app_started_at),
+        ("process id", command.before_process_pid, evidence.process_pid),
+    )
+    known = [
+        (name, before, after) for name, before, after in pairs if before is not None and after is not None
+    ]
+    for name, before, after in known:
+        if before != after:
+            if evidence.process_running:
+                return f"new {name} {_words(after)}, application running", None
+            return None, f"new {name} {_words(after)}, but the application is not running"
+    if known:
+        name, _, after = known[0]
+        return None, f"{name} is still {_words(after)}"
+    return None, None
+
+
+def _words(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)

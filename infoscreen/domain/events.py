@@ -1,0 +1,50 @@
+"""What is told after a commit. Small facts that name what changed; whoever wants more reads the store."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What a line of a client's timeline is about."""
+
+    STATUS = "status"
+    PRESENCE = "presence"
+    REBOOT = "reboot"
+    SERVICE_FAILED = "service_failed"
+    SERVICE_CLEARED = "service_cleared"
+    COMMAND = "command"
+    LOG = "log"
+    OPERATOR = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientChanged:
+    """A client's row changed. ``alert`` is true when it became unwell or failed a service."""
+
+    uuid: str
+    alert: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRemoved:
+    """A client was deleted."""
+
+    uuid: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommandChanged:
+    """A command was created or moved."""
+
+    command_id: str
+    client_uuid: str
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerChanged:
+    """The connection to the broker came or went."""
+
+    connected: bool
+
+
+Event = ClientChanged | ClientRemoved | CommandChanged | BrokerChanged

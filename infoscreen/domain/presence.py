@@ -1,0 +1,182 @@
+"""Is a client well? Learned heartbeat rhythm, staleness and the one condition that is shown.
+
+The daemon's own receipt times decide, never a device's clock. Silence counts only while we listened: every
+rule of staleness takes ``listening_since``.
+"""
+
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from infoscreen.domain.clients import STALE, Client, Condition, Presence, ProcessStatus
+
+BEATS_UNTIL_LEARNED = 5
+"""Until so many heartbeats are known the maximum threshold holds (recovery design)."""
+
+MEAN_GAIN = 1 / 8
+DEVIATION_GAIN = 1 / 4
+"""Weights of the newest gap in the running mean and deviation.
+
+Those of the retransmission timer in RFC 6298.
+"""
+
+
+class StalePolicy(NamedTuple):
+    """Bounds of the threshold after which silence means something."""
+
+    minimum_seconds: float
+    maximum_seconds: float
+
+
+class Rhythm(NamedTuple):
+    """How a client beats; ``interval`` and ``deviation`` in seconds, ``beats`` is how many are known."""
+
+    interval: float | None = None
+    deviation: float | None = None
+    beats: int = 0
+
+    def learn(self, gap_seconds: float) -> "Rhythm":
+        """Return the rhythm after one more gap."""
+        if self.interval is None or self.deviation is None:
+            return Rhythm(gap_seconds, gap_seconds / 2, self.beats)
+        deviation = self.deviation + DEVIATION_GAIN * (abs(gap_seconds - self.interval) - self.deviation)
+        return Rhythm(self.interval + MEAN_GAIN * (gap_seconds - self.interval), deviation, self.beats)
+
+    def threshold_seconds(self, policy: StalePolicy) -> float:
+        """Return the silence after which this client is stale."""
+        if self.interval is None or self.deviation is None or self.beats < BEATS_UNTIL_LEARNED:
+            return policy.maximum_seconds
+        learned = 3 * self.interval + 2 * self.deviation
+        return min(max(policy.minimum_seconds, learned), policy.maximum_seconds)
+
+
+class Beat(NamedTuple):
+    """``beats`` heartbeats of one client received at once; ``device_time`` is the newest one's own time."""
+
+    received_at: datetime
+    device_time: datetime
+    boot_id: str | None
+    beats: int = 1
+
+
+def beaten(
+    rhythm: Rhythm,
+    last_received: datetime | None,
+    last_device_time: datetime | None,
+    last_boot_id: str | None,
+    beat: Beat,
+    listening_since: datetime | None,
+    policy: StalePolicy,
+) -> Rhythm:
+    """Return the rhythm after ``beat``.
+
+    Gaps across a reboot, across a time in which we did not listen, and gaps longer than the threshold teach
+    nothing. Heartbeats that waited somewhere and arrive in a burst would teach a rhythm of milliseconds; the
+    longer of the gap of receipts and the gap of the device's own times is therefore taken. A device's clock
+    can so only make us more patient, and only up to the maximum.
+    """
+    counted = Rhythm(rhythm.interval, rhythm.deviation, rhythm.beats + beat.beats)
+    if last_received is None or listening_since is None or last_received < listening_since:
+        return counted
+    if beat.boot_id is not None and last_boot_id is not None and beat.boot_id != last_boot_id:
+        return counted
+    gap = (beat.received_at - last_received).total_seconds()
+    if last_device_time is not None:
+        gap = max(gap, (beat.device_time - last_device_time).total_seconds())
+    gap /= beat.beats
+    if gap <= 0 or gap > rhythm.threshold_seconds(policy):
+        return counted
+    return counted.learn(gap)
+
+
+def stale_from(client: Client, listening_since: datetime | None) -> datetime | None:
+    """Return when the client becomes, or became, stale; None while that cannot be told.
+
+    Never before we have listened for a whole threshold, so that our own absence is not taken for the
+    client's.
+    """
+    if client.stale_at is None or client.stale_after_seconds is None or listening_since is None:
+        return None
+    return max(client.stale_at, listening_since + timedelta(seconds=client.stale_after_seconds))
+
+
+def is_stale(client: Client, now: datetime, listening_since: datetime | None) -> bool:
+    """Tell whether the client has been silent for longer than its threshold while we listened."""
+    since = stale_from(client, listening_since)
+    return since is not None and since <= now
+
+
+def is_alive(client: Client, now: datetime, listening_since: datetime | None) -> bool:
+    """Tell whether heartbeats have come and have not stopped.
+
+    While we cannot judge, a client that was silent stays so.
+    """
+    if client.last_alive is None or client.status in {*STALE, Condition.SHUT_DOWN}:
+        return False
+    return not is_stale(client, now, listening_since)
+
+
+def is_confirmed(client: Client, listening_since: datetime | None) -> bool:
+    """Tell whether the client was heard, or its silence noticed, since we listen.
+
+    Else its status is from before.
+    """
+    if listening_since is None:
+        return False
+    if client.status in STALE:
+        return True
+    return client.last_heard_at is not None and client.last_heard_at >= listening_since
+
+
+def condition_of(client: Client, now: datetime, listening_since: datetime | None) -> Condition:
+    """Return the one condition that is shown for the client.
+
+    A client that we cannot judge (not listening, or not for long enough) keeps being stale if it was; its
+    silence is neither forgotten nor invented.
+    """
+    if client.shut_down_at is not None:
+        return Condition.SHUT_DOWN
+    if client.maintenance_until is not None and client.maintenance_until > now:
+        return Condition.MAINTENANCE
+    if client.service_failed_at is not None:
+        return Condition.SERVICE_FAILED
+    if client.last_alive is None:
+        return Condition.NEVER_SEEN
+    still = client.status in STALE and client.last_alive < client.status_since
+    if still or is_stale(client, now, listening_since):
+        return Condition.HUNG if client.presence is Presence.ONLINE else Condition.UNREACHABLE
+    if client.process_status is ProcessStatus.CRASHED:
+        return Condition.CRASHED
+    return Condition.ONLINE
+
+
+def status_reason(client: Client, listening_since: datetime | None) -> str:
+    """Return one English sentence that says why the client has its status."""
+    reason = _reason(client)
+    if not is_confirmed(client, listening_since) and client.status is not Condition.NEVER_SEEN:
+        return f"{reason} Not confirmed yet: known from before the daemon began to listen."
+    return reason
+
+
+def _reason(client: Client) -> str:
+    match client.status:
+        case Condition.SHUT_DOWN:
+            return "Shut down on purpose; nothing heard since."
+        case Condition.MAINTENANCE:
+            until = client.maintenance_until
+            return f"In maintenance until {until:%Y-%m-%d %H:%M} UTC." if until else "In maintenance."
+        case Condition.SERVICE_FAILED:
+            return f"systemd on the device gave up on {client.service_failed_unit}."
+        case Condition.CRASHED:
+            return f"{client.current_process or 'The application'} has crashed; heartbeats still come."
+        case Condition.HUNG:
+            return f"No heartbeat for {_threshold_words(client)}, but the broker still sees the device."
+        case Condition.UNREACHABLE:
+            return f"No heartbeat for {_threshold_words(client)}, and the broker does not see the device."
+        case Condition.NEVER_SEEN:
+            return "Known, but no heartbeat was ever received."
+        case Condition.ONLINE:
+            return "Heartbeats arrive as expected."
+
+
+def _threshold_words(client: Client) -> str:
+    return f"more than {client.stale_after_seconds:.0f} s" if client.stale_after_seconds else "too long"
