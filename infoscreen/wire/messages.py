@@ -1,0 +1,336 @@
+"""Payloads of the wire contract v1: frozen models, decoded once at the edge.
+
+``decode`` raises nothing but ``BadMessage``. Fields a device adds are ignored; a missing optional field is
+None and means "unknown"; a known field with an impossible value makes the message malformed.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
+
+from infoscreen.domain.clients import Presence, ProcessStatus
+from infoscreen.domain.commands import AckStatus, Action
+from infoscreen.domain.errors import BadMessage
+from infoscreen.wire.topics import DeviceTopic, TopicKind
+
+MAX_JSON_BYTES = 64 * 1024
+"""Larger than any honest JSON payload of the contract; bounds what a decoder ever sees."""
+
+MAX_SCREENSHOT_BYTES = 512 * 1024
+MAX_LOG_CHARACTERS = 4_000
+MAX_REASON_CHARACTERS = 2_000
+
+
+def _utc(value: datetime) -> datetime:
+    """Return the time in UTC; a device that leaves the zone out means UTC."""
+    # Compared before it is converted: a conversion at the edge of the calendar overflows.
+    if not 1970 <= value.year <= 9000:
+        raise ValueError("time is outside of the years 1970 to 9000")
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _rfc3339(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+Time = Annotated[
+    datetime,
+    Field(strict=True),
+    AfterValidator(_utc),
+    PlainSerializer(_rfc3339, return_type=str, when_used="json"),
+]
+NO_NUL = r"^[^\x00]*$"
+"""PostgreSQL cannot store NUL in a text."""
+
+Text = Annotated[str, Field(strict=True, max_length=500, pattern=NO_NUL)]
+LongText = Annotated[str, Field(strict=True, pattern=NO_NUL)]
+Capability = Annotated[str, Field(strict=True, max_length=60, pattern=NO_NUL)]
+Count = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class Heartbeat(_Message):
+    """I am alive. ``timestamp`` is the device's clock."""
+
+    timestamp: Time
+    uuid: UUID | None = None
+    process_status: ProcessStatus | None = None
+    current_process: Text | None = None
+    process_pid: Count | None = None
+    app_started_at: Time | None = None
+    boot_id: Text | None = None
+    booted_at: Time | None = None
+    ip: Text | None = None
+    hostname: Text | None = None
+    software_version: Text | None = None
+    persistent_session: bool | None = None
+
+
+class ExpectedState(_Message):
+    """What the device should be showing."""
+
+    event_id: int | Text | None = None
+    event_type: Text | None = None
+    media_file: Text | None = None
+    started_at: Time | None = None
+
+
+class ActualState(_Message):
+    """What the device is showing."""
+
+    process: Text | None = None
+    pid: Count | None = None
+    status: ProcessStatus | None = None
+    started_at: Time | None = None
+
+
+class HealthMetrics(_Message):
+    """Readings of the device; percentages 0 to 100, temperature in degrees Celsius, uptime in seconds."""
+
+    cpu_percent: float | None = None
+    memory_percent: float | None = None
+    disk_percent: float | None = None
+    temperature_celsius: float | None = None
+    uptime_seconds: float | None = None
+    screen_on: bool | None = None
+    last_frame_update: Time | None = None
+    undervoltage: bool | None = None
+
+
+class BrokerConnection(_Message):
+    """How the device fares with the broker."""
+
+    broker_reachable: bool | None = None
+    reconnect_count: Count | None = None
+    last_disconnect_at: Time | None = None
+
+
+class Health(_Message):
+    """How the device is doing; every block is optional."""
+
+    timestamp: Time
+    uuid: UUID | None = None
+    expected_state: ExpectedState | None = None
+    actual_state: ActualState | None = None
+    health_metrics: HealthMetrics | None = None
+    broker_connection: BrokerConnection | None = None
+
+
+class ServiceFailed(_Message):
+    """systemd on the device has given up on ``unit``."""
+
+    unit: Annotated[Text, Field(min_length=1)]
+    failed_at: Time
+    event: Literal["service_failed"] = "service_failed"
+    client_uuid: UUID | None = None
+    result: Text | None = None
+
+
+class ServiceCleared(_Message):
+    """An emptied ``service_failed``."""
+
+
+class PresenceReport(_Message):
+    """The device's own word, or its last will."""
+
+    presence: Presence
+
+
+class Discovery(_Message):
+    """Who the device is and what it can do."""
+
+    uuid: UUID
+    hostname: Text | None = None
+    ip: Text | None = None
+    mac: Text | None = None
+    hardware_model: Text | None = None
+    os_release: Text | None = None
+    software_version: Text | None = None
+    agent_version: Text | None = None
+    capabilities: list[Capability] = Field(default_factory=list, max_length=50)
+
+
+def _cut(value: str) -> str:
+    return value[:MAX_LOG_CHARACTERS]
+
+
+class LogLine(_Message):
+    """One line from the device's journal, cut at 4,000 characters."""
+
+    timestamp: Time
+    message: Annotated[LongText, AfterValidator(_cut)]
+    logger: Text | None = None
+    context: dict[str, Any] | None = None
+
+
+class Screenshot(_Message):
+    """An image as it came; JPEG or PNG by its own first bytes."""
+
+    image: bytes
+    content_type: Literal["image/jpeg", "image/png"]
+
+
+class CommandAck(_Message):
+    """What a device says about a command; correlation is by ``command_id`` alone."""
+
+    command_id: UUID
+    status: AckStatus
+    error_code: Annotated[LongText, AfterValidator(lambda text: text[:200])] | None = None
+    error_message: Annotated[LongText, AfterValidator(lambda text: text[:2_000])] | None = None
+
+
+class Command(_Message):
+    """A command.
+
+    Exactly these eight fields, always all of them, and nothing else; devices refuse any other.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal["1.0"] = "1.0"
+    command_id: UUID
+    client_uuid: UUID
+    action: Action
+    issued_at: Time
+    expires_at: Time
+    requested_by: Annotated[int, Field(ge=1, strict=True)] | None
+    reason: Annotated[str, Field(max_length=MAX_REASON_CHARACTERS)] | None
+
+    def encode(self) -> bytes:
+        """Return the payload as it goes over the wire."""
+        return self.model_dump_json().encode()
+
+
+DeviceMessage = (
+    Heartbeat
+    | Health
+    | ServiceFailed
+    | ServiceCleared
+    | PresenceReport
+    | Discovery
+    | LogLine
+    | Screenshot
+    | CommandAck
+)
+
+
+def encode(message: _Message) -> bytes:
+    """Return a device's message as JSON, without the fields that say nothing."""
+    return message.model_dump_json(exclude_none=True).encode()
+
+
+def decode(topic: DeviceTopic, payload: bytes) -> DeviceMessage:
+    """Decode what arrived on a device topic.
+
+    Raises:
+        BadMessage: too large, malformed, or naming another device than the topic does.
+    """
+    message = _DECODERS[topic.kind](payload)
+    named = _named(message)
+    if named is not None and str(named) != topic.uuid:
+        raise BadMessage("uuid_mismatch", f"payload names {named}, topic names {topic.uuid}")
+    return message
+
+
+def _named(message: DeviceMessage) -> UUID | None:
+    match message:
+        case Heartbeat() | Health() | Discovery():
+            return message.uuid
+        case ServiceFailed():
+            return message.client_uuid
+        case _:
+            return None
+
+
+def decode_command(payload: bytes) -> Command:
+    """Decode what arrived on a command topic, as strictly as devices in the field do.
+
+    Raises:
+        BadMessage: too large, malformed, a field missing or one too many.
+    """
+    if len(payload) > MAX_JSON_BYTES:
+        raise BadMessage("too_large", f"{len(payload)} bytes, allowed are {MAX_JSON_BYTES}")
+    try:
+        command = Command.model_validate_json(payload)
+    except ValidationError as error:
+        raise BadMessage("malformed", _first_fault(error)) from None
+    missing = Command.model_fields.keys() - command.model_fields_set
+    if missing:
+        raise BadMessage("malformed", f"missing: {', '.join(sorted(missing))}")
+    return command
+
+
+_Decoder = Callable[[bytes], DeviceMessage]
+
+
+def _json(model: type[DeviceMessage]) -> _Decoder:
+    def decode_json(payload: bytes) -> DeviceMessage:
+        if len(payload) > MAX_JSON_BYTES:
+            raise BadMessage("too_large", f"{len(payload)} bytes, allowed are {MAX_JSON_BYTES}")
+        try:
+            return model.model_validate_json(payload)
+        except ValidationError as error:
+            raise BadMessage("malformed", _first_fault(error)) from None
+
+    return decode_json
+
+
+def _first_fault(error: ValidationError) -> str:
+    """Say what is wrong with the first field at fault, without repeating what the device sent."""
+    fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(str(part) for part in fault["loc"]) or "payload"
+    more = error.error_count() - 1
+    return f"{where}: {fault['msg']}" + (f" (and {more} more)" if more else "")
+
+
+def _service_failed(payload: bytes) -> DeviceMessage:
+    return ServiceCleared() if not payload else _decode_service_failed(payload)
+
+
+def _presence(payload: bytes) -> DeviceMessage:
+    try:
+        return PresenceReport(presence=Presence(payload.decode()))
+    except ValueError:
+        raise BadMessage("malformed", "presence is neither 'online' nor 'offline'") from None
+
+
+def _screenshot(payload: bytes) -> DeviceMessage:
+    if len(payload) > MAX_SCREENSHOT_BYTES:
+        raise BadMessage("too_large", f"{len(payload)} bytes, allowed are {MAX_SCREENSHOT_BYTES}")
+    content_type = image_type(payload)
+    if content_type is None:
+        raise BadMessage("not_an_image", "neither a whole JPEG nor a whole PNG")
+    return Screenshot(image=payload, content_type=content_type)
+
+
+def image_type(data: bytes) -> Literal["image/jpeg", "image/png"] | None:
+    """Tell which image this is by its first and last bytes, or None when it is neither or was cut off.
+
+    The daemon never decodes an image, it only hands it on with this type and ``nosniff``; so the frame is
+    enough.
+    """
+    if data.startswith(b"\xff\xd8\xff") and data.rstrip(b"\x00").endswith(b"\xff\xd9"):
+        return "image/jpeg"
+    if data.startswith(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR") and data.endswith(b"IEND\xaeB`\x82"):
+        return "image/png"
+    return None
+
+
+_decode_service_failed = _json(ServiceFailed)
+
+_DECODERS: Mapping[TopicKind, _Decoder] = {
+    TopicKind.DISCOVERY: _json(Discovery),
+    TopicKind.HEARTBEAT: _json(Heartbeat),
+    TopicKind.HEALTH: _json(Health),
+    TopicKind.SERVICE_FAILED: _service_failed,
+    TopicKind.PRESENCE: _presence,
+    TopicKind.LOG: _json(LogLine),
+    TopicKind.SCREENSHOT: _screenshot,
+    TopicKind.ACK: _json(CommandAck),
+}
