@@ -1,0 +1,296 @@
+"""Users, sessions, API tokens and failed logins, as rows. Only hashes of secrets are here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from sqlalchemy import RowMapping, Select, Table, and_, delete, func, insert, or_, select, true, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from infoscreen.domain.accounts import FORGET_FAILURES_AFTER, ApiToken, Role, Session, User
+from infoscreen.storage.paging import Page, cursor_number, decode_cursor, encode_cursor
+from infoscreen.storage.tables import api_tokens, login_failures, sessions, users
+
+_USER = (
+    users.c.id,
+    users.c.username,
+    users.c.role,
+    users.c.disabled,
+    users.c.created_at,
+    users.c.last_login_at,
+)
+_TOKEN = (
+    api_tokens.c.id,
+    api_tokens.c.name,
+    api_tokens.c.user_id,
+    api_tokens.c.role,
+    api_tokens.c.created_at,
+    api_tokens.c.expires_at,
+    api_tokens.c.last_used_at,
+)
+_SESSION = tuple(sessions.c)
+
+Row = TypeVar("Row", User, ApiToken)
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """How often logins failed in a row for an account or an address, and when last."""
+
+    failures: int
+    last_at: datetime
+
+
+def _user(row: RowMapping) -> User:
+    return User(**{column.name: row[column] for column in _USER})
+
+
+def _token(row: RowMapping) -> ApiToken:
+    return ApiToken(**{column.name: row[column] for column in _TOKEN})
+
+
+def _session(row: RowMapping) -> Session:
+    return Session(**{column.name: row[column] for column in _SESSION})
+
+
+def _after(cursor: str | None) -> int:
+    return 0 if cursor is None else cursor_number(decode_cursor(cursor, 1)[0])
+
+
+def _page(rows: list[Row], limit: int, total: int) -> Page[Row]:
+    more = len(rows) > limit
+    return Page(rows[:limit], encode_cursor(rows[limit - 1].id) if more else None, total)
+
+
+# Users.
+
+
+async def add_user(
+    connection: AsyncConnection, username: str, password_hash: str, role: Role, now: datetime
+) -> User | None:
+    """Add a user and return them; None when the name is taken."""
+    if await user_by_name(connection, username) is not None:
+        return None
+    added = await connection.execute(
+        _insert(connection, users)
+        .values(username=username, password_hash=password_hash, role=role, disabled=False, created_at=now)
+        .on_conflict_do_nothing(index_elements=["username"])
+        .returning(*_USER)
+    )
+    row = added.mappings().one_or_none()
+    return None if row is None else _user(row)
+
+
+async def user_by_id(connection: AsyncConnection, user_id: int) -> User | None:
+    """Return a user."""
+    return await _one_user(connection, select(*_USER).where(users.c.id == user_id))
+
+
+async def user_by_name(connection: AsyncConnection, username: str) -> User | None:
+    """Return a user; names are compared without regard to case."""
+    return await _one_user(connection, select(*_USER).where(func.lower(users.c.username) == username.lower()))
+
+
+async def _one_user(connection: AsyncConnection, query: Select[Any]) -> User | None:
+    row = (await connection.execute(query)).mappings().one_or_none()
+    return None if row is None else _user(row)
+
+
+async def password_hash(connection: AsyncConnection, user_id: int) -> str | None:
+    """Return the hash to check a password against."""
+    found: str | None = await connection.scalar(select(users.c.password_hash).where(users.c.id == user_id))
+    return found
+
+
+async def users_page(connection: AsyncConnection, limit: int, cursor: str | None = None) -> Page[User]:
+    """Return users in the order in which they were added."""
+    found = await connection.execute(
+        select(*_USER).where(users.c.id > _after(cursor)).order_by(users.c.id).limit(limit + 1)
+    )
+    total = await connection.scalar(select(func.count()).select_from(users))
+    return _page([_user(row) for row in found.mappings()], limit, total or 0)
+
+
+async def other_admins(connection: AsyncConnection, user_id: int) -> int:
+    """Count the admins besides this user who can sign in, and hold them all until the transaction ends."""
+    query = select(users.c.id).where(users.c.role == Role.ADMIN, users.c.disabled.is_(False))
+    held = await connection.scalars(query.order_by(users.c.id).with_for_update())
+    return sum(admin != user_id for admin in held)
+
+
+async def change_user(connection: AsyncConnection, user_id: int, **changes: Any) -> None:
+    """Set columns of a user."""
+    await connection.execute(update(users).where(users.c.id == user_id).values(**changes))
+
+
+async def remove_user(connection: AsyncConnection, user_id: int) -> None:
+    """Remove a user with all sessions and tokens."""
+    await connection.execute(delete(users).where(users.c.id == user_id))
+
+
+# Sessions.
+
+
+async def add_session(connection: AsyncConnection, session: Session) -> None:
+    """Add a session."""
+    await connection.execute(
+        insert(sessions).values({column.name: getattr(session, column.name) for column in _SESSION})
+    )
+
+
+async def session_of(connection: AsyncConnection, token_hash: str) -> tuple[Session, User] | None:
+    """Return a session and whose it is."""
+    query = select(*_SESSION, *_USER).join(users).where(sessions.c.token_hash == token_hash)
+    row = (await connection.execute(query)).mappings().one_or_none()
+    return None if row is None else (_session(row), _user(row))
+
+
+async def sessions_of(connection: AsyncConnection, user_id: int) -> list[Session]:
+    """Return a user's sessions, the one used last first."""
+    query = select(*_SESSION).where(sessions.c.user_id == user_id).order_by(sessions.c.last_seen_at.desc())
+    return [_session(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def touch_session(connection: AsyncConnection, seen: Session, now: datetime) -> None:
+    """Write down that a session is in use, unless somebody else just did."""
+    unchanged = sessions.c.last_seen_at == seen.last_seen_at
+    await connection.execute(
+        update(sessions).where(sessions.c.token_hash == seen.token_hash, unchanged).values(last_seen_at=now)
+    )
+
+
+async def remove_session(connection: AsyncConnection, token_hash: str) -> None:
+    """Remove a session; one that is gone already is fine."""
+    await connection.execute(delete(sessions).where(sessions.c.token_hash == token_hash))
+
+
+async def remove_sessions_of(connection: AsyncConnection, user_id: int, keep: Sequence[str] = ()) -> None:
+    """Remove a user's sessions but those with a token hash to ``keep``."""
+    await connection.execute(
+        delete(sessions).where(sessions.c.user_id == user_id, sessions.c.token_hash.not_in(keep))
+    )
+
+
+async def remove_dead_sessions(connection: AsyncConnection, now: datetime, idle: timedelta) -> None:
+    """Remove the sessions that have run out or have not been used for ``idle``."""
+    await connection.execute(
+        delete(sessions).where(or_(sessions.c.expires_at <= now, sessions.c.last_seen_at <= now - idle))
+    )
+
+
+# API tokens.
+
+
+async def add_token(
+    connection: AsyncConnection,
+    *,
+    token_hash: str,
+    name: str,
+    user_id: int,
+    role: Role,
+    now: datetime,
+    expires_at: datetime | None,
+) -> ApiToken:
+    """Add an API token."""
+    added = await connection.execute(
+        insert(api_tokens)
+        .values(
+            token_hash=token_hash,
+            name=name,
+            user_id=user_id,
+            role=role,
+            created_at=now,
+            expires_at=expires_at,
+        )
+        .returning(*_TOKEN)
+    )
+    return _token(added.mappings().one())
+
+
+async def token_of(connection: AsyncConnection, token_hash: str) -> tuple[ApiToken, User] | None:
+    """Return an API token and whose it is."""
+    query = select(*_TOKEN, *_USER).join(users).where(api_tokens.c.token_hash == token_hash)
+    row = (await connection.execute(query)).mappings().one_or_none()
+    return None if row is None else (_token(row), _user(row))
+
+
+async def token_by_id(connection: AsyncConnection, token_id: int) -> ApiToken | None:
+    """Return an API token."""
+    row = (
+        (await connection.execute(select(*_TOKEN).where(api_tokens.c.id == token_id)))
+        .mappings()
+        .one_or_none()
+    )
+    return None if row is None else _token(row)
+
+
+async def tokens_page(
+    connection: AsyncConnection, limit: int, cursor: str | None = None, user_id: int | None = None
+) -> Page[ApiToken]:
+    """Return tokens in the order in which they were made, of one user or of all."""
+    mine = true() if user_id is None else api_tokens.c.user_id == user_id
+    found = await connection.execute(
+        select(*_TOKEN)
+        .where(mine, api_tokens.c.id > _after(cursor))
+        .order_by(api_tokens.c.id)
+        .limit(limit + 1)
+    )
+    total = await connection.scalar(select(func.count()).select_from(api_tokens).where(mine))
+    return _page([_token(row) for row in found.mappings()], limit, total or 0)
+
+
+async def touch_token(connection: AsyncConnection, seen: ApiToken, now: datetime) -> None:
+    """Write down that a token is in use, unless somebody else just did."""
+    unchanged = api_tokens.c.last_used_at.is_not_distinct_from(seen.last_used_at)
+    await connection.execute(
+        update(api_tokens).where(api_tokens.c.id == seen.id, unchanged).values(last_used_at=now)
+    )
+
+
+async def remove_token(connection: AsyncConnection, token_id: int) -> None:
+    """Remove an API token."""
+    await connection.execute(delete(api_tokens).where(api_tokens.c.id == token_id))
+
+
+# Failed logins.
+
+
+async def hold_failures(connection: AsyncConnection, key: str, now: datetime) -> Failures:
+    """Return the failed logins counted under a key; nobody else can count until the transaction ends."""
+    nothing = _insert(connection, login_failures).values(key=key, failures=0, last_at=now)
+    await connection.execute(nothing.on_conflict_do_nothing(index_elements=["key"]))
+    query = select(login_failures.c.failures, login_failures.c.last_at).where(login_failures.c.key == key)
+    return Failures(*(await connection.execute(query.with_for_update())).one())
+
+
+async def add_failure(connection: AsyncConnection, key: str, now: datetime) -> None:
+    """Count one more failed login under a key that is held."""
+    more = {"failures": login_failures.c.failures + 1, "last_at": now}
+    await connection.execute(update(login_failures).where(login_failures.c.key == key).values(more))
+
+
+async def take_back_failure(connection: AsyncConnection, key: str) -> None:
+    """Take back one failed login that turned out not to be one."""
+    counted = and_(login_failures.c.key == key, login_failures.c.failures > 0)
+    await connection.execute(
+        update(login_failures).where(counted).values(failures=login_failures.c.failures - 1)
+    )
+
+
+async def forget_failures(connection: AsyncConnection, key: str) -> None:
+    """Start counting anew under a key."""
+    await connection.execute(delete(login_failures).where(login_failures.c.key == key))
+
+
+async def forget_old_failures(connection: AsyncConnection, now: datetime) -> None:
+    """Forget the failures that no longer count, but those that somebody holds."""
+    old = select(login_failures.c.key).where(login_failures.c.last_at <= now - FORGET_FAILURES_AFTER)
+    free = old.with_for_update(skip_locked=True)
+    await connection.execute(delete(login_failures).where(login_failures.c.key.in_(free)))
+
+
+def _insert(connection: AsyncConnection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """Return an insert that knows what to do about rows that exist already."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)

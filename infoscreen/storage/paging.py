@@ -1,0 +1,73 @@
+"""Keyset pagination.
+
+A page goes on after a row, not after a number of rows, so it stays cheap and never skips.
+"""
+
+import base64
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+
+from infoscreen.domain.errors import InvalidInput
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a list; ``total`` counts the whole list, ``next_cursor`` is None on the last page."""
+
+    items: list[T]
+    next_cursor: str | None
+    total: int
+
+
+def encode_cursor(*key: str | int | float | datetime | None) -> str:
+    """Return an opaque cursor for the sort key of a page's last row."""
+    plain = [part.isoformat() if isinstance(part, datetime) else part for part in key]
+    return base64.urlsafe_b64encode(json.dumps(plain, separators=(",", ":")).encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str, length: int) -> list[Any]:
+    """Return the sort key of ``length`` parts; raise ``InvalidInput`` when it is not one of ours."""
+    try:
+        key = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except (ValueError, RecursionError):
+        key = None
+    if not isinstance(key, list) or len(key) != length or not all(_can_be_stored(part) for part in key):
+        raise _foreign()
+    return key
+
+
+def _can_be_stored(part: Any) -> bool:
+    """Tell whether a database can be asked about it; what cannot would be an error of the driver."""
+    if isinstance(part, str):
+        return "\0" not in part and not any("\ud800" <= char <= "\udfff" for char in part)
+    return isinstance(part, int) and -(2**63) <= part < 2**63
+
+
+def cursor_time(text: Any) -> datetime:
+    """Return the time in a cursor's part; raise ``InvalidInput`` when it is none."""
+    try:
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is not None:
+            return at.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise _foreign()
+
+
+def _foreign() -> InvalidInput:
+    return InvalidInput(
+        "The cursor is not one that this list has given out.",
+        [{"field": "cursor", "message": "use next_cursor of the page before, unchanged"}],
+    )
+
+
+def cursor_number(part: Any) -> int:
+    """Return the whole number in a cursor's part; raise ``InvalidInput`` when it is none."""
+    # PostgreSQL's integers end here, and its driver would rather fail than find nothing.
+    if not isinstance(part, int) or isinstance(part, bool) or not 0 <= part < 2**31:
+        raise _foreign()
+    return part

@@ -1,0 +1,378 @@
+"""The tables, as they are after the newest migration; a test holds both against each other.
+
+Columns of ``clients`` and ``client_commands`` carry the names of the domain dataclasses' fields, so that a
+row becomes one without a mapping in between.
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    ColumnElement,
+    DateTime,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    bindparam,
+    text,
+)
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+from infoscreen.domain.accounts import Role
+from infoscreen.domain.clients import Condition, Presence, ProcessStatus
+from infoscreen.domain.commands import DISRUPTIVE, OPEN, Action, CommandStatus, Source, Verification
+from infoscreen.domain.events import Kind
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def utc_text(value: datetime) -> str:
+    """Return an aware time as SQLite keeps it: UTC, ``2026-03-01 07:00:00.000000``."""
+    in_utc = value if value.tzinfo is UTC else value.astimezone(UTC)
+    return in_utc.isoformat(" ", "microseconds")[:26]
+
+
+class _SqliteUtc(sqlite.DATETIME):
+    """UTC in SQLAlchemy's own text format, formatted in C: this is on the path of every heartbeat."""
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], str | None]:
+        """Return what turns an aware time into text, refusing one without a zone instead of guessing it."""
+
+        def bind(value: datetime | None) -> str | None:
+            if value is None:
+                return None
+            if value.tzinfo is None:
+                raise ValueError("a time without a zone must not be stored")
+            return utc_text(value)
+
+        return bind
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[str | None], datetime | None]:
+        """Return what turns text into an aware time."""
+
+        def result(value: str | None) -> datetime | None:
+            return None if value is None else datetime.fromisoformat(value).replace(tzinfo=UTC)
+
+        return result
+
+
+# SQLAlchemy leaves the __init__ of its dialects' types untyped.
+UtcDateTime = DateTime(timezone=True).with_variant(_SqliteUtc(), "sqlite")  # type: ignore[no-untyped-call]
+"""The type of every time: aware UTC in Python. SQLite keeps no zone, so it is taken off and put back."""
+
+
+class Word(TypeDecorator[StrEnum]):
+    """A ``StrEnum`` stored as its text; a plain string column to the database."""
+
+    impl = String(40)
+    cache_ok = True
+
+    def __init__(self, enum: type[StrEnum]) -> None:
+        super().__init__()
+        self.enum = enum
+
+    def process_bind_param(self, value: StrEnum | str | None, dialect: Dialect) -> str | None:
+        """Return the text, refusing words that the enum does not know."""
+        return None if value is None else self.enum(value).value
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> StrEnum | None:
+        """Return the member."""
+        return None if value is None else self.enum(value)
+
+
+def _uuid_key() -> Column[Any]:
+    return Column(
+        "client_uuid", String(36), ForeignKey("clients.uuid", ondelete="CASCADE"), nullable=False, index=False
+    )
+
+
+def _any_of(column: str, words: frozenset[Any]) -> str:
+    listed = ", ".join(f"'{word}'" for word in sorted(words))
+    return f"{column} IN ({listed})"
+
+
+def one_of(column: ColumnElement[Any], words: Iterable[StrEnum]) -> ColumnElement[bool]:
+    """Return the condition that the column holds one of the words, with the words in the SQL itself.
+
+    A planner uses a partial index only where it can see that the query's condition is the index's own; it
+    does not look into bound values.
+    """
+    return column.in_(bindparam(None, sorted(words), expanding=True, literal_execute=True))
+
+
+WATCHED = frozenset({Condition.ONLINE, Condition.CRASHED})
+"""Conditions that time alone can turn into a stale one."""
+
+IN_FLIGHT = f"{_any_of('status', OPEN)} AND {_any_of('action', DISRUPTIVE)}"
+"""What the partial unique index counts: one unfinished disruptive command per client, whatever asks."""
+
+clients = Table(
+    "clients",
+    metadata,
+    Column("uuid", String(36), primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("sort_key", String(200), nullable=False, server_default=""),
+    Column("status", Word(Condition), nullable=False, server_default=Condition.NEVER_SEEN.value),
+    Column("status_since", UtcDateTime, nullable=False),
+    Column("name", String(200)),
+    Column("hostname", String(500)),
+    Column("ip", String(500)),
+    Column("mac", String(500)),
+    Column("site", String(200)),
+    Column("tags", JSON, nullable=False, server_default="[]"),
+    Column("description", Text),
+    Column("hardware_model", String(500)),
+    Column("os_release", String(500)),
+    Column("software_version", String(500)),
+    Column("agent_version", String(500)),
+    Column("capabilities", JSON, nullable=False, server_default="[]"),
+    Column("persistent_session", Boolean),
+    Column("last_heard_at", UtcDateTime),
+    Column("last_alive", UtcDateTime),
+    Column("last_device_time", UtcDateTime),
+    Column("clock_skew_seconds", Float),
+    Column("heartbeats", Integer, nullable=False, server_default="0"),
+    Column("heartbeats_since_boot", Integer, nullable=False, server_default="0"),
+    Column("heartbeat_interval_seconds", Float),
+    Column("heartbeat_deviation_seconds", Float),
+    Column("stale_after_seconds", Float),
+    Column("stale_at", UtcDateTime),
+    Column("said", Integer, nullable=False, server_default="0"),
+    Column("process_status", Word(ProcessStatus)),
+    Column("current_process", String(500)),
+    Column("process_pid", Integer),
+    Column("app_started_at", UtcDateTime),
+    Column("boot_id", String(500)),
+    Column("booted_at", UtcDateTime),
+    Column("presence", Word(Presence)),
+    Column("presence_at", UtcDateTime),
+    Column("health", JSON(none_as_null=True)),
+    Column("health_at", UtcDateTime),
+    Column("service_failed_at", UtcDateTime),
+    Column("service_failed_unit", String(500)),
+    Column("service_failed_result", String(500)),
+    Column("service_failed_raised_at", UtcDateTime),
+    Column("service_failed_acked_at", UtcDateTime),
+    Column("service_failed_clear_requested_at", UtcDateTime),
+    Column("service_failed_clear_pending", Boolean, nullable=False, server_default=text("false")),
+    Column("service_failed_echo_at", UtcDateTime),
+    Column("mqtt_reconnect_count", Integer),
+    Column("mqtt_last_disconnect_at", UtcDateTime),
+    Column("maintenance_until", UtcDateTime),
+    Column("auto_recovery", Boolean, nullable=False, server_default=text("true")),
+    Column("shut_down_at", UtcDateTime),
+)
+
+_watched = text(_any_of("status", WATCHED))
+_unwell = text(f"status NOT IN ('{Condition.ONLINE}', '{Condition.NEVER_SEEN}')")
+_failed = text("service_failed_at IS NOT NULL")
+_maintained = text("maintenance_until IS NOT NULL")
+_clear_pending = text("service_failed_clear_pending")
+Index("ix_clients_sort_key", clients.c.sort_key, clients.c.uuid)
+Index("ix_clients_status", clients.c.status, clients.c.sort_key, clients.c.uuid)
+Index("ix_clients_site", clients.c.site, clients.c.sort_key, clients.c.uuid)
+Index("ix_clients_watched", clients.c.stale_at, sqlite_where=_watched, postgresql_where=_watched)
+Index("ix_clients_unwell", clients.c.status_since, sqlite_where=_unwell, postgresql_where=_unwell)
+Index("ix_clients_service_failed", clients.c.sort_key, sqlite_where=_failed, postgresql_where=_failed)
+Index(
+    "ix_clients_maintenance",
+    clients.c.maintenance_until,
+    sqlite_where=_maintained,
+    postgresql_where=_maintained,
+)
+Index(
+    "ix_clients_clear_pending", clients.c.uuid, sqlite_where=_clear_pending, postgresql_where=_clear_pending
+)
+
+client_commands = Table(
+    "client_commands",
+    metadata,
+    Column("command_id", String(36), primary_key=True),
+    _uuid_key(),
+    Column("action", Word(Action), nullable=False),
+    Column("status", Word(CommandStatus), nullable=False),
+    Column("source", Word(Source), nullable=False),
+    Column("requested_by", Integer),
+    Column("reason", Text),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("deadline_at", UtcDateTime, nullable=False),
+    Column("batch_id", String(36)),
+    Column("forced", Boolean, nullable=False, server_default=text("false")),
+    Column("publish_count", Integer, nullable=False, server_default="0"),
+    Column("last_publish_at", UtcDateTime),
+    Column("published_at", UtcDateTime),
+    Column("accepted_at", UtcDateTime),
+    Column("started_at", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+    Column("late", Boolean, nullable=False, server_default=text("false")),
+    Column("error_code", String(200)),
+    Column("error_message", Text),
+    Column("verification", Word(Verification)),
+    Column("verified_at", UtcDateTime),
+    Column("verification_detail", Text),
+    Column("before_boot_id", String(500)),
+    Column("before_booted_at", UtcDateTime),
+    Column("before_app_started_at", UtcDateTime),
+    Column("before_process_pid", Integer),
+)
+
+_in_flight = text(IN_FLIGHT)
+_open = text(_any_of("status", OPEN))
+_pending = text(f"verification = '{Verification.PENDING}'")
+_contradicted = text(f"verification = '{Verification.CONTRADICTED}'")
+Index(
+    "uq_client_commands_in_flight",
+    client_commands.c.client_uuid,
+    unique=True,
+    sqlite_where=_in_flight,
+    postgresql_where=_in_flight,
+)
+Index("ix_client_commands_open", client_commands.c.deadline_at, sqlite_where=_open, postgresql_where=_open)
+Index(
+    "ix_client_commands_pending",
+    client_commands.c.command_id,
+    sqlite_where=_pending,
+    postgresql_where=_pending,
+)
+Index(
+    "ix_client_commands_contradicted",
+    client_commands.c.verified_at,
+    sqlite_where=_contradicted,
+    postgresql_where=_contradicted,
+)
+Index("ix_client_commands_client", client_commands.c.client_uuid, client_commands.c.created_at)
+Index("ix_client_commands_created_at", client_commands.c.created_at, client_commands.c.command_id)
+
+command_events = Table(
+    "command_events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column(
+        "command_id", String(36), ForeignKey("client_commands.command_id", ondelete="CASCADE"), nullable=False
+    ),
+    _uuid_key(),
+    Column("at", UtcDateTime, nullable=False),
+    Column("from_status", Word(CommandStatus)),
+    Column("to_status", Word(CommandStatus), nullable=False),
+    Column("by", String(200), nullable=False),
+    Column("detail", Text),
+    Column("times", Integer, nullable=False, server_default="1"),
+)
+Index("ix_command_events_command_id", command_events.c.command_id, command_events.c.id)
+Index("ix_command_events_client", command_events.c.client_uuid, command_events.c.at)
+
+timeline = Table(
+    "timeline",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _uuid_key(),
+    Column("at", UtcDateTime, nullable=False),
+    Column("kind", Word(Kind), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("level", String(10)),
+    Column("data", JSON(none_as_null=True)),
+    Column("dedupe_key", String(64), unique=True),
+)
+Index("ix_timeline_client", timeline.c.client_uuid, timeline.c.at)
+Index("ix_timeline_at", timeline.c.at)
+
+screenshots = Table(
+    "screenshots",
+    metadata,
+    Column("client_uuid", String(36), ForeignKey("clients.uuid", ondelete="CASCADE"), primary_key=True),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("content_type", String(40), nullable=False),
+    Column("image", LargeBinary, nullable=False),
+)
+
+rejected_messages = Table(
+    "rejected_messages",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("reason", String(40), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("head", LargeBinary, nullable=False),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("username", String(100), nullable=False, unique=True),
+    Column("password_hash", Text, nullable=False),
+    Column("role", Word(Role), nullable=False),
+    Column("disabled", Boolean, nullable=False, server_default=text("false")),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("last_login_at", UtcDateTime),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("token_hash", String(64), primary_key=True),
+    Column("user_id", Integer, ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("last_seen_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("address", String(60)),
+    Column("user_agent", String(300)),
+)
+
+api_tokens = Table(
+    "api_tokens",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(100), nullable=False),
+    Column("token_hash", String(64), nullable=False, unique=True),
+    Column("user_id", Integer, ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("role", Word(Role), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("last_used_at", UtcDateTime),
+)
+
+login_failures = Table(
+    "login_failures",
+    metadata,
+    Column("key", String(200), primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("last_at", UtcDateTime, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", UtcDateTime, nullable=False, index=True),
+    Column("actor_id", Integer),
+    Column("actor", String(200), nullable=False),
+    Column("via", String(20), nullable=False),
+    Column("action", String(60), nullable=False),
+    Column("target", String(200)),
+    Column("detail", JSON(none_as_null=True)),
+    Column("address", String(60)),
+)

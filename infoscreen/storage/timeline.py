@@ -1,0 +1,154 @@
+"""What happened to a client: status changes, logs, operator acts, and its commands' history merged in."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, cast, delete, func, literal, literal_column, select, tuple_, union_all
+from sqlalchemy.dialects import postgresql, sqlite
+
+from infoscreen.domain.events import Kind
+from infoscreen.storage.engine import Connection
+from infoscreen.storage.paging import Page, cursor_time, decode_cursor, encode_cursor
+from infoscreen.storage.tables import client_commands, command_events, timeline
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEntry:
+    """One line. ``data`` carries what a program or a translation needs; ``level`` is set for logs."""
+
+    at: datetime
+    kind: Kind
+    text: str
+    level: str | None = None
+    data: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEntry:
+    """A line to be written. Two entries with the same ``dedupe_key`` are one: the second is dropped."""
+
+    client_uuid: str
+    at: datetime
+    kind: Kind
+    text: str
+    level: str | None = None
+    data: Mapping[str, Any] | None = None
+    dedupe_key: str | None = None
+
+
+async def add(connection: Connection, entries: Sequence[NewEntry]) -> None:
+    """Write lines; a repeated one (same ``dedupe_key``) changes nothing."""
+    if not entries:
+        return
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(timeline).on_conflict_do_nothing(index_elements=["dedupe_key"])
+    rows = [
+        {
+            "client_uuid": entry.client_uuid,
+            "at": entry.at,
+            "kind": entry.kind,
+            "text": entry.text,
+            "level": entry.level,
+            "data": None if entry.data is None else dict(entry.data),
+            "dedupe_key": entry.dedupe_key,
+        }
+        for entry in entries
+    ]
+    await connection.execute(statement, rows)
+
+
+async def page(
+    connection: Connection,
+    client_uuid: str,
+    limit: int,
+    cursor: str | None = None,
+    kinds: Collection[Kind] = frozenset(),
+) -> Page[TimelineEntry]:
+    """Return a page of a client's timeline, newest first; no kinds means all.
+
+    Raises:
+        InvalidInput: the cursor is not one of this list.
+    """
+    own = select(
+        timeline.c.at,
+        literal_column("1").label("source"),
+        timeline.c.id,
+        timeline.c.kind,
+        timeline.c.text,
+        timeline.c.level,
+        timeline.c.data,
+        literal_column("NULL").label("command_id"),
+        literal_column("NULL").label("action"),
+        literal_column("NULL").label("from_status"),
+        literal_column("NULL").label("to_status"),
+    ).where(timeline.c.client_uuid == client_uuid)
+    of_commands = (
+        select(
+            command_events.c.at,
+            literal_column("2").label("source"),
+            command_events.c.id,
+            literal(Kind.COMMAND, timeline.c.kind.type).label("kind"),
+            func.coalesce(command_events.c.detail, "").label("text"),
+            command_events.c.by.label("level"),
+            cast(literal_column("NULL"), JSON).label("data"),
+            command_events.c.command_id,
+            client_commands.c.action,
+            command_events.c.from_status,
+            command_events.c.to_status,
+        )
+        .join(client_commands, client_commands.c.command_id == command_events.c.command_id)
+        .where(command_events.c.client_uuid == client_uuid)
+    )
+    if kinds:
+        own = own.where(timeline.c.kind.in_(sorted(kinds)))
+    parts = [own, of_commands] if not kinds or Kind.COMMAND in kinds else [own]
+    merged = union_all(*parts).subquery()
+    key = (merged.c.at, merged.c.source, merged.c.id)
+    total = await connection.scalar(select(func.count()).select_from(merged))
+    statement = select(merged)
+    if cursor is not None:
+        at, source, number = decode_cursor(cursor, 3)
+        statement = statement.where(tuple_(*key) < tuple_(cursor_time(at), source, number))
+    statement = statement.order_by(*(column.desc() for column in key)).limit(limit + 1)
+    rows = (await connection.execute(statement)).all()
+    following = (
+        encode_cursor(rows[limit - 1].at, rows[limit - 1].source, rows[limit - 1].id)
+        if len(rows) > limit
+        else None
+    )
+    return Page([_entry(row) for row in rows[:limit]], following, total or 0)
+
+
+def _entry(row: Any) -> TimelineEntry:
+    if row.command_id is None:
+        return TimelineEntry(row.at, row.kind, row.text, row.level, row.data)
+    data = {
+        "command_id": row.command_id,
+        "action": row.action,
+        "from": row.from_status,
+        "to": row.to_status,
+        "by": row.level,
+    }
+    told = f"{row.action} {row.to_status}" if row.from_status != row.to_status else f"{row.action} unchanged"
+    return TimelineEntry(row.at, row.kind, f"{told}: {row.text}" if row.text else told, None, data)
+
+
+async def status_changes(
+    connection: Connection, client_uuids: Collection[str], since: datetime
+) -> dict[str, list[tuple[datetime, str]]]:
+    """Return each client's changes of status after ``since``, oldest first, as (time, new status)."""
+    found: dict[str, list[tuple[datetime, str]]] = {uuid: [] for uuid in client_uuids}
+    statement = select(timeline.c.client_uuid, timeline.c.at, timeline.c.data).where(
+        timeline.c.client_uuid.in_(list(client_uuids)), timeline.c.kind == Kind.STATUS, timeline.c.at > since
+    )
+    for uuid, at, data in await connection.execute(statement.order_by(timeline.c.at, timeline.c.id)):
+        found[uuid].append((at, data["to"]))
+    return found
+
+
+async def forget_before(connection: Connection, before: datetime, limit: int) -> int:
+    """Delete up to ``limit`` lines older than ``before``; return how many."""
+    old = select(timeline.c.id).where(timeline.c.at < before).limit(limit)
+    return (await connection.execute(delete(timeline).where(timeline.c.id.in_(old)))).rowcount

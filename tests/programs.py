@@ -1,0 +1,41 @@
+"""What the tests need from the machine: programs, and ports nobody else uses."""
+
+import os
+import random
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+# Debian keeps servers where the PATH of an ordinary user does not look.
+_MORE_PLACES = ["/usr/local/sbin", "/usr/sbin", "/sbin", *map(str, Path("/usr/lib/postgresql").glob("*/bin"))]
+
+
+def require(program: str) -> str:
+    """Return the program's path. Without it a test is skipped; on CI it fails, as nothing may be missing."""
+    found = shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *_MORE_PLACES]))
+    if found is not None:
+        return found
+    reason = f"{program} is not installed; scripts/test installs it when started by root"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+def find_free_port() -> int:
+    """Return a TCP port on loopback on which nobody listens.
+
+    It lies below the range of which the kernel takes ports for outgoing connections. A client that keeps
+    trying to reach a killed broker on a port within that range is connected to itself sooner or later, and
+    the broker cannot get its port back.
+    """
+    while True:
+        port = random.randrange(15_000, 32_000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port

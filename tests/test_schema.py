@@ -1,0 +1,388 @@
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from sqlalchemy import Connection, inspect, text
+
+from infoscreen.domain.errors import Conflict, DatabaseNotReady, Refused
+from infoscreen.storage import schema
+from infoscreen.storage.engine import Store
+from infoscreen.storage.tables import metadata
+from tests.postgres import PostgresServer
+
+CHECKOUT = Path(__file__).parent.parent
+BASE = "a0b1c2d3e4f5"
+FAILURES = "b1c2d3e4f5a6"
+FAILURE_COLUMNS = {
+    "service_failed_at",
+    "service_failed_unit",
+    "mqtt_reconnect_count",
+    "mqtt_last_disconnect_at",
+}
+HEAD = schema._needed()
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite+aiosqlite:///{tmp_path}/infoscreen.db"
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def url(request: pytest.FixtureRequest) -> str:
+    """An empty database of each kind."""
+    chosen: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres")
+    return chosen
+
+
+async def migrate(url: str, direction: str, revision: str) -> None:
+    def run(connection: Connection) -> None:
+        config = schema._config()
+        config.attributes["connection"] = connection
+        getattr(command, direction)(config, revision)
+
+    async with schema.migration(url) as connection:
+        await connection.run_sync(run)
+
+
+async def rows(url: str, statement: str) -> list[Any]:
+    store = Store(url)
+    async with store.write() as connection:
+        result = await connection.execute(text(statement))
+        found = [tuple(row) for row in result] if result.returns_rows else []
+    await store.close()
+    return found
+
+
+async def columns_of(url: str, table: str) -> set[str]:
+    store = Store(url)
+    async with store.read() as connection:
+        found = await connection.run_sync(lambda sync: inspect(sync).get_columns(table))
+    await store.close()
+    return {column["name"] for column in found}
+
+
+def names_in(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+NOW = "2026-01-02 03:04:05"
+
+
+async def fill_base(url: str) -> None:
+    """Three clients and two commands, one of them in flight, as the first schema could hold them."""
+    for uuid, name in (("u1", "Ärger"), ("u2", None), ("u3", "berlin")):
+        named = "NULL" if name is None else f"'{name}'"
+        await rows(
+            url,
+            "INSERT INTO clients (uuid, created_at, status_since, name, hostname, tags)"
+            f" VALUES ('{uuid}', '{NOW}', '{NOW}', {named}, 'Host', '[\"lobby\"]')",
+        )
+    for command_id, status in (("c1", "completed"), ("c2", "published")):
+        await rows(
+            url,
+            "INSERT INTO client_commands"
+            " (command_id, client_uuid, action, status, source, created_at, expires_at)"
+            f" VALUES ('{command_id}', 'u1', 'reboot_host', '{status}', 'operator', '{NOW}', '{NOW}')",
+        )
+
+
+async def fill_children(url: str) -> None:
+    """A row that belongs to a client, and one to a command, in the tables of the newest schema."""
+    await rows(
+        url,
+        "INSERT INTO command_events (command_id, client_uuid, at, to_status, by)"
+        f" VALUES ('c1', 'u1', '{NOW}', 'queued', 'somebody')",
+    )
+    await rows(
+        url,
+        f"INSERT INTO timeline (client_uuid, at, kind, text) VALUES ('u1', '{NOW}', 'status', 'well')",
+    )
+
+
+async def test_models_and_migrations_agree(url: str) -> None:
+    await schema.upgrade(url)
+    store = Store(url)
+
+    def differences(connection: Connection) -> list[Any]:
+        # JSON defaults: see migrations/env.py, which `alembic check` uses.
+        context = MigrationContext.configure(connection, opts={"target_metadata": metadata})
+        return list(compare_metadata(context, metadata))
+
+    async with store.read() as connection:
+        found = await connection.run_sync(differences)
+    await store.close()
+    assert found == []
+
+
+async def test_alembic_check_finds_nothing_to_generate(url: str) -> None:
+    await schema.upgrade(url)
+    checked = await asyncio.to_thread(run_alembic, url, "check")
+    assert checked.returncode == 0, checked.stderr
+    assert "No new upgrade operations" in checked.stdout
+
+
+def run_alembic(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "alembic", *arguments],
+        cwd=CHECKOUT,
+        env={**os.environ, "DATABASE_URL": url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+async def test_the_alembic_command_goes_up_and_down(sqlite_url: str) -> None:
+    for arguments in (("upgrade", "head"), ("downgrade", "-1"), ("upgrade", "head")):
+        done = await asyncio.to_thread(run_alembic, sqlite_url, *arguments)
+        assert done.returncode == 0, done.stderr
+    assert (await schema.current(sqlite_url)).fitness is schema.Fitness.CURRENT
+
+
+INDEXES = {
+    "sqlite": "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL ORDER BY name",
+    "postgresql": "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'"
+    " AND tablename <> 'alembic_version' ORDER BY indexname",
+}
+
+
+async def indexes_of(url: str) -> list[Any]:
+    return await rows(url, INDEXES[url.split("+")[0]])
+
+
+async def test_migrated_indexes_have_the_conditions_of_the_models(url: str) -> None:
+    """`alembic check` does not look at the WHERE of a partial index."""
+    await schema.upgrade(url)
+    migrated = await indexes_of(url)
+    await migrate(url, "downgrade", "base")
+    store = Store(url)
+    async with store.write() as connection:
+        await connection.run_sync(metadata.create_all)
+    await store.close()
+    assert migrated == await indexes_of(url)
+
+
+async def test_b1c2d3e4f5a6_adds_exactly_its_four_columns(url: str) -> None:
+    await migrate(url, "upgrade", BASE)
+    before = await columns_of(url, "clients")
+    commands_before = await columns_of(url, "client_commands")
+    await migrate(url, "upgrade", FAILURES)
+    assert await columns_of(url, "clients") - before == FAILURE_COLUMNS
+    assert before - await columns_of(url, "clients") == set()
+    assert await columns_of(url, "client_commands") == commands_before
+    await migrate(url, "downgrade", BASE)
+    assert await columns_of(url, "clients") == before
+
+
+async def test_upgrading_a_filled_database_keeps_every_row(url: str) -> None:
+    await migrate(url, "upgrade", BASE)
+    await fill_base(url)
+    await migrate(url, "upgrade", FAILURES)
+    await rows(url, "UPDATE clients SET service_failed_unit = 'app.service' WHERE uuid = 'u1'")
+    await schema.upgrade(url)
+    assert await rows(url, "SELECT uuid, sort_key, service_failed_unit FROM clients ORDER BY uuid") == [
+        ("u1", "ärger", "app.service"),
+        ("u2", "host", None),
+        ("u3", "berlin", None),
+    ]
+    assert await rows(
+        url,
+        "SELECT command_id, status, publish_count FROM client_commands"
+        " WHERE deadline_at = expires_at ORDER BY command_id",
+    ) == [("c1", "completed", 0), ("c2", "published", 0)]
+
+
+async def test_going_all_the_way_down_keeps_clients_and_commands(url: str) -> None:
+    await migrate(url, "upgrade", BASE)
+    await fill_base(url)
+    await schema.upgrade(url)
+    await fill_children(url)
+    for revision in ("c2d3e4f5a6b7", FAILURES, BASE):
+        await migrate(url, "downgrade", revision)
+        assert await rows(url, "SELECT count(*) FROM clients") == [(3,)]
+        assert await rows(url, "SELECT count(*) FROM client_commands") == [(2,)]
+    await schema.upgrade(url)
+    assert await rows(url, "SELECT name FROM clients ORDER BY uuid") == [("Ärger",), (None,), ("berlin",)]
+
+
+async def test_copying_a_parent_table_keeps_its_children(sqlite_url: str) -> None:
+    """A batch migration drops the old copy of ``clients``; with foreign keys on, its children too."""
+    await migrate(sqlite_url, "upgrade", BASE)
+    await fill_base(sqlite_url)
+    await schema.upgrade(sqlite_url)
+    await fill_children(sqlite_url)
+    async with schema.migration(sqlite_url) as connection:
+        await connection.run_sync(copy_clients)
+    assert await rows(sqlite_url, "SELECT count(*) FROM client_commands") == [(2,)]
+    assert await rows(sqlite_url, "SELECT count(*) FROM command_events") == [(1,)]
+    assert await rows(sqlite_url, "SELECT count(*) FROM timeline") == [(1,)]
+    await rows(sqlite_url, "DELETE FROM clients WHERE uuid = 'u1'")
+    assert await rows(sqlite_url, "SELECT count(*) FROM timeline") == [(0,)]
+
+
+def copy_clients(connection: Connection) -> None:
+    operations = Operations(MigrationContext.configure(connection))
+    with operations.batch_alter_table("clients", recreate="always"):
+        pass
+
+
+async def test_a_migration_that_leaves_orphans_changes_nothing(sqlite_url: str) -> None:
+    await migrate(sqlite_url, "upgrade", BASE)
+    await fill_base(sqlite_url)
+    with pytest.raises(DatabaseNotReady, match="client_commands would belong to nothing"):
+        async with schema.migration(sqlite_url) as connection:
+            await connection.execute(text("DELETE FROM clients"))
+    assert await rows(sqlite_url, "SELECT count(*) FROM clients") == [(3,)]
+
+
+async def test_a_failed_upgrade_leaves_the_database_as_it_was(url: str) -> None:
+    await migrate(url, "upgrade", FAILURES)
+    await fill_base(url)
+    await rows(url, "CREATE TABLE timeline (in_the_way INTEGER)")
+    with pytest.raises(DatabaseNotReady, match="timeline"):
+        await schema.upgrade(url)
+    assert (await schema.current(url)).revision == FAILURES
+    assert "stale_at" not in await columns_of(url, "clients")
+    await rows(url, "DROP TABLE timeline")
+    await schema.upgrade(url)
+
+
+async def test_two_upgrades_at_once_both_end_well(url: str) -> None:
+    results = await asyncio.gather(schema.upgrade(url), schema.upgrade(url))
+    assert sorted(result.before or "" for result in results) == ["", HEAD]
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[Store]:
+    store = Store(url)
+    yield store
+    await store.close()
+
+
+async def test_a_migrated_database_is_fit(store: Store) -> None:
+    await schema.upgrade(store.url)
+    await schema.check(store)
+
+
+async def test_a_database_never_migrated_is_refused_with_the_command_to_run(store: Store) -> None:
+    with pytest.raises(DatabaseNotReady, match=r"not set up yet.*`infoscreen db upgrade`"):
+        await schema.check(store)
+
+
+async def test_checking_does_not_create_the_file(sqlite_url: str, tmp_path: Path) -> None:
+    assert (await schema.current(sqlite_url)).fitness is schema.Fitness.EMPTY
+    assert names_in(tmp_path) == []
+
+
+async def test_a_database_behind_the_code_is_refused_with_the_command_to_run(store: Store) -> None:
+    await migrate(store.url, "upgrade", FAILURES)
+    with pytest.raises(
+        DatabaseNotReady, match=rf"revision {FAILURES}.*needs {HEAD}.*`infoscreen db upgrade`"
+    ):
+        await schema.check(store)
+
+
+async def test_a_database_newer_than_the_code_is_refused_and_left_alone(store: Store) -> None:
+    await schema.upgrade(store.url)
+    await rows(store.url, "UPDATE alembic_version SET version_num = 'ffffffffffff'")
+    for refused in (schema.check(store), schema.upgrade(store.url)):
+        with pytest.raises(DatabaseNotReady, match=r"ffffffffffff.*Upgrade infoscreen, or restore a backup"):
+            await refused
+    assert (await schema.current(store.url)).fitness is schema.Fitness.NEWER
+
+
+async def test_a_file_that_is_no_database_is_refused(sqlite_url: str, tmp_path: Path) -> None:
+    (tmp_path / "infoscreen.db").write_text("this is a letter, not a database. " * 40)
+    with pytest.raises(DatabaseNotReady, match="file is not a database"):
+        await schema.current(sqlite_url)
+
+
+async def test_a_missing_directory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseNotReady, match=r"there is no directory .*missing"):
+        await schema.upgrade(f"sqlite+aiosqlite:///{tmp_path}/missing/infoscreen.db")
+
+
+async def test_a_directory_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseNotReady, match="no file that this user may read and write"):
+        await schema.current(f"sqlite+aiosqlite:///{tmp_path}")
+
+
+async def test_a_server_that_is_not_there_is_refused_without_its_password() -> None:
+    with pytest.raises(DatabaseNotReady, match="Check DATABASE_URL") as caught:
+        await schema.current("postgresql+asyncpg://infoscreen:hidden@127.0.0.1:1/infoscreen?password=hidden")
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.postgres
+async def test_a_wrong_password_is_refused_without_repeating_it(postgres_server: PostgresServer) -> None:
+    with pytest.raises(DatabaseNotReady, match="password authentication failed") as caught:
+        await schema.current(postgres_server.url("postgres", "not-this-one"))
+    assert "not-this-one" not in str(caught.value)
+
+
+async def test_a_backup_of_a_database_in_use_is_whole_and_stands_alone(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    await migrate(sqlite_url, "upgrade", BASE)
+    await fill_base(sqlite_url)
+    saved = tmp_path / "saved" / "copy.db"
+    saved.parent.mkdir()
+    store = Store(sqlite_url)
+    async with store.write() as connection:
+        await connection.execute(text("DELETE FROM clients WHERE uuid = 'u3'"))
+        size = await schema.backup(sqlite_url, saved)
+    await store.close()
+    assert names_in(saved.parent) == ["copy.db"]
+    assert saved.stat().st_size == size
+    assert saved.stat().st_mode & 0o777 == 0o600
+    with closing(sqlite3.connect(f"file:{saved}?mode=ro&immutable=1", uri=True)) as copy:
+        assert copy.execute("SELECT count(*) FROM clients").fetchone() == (3,)
+
+
+async def test_a_backup_never_overwrites(sqlite_url: str, tmp_path: Path) -> None:
+    await schema.upgrade(sqlite_url)
+    saved = tmp_path / "copy.db"
+    saved.write_text("precious")
+    with pytest.raises(Conflict, match="not overwritten"):
+        await schema.backup(sqlite_url, saved)
+    assert saved.read_text() == "precious"
+
+
+async def test_a_damaged_database_is_not_saved_as_a_backup(sqlite_url: str, tmp_path: Path) -> None:
+    await schema.upgrade(sqlite_url)
+    database = tmp_path / "infoscreen.db"
+    data = bytearray(database.read_bytes())
+    data[4096 * 3 : 4096 * 12] = b"\xff" * (4096 * 9)
+    database.write_bytes(data)
+    with pytest.raises(Refused, match=r"damaged|malformed"):
+        await schema.backup(sqlite_url, tmp_path / "copy.db")
+    assert not (tmp_path / "copy.db").exists()
+    assert [name for name in names_in(tmp_path) if name.startswith(".copy")] == []
+
+
+async def test_there_is_nothing_to_save_before_the_first_upgrade(sqlite_url: str, tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="nothing to save"):
+        await schema.backup(sqlite_url, tmp_path / "copy.db")
+    assert names_in(tmp_path) == []
+
+
+async def test_a_backup_into_a_missing_directory_is_refused(sqlite_url: str, tmp_path: Path) -> None:
+    await schema.upgrade(sqlite_url)
+    with pytest.raises(Refused, match="No such file or directory"):
+        await schema.backup(sqlite_url, tmp_path / "missing" / "copy.db")
+
+
+async def test_postgresql_is_saved_with_its_own_tool(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="pg_dump"):
+        await schema.backup("postgresql+asyncpg://infoscreen@127.0.0.1/infoscreen", tmp_path / "copy.db")

@@ -1,0 +1,54 @@
+"""The store's transactions: who waits for whom, and who does not."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from infoscreen.domain.errors import StoreUnavailable
+from infoscreen.storage.engine import BUSY_TIMEOUT_MILLISECONDS, Store
+from infoscreen.storage.tables import metadata
+from tests.spine import sqlite_url
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    made = Store(sqlite_url(tmp_path))
+    async with made.engine.begin() as connection:
+        await connection.run_sync(metadata.create_all)
+    yield made
+    await made.close()
+
+
+async def test_what_is_not_worth_waiting_for_does_not_wait_for_another_writer(store: Store) -> None:
+    async with store.write():
+        with pytest.raises(StoreUnavailable):
+            async with store.write(at_once=True):
+                pass
+
+
+async def test_nor_for_another_process(store: Store, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "test.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable):
+            async with store.write(at_once=True):
+                pass
+        other.execute("ROLLBACK")
+    async with store.write(at_once=True) as connection:
+        patience = await connection.exec_driver_sql("PRAGMA busy_timeout")
+        assert patience.scalar() == BUSY_TIMEOUT_MILLISECONDS
+
+
+async def fail_halfway(store: Store) -> None:
+    async with store.write() as connection:
+        await connection.exec_driver_sql("INSERT INTO login_failures VALUES ('x', 1, '2026-03-02')")
+        raise ZeroDivisionError
+
+
+async def test_a_transaction_that_raises_leaves_nothing(store: Store) -> None:
+    with pytest.raises(ZeroDivisionError):
+        await fail_halfway(store)
+    async with store.read() as connection:
+        assert (await connection.exec_driver_sql("SELECT count(*) FROM login_failures")).scalar() == 0

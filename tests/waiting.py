@@ -1,0 +1,21 @@
+"""Waiting for something to become true, without a guess at how long that takes."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+DEADLINE_SECONDS = 20.0
+"""How long anything may take before the test fails; generous, because machines are shared."""
+
+Value = TypeVar("Value")
+
+
+async def until(
+    condition: Callable[[], Value], *, every: float = 0.005, within: float = DEADLINE_SECONDS
+) -> Value:
+    """Ask ``condition`` again and again, and return its first true answer."""
+    async with asyncio.timeout(within):
+        while True:
+            if answer := condition():
+                return answer
+            await asyncio.sleep(every)
