@@ -1,0 +1,435 @@
+"""Accounts: signing in and out, users, sessions and API tokens. The panel, the API and the CLI all come here.
+
+Secrets are random 256-bit tokens of which only the SHA-256 is stored; passwords are hashed with argon2id.
+Nothing here logs a secret, or returns one but to whoever has just made it.
+"""
+
+import hashlib
+import logging
+import re
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from ipaddress import IPv6Address, ip_address, ip_network
+from math import ceil
+
+from infoscreen.clock import Clock
+from infoscreen.domain.accounts import (
+    FREE_FAILURES,
+    FREE_FAILURES_PER_ADDRESS,
+    Actor,
+    ApiToken,
+    Role,
+    Session,
+    User,
+    login_blocked_until,
+)
+from infoscreen.domain.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    StoreUnavailable,
+    TooManyAttempts,
+    Unauthenticated,
+)
+from infoscreen.services.passwords import Passwords
+from infoscreen.storage import accounts, audit
+from infoscreen.storage.engine import Store
+from infoscreen.storage.paging import Page
+
+log = logging.getLogger(__name__)
+
+SESSION_LIFETIME = timedelta(days=7)
+SESSION_IDLE = timedelta(hours=12)
+SEEN_EVERY = timedelta(minutes=1)
+"""How exactly ``last_seen_at`` and ``last_used_at`` are kept; finer would make every request a write."""
+
+TOKEN_PREFIX = "isc_"  # noqa: S105 - what an API token starts with, so that secret scanners know ours
+USERNAME = re.compile(r"[A-Za-z0-9._@-]{1,100}")
+TOKEN_NAME_LENGTH = 64
+PASSWORD_LENGTHS = range(10, 1001)
+
+CLI = Actor(None, "cli", Role.ADMIN, "cli")
+"""Whoever may run our commands on the host may do everything; there is nobody to ask for a password."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A fresh session. ``token`` is the browser's and is not stored anywhere."""
+
+    token: str
+    session: Session
+    user: User
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """A fresh API token. ``secret`` is shown once and is not stored anywhere."""
+
+    secret: str
+    token: ApiToken
+
+
+class Accounts:
+    """The use cases of accounts; each is one transaction and leaves a line in the audit trail."""
+
+    def __init__(self, store: Store, clock: Clock, passwords: Passwords) -> None:
+        self._store = store
+        self._clock = clock
+        self._passwords = passwords
+
+    # Signing in and out.
+
+    async def login(
+        self,
+        username: str,
+        password: str,
+        *,
+        address: str | None,
+        user_agent: str | None = None,
+        replaces: str | None = None,
+    ) -> SignedIn:
+        """Start a session; ``replaces`` is the token of the session that the browser had until now.
+
+        Raises ``Unauthenticated`` for a wrong name or password (never telling which) and for a disabled user,
+        ``TooManyAttempts`` while the account or the address must wait.
+        """
+        user, password_hash = await self._verify(username, password, address)
+        now = self._clock.now()
+        token = secrets.token_urlsafe(32)
+        session = Session(
+            token_hash=_sha256(token),
+            user_id=user.id,
+            created_at=now,
+            last_seen_at=now,
+            expires_at=now + SESSION_LIFETIME,
+            address=address,
+            user_agent=_printable(user_agent or "", 300) or None,
+        )
+        async with self._store.write() as connection:
+            if await accounts.password_hash(connection, user.id) != password_hash:
+                raise Unauthenticated("The password was changed just now.")
+            if replaces is not None:
+                await accounts.remove_session(connection, _sha256(replaces))
+            await accounts.remove_dead_sessions(connection, now, SESSION_IDLE)
+            await accounts.add_session(connection, session)
+            await accounts.change_user(connection, user.id, last_login_at=now)
+            await audit.record(connection, now, _actor(user, "session", address), "auth.login", _named(user))
+        return SignedIn(token, session, user)
+
+    async def logout(self, token: str, address: str | None) -> None:
+        """End the session; one that is over already is fine."""
+        async with self._store.write() as connection:
+            found = await accounts.session_of(connection, _sha256(token))
+            if found is None:
+                return
+            session, user = found
+            await accounts.remove_session(connection, session.token_hash)
+            actor = _actor(user, "session", address)
+            await audit.record(connection, self._clock.now(), actor, "auth.logout", _named(user))
+
+    async def actor_of_session(self, token: str, address: str | None) -> Actor | None:
+        """Return who is signed in with this session; None when it is over or its user disabled."""
+        now = self._clock.now()
+        async with self._store.read() as connection:
+            found = await accounts.session_of(connection, _sha256(token))
+        if found is None:
+            return None
+        session, user = found
+        if user.disabled or not _is_live(session, now):
+            return None
+        if now - session.last_seen_at >= SEEN_EVERY:
+            # A full disk must not sign everybody out.
+            with suppress(StoreUnavailable):
+                async with self._store.write(at_once=True) as connection:
+                    await accounts.touch_session(connection, session, now)
+        return _actor(user, "session", address)
+
+    async def actor_of_token(self, secret: str, address: str | None) -> Actor | None:
+        """Return whose API token this is, with the lower of both roles; None when it is not valid."""
+        if not secret.startswith(TOKEN_PREFIX):
+            return None
+        now = self._clock.now()
+        async with self._store.read() as connection:
+            found = await accounts.token_of(connection, _sha256(secret))
+        if found is None:
+            return None
+        token, user = found
+        if user.disabled or (token.expires_at is not None and now >= token.expires_at):
+            return None
+        if token.last_used_at is None or now - token.last_used_at >= SEEN_EVERY:
+            with suppress(StoreUnavailable):
+                async with self._store.write(at_once=True) as connection:
+                    await accounts.touch_token(connection, token, now)
+        return Actor(
+            user.id, f"{user.username}/{token.name}", token.role.capped_at(user.role), "token", address
+        )
+
+    async def _verify(self, username: str, password: str, address: str | None) -> tuple[User, str]:
+        """Return the user whose name and password these are, and the hash of the password.
+
+        The attempt is counted as failed before the password is looked at, so that many at the same time are
+        not one; a right password takes it back.
+        """
+        await self._count_attempt(username, address)
+        async with self._store.read() as connection:
+            user = await accounts.user_by_name(connection, username)
+            stored = None if user is None else await accounts.password_hash(connection, user.id)
+        is_right = await self._passwords.check(stored, password)
+        if user is None or stored is None or not is_right or user.disabled:
+            _log_failure("credentials", username, address)
+            raise Unauthenticated("The user name or the password is wrong.")
+        outdated = self._passwords.is_outdated(stored)
+        fresh = await self._passwords.hash(password) if outdated else stored
+        async with self._store.write() as connection:
+            account, *others = _throttle_keys(username, address)
+            await accounts.forget_failures(connection, account)
+            for key in others:
+                await accounts.take_back_failure(connection, key)
+            if outdated and await accounts.password_hash(connection, user.id) == stored:
+                await accounts.change_user(connection, user.id, password_hash=fresh)
+        return user, fresh
+
+    async def _count_attempt(self, username: str, address: str | None) -> None:
+        now = self._clock.now()
+        keys = _throttle_keys(username, address)
+        async with self._store.write() as connection:
+            waits = []
+            await accounts.forget_old_failures(connection, now)
+            for key, free in zip(keys, (FREE_FAILURES, FREE_FAILURES_PER_ADDRESS), strict=False):
+                failed = await accounts.hold_failures(connection, key, now)
+                waits.append(login_blocked_until(failed.failures, failed.last_at, now, free))
+                await accounts.add_failure(connection, key, now)
+            blocked_until = max((until for until in waits if until is not None), default=None)
+            if blocked_until is not None:
+                seconds = ceil((blocked_until - now).total_seconds())
+                _log_failure("throttled", username, address)
+                # Leaving the block like this rolls it back: waiting attempts do not make the wait longer.
+                raise TooManyAttempts(f"Too many failed attempts; try again in {seconds} s.", seconds)
+
+    # Sessions.
+
+    @staticmethod
+    def is_session(session: Session, token: str | None) -> bool:
+        """Tell whether the browser's token is that of this session."""
+        return token is not None and _sha256(token) == session.token_hash
+
+    async def sessions(self, user_id: int) -> list[Session]:
+        """Return the browsers that a user is signed in with, the one used last first."""
+        now = self._clock.now()
+        async with self._store.read() as connection:
+            return [one for one in await accounts.sessions_of(connection, user_id) if _is_live(one, now)]
+
+    async def end_session(self, user_id: int, session_id: str, actor: Actor) -> None:
+        """Sign one of a user's browsers out."""
+        async with self._store.write() as connection:
+            for session in await accounts.sessions_of(connection, user_id):
+                if session.id == session_id:
+                    await accounts.remove_session(connection, session.token_hash)
+                    now, target = self._clock.now(), f"session/{session_id}"
+                    await audit.record(connection, now, actor, "session.end", target)
+                    return
+        raise NotFound("There is no such session.")
+
+    # Users.
+
+    async def users(self, limit: int, cursor: str | None = None) -> Page[User]:
+        """Return users in the order in which they were added."""
+        async with self._store.read() as connection:
+            return await accounts.users_page(connection, limit, cursor)
+
+    async def user(self, user_id: int) -> User:
+        """Return a user; raise ``NotFound``."""
+        async with self._store.read() as connection:
+            return _found(await accounts.user_by_id(connection, user_id))
+
+    async def user_named(self, username: str) -> User:
+        """Return the user of that name, whatever its case; raise ``NotFound``."""
+        async with self._store.read() as connection:
+            return _found(await accounts.user_by_name(connection, username))
+
+    async def add_user(self, username: str, password: str, role: Role, actor: Actor) -> User:
+        """Add a user; raise ``InvalidInput`` or, when the name is taken, ``Conflict``."""
+        if not USERNAME.fullmatch(username):
+            message = "1 to 100 letters, digits or any of . _ @ - are allowed"
+            raise InvalidInput(f"Not a user name: {message}.", [{"field": "username", "message": message}])
+        _refuse_bad_password(password)
+        password_hash = await self._passwords.hash(password)
+        now = self._clock.now()
+        async with self._store.write() as connection:
+            user = await accounts.add_user(connection, username, password_hash, role, now)
+            if user is None:
+                raise Conflict(f"There is already a user {username}.")
+            await audit.record(connection, now, actor, "user.add", _named(user), {"role": role})
+        return user
+
+    async def set_password(
+        self, user_id: int, password: str, actor: Actor, keep_session: str | None = None
+    ) -> None:
+        """Give a user another password and end the sessions but the one with the token ``keep_session``."""
+        _refuse_bad_password(password)
+        password_hash = await self._passwords.hash(password)
+        kept = [] if keep_session is None else [_sha256(keep_session)]
+        async with self._store.write() as connection:
+            user = _found(await accounts.user_by_id(connection, user_id))
+            await accounts.change_user(connection, user_id, password_hash=password_hash)
+            await accounts.remove_sessions_of(connection, user_id, kept)
+            await audit.record(connection, self._clock.now(), actor, "user.password", _named(user))
+
+    async def change_password(self, actor: Actor, current: str, new: str, keep_session: str | None) -> None:
+        """Give the actor another password, if ``current`` is the one they have; see ``set_password``.
+
+        Raises ``Unauthenticated`` and ``TooManyAttempts`` as ``login`` does, and ``InvalidInput``.
+        """
+        _refuse_bad_password(new)
+        if actor.user_id is None:
+            raise Forbidden("Only people have a password.")
+        user = await self.user(actor.user_id)
+        await self._verify(user.username, current, actor.address)
+        await self.set_password(user.id, new, actor, keep_session)
+
+    async def set_disabled(self, user_id: int, disabled: bool, actor: Actor) -> User:
+        """Lock a user out at once, sessions and tokens and all, or let them in again.
+
+        Raises ``Conflict`` for the last admin.
+        """
+        async with self._store.write() as connection:
+            user = _found(await accounts.user_by_id(connection, user_id))
+            if disabled:
+                _keep_an_admin(user, await accounts.other_admins(connection, user_id))
+                await accounts.remove_sessions_of(connection, user_id)
+            await accounts.change_user(connection, user_id, disabled=disabled)
+            action = "user.disable" if disabled else "user.enable"
+            await audit.record(connection, self._clock.now(), actor, action, _named(user))
+            return _found(await accounts.user_by_id(connection, user_id))
+
+    async def remove_user(self, user_id: int, actor: Actor) -> None:
+        """Remove a user, sessions and tokens and all; raise ``Conflict`` for the last admin."""
+        async with self._store.write() as connection:
+            user = _found(await accounts.user_by_id(connection, user_id))
+            _keep_an_admin(user, await accounts.other_admins(connection, user_id))
+            await accounts.remove_user(connection, user_id)
+            await audit.record(connection, self._clock.now(), actor, "user.remove", _named(user))
+
+    # API tokens.
+
+    async def tokens(self, actor: Actor, limit: int, cursor: str | None = None) -> Page[ApiToken]:
+        """Return the actor's own tokens, or everybody's to an admin."""
+        owner = None if actor.role.may(Role.ADMIN) else actor.user_id
+        async with self._store.read() as connection:
+            return await accounts.tokens_page(connection, limit, cursor, owner)
+
+    async def create_token(
+        self, user_id: int, name: str, role: Role, actor: Actor, expires_at: datetime | None = None
+    ) -> NewToken:
+        """Make an API token for a user; only an admin makes one for somebody else.
+
+        Raises ``Forbidden`` when the role is above the actor's or the user's own.
+        """
+        now = self._clock.now()
+        if not 1 <= len(name) <= TOKEN_NAME_LENGTH or not name.isprintable():
+            message = f"1 to {TOKEN_NAME_LENGTH} printable characters are allowed"
+            raise InvalidInput(f"Not a token name: {message}.", [{"field": "name", "message": message}])
+        if expires_at is not None and expires_at <= now:
+            message = f"{expires_at.isoformat()} has passed; a time to come is needed"
+            raise InvalidInput(
+                "The token would never be valid.", [{"field": "expires_at", "message": message}]
+            )
+        if actor.user_id != user_id and not actor.role.may(Role.ADMIN):
+            raise Forbidden("Only an admin makes tokens for others.")
+        secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
+        async with self._store.write() as connection:
+            user = _found(await accounts.user_by_id(connection, user_id))
+            highest = user.role.capped_at(actor.role)
+            if not highest.may(role):
+                raise Forbidden(f"The role {role} is too high for this token; at most {highest}.")
+            token = await accounts.add_token(
+                connection,
+                token_hash=_sha256(secret),
+                name=name,
+                user_id=user_id,
+                role=role,
+                now=now,
+                expires_at=expires_at,
+            )
+            detail = {"user": user.username, "name": name, "role": role}
+            await audit.record(connection, now, actor, "token.create", f"token/{token.id}", detail)
+        return NewToken(secret, token)
+
+    async def revoke_token(self, token_id: int, actor: Actor) -> None:
+        """End an API token; somebody else's only as an admin, to others it does not exist."""
+        async with self._store.write() as connection:
+            token = await accounts.token_by_id(connection, token_id)
+            if token is None or not (token.user_id == actor.user_id or actor.role.may(Role.ADMIN)):
+                raise NotFound(f"There is no token {token_id}.")
+            await accounts.remove_token(connection, token_id)
+            now, target = self._clock.now(), f"token/{token_id}"
+            await audit.record(connection, now, actor, "token.revoke", target, {"name": token.name})
+
+
+def _actor(user: User, via: str, address: str | None) -> Actor:
+    return Actor(user.id, user.username, user.role, via, address)
+
+
+def _is_live(session: Session, now: datetime) -> bool:
+    return now < session.expires_at and now - session.last_seen_at < SESSION_IDLE
+
+
+def _named(user: User) -> str:
+    return f"user/{user.username}"
+
+
+def _found(user: User | None) -> User:
+    if user is None:
+        raise NotFound("There is no such user.")
+    return user
+
+
+def _keep_an_admin(user: User, others: int) -> None:
+    if user.role is Role.ADMIN and not user.disabled and others == 0:
+        raise Conflict(f"{user.username} is the last admin; make another one first.")
+
+
+def _refuse_bad_password(password: str) -> None:
+    if len(password) not in PASSWORD_LENGTHS:
+        message = (
+            f"has {len(password)} characters; {PASSWORD_LENGTHS[0]} to {PASSWORD_LENGTHS[-1]} are allowed"
+        )
+        raise InvalidInput(f"The password {message}.", [{"field": "password", "message": message}])
+
+
+def _throttle_keys(username: str, address: str | None) -> list[str]:
+    """Return under which keys failures count: the account and, when there is one, the address.
+
+    Whoever has one IPv6 address has the /64 around it.
+    """
+    account = f"user {_sha256(username.lower())[:32]}"
+    if address is None:
+        return [account]
+    block = ip_address(address)
+    if isinstance(block, IPv6Address):
+        return [account, f"address {ip_network((int(block), 64), strict=False)}"]
+    return [account, f"address {block}"]
+
+
+def _log_failure(reason: str, username: str, address: str | None) -> None:
+    # fail2ban reads this line. The address comes first and the name can hold nothing that looks like a field.
+    log.warning(
+        "login failed",
+        extra={
+            "event": "auth.login_failed",
+            "address": address,
+            "reason": reason,
+            "username": re.sub(r"[^A-Za-z0-9._@-]", "?", username)[:100],
+        },
+    )
+
+
+def _printable(text: str, length: int) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text[:length])
+
+
+def _sha256(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,405 @@
+"""Requesting and withdrawing commands. A request only writes a row; sending it is the outbox's business."""
+
+import asyncio
+import logging
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from infoscreen.clock import Clock
+from infoscreen.domain.accounts import Actor, Role
+from infoscreen.domain.clients import Client, Condition
+from infoscreen.domain.commands import (
+    CAPABILITY_NEEDED,
+    DISRUPTIVE,
+    Action,
+    ClientCommand,
+    CommandEvent,
+    CommandStatus,
+    Source,
+    Step,
+    Timeouts,
+    next_status,
+)
+from infoscreen.domain.errors import CommandInFlight, Conflict, Forbidden, InvalidInput, LockedOut, NotFound
+from infoscreen.domain.events import CommandChanged
+from infoscreen.domain.lockout import LockoutPolicy, locked_until
+from infoscreen.services.bus import Bus
+from infoscreen.services.ports import Measures
+from infoscreen.storage import audit, clients, commands
+from infoscreen.storage.commands import HistoryLine
+from infoscreen.storage.engine import Connection, Store
+from infoscreen.wire.messages import MAX_REASON_CHARACTERS
+
+log = logging.getLogger(__name__)
+
+MOST_IN_A_BATCH = 5_000
+LONGEST_EXPIRY = timedelta(days=1)
+ROWS_PER_TRANSACTION = 250
+"""A bulk request is cut so that heartbeats get their turn in between."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandPolicy:
+    """How long commands live, and how many are too many."""
+
+    expiry: timedelta
+    timeouts: Timeouts
+    lockout: LockoutPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class BulkResult:
+    """What became of one client's part of a bulk request."""
+
+    client_uuid: str
+    outcome: str
+    command_id: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What became of a bulk request; ``counts`` is by outcome."""
+
+    batch_id: str
+    results: list[BulkResult]
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Order:
+    """A request as everything below the surface needs it."""
+
+    action: Action
+    source: Source
+    actor: Actor
+    reason: str | None
+    expires_in: timedelta
+    force: bool = False
+    batch_id: str | None = None
+
+
+class Commanding:
+    """The one way to a command.
+
+    For operators, programs and the recovery, under one life cycle and lockout.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        bus: Bus,
+        policy: CommandPolicy,
+        measures: Measures,
+        wake: asyncio.Event,
+    ) -> None:
+        """Keep the parts; ``wake`` is set whenever the outbox has something new to send."""
+        self._store = store
+        self._clock = clock
+        self._bus = bus
+        self._policy = policy
+        self._measures = measures
+        self._wake = wake
+
+    async def request(
+        self,
+        client_uuid: str,
+        action: Action,
+        *,
+        source: Source,
+        actor: Actor,
+        reason: str | None = None,
+        expires_in: timedelta | None = None,
+        force: bool = False,
+    ) -> ClientCommand:
+        """Queue a command and return it as stored.
+
+        Args:
+            client_uuid: the client, canonical text.
+            action: what it shall do.
+            source: operator, program or recovery.
+            actor: who asks.
+            reason: up to 2,000 characters; the device is told as well.
+            expires_in: how long it may take until the device has begun; the policy's expiry by default.
+            force: override the lockout; admins only, and only with a reason.
+
+        Raises:
+            NotFound: there is no such client.
+            CommandInFlight: it has an unfinished disruptive command, which the error names.
+            LockedOut: too many disruptive commands lately; a ``blocked_safety`` row was written.
+            Forbidden: ``force`` without being an admin.
+            InvalidInput: the reason or expiry is out of bounds, or the client lacks the capability.
+        """
+        order = self._checked(action, source, actor, reason, expires_in, force)
+        async with self._store.write() as connection:
+            client = await clients.get(connection, client_uuid)
+            if client is None:
+                raise NotFound(f"There is no client {client_uuid}.")
+            _require_capability(client, action)
+            now = self._clock.now()
+            decided = (await self._decide(connection, order, [client], now))[client_uuid]
+            if isinstance(decided, ClientCommand):
+                detail = {
+                    "command_id": decided.command_id,
+                    "status": decided.status,
+                    "reason": reason,
+                    "forced": decided.forced,
+                }
+                await audit.record(
+                    connection, now, actor, f"command.{action}", f"client/{client_uuid}", detail
+                )
+        if isinstance(decided, ClientCommand):
+            self._tell([decided])
+        if isinstance(decided, CommandInFlight):
+            raise decided
+        if decided.status is CommandStatus.BLOCKED_SAFETY:
+            until = await self.lockout(client_uuid)
+            raise LockedOut(
+                "Too many disruptive commands in a short time; the client is locked to protect it.",
+                extra={"locked_until": until, "command": decided},
+            )
+        return decided
+
+    async def request_many(
+        self,
+        targets: Sequence[str] | clients.ClientQuery,
+        action: Action,
+        *,
+        source: Source,
+        actor: Actor,
+        reason: str | None = None,
+    ) -> Batch:
+        """Queue the same command for many clients, each on its own merits; never all or nothing.
+
+        Raises:
+            InvalidInput: more than 5,000 clients, or the reason is out of bounds.
+        """
+        checked = self._checked(action, source, actor, reason, None, False)
+        order = replace(checked, batch_id=str(uuid.uuid4()))
+        uuids = await self._targets(targets)
+        results: list[BulkResult] = []
+        for start in range(0, len(uuids), ROWS_PER_TRANSACTION):
+            chunk = uuids[start : start + ROWS_PER_TRANSACTION]
+            async with self._store.write() as connection:
+                known = await clients.get_many(connection, chunk)
+                fit = [client for client in known.values() if _unfit(client, action) is None]
+                decided = await self._decide(connection, order, fit, self._clock.now())
+            self._tell([outcome for outcome in decided.values() if isinstance(outcome, ClientCommand)])
+            results.extend(_bulk_result(one, known.get(one), decided.get(one), action) for one in chunk)
+        counts = dict(Counter(result.outcome for result in results))
+        async with self._store.write() as connection:
+            detail = {"batch_id": order.batch_id, "reason": reason, "counts": counts}
+            await audit.record(connection, self._clock.now(), actor, f"command.{action}", "many", detail)
+        log.info(
+            "bulk request of commands",
+            extra={
+                "event": "bulk_requested",
+                "batch_id": order.batch_id,
+                "action": action,
+                "actor": actor.name,
+            },
+        )
+        assert order.batch_id is not None  # noqa: S101 - set four lines up; tells mypy
+        return Batch(order.batch_id, results, counts)
+
+    async def cancel(self, command_id: str, actor: Actor) -> ClientCommand:
+        """Withdraw a command that has not been handed to the broker yet.
+
+        Raises:
+            NotFound: there is no such command.
+            Conflict: it may be on its way already, or is over; the error carries the current ``status``.
+        """
+        async with self._store.write() as connection:
+            command = (await commands.for_change(connection, [command_id])).get(command_id)
+            if command is None:
+                raise NotFound(f"There is no command {command_id}.")
+            status = next_status(command.status, Step.CANCEL)
+            if status is None:
+                raise Conflict(
+                    f"Only a command that is still queued can be cancelled; this one is {command.status}.",
+                    extra={"command_status": command.status},
+                )
+            now = self._clock.now()
+            cancelled = replace(command, status=status, finished_at=now)
+            await commands.save(connection, [cancelled])
+            line = CommandEvent(at=now, from_status=command.status, to_status=status, by=actor.name)
+            await commands.record(connection, [HistoryLine(command_id, command.client_uuid, line)])
+            await audit.record(connection, now, actor, "command.cancel", f"command/{command_id}")
+        self._tell([cancelled])
+        return cancelled
+
+    async def lockout(self, client_uuid: str) -> datetime | None:
+        """Return when the client's lockout ends, or None while it is not locked."""
+        now = self._clock.now()
+        async with self._store.read() as connection:
+            since = now - self._policy.lockout.window
+            published = await commands.published_since(connection, [client_uuid], since)
+        return locked_until(published.get(client_uuid, []), self._policy.lockout, now)
+
+    def _checked(
+        self,
+        action: Action,
+        source: Source,
+        actor: Actor,
+        reason: str | None,
+        expires_in: timedelta | None,
+        force: bool,
+    ) -> _Order:
+        if reason is not None and len(reason) > MAX_REASON_CHARACTERS:
+            raise InvalidInput(
+                f"The reason has {len(reason)} characters, allowed are {MAX_REASON_CHARACTERS}.",
+                [{"field": "reason", "message": f"at most {MAX_REASON_CHARACTERS} characters"}],
+            )
+        expiry = self._policy.expiry if expires_in is None else expires_in
+        if not timedelta(0) < expiry <= LONGEST_EXPIRY:
+            raise InvalidInput(
+                f"The command would expire after {expiry.total_seconds():g} s.",
+                [{"field": "expires_in", "message": "more than 0, at most 86400 seconds"}],
+            )
+        if force and not actor.role.may(Role.ADMIN):
+            raise Forbidden("Only an admin may override the lockout.")
+        if force and not (reason or "").strip():
+            raise InvalidInput(
+                "Overriding the lockout needs a reason.",
+                [{"field": "reason", "message": "required with force"}],
+            )
+        return _Order(
+            action=action, source=source, actor=actor, reason=reason, expires_in=expiry, force=force
+        )
+
+    async def _targets(self, targets: Sequence[str] | clients.ClientQuery) -> list[str]:
+        if isinstance(targets, clients.ClientQuery):
+            async with self._store.read() as connection:
+                found = await clients.matching_uuids(connection, targets, MOST_IN_A_BATCH + 1)
+        else:
+            found = list(dict.fromkeys(targets))
+        if len(found) > MOST_IN_A_BATCH:
+            raise InvalidInput(
+                f"More than {MOST_IN_A_BATCH} clients at once.",
+                [{"field": "client_uuids", "message": f"at most {MOST_IN_A_BATCH} clients in one request"}],
+            )
+        return found
+
+    async def _decide(
+        self,
+        connection: Connection,
+        order: _Order,
+        targets: Sequence[Client],
+        now: datetime,
+    ) -> dict[str, ClientCommand | CommandInFlight]:
+        """Write each client's row and its history.
+
+        Queued, or blocked by the lockout, or none if one is in flight.
+        """
+        uuids = [client.uuid for client in targets]
+        disruptive = order.action in DISRUPTIVE
+        flying = await commands.in_flight(connection, uuids) if disruptive else {}
+        locks = await self._locks(connection, uuids, now) if disruptive else {}
+        fresh = [
+            _new_command(order, client.uuid, now, locked=locks.get(client.uuid) is not None)
+            for client in targets
+            if client.uuid not in flying
+        ]
+        created = await commands.create(connection, fresh)
+        if len(created) < len(fresh):
+            # Another process or transaction was faster; the index has told us, now see who it was.
+            flying |= await commands.in_flight(connection, uuids)
+        stored = [command for command in fresh if command.command_id in created]
+        await commands.record(connection, [_first_line(command, order.actor) for command in stored])
+        outcome: dict[str, ClientCommand | CommandInFlight] = {c.client_uuid: c for c in stored}
+        for one, command in flying.items():
+            outcome.setdefault(
+                one,
+                CommandInFlight(
+                    f"The client already has an unfinished {command.action} command.",
+                    extra={"command_id": command.command_id, "command_status": command.status},
+                ),
+            )
+        return outcome
+
+    async def _locks(
+        self, connection: Connection, uuids: Sequence[str], now: datetime
+    ) -> dict[str, datetime | None]:
+        since = now - self._policy.lockout.window
+        published = await commands.published_since(connection, uuids, since)
+        return {one: locked_until(times, self._policy.lockout, now) for one, times in published.items()}
+
+    def _tell(self, changed: Sequence[ClientCommand]) -> None:
+        for command in changed:
+            self._measures.command(command.action, command.status)
+        self._bus.publish(*(CommandChanged(command.command_id, command.client_uuid) for command in changed))
+        self._wake.set()
+
+
+def _new_command(order: _Order, client_uuid: str, now: datetime, *, locked: bool) -> ClientCommand:
+    blocked = locked and not order.force
+    return ClientCommand(
+        command_id=str(uuid.uuid4()),
+        client_uuid=client_uuid,
+        action=order.action,
+        status=CommandStatus.BLOCKED_SAFETY if blocked else CommandStatus.QUEUED,
+        source=order.source,
+        requested_by=order.actor.user_id,
+        reason=order.reason,
+        created_at=now,
+        expires_at=now + order.expires_in,
+        deadline_at=now + order.expires_in,
+        batch_id=order.batch_id,
+        forced=locked and order.force,
+        finished_at=now if blocked else None,
+    )
+
+
+def _first_line(command: ClientCommand, actor: Actor) -> HistoryLine:
+    detail = "refused by the lockout" if command.status is CommandStatus.BLOCKED_SAFETY else None
+    if command.forced:
+        detail = "lockout overridden"
+    event = CommandEvent(
+        at=command.created_at, from_status=None, to_status=command.status, by=actor.name, detail=detail
+    )
+    return HistoryLine(command.command_id, command.client_uuid, event)
+
+
+def _require_capability(client: Client, action: Action) -> None:
+    lacking = _lacks(client, action)
+    if lacking:
+        raise InvalidInput(lacking, [{"field": "action", "message": "not among the client's capabilities"}])
+
+
+def _lacks(client: Client, action: Action) -> str | None:
+    if action not in CAPABILITY_NEEDED:
+        return None
+    enough = {action.value} if action is Action.SCREENSHOT else {action.value, "cec"}
+    if enough & set(client.capabilities):
+        return None
+    return f"The client has not announced that it can do {action}."
+
+
+def _unfit(client: Client, action: Action) -> str | None:
+    """Return why a bulk request passes the client over, or None."""
+    if client.status is Condition.MAINTENANCE:
+        return "maintenance"
+    return "not_capable" if _lacks(client, action) else None
+
+
+def _bulk_result(
+    client_uuid: str, client: Client | None, decided: ClientCommand | CommandInFlight | None, action: Action
+) -> BulkResult:
+    if client is None:
+        return BulkResult(client_uuid, "unknown_client")
+    unfit = _unfit(client, action)
+    if unfit is not None:
+        return BulkResult(client_uuid, unfit)
+    match decided:
+        case ClientCommand(status=CommandStatus.BLOCKED_SAFETY):
+            return BulkResult(client_uuid, "locked_out", decided.command_id)
+        case ClientCommand():
+            return BulkResult(client_uuid, "queued", decided.command_id)
+        case CommandInFlight():
+            return BulkResult(client_uuid, "command_in_flight", decided.extra["command_id"], decided.detail)
+        case None:
+            return BulkResult(client_uuid, "command_in_flight", None, "another request was faster")

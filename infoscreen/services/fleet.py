@@ -1,0 +1,149 @@
+"""What people do to clients besides commands: describe them, acknowledge a failed service, remove them."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from infoscreen.clock import Clock
+from infoscreen.domain.accounts import Actor
+from infoscreen.domain.clients import Client
+from infoscreen.domain.errors import InvalidInput, NotFound
+from infoscreen.domain.events import ClientChanged, ClientRemoved, Kind
+from infoscreen.services.bus import Bus
+from infoscreen.services.ports import Link
+from infoscreen.services.reports import Folding, cleared, settle
+from infoscreen.storage import audit, clients, timeline
+from infoscreen.storage.engine import Connection, Store
+from infoscreen.storage.timeline import NewEntry
+
+log = logging.getLogger(__name__)
+
+EDITABLE = frozenset({"name", "site", "tags", "description", "maintenance_until", "auto_recovery"})
+
+
+class Fleet:
+    """The operators' hand on clients. Every act is audited and stands in the client's timeline."""
+
+    def __init__(self, store: Store, clock: Clock, bus: Bus, link: Link, wake: asyncio.Event) -> None:
+        """Keep the parts; ``wake`` is set when the outbox has a retained failure to clear."""
+        self._store = store
+        self._clock = clock
+        self._bus = bus
+        self._link = link
+        self._wake = wake
+
+    async def clear_service_failed(self, uuid: str, actor: Actor, comment: str | None = None) -> Client:
+        """Acknowledge a failed service for good: also the broker's retained copy goes, and stays gone.
+
+        Doing it twice is fine. Raises ``NotFound``.
+        """
+        async with self._store.write() as connection:
+            before = await _existing(connection, uuid)
+            if before.service_failed_at is None:
+                return before
+            now = self._clock.now()
+            after = replace(
+                cleared(before),
+                service_failed_clear_requested_at=now,
+                service_failed_clear_pending=True,
+                service_failed_echo_at=None,
+            )
+            detail = {"unit": before.service_failed_unit, "comment": comment}
+            words = f"{actor.name} acknowledged the failure of {before.service_failed_unit}."
+            after = await self._save(connection, before, after, actor, Kind.SERVICE_CLEARED, words, detail)
+            await audit.record(
+                connection, now, actor, "client.clear_service_failed", f"client/{uuid}", detail
+            )
+        self._wake.set()
+        self._bus.publish(ClientChanged(uuid))
+        return after
+
+    async def edit(self, uuid: str, changes: Mapping[str, Any], actor: Actor) -> Client:
+        """Change what people say of a client, and return it as it is then.
+
+        Args:
+            uuid: the client.
+            changes: values by field name, from ``EDITABLE``; None empties a field.
+            actor: who does it.
+
+        Raises:
+            NotFound: there is no such client.
+            InvalidInput: a field that cannot be edited, or a maintenance that ends in the past.
+        """
+        foreign = sorted(changes.keys() - EDITABLE)
+        if foreign:
+            allowed = f"allowed: {', '.join(sorted(EDITABLE))}"
+            raise InvalidInput(
+                f"Cannot change {', '.join(foreign)}.",
+                [{"field": one, "message": allowed} for one in foreign],
+            )
+        async with self._store.write() as connection:
+            before = await _existing(connection, uuid)
+            now = self._clock.now()
+            until = changes.get("maintenance_until")
+            if until is not None and until <= now:
+                raise InvalidInput(
+                    "The maintenance would end in the past.",
+                    [{"field": "maintenance_until", "message": f"must be after {now.isoformat()}"}],
+                )
+            after = replace(before, **changes)
+            told = {name: value for name, value in changes.items() if value != getattr(before, name)}
+            if not told:
+                return before
+            detail = {
+                name: str(value) if name == "maintenance_until" and value else value
+                for name, value in told.items()
+            }
+            words = f"{actor.name} changed {', '.join(sorted(told))}."
+            after = await self._save(connection, before, after, actor, Kind.OPERATOR, words, detail)
+            await audit.record(connection, now, actor, "client.edit", f"client/{uuid}", detail)
+        self._bus.publish(ClientChanged(uuid))
+        return after
+
+    async def remove(self, uuid: str, actor: Actor) -> None:
+        """Remove a client with all its history; raise ``NotFound``."""
+        async with self._store.write() as connection:
+            client = await _existing(connection, uuid)
+            await clients.remove(connection, uuid)
+            await audit.record(
+                connection,
+                self._clock.now(),
+                actor,
+                "client.remove",
+                f"client/{uuid}",
+                {"name": client.label},
+            )
+        log.info(
+            "client removed", extra={"event": "client_removed", "client_uuid": uuid, "actor": actor.name}
+        )
+        self._bus.publish(ClientRemoved(uuid))
+
+    async def _save(
+        self,
+        connection: Connection,
+        before: Client,
+        after: Client,
+        actor: Actor,
+        kind: Kind,
+        words: str,
+        data: Mapping[str, Any],
+    ) -> Client:
+        """Save what became different, with the condition that follows from it and a line in the timeline."""
+        now = self._clock.now()
+        folding = Folding(before=before, client=after)
+        settle(folding, now, self._link.state.listening_since)
+        entry = NewEntry(
+            client_uuid=after.uuid, at=now, kind=kind, text=words, data={**data, "by": actor.name}
+        )
+        await clients.save_changes(connection, before, folding.client)
+        await timeline.add(connection, [entry, *folding.entries])
+        return folding.client
+
+
+async def _existing(connection: Connection, uuid: str) -> Client:
+    client = (await clients.for_change(connection, [uuid])).get(uuid)
+    if client is None:
+        raise NotFound(f"There is no client {uuid}.")
+    return client

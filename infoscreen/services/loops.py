@@ -1,0 +1,70 @@
+"""Loops that repeat a step. The step is what tests call; the loop only waits."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
+
+from infoscreen.clock import Clock
+from infoscreen.domain.errors import StoreUnavailable
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+async def every(seconds: float, step: Callable[[], Awaitable[object]], clock: Clock) -> None:
+    """Do the step, wait, and repeat for ever.
+
+    Trouble with the database passes (locked by a backup, disk full) and is tried again next time; anything
+    else is ours and ends the process.
+    """
+    in_trouble = False
+    while True:
+        try:
+            await step()
+        except StoreUnavailable as error:
+            if not in_trouble:
+                log.warning(
+                    "the database does not take a step of a loop; trying again",
+                    extra={"event": "store_unavailable", "step": _name(step), "error": str(error)},
+                )
+            in_trouble = True
+        else:
+            if in_trouble:
+                log.warning("the database is back", extra={"event": "store_back", "step": _name(step)})
+            in_trouble = False
+        await clock.sleep(seconds)
+
+
+async def until_woken(wake: asyncio.Event, seconds: float, clock: Clock) -> None:
+    """Wait until ``wake`` is set, at most ``seconds``; clear it."""
+    waiting = asyncio.ensure_future(wake.wait())
+    sleeping = asyncio.ensure_future(clock.sleep(seconds))
+    try:
+        await asyncio.wait((waiting, sleeping), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+        sleeping.cancel()
+    wake.clear()
+
+
+async def each_one(items: Iterable[T], act: Callable[[T], Awaitable[object]], what: str) -> int:
+    """Act on each item; one that fails is logged with its traceback and does not stop the others.
+
+    Returns:
+        How many failed.
+    """
+    failed = 0
+    for item in items:
+        try:
+            await act(item)
+        except StoreUnavailable:
+            raise
+        except Exception:  # the one place that does: a bad item must not stop the rest
+            failed += 1
+            log.exception("one item of a step failed", extra={"event": "item_failed", "what": what})
+    return failed
+
+
+def _name(step: Callable[[], Awaitable[object]]) -> str:
+    return getattr(step, "__qualname__", repr(step))

@@ -1,0 +1,74 @@
+"""The state of the whole: totals, the broker, and whether the daemon itself is fit."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from infoscreen.clock import Clock
+from infoscreen.domain.clients import Condition
+from infoscreen.domain.errors import StoreUnavailable
+from infoscreen.services.ingest import Ingest
+from infoscreen.services.ports import Link, LinkState
+from infoscreen.storage import clients
+from infoscreen.storage.engine import Store
+
+LAG_SECONDS = 0.25
+"""How often the event loop's lag is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Totals by condition, and what the daemon knows of its broker."""
+
+    generated_at: datetime
+    totals: Mapping[Condition, int]
+    broker: LinkState
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether the daemon does its job, and if not, what is missing, in words by part."""
+
+    ready: bool
+    faults: Mapping[str, str]
+
+
+class Monitoring:
+    """Answers how the fleet and the daemon are."""
+
+    def __init__(self, store: Store, clock: Clock, link: Link, ingest: Ingest) -> None:
+        """Keep the parts."""
+        self._store = store
+        self._clock = clock
+        self._link = link
+        self._ingest = ingest
+        self.loop_lag_seconds = 0.0
+
+    async def overview(self) -> Overview:
+        """Return the totals and the state of the broker connection as they are now."""
+        async with self._store.read() as connection:
+            totals = await clients.totals(connection)
+        return Overview(self._clock.now(), totals, self._link.state)
+
+    async def readiness(self) -> Readiness:
+        """Tell whether database and broker can be used right now; never raises for either."""
+        faults: dict[str, str] = {}
+        try:
+            async with self._store.read() as connection:
+                await clients.totals(connection)
+        except StoreUnavailable as error:
+            faults["database"] = str(error)
+        if self._ingest.in_trouble:
+            faults["database"] = "messages cannot be stored just now; the broker keeps them"
+        state = self._link.state
+        if not state.connected or state.listening_since is None:
+            faults["broker"] = f"not listening: {state.last_error or 'no connection yet'}"
+        return Readiness(not faults, faults)
+
+    async def run(self) -> None:
+        """Measure for ever how late the event loop is."""
+        while True:
+            before = self._clock.monotonic()
+            await asyncio.sleep(LAG_SECONDS)
+            self.loop_lag_seconds = max(0.0, self._clock.monotonic() - before - LAG_SECONDS)

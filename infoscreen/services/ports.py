@@ -1,0 +1,78 @@
+"""What services need from the doors, said by the side that needs it."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+
+class Incoming(NamedTuple):
+    """One message from the broker; ``retain`` is true only for retained ones delivered at subscription."""
+
+    topic: str
+    payload: bytes
+    retain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One message for the broker, QoS 1; ``expires_in`` is its lifetime in seconds, None for ever."""
+
+    topic: str
+    payload: bytes
+    retain: bool = False
+    expires_in: float | None = None
+
+
+class Publisher(Protocol):
+    """The way out to the broker."""
+
+    async def publish(self, message: Outgoing) -> None:
+        """Publish at QoS 1 and wait for the broker's PUBACK; raise ``BrokerUnavailable`` after 10 s."""
+        ...
+
+
+BatchHandler = Callable[[Sequence[Incoming], datetime], Awaitable[None]]
+"""Stores a batch received at the given time. When it returns, the batch is committed and may be acked."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """What is known of the listening connection.
+
+    ``listening_since`` is the time at which the subscriptions were in place; None while not listening.
+    """
+
+    connected: bool
+    listening_since: datetime | None
+    reconnects: int
+    last_error: str | None
+
+
+class Link(Protocol):
+    """The state of the broker connection, for rules that depend on having listened."""
+
+    @property
+    def state(self) -> LinkState:
+        """Return the state as it is now."""
+        ...
+
+
+class Measures(Protocol):
+    """Where services count what they did. Counting never fails and knows no client: fleets are too big."""
+
+    def message(self, kind: str, outcome: str, count: int = 1) -> None:
+        """Count messages from devices; ``outcome`` is ``stored`` or ``rejected``."""
+        ...
+
+    def rejected(self, reason: str, count: int = 1) -> None:
+        """Count bad messages by their stable reason code."""
+        ...
+
+    def command(self, action: str, status: str, count: int = 1) -> None:
+        """Count commands that reached a status."""
+        ...
+
+    def command_duration(self, action: str, seconds: float) -> None:
+        """Record how long a command took from its creation to its end."""
+        ...

@@ -1,0 +1,245 @@
+"""What each device message does to the client it came from: a fold of messages over a frozen ``Client``.
+
+No I/O in here; ``ingest`` loads, folds and saves.
+"""
+
+import zlib
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, assert_never
+
+from infoscreen.domain.clients import STALE, Client, Condition, Presence
+from infoscreen.domain.events import Kind
+from infoscreen.domain.failures import empty_withdraws, raises
+from infoscreen.domain.presence import Beat, Rhythm, StalePolicy, beaten, condition_of
+from infoscreen.storage.timeline import NewEntry
+from infoscreen.wire.messages import (
+    Discovery,
+    Health,
+    Heartbeat,
+    PresenceReport,
+    ServiceCleared,
+    ServiceFailed,
+)
+
+ClientReport = Health | ServiceFailed | ServiceCleared | PresenceReport | Discovery
+
+ALARMING = STALE | {Condition.CRASHED, Condition.SERVICE_FAILED}
+"""Conditions an operator wants to be told of."""
+
+
+@dataclass(slots=True)
+class Beats:
+    """The heartbeats of one client in one batch: the newest, and how many came."""
+
+    newest: Heartbeat
+    count: int = 1
+    count_of_boot: int = 1
+
+    def add(self, heartbeat: Heartbeat) -> None:
+        """Take in one more, later heartbeat."""
+        same_boot = heartbeat.boot_id == self.newest.boot_id
+        self.count_of_boot = self.count_of_boot + 1 if same_boot else 1
+        self.count += 1
+        self.newest = heartbeat
+
+
+def digest(heartbeat: Heartbeat) -> int:
+    """Return a digest of all a heartbeat tells besides times; if it repeats, only the pulse is written.
+
+    Never 0, which stands for "nothing known".
+    """
+    told = (
+        heartbeat.process_status,
+        heartbeat.current_process,
+        heartbeat.process_pid,
+        heartbeat.app_started_at,
+        heartbeat.boot_id,
+        heartbeat.booted_at,
+        heartbeat.ip,
+        heartbeat.hostname,
+        heartbeat.software_version,
+        heartbeat.persistent_session,
+    )
+    # Half of CRC-32's range, so that it fits PostgreSQL's integer; plus one, so that it is never 0.
+    return (zlib.crc32(repr(told).encode()) >> 1) or 1
+
+
+@dataclass(slots=True)
+class Folding:
+    """One client while a batch is folded into it: as it is by now, and what there is to tell about it."""
+
+    before: Client
+    client: Client
+    said: int | None = None
+    entries: list[NewEntry] = field(default_factory=list)
+    alert: bool = False
+
+
+def fold_beats(
+    folding: Folding, beats: Beats, now: datetime, listening_since: datetime | None, policy: StalePolicy
+) -> None:
+    """Take in heartbeats that tell something new."""
+    client, newest = folding.client, beats.newest
+    rebooted = newest.boot_id is not None and client.boot_id not in (None, newest.boot_id)
+    beat = Beat(now, newest.timestamp, newest.boot_id, beats.count)
+    rhythm = beaten(
+        Rhythm(client.heartbeat_interval_seconds, client.heartbeat_deviation_seconds, client.heartbeats),
+        client.last_alive,
+        client.last_device_time,
+        client.boot_id,
+        beat,
+        listening_since,
+        policy,
+    )
+    threshold = rhythm.threshold_seconds(policy)
+    folding.said = digest(newest)
+    folding.client = replace(
+        client,
+        last_heard_at=now,
+        last_alive=now,
+        last_device_time=newest.timestamp,
+        clock_skew_seconds=(newest.timestamp - now).total_seconds(),
+        heartbeats=rhythm.beats,
+        heartbeats_since_boot=beats.count_of_boot if rebooted else client.heartbeats_since_boot + beats.count,
+        heartbeat_interval_seconds=rhythm.interval,
+        heartbeat_deviation_seconds=rhythm.deviation,
+        stale_after_seconds=threshold,
+        stale_at=now + timedelta(seconds=threshold),
+        shut_down_at=None,
+        **_known(
+            process_status=newest.process_status,
+            current_process=newest.current_process,
+            process_pid=newest.process_pid,
+            app_started_at=newest.app_started_at,
+            boot_id=newest.boot_id,
+            booted_at=newest.booted_at,
+            ip=newest.ip,
+            hostname=newest.hostname,
+            software_version=newest.software_version,
+            persistent_session=newest.persistent_session,
+        ),
+    )
+    if rebooted:
+        _tell(folding, now, Kind.REBOOT, "The device has rebooted.", {"boot_id": newest.boot_id})
+
+
+def fold(folding: Folding, report: ClientReport, now: datetime) -> None:
+    """Take in one report other than a heartbeat."""
+    client = replace(folding.client, last_heard_at=now)
+    match report:
+        case Health():
+            client = _with_health(folding, client, report, now)
+        case Discovery():
+            folding.said = 0  # it may contradict the last heartbeat, whose repetition must then be read again
+            client = replace(
+                client,
+                capabilities=list(report.capabilities),
+                **_known(
+                    hostname=report.hostname,
+                    ip=report.ip,
+                    mac=report.mac,
+                    hardware_model=report.hardware_model,
+                    os_release=report.os_release,
+                    software_version=report.software_version,
+                    agent_version=report.agent_version,
+                ),
+            )
+        case PresenceReport():
+            client = _with_presence(folding, client, report.presence, now)
+        case ServiceFailed():
+            client = _with_failure(folding, client, report, now)
+        case ServiceCleared():
+            client = _with_withdrawal(folding, client, now)
+        case _:
+            assert_never(report)
+    folding.client = client
+
+
+def settle(folding: Folding, now: datetime, listening_since: datetime | None) -> None:
+    """Draw the conclusion: the condition that follows from what is known now."""
+    client = folding.client
+    condition = condition_of(client, now, listening_since)
+    if condition is client.status:
+        return
+    folding.client = replace(client, status=condition, status_since=now)
+    folding.alert = folding.alert or condition in ALARMING
+    told = {"from": client.status.value, "to": condition.value}
+    _tell(folding, now, Kind.STATUS, f"{client.status} -> {condition}", told)
+
+
+def _with_health(folding: Folding, client: Client, health: Health, now: datetime) -> Client:
+    told: dict[str, Any] = {}
+    if health.broker_connection is not None:
+        told |= _known(
+            mqtt_reconnect_count=health.broker_connection.reconnect_count,
+            mqtt_last_disconnect_at=health.broker_connection.last_disconnect_at,
+        )
+    if health.actual_state is not None:
+        folding.said = 0  # see Discovery
+        told |= _known(
+            process_status=health.actual_state.status,
+            current_process=health.actual_state.process,
+            process_pid=health.actual_state.pid,
+            app_started_at=health.actual_state.started_at,
+        )
+    shown = health.model_dump(mode="json", exclude_none=True, exclude={"uuid"})
+    return replace(client, health=shown, health_at=now, **told)
+
+
+def _with_presence(folding: Folding, client: Client, presence: Presence, now: datetime) -> Client:
+    if presence is client.presence:
+        return client  # the retained one again, or a redelivery
+    _tell(folding, now, Kind.PRESENCE, f"The broker says {presence}.", {"presence": presence.value})
+    back = presence is Presence.ONLINE
+    return replace(
+        client, presence=presence, presence_at=now, shut_down_at=None if back else client.shut_down_at
+    )
+
+
+def _with_failure(folding: Folding, client: Client, failure: ServiceFailed, now: datetime) -> Client:
+    if not raises(client, failure.failed_at):
+        return client
+    folding.alert = True
+    data = {"unit": failure.unit, "failed_at": failure.failed_at.isoformat(), "result": failure.result}
+    _tell(folding, now, Kind.SERVICE_FAILED, f"systemd gave up on {failure.unit}.", data)
+    return replace(
+        client,
+        service_failed_at=failure.failed_at,
+        service_failed_unit=failure.unit,
+        service_failed_result=failure.result,
+        service_failed_raised_at=now,
+        service_failed_clear_pending=False,  # what the broker holds now is the new one
+    )
+
+
+def _with_withdrawal(folding: Folding, client: Client, now: datetime) -> Client:
+    withdrawn = empty_withdraws(client)
+    if client.service_failed_clear_requested_at is not None and client.service_failed_echo_at is None:
+        client = replace(client, service_failed_echo_at=now)
+    if not withdrawn:
+        return client
+    data = {"unit": client.service_failed_unit, "by": "device"}
+    _tell(folding, now, Kind.SERVICE_CLEARED, "The device withdrew its failed service.", data)
+    return cleared(client)
+
+
+def cleared(client: Client) -> Client:
+    """Return the client without its failed service, remembering which one it was."""
+    return replace(
+        client,
+        service_failed_at=None,
+        service_failed_unit=None,
+        service_failed_result=None,
+        service_failed_raised_at=None,
+        service_failed_acked_at=client.service_failed_at or client.service_failed_acked_at,
+    )
+
+
+def _known(**told: Any) -> dict[str, Any]:
+    """Return what was said; a missing optional field means unknown and leaves the last known value alone."""
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _tell(folding: Folding, now: datetime, kind: Kind, text: str, data: dict[str, Any]) -> None:
+    folding.entries.append(NewEntry(client_uuid=folding.client.uuid, at=now, kind=kind, text=text, data=data))

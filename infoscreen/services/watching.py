@@ -1,0 +1,219 @@
+"""What time does: silence becomes staleness, deadlines pass, effects are verified, old things go.
+
+The steps run whether or not anything is heard and whatever is switched off; each is a range scan that finds
+nothing on a good day.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from infoscreen.clock import Clock
+from infoscreen.domain.clients import Client, Presence, ProcessStatus
+from infoscreen.domain.commands import (
+    Action,
+    ClientCommand,
+    CommandEvent,
+    Evidence,
+    Step,
+    Timeouts,
+    Verdict,
+    Verification,
+    next_status,
+    verify,
+)
+from infoscreen.domain.events import ClientChanged, CommandChanged, Event
+from infoscreen.domain.presence import StalePolicy, is_stale
+from infoscreen.services.bus import Bus
+from infoscreen.services.loops import every
+from infoscreen.services.ports import Link, Measures
+from infoscreen.services.reports import Folding, settle
+from infoscreen.storage import audit, clients, commands, timeline
+from infoscreen.storage.commands import HistoryLine
+from infoscreen.storage.engine import Connection, Store
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 1_000
+WATCH_SECONDS = 1.0
+TIDY_SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class WatchPolicy:
+    """The times that matter here; ``poll`` is the cycle of the expiry sweep."""
+
+    stale: StalePolicy
+    timeouts: Timeouts
+    poll: timedelta
+    retention: timedelta
+
+
+class Watch:
+    """Keeps conditions, deadlines and verifications true as time passes."""
+
+    def __init__(
+        self, store: Store, clock: Clock, bus: Bus, link: Link, policy: WatchPolicy, measures: Measures
+    ) -> None:
+        """Keep the parts."""
+        self._store = store
+        self._clock = clock
+        self._bus = bus
+        self._link = link
+        self._policy = policy
+        self._measures = measures
+
+    async def run(self) -> None:
+        """Watch conditions and evidence for ever."""
+        await every(min(WATCH_SECONDS, self._policy.poll.total_seconds()), self.look, self._clock)
+
+    async def run_sweep(self) -> None:
+        """Sweep expired commands for ever, on every poll cycle and unconditionally."""
+        await every(self._policy.poll.total_seconds(), self.sweep, self._clock)
+
+    async def run_tidy(self) -> None:
+        """Let go of what is older than the retention, for ever."""
+        await every(TIDY_SECONDS, self.tidy, self._clock)
+
+    async def look(self) -> None:
+        """Take every step that time alone may have made due."""
+        await self._conditions()
+        await self._verify()
+
+    async def sweep(self) -> int:
+        """Expire every unfinished command past its deadline; safe to run twice. Return how many."""
+        expired = 0
+        while found := await self._sweep_some():
+            expired += found
+        return expired
+
+    async def tidy(self) -> None:
+        """Delete what is older than the retention, in small transactions."""
+        before = self._clock.now() - self._policy.retention
+        for forget in (timeline.forget_before, commands.forget_before, audit.forget_before):
+            deleted = AT_ONCE
+            while deleted >= AT_ONCE:
+                async with self._store.write() as connection:
+                    deleted = await forget(connection, before, AT_ONCE)
+
+    async def _conditions(self) -> None:
+        now = self._clock.now()
+        since = self._link.state.listening_since
+        async with self._store.read() as connection:
+            due = await self._due(connection, now, since)
+        if not due:
+            return
+        events: list[Event] = []
+        async with self._store.write() as connection:
+            # Read again inside the transaction: a heartbeat may have come in between.
+            for client in (await clients.for_change(connection, [one.uuid for one in due])).values():
+                folding = Folding(before=client, client=client)
+                settle(folding, now, since)
+                if folding.client is client:
+                    continue
+                await clients.save_changes(connection, client, folding.client)
+                await timeline.add(connection, folding.entries)
+                events.append(ClientChanged(client.uuid, alert=folding.alert))
+        self._bus.publish(*events)
+
+    async def _due(self, connection: Connection, now: datetime, since: datetime | None) -> Sequence[Client]:
+        due = await clients.out_of_maintenance(connection, now)
+        # Within the shortest threshold after the start nobody can be stale yet: spare the scan over all of
+        # them.
+        if since is not None and (now - since).total_seconds() >= self._policy.stale.minimum_seconds:
+            due += await clients.fallen_silent(connection, now, now - since)
+        return due
+
+    async def _sweep_some(self) -> int:
+        now = self._clock.now()
+        async with self._store.read() as connection:
+            overdue = await commands.past_deadline(connection, now, AT_ONCE)
+        if not overdue:
+            return 0
+        expired: list[ClientCommand] = []
+        lines: list[HistoryLine] = []
+        async with self._store.write() as connection:
+            held = await commands.for_change(connection, [command.command_id for command in overdue])
+            for command in held.values():
+                status = next_status(command.status, Step.EXPIRE)
+                if status is None or command.deadline_at > now:
+                    continue
+                expired.append(replace(command, status=status, finished_at=now))
+                event = CommandEvent(at=now, from_status=command.status, to_status=status, by="sweep")
+                lines.append(HistoryLine(command.command_id, command.client_uuid, event))
+            await commands.save(connection, expired)
+            await commands.record(connection, lines)
+        for command in expired:
+            self._measures.command(command.action, command.status)
+        self._bus.publish(*(CommandChanged(command.command_id, command.client_uuid) for command in expired))
+        return len(overdue)
+
+    async def _verify(self) -> None:
+        now = self._clock.now()
+        since = self._link.state.listening_since
+        async with self._store.read() as connection:
+            waiting = await commands.to_verify(connection, AT_ONCE)
+        judged = [
+            (command, verdict)
+            for command, client in waiting
+            if (verdict := verify(command, _evidence(client, now, since), now, self._policy.timeouts))
+        ]
+        if not judged:
+            return
+        events: list[Event] = []
+        async with self._store.write() as connection:
+            held = await commands.for_change(connection, [command.command_id for command, _ in judged])
+            for seen, verdict in judged:
+                command = held.get(seen.command_id)
+                if command is None or command.verification is not Verification.PENDING:
+                    continue
+                events += await self._conclude(connection, command, verdict, now, since)
+        self._bus.publish(*events)
+
+    async def _conclude(
+        self,
+        connection: Connection,
+        command: ClientCommand,
+        verdict: Verdict,
+        now: datetime,
+        since: datetime | None,
+    ) -> list[Event]:
+        after = replace(
+            command, verification=verdict.verification, verified_at=now, verification_detail=verdict.detail
+        )
+        words = f"{verdict.verification}: {verdict.detail}"
+        event = CommandEvent(
+            at=now, from_status=command.status, to_status=command.status, by="verification", detail=words
+        )
+        await commands.save(connection, [after])
+        await commands.record(connection, [HistoryLine(command.command_id, command.client_uuid, event)])
+        events: list[Event] = [CommandChanged(command.command_id, command.client_uuid)]
+        if command.action is Action.SHUTDOWN_HOST and verdict.verification is Verification.VERIFIED:
+            client = (await clients.for_change(connection, [command.client_uuid]))[command.client_uuid]
+            folding = Folding(before=client, client=replace(client, shut_down_at=now))
+            settle(folding, now, since)
+            await clients.save_changes(connection, client, folding.client)
+            await timeline.add(connection, folding.entries)
+            events.append(ClientChanged(client.uuid))
+        return events
+
+
+def _evidence(client: Client, now: datetime, listening_since: datetime | None) -> Evidence:
+    return Evidence(
+        boot_id=client.boot_id,
+        booted_at=client.booted_at,
+        heartbeats_since_boot=client.heartbeats_since_boot,
+        app_started_at=client.app_started_at,
+        process_pid=client.process_pid,
+        process_running=client.process_status is ProcessStatus.RUNNING,
+        last_heartbeat_at=client.last_alive,
+        silent=_gone(client) or is_stale(client, now, listening_since),
+    )
+
+
+def _gone(client: Client) -> bool:
+    """Tell whether the broker reported the client offline after its last heartbeat."""
+    if client.presence is not Presence.OFFLINE or client.presence_at is None:
+        return False
+    return client.last_alive is None or client.presence_at >= client.last_alive

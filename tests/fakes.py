@@ -1,0 +1,103 @@
+"""Stand-ins for what a test cannot have for real, or not when it wants: time, and trouble of the world."""
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+from infoscreen.domain.errors import BrokerUnavailable, PublishRefused
+from infoscreen.services.ports import LinkState, Outgoing
+from tests.waiting import DEADLINE_SECONDS
+
+
+class FakeClock:
+    """A ``Clock`` that moves only when told to."""
+
+    def __init__(self, now: datetime = datetime(2025, 3, 1, 12, tzinfo=UTC)) -> None:
+        self._now = now
+        self._monotonic = 1_000.0
+        self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
+        self._fell_asleep = asyncio.Event()
+
+    def now(self) -> datetime:
+        return self._now
+
+    def monotonic(self) -> float:
+        return self._monotonic
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        sleeper = (self._monotonic + seconds, asyncio.get_running_loop().create_future())
+        self._sleepers.append(sleeper)
+        self._fell_asleep.set()
+        try:
+            await sleeper[1]
+        finally:
+            self._sleepers.remove(sleeper)
+
+    def advance(self, seconds: float) -> None:
+        """Move wall and monotonic time, and wake whoever has slept long enough; they run once we await."""
+        self._now += timedelta(seconds=seconds)
+        self._monotonic += seconds
+        for wakes_at, future in self._sleepers:
+            if wakes_at <= self._monotonic and not future.done():
+                future.set_result(None)
+
+    def set_wall_time(self, now: datetime) -> None:
+        """Let the wall time jump; monotonic time and sleepers do not notice."""
+        self._now = now
+
+    async def wait_for_sleepers(self, count: int = 1) -> None:
+        """Return once ``count`` callers are asleep: a loop that has done its step and waits for its next."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while sum(not future.done() for _, future in self._sleepers) < count:
+                self._fell_asleep.clear()
+                await self._fell_asleep.wait()
+
+
+class FakePublisher:
+    """A way to the broker that keeps what it was given, and can be down or refuse."""
+
+    def __init__(self) -> None:
+        self.connected = True
+        self.sent: list[Outgoing] = []
+        self.fails = False
+        self.refuses = False
+
+    async def publish(self, message: Outgoing) -> None:
+        if self.fails:
+            raise BrokerUnavailable("no PUBACK within 10 s")
+        if self.refuses:
+            raise PublishRefused("not authorised")
+        self.sent.append(message)
+
+
+class FakeLink:
+    """A listening connection in whatever state a test wants."""
+
+    def __init__(self, listening_since: datetime | None) -> None:
+        self.listening_since = listening_since
+
+    @property
+    def state(self) -> LinkState:
+        return LinkState(self.listening_since is not None, self.listening_since, 0, None)
+
+
+class CountingMeasures:
+    """Measures that a test can read."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, ...]] = Counter()
+
+    def message(self, kind: str, outcome: str, count: int = 1) -> None:
+        self.counts["message", kind, outcome] += count
+
+    def rejected(self, reason: str, count: int = 1) -> None:
+        self.counts["rejected", reason] += count
+
+    def command(self, action: str, status: str, count: int = 1) -> None:
+        self.counts["command", action, status] += count
+
+    def command_duration(self, action: str, seconds: float) -> None:
+        self.counts["duration", action] += 1

@@ -1,0 +1,365 @@
+"""Users, sessions and tokens as the command line and the panel use them, on a real database."""
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from argon2 import PasswordHasher
+from sqlalchemy import text
+
+from infoscreen.domain.accounts import Actor, Role, User, login_blocked_until
+from infoscreen.domain.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    TooManyAttempts,
+    Unauthenticated,
+)
+from infoscreen.services.accounts import CLI, Accounts
+from infoscreen.services.passwords import AT_MOST_AT_ONCE, HASHER, Passwords
+from infoscreen.storage import accounts as rows
+from infoscreen.storage import audit
+from infoscreen.storage.engine import Store
+from tests.fakes import FakeClock
+from tests.spine import open_spine, sqlite_url
+from tests.web import PASSWORD, QUICK_HASHER
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    url = sqlite_url(tmp_path) if request.param == "sqlite" else request.getfixturevalue("postgres")
+    async with open_spine(url) as spine:
+        yield spine.store
+
+
+async def one_value(store: Store, query: str) -> Any:
+    async with store.read() as connection:
+        return await connection.scalar(text(query))
+
+
+@pytest.fixture
+async def accounts(store: Store, clock: FakeClock) -> AsyncIterator[Accounts]:
+    passwords = Passwords(QUICK_HASHER)
+    yield Accounts(store, clock, passwords)
+    passwords.close()
+
+
+@pytest.fixture
+async def anna(accounts: Accounts) -> User:
+    return await accounts.add_user("anna", PASSWORD, Role.ADMIN, CLI)
+
+
+def acting(user: User, role: Role | None = None) -> Actor:
+    return Actor(user.id, user.username, role or user.role, "session")
+
+
+# Users.
+
+
+async def test_a_user_is_found_whatever_the_case_of_the_name(accounts: Accounts, anna: User) -> None:
+    assert await accounts.user_named("ANNA") == anna
+    with pytest.raises(Conflict, match="already a user Anna"):
+        await accounts.add_user("Anna", PASSWORD, Role.VIEWER, CLI)
+
+
+@pytest.mark.parametrize("username", ["", "a b", "ä", "a" * 101, "a\n", "a/b", '"'])
+async def test_a_name_that_could_be_mistaken_is_refused(accounts: Accounts, username: str) -> None:
+    with pytest.raises(InvalidInput, match="1 to 100 letters"):
+        await accounts.add_user(username, PASSWORD, Role.VIEWER, CLI)
+
+
+@pytest.mark.parametrize(("password", "length"), [("short", 5), ("", 0), ("x" * 1001, 1001)])
+async def test_a_password_of_the_wrong_length_is_told_its_length(
+    accounts: Accounts, anna: User, password: str, length: int
+) -> None:
+    with pytest.raises(InvalidInput, match=f"has {length} characters; 10 to 1000 are allowed"):
+        await accounts.set_password(anna.id, password, CLI)
+
+
+async def test_users_are_listed_page_by_page_in_order(accounts: Accounts) -> None:
+    for number in range(5):
+        await accounts.add_user(f"user{number}", PASSWORD, Role.VIEWER, CLI)
+    seen, cursor = [], None
+    while True:
+        page = await accounts.users(2, cursor)
+        assert page.total == 5
+        seen += [user.username for user in page.items]
+        if (cursor := page.next_cursor) is None:
+            break
+    assert seen == [f"user{number}" for number in range(5)]
+
+
+async def test_the_last_admin_can_be_neither_removed_nor_disabled(accounts: Accounts, anna: User) -> None:
+    await accounts.add_user("olga", PASSWORD, Role.OPERATOR, CLI)
+    berta = await accounts.add_user("berta", PASSWORD, Role.ADMIN, CLI)
+    await accounts.set_disabled(berta.id, True, CLI)
+    for attempt in (accounts.remove_user(anna.id, CLI), accounts.set_disabled(anna.id, True, CLI)):
+        with pytest.raises(Conflict, match="last admin"):
+            await attempt
+    await accounts.set_disabled(berta.id, False, CLI)
+    await accounts.remove_user(anna.id, CLI)
+    with pytest.raises(NotFound):
+        await accounts.user(anna.id)
+
+
+async def test_two_admins_who_remove_each_other_at_once_do_not_both_succeed(accounts: Accounts) -> None:
+    one, other = [await accounts.add_user(name, PASSWORD, Role.ADMIN, CLI) for name in ("one", "other")]
+    results = await asyncio.gather(
+        accounts.remove_user(one.id, acting(other)),
+        accounts.remove_user(other.id, acting(one)),
+        return_exceptions=True,
+    )
+    assert sorted(type(result) for result in results if result is not None) == [Conflict]
+
+
+async def test_a_removed_user_leaves_neither_sessions_nor_tokens(accounts: Accounts, anna: User) -> None:
+    olga = await accounts.add_user("olga", PASSWORD, Role.OPERATOR, CLI)
+    signed_in = await accounts.login("olga", PASSWORD, address=None)
+    made = await accounts.create_token(olga.id, "t", Role.VIEWER, CLI)
+    await accounts.remove_user(olga.id, CLI)
+    assert await accounts.actor_of_session(signed_in.token, None) is None
+    assert await accounts.actor_of_token(made.secret, None) is None
+
+
+@pytest.mark.parametrize("missing", [2, 2**31 - 1])
+async def test_nobody_cannot_be_changed(accounts: Accounts, anna: User, missing: int) -> None:
+    for attempt in (
+        accounts.set_password(missing, PASSWORD, CLI),
+        accounts.set_disabled(missing, True, CLI),
+        accounts.remove_user(missing, CLI),
+        accounts.create_token(missing, "t", Role.VIEWER, CLI),
+    ):
+        with pytest.raises(NotFound):
+            await attempt
+
+
+# Passwords.
+
+
+def test_passwords_are_hashed_with_argon2id_over_64_mib() -> None:
+    assert HASHER.hash("x" * 10).startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+
+
+async def test_a_hash_with_old_parameters_is_replaced_at_the_next_login(
+    anna: User, store: Store, clock: FakeClock
+) -> None:
+    stronger = Passwords(PasswordHasher(time_cost=2, memory_cost=16, parallelism=1))
+    later = Accounts(store, clock, stronger)
+    for _ in range(2):
+        await later.login("anna", PASSWORD, address=None)
+        assert "m=16,t=2" in await one_value(store, "SELECT password_hash FROM users")
+    stronger.close()
+
+
+async def test_no_more_than_two_passwords_are_hashed_at_the_same_time() -> None:
+    class Watched(PasswordHasher):
+        """A real hasher that counts how many threads are in it."""
+
+        def __init__(self) -> None:
+            super().__init__(time_cost=8, memory_cost=1024, parallelism=1)
+            self.now = self.most = 0
+            self.lock = threading.Lock()
+
+        def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
+            with self.lock:
+                self.now += 1
+                self.most = max(self.most, self.now)
+            try:
+                return super().hash(password, salt=salt)
+            finally:
+                with self.lock:
+                    self.now -= 1
+
+    hasher = Watched()
+    passwords = Passwords(hasher)
+    await asyncio.gather(*(passwords.hash(f"password {n}") for n in range(12)))
+    passwords.close()
+    assert hasher.most == AT_MOST_AT_ONCE == 2
+
+
+async def test_a_wrong_current_password_changes_nothing_and_is_throttled(
+    accounts: Accounts, anna: User
+) -> None:
+    signed_in = await accounts.login("anna", PASSWORD, address=None)
+    for _ in range(3):
+        with pytest.raises(Unauthenticated):
+            await accounts.change_password(acting(anna), "wrong", "a new password", signed_in.token)
+    with pytest.raises(TooManyAttempts):
+        await accounts.change_password(acting(anna), PASSWORD, "a new password", signed_in.token)
+    assert await accounts.actor_of_session(signed_in.token, None) is not None
+
+
+async def test_one_who_knows_the_current_password_can_change_it(accounts: Accounts, anna: User) -> None:
+    here, there = [await accounts.login("anna", PASSWORD, address=None) for _ in range(2)]
+    await accounts.change_password(acting(anna), PASSWORD, "a new password", here.token)
+    assert await accounts.actor_of_session(here.token, None) is not None
+    assert await accounts.actor_of_session(there.token, None) is None
+    await accounts.login("anna", "a new password", address=None)
+
+
+# How failed logins are slowed down.
+
+
+@pytest.mark.parametrize(
+    ("failures", "seconds"), [(0, 0), (2, 0), (3, 1), (4, 2), (9, 64), (12, 512), (13, 900), (10**6, 900)]
+)
+def test_the_delay_doubles_up_to_a_quarter_of_an_hour(failures: int, seconds: int) -> None:
+    at = datetime(2026, 3, 2, tzinfo=UTC)
+    until = login_blocked_until(failures, at, at)
+    assert (until - at if until else timedelta(0)) == timedelta(seconds=seconds)
+    assert login_blocked_until(failures, at, at + timedelta(seconds=seconds)) is None
+
+
+async def test_guesses_at_the_same_time_are_counted_one_by_one(accounts: Accounts, anna: User) -> None:
+    results = await asyncio.gather(
+        *(accounts.login("anna", f"guess {n}", address="192.0.2.1") for n in range(12)),
+        return_exceptions=True,
+    )
+    assert Counter(type(result) for result in results) == {Unauthenticated: 3, TooManyAttempts: 9}
+
+
+async def test_a_name_is_given_once_even_to_two_who_ask_at_once(accounts: Accounts) -> None:
+    results = await asyncio.gather(
+        *(accounts.add_user("anna", PASSWORD, Role.VIEWER, CLI) for _ in range(6)), return_exceptions=True
+    )
+    assert Counter(type(result) for result in results) == {User: 1, Conflict: 5}
+
+
+# Sessions.
+
+
+async def test_sessions_are_listed_and_ended_one_by_one(
+    accounts: Accounts, anna: User, clock: FakeClock
+) -> None:
+    first = await accounts.login("anna", PASSWORD, address="192.0.2.7", user_agent="Old\x1b[31mBrowser")
+    clock.advance(1)
+    second = await accounts.login("anna", PASSWORD, address="192.0.2.8", user_agent="x" * 1000)
+    newest, oldest = await accounts.sessions(anna.id)
+    assert (oldest.address, oldest.user_agent) == ("192.0.2.7", "Old?[31mBrowser")
+    assert newest.user_agent == "x" * 300
+    assert accounts.is_session(newest, second.token)
+    assert not accounts.is_session(newest, first.token)
+    await accounts.end_session(anna.id, oldest.id, acting(anna))
+    assert await accounts.sessions(anna.id) == [newest]
+    assert await accounts.actor_of_session(first.token, None) is None
+    with pytest.raises(NotFound):
+        await accounts.end_session(anna.id, oldest.id, acting(anna))
+
+
+async def test_a_session_of_somebody_else_cannot_be_ended_by_its_name(accounts: Accounts, anna: User) -> None:
+    olga = await accounts.add_user("olga", PASSWORD, Role.OPERATOR, CLI)
+    hers = await accounts.login("anna", PASSWORD, address=None)
+    with pytest.raises(NotFound):
+        await accounts.end_session(olga.id, hers.session.id, acting(olga))
+    assert await accounts.actor_of_session(hers.token, None) is not None
+
+
+async def test_dead_sessions_are_swept_and_not_listed(
+    accounts: Accounts, anna: User, clock: FakeClock, store: Store
+) -> None:
+    await accounts.login("anna", PASSWORD, address=None)
+    clock.advance(12 * 3600)
+    assert await accounts.sessions(anna.id) == []
+    await accounts.login("anna", PASSWORD, address=None)
+    assert await one_value(store, "SELECT count(*) FROM sessions") == 1
+
+
+# API tokens.
+
+
+@pytest.mark.parametrize("of_token", Role)
+@pytest.mark.parametrize("of_user", Role)
+async def test_a_token_never_does_more_than_its_user_may_by_now(
+    accounts: Accounts, anna: User, store: Store, of_token: Role, of_user: Role
+) -> None:
+    user = await accounts.add_user("program", PASSWORD, Role.ADMIN, CLI)
+    made = await accounts.create_token(user.id, "t", of_token, CLI)
+    async with store.write() as connection:
+        await rows.change_user(connection, user.id, role=of_user)
+    actor = await accounts.actor_of_token(made.secret, "192.0.2.1")
+    assert actor is not None
+    assert actor.role == min(of_token, of_user, key=list(Role).index)
+    assert (actor.via, actor.name, actor.address) == ("token", "program/t", "192.0.2.1")
+
+
+async def test_nobody_makes_a_token_above_their_own_role_or_for_somebody_else(
+    accounts: Accounts, anna: User
+) -> None:
+    olga = await accounts.add_user("olga", PASSWORD, Role.OPERATOR, CLI)
+    with pytest.raises(Forbidden, match="at most operator"):
+        await accounts.create_token(olga.id, "t", Role.ADMIN, acting(olga))
+    with pytest.raises(Forbidden, match="at most viewer"):
+        await accounts.create_token(olga.id, "t", Role.OPERATOR, acting(olga, Role.VIEWER))
+    with pytest.raises(Forbidden, match="at most operator"):
+        await accounts.create_token(olga.id, "t", Role.ADMIN, acting(anna))
+    with pytest.raises(Forbidden, match="for others"):
+        await accounts.create_token(anna.id, "t", Role.VIEWER, acting(olga))
+
+
+async def test_tokens_of_others_do_not_exist_but_for_admins(accounts: Accounts, anna: User) -> None:
+    olga = await accounts.add_user("olga", PASSWORD, Role.OPERATOR, CLI)
+    annas = await accounts.create_token(anna.id, "annas", Role.VIEWER, acting(anna))
+    olgas = await accounts.create_token(olga.id, "olgas", Role.VIEWER, acting(olga))
+    assert (await accounts.tokens(acting(olga), 10)).items == [olgas.token]
+    assert (await accounts.tokens(acting(anna), 10)).items == [annas.token, olgas.token]
+    with pytest.raises(NotFound):
+        await accounts.revoke_token(annas.token.id, acting(olga))
+    await accounts.revoke_token(olgas.token.id, acting(anna))
+    assert await accounts.actor_of_token(olgas.secret, None) is None
+
+
+@pytest.mark.parametrize("name", ["", "x" * 65, "a\nb", "\x1b[31m"])
+async def test_a_token_has_a_name_that_can_be_printed(accounts: Accounts, anna: User, name: str) -> None:
+    with pytest.raises(InvalidInput, match="printable"):
+        await accounts.create_token(anna.id, name, Role.VIEWER, CLI)
+
+
+async def test_a_token_that_has_expired_already_is_refused(
+    accounts: Accounts, anna: User, clock: FakeClock
+) -> None:
+    with pytest.raises(InvalidInput, match="never be valid"):
+        await accounts.create_token(anna.id, "t", Role.VIEWER, CLI, clock.now())
+
+
+# The audit trail.
+
+
+async def test_every_act_is_in_the_audit_trail_and_no_secret_is(
+    accounts: Accounts, anna: User, store: Store
+) -> None:
+    actor = Actor(anna.id, "anna", Role.ADMIN, "session", "192.0.2.1")
+    signed_in = await accounts.login("anna", PASSWORD, address="192.0.2.1")
+    olga = await accounts.add_user("olga", PASSWORD + "!", Role.OPERATOR, actor)
+    made = await accounts.create_token(olga.id, "backup", Role.VIEWER, actor)
+    await accounts.revoke_token(made.token.id, actor)
+    await accounts.set_password(olga.id, PASSWORD + "?", actor)
+    await accounts.set_disabled(olga.id, True, actor)
+    await accounts.set_disabled(olga.id, False, actor)
+    await accounts.remove_user(olga.id, actor)
+    await accounts.logout(signed_in.token, "192.0.2.1")
+    async with store.read() as connection:
+        page = await audit.page(connection, 100)
+        mine = await audit.page(connection, 100, query=audit.AuditQuery(actor="cli"))
+    assert [(entry.action, entry.target) for entry in reversed(page.items)] == [
+        ("user.add", "user/anna"),
+        ("auth.login", "user/anna"),
+        ("user.add", "user/olga"),
+        ("token.create", "token/1"),
+        ("token.revoke", "token/1"),
+        ("user.password", "user/olga"),
+        ("user.disable", "user/olga"),
+        ("user.enable", "user/olga"),
+        ("user.remove", "user/olga"),
+        ("auth.logout", "user/anna"),
+    ]
+    assert [entry.action for entry in mine.items] == ["user.add"]
+    assert page.items[0].address == "192.0.2.1"
+    assert not any(
+        secret in str(entry) for entry in page.items for secret in (made.secret, signed_in.token, PASSWORD)
+    )
