@@ -1,0 +1,229 @@
+"""Where the broker is and how to get there: address, TLS, and trying again for ever.
+
+Knows nothing of messages. Errors of the network are recorded and retried here and never leave the room.
+"""
+
+import asyncio
+import logging
+import random
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+import aiomqtt
+from aiomqtt.exceptions import MqttConnectError
+from paho.mqtt.reasoncodes import ReasonCode
+
+from infoscreen.clock import Clock
+from infoscreen.domain.errors import BrokerUnavailable
+
+log = logging.getLogger(__name__)
+
+FIRST_RETRY_SECONDS = 0.5
+LONGEST_RETRY_SECONDS = 30.0
+LASTING_SECONDS = 30.0
+"""A connection that lasted this long was a good one; the next retry is a quick one again."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """How the broker is verified, and what is shown to it; paths to PEM files.
+
+    Without ``ca_cert`` the system's CAs are trusted. ``insecure`` skips the check of the host name only:
+    the certificate must still come from a trusted CA and be valid today.
+    """
+
+    ca_cert: Path | None = None
+    certfile: Path | None = None
+    keyfile: Path | None = None
+    insecure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAddress:
+    """Where the broker is, and who we are there. ``client_id`` names the persistent session."""
+
+    host: str
+    port: int
+    user: str | None
+    password: str | None = field(repr=False)
+    client_id: str
+    tls: TlsSettings | None = None
+
+
+class _TidySocket(ssl.SSLSocket):
+    """A socket that is closed when its handshake fails; paho leaves that to the garbage collector."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        """Shake hands, or close."""
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
+def tls_context(tls: TlsSettings) -> ssl.SSLContext:
+    """Load the certificates; raise ``BrokerUnavailable`` naming the file that is at fault.
+
+    Reads files, so call it in a thread. Call it for each connection: renewed certificates count at once.
+    """
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_cert)
+    except (OSError, ValueError) as error:
+        raise BrokerUnavailable(f"cannot load the CA certificate {tls.ca_cert}: {_words(error)}") from None
+    context.sslsocket_class = _TidySocket
+    context.check_hostname = not tls.insecure
+    if tls.certfile is not None:
+        try:
+            # Without a password OpenSSL would ask for one on the terminal and wait.
+            context.load_cert_chain(tls.certfile, tls.keyfile, password="")
+        except (OSError, ValueError) as error:
+            files = " and ".join(str(file) for file in (tls.certfile, tls.keyfile) if file is not None)
+            raise BrokerUnavailable(f"cannot load the client certificate {files}: {_words(error)}") from None
+    return context
+
+
+def retry_delay(failures: int, jitter: float) -> float:
+    """Return the seconds to wait after the given number of failures in a row (at least 1).
+
+    Doubles up to a cap; ``jitter`` in [0, 1) takes off up to half, so that a fleet of daemons does not knock
+    in step.
+    """
+    doubled = FIRST_RETRY_SECONDS * 2.0 ** min(failures - 1, 16)
+    return min(doubled, LONGEST_RETRY_SECONDS) * (1 - jitter / 2)
+
+
+def describe(error: Exception) -> str:
+    """Return what went wrong in words for an operator; never contains a secret."""
+    if isinstance(error, MqttConnectError):
+        return f"the broker refused the connection: {_reason(error)}"
+    if isinstance(error.__cause__, aiomqtt.MqttError):
+        return f"the connection was lost: {_reason(error.__cause__)}"
+    return _words(error)
+
+
+def _reason(error: aiomqtt.MqttError) -> str:
+    code = error.rc if isinstance(error, aiomqtt.MqttCodeError) else None
+    if not isinstance(code, ReasonCode):
+        return _words(error)
+    name = code.getName()
+    # paho has no better name for a socket that was closed or reset.
+    return "closed by the other side" if name == "Unspecified error" else name.lower()
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = str(error)
+    if text == "Operation timed out":  # aiomqtt's words for a missing CONNACK or SUBACK
+        return "the broker did not answer in time"
+    if text.startswith("[Errno ") and "] " in text:
+        text = text.partition("] ")[2]
+    return text or type(error).__name__
+
+
+class Reconnecting:
+    """Makes one connection after another, for ever; counts them, waits in between, and logs outages.
+
+    An outage is one warning, however long it lasts; more only when its reason changes.
+    """
+
+    def __init__(
+        self,
+        role: str,
+        address: BrokerAddress,
+        clock: Clock,
+        on_change: Callable[[], None],
+    ) -> None:
+        """Keep the parts; ``role`` tells the connections apart in the log."""
+        self._role = role
+        self._address = address
+        self._clock = clock
+        self._on_change = on_change
+        self._failures = 0
+        self._connections = 0
+        self._up_since: float | None = None
+        self._last_error: str | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Tell whether the broker has accepted us and not gone since."""
+        return self._up_since is not None
+
+    @property
+    def reconnects(self) -> int:
+        """Return how often a connection was made again after the first."""
+        return max(self._connections - 1, 0)
+
+    @property
+    def last_error(self) -> str | None:
+        """Return why there is no connection; None while there is one."""
+        return self._last_error
+
+    async def run(self, connection: Callable[[], Awaitable[NoReturn]]) -> NoReturn:
+        """Await one connection after another; each ends by raising.
+
+        ``BrokerUnavailable`` and aiomqtt's errors are recorded and retried, all others are passed on.
+        """
+        while True:
+            error = await self._one(connection)
+            await self._clock.sleep(self._failed(error))
+
+    async def _one(self, connection: Callable[[], Awaitable[NoReturn]]) -> str:
+        try:
+            await connection()
+        except BrokerUnavailable as error:
+            return str(error)
+        except aiomqtt.MqttError as error:
+            return describe(error)
+        finally:
+            self._down()
+
+    def up(self) -> None:
+        """Note that the broker has accepted the connection and all it needs is in place."""
+        self._connections += 1
+        self._up_since = self._clock.monotonic()
+        self._last_error = None
+        log.info("connected to the broker", extra={"event": "broker_connected", **self._fields()})
+        self._on_change()
+
+    def _down(self) -> None:
+        if self._up_since is None:
+            return
+        if self._clock.monotonic() - self._up_since >= LASTING_SECONDS:
+            self._failures = 0
+        self._up_since = None
+        self._on_change()
+
+    def _failed(self, error: str) -> float:
+        """Record the failure and return the seconds to wait."""
+        self._failures += 1
+        news = error != self._last_error
+        self._last_error = error
+        self._on_change()
+        delay = retry_delay(self._failures, random.random())
+        # Powers of two: a long outage is mentioned ever more rarely.
+        reminder = self._failures & (self._failures - 1) == 0
+        log.log(
+            logging.WARNING if news else logging.INFO if reminder else logging.DEBUG,
+            "no connection to the broker, trying again",
+            extra={
+                "event": "broker_unavailable",
+                "error": error,
+                "failures": self._failures,
+                "retry_seconds": round(delay, 1),
+                **self._fields(),
+            },
+        )
+        return delay
+
+    def _fields(self) -> dict[str, object]:
+        return {"connection": self._role, "broker": f"{self._address.host}:{self._address.port}"}
+
+
+async def load_tls(address: BrokerAddress) -> ssl.SSLContext | None:
+    """Return the TLS context for the address, None for a plain connection."""
+    return None if address.tls is None else await asyncio.to_thread(tls_context, address.tls)

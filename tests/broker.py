@@ -1,0 +1,239 @@
+"""A real mosquitto of the test's own, under the shipped rules, and strangers who talk to it."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from infoscreen.provisioning.broker_files import SERVER_ACCOUNT, add_devices, write_broker_directory
+from infoscreen.resources import resource
+from tests.programs import require
+from tests.waiting import DEADLINE_SECONDS, until
+
+ANONYMOUS = ""
+"""Stands for no account at all."""
+
+_RELOADED = "Reloading config."
+_MESSAGE = "MESSAGE "
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What a stranger heard."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+
+
+class RefusedByBroker(Exception):
+    """The broker cannot be reached, or did not let the stranger in; the text is the program's own."""
+
+
+class Subscriber:
+    """A ``mosquitto_sub`` that has its subscriptions."""
+
+    def __init__(self, output: asyncio.StreamReader) -> None:
+        self._output = output
+        self._early: deque[Received] = deque()
+
+    async def wait_until_subscribed(self) -> None:
+        """Wait for the broker's one answer to all subscriptions; forbidden ones are granted like the rest."""
+        while not (line := await self._line()).startswith("Subscribed "):
+            if line.startswith(_MESSAGE):  # a session's queue is delivered before the answer
+                self._early.append(_parse(line))
+
+    async def next(self) -> Received:
+        """Wait for the next message."""
+        if self._early:
+            return self._early.popleft()
+        while not (line := await self._line()).startswith(_MESSAGE):
+            pass
+        return _parse(line)
+
+    async def _line(self) -> str:
+        line = await asyncio.wait_for(self._output.readline(), DEADLINE_SECONDS)
+        text = line.decode().rstrip("\n")
+        if not line or text.startswith("Connection error"):
+            raise RefusedByBroker(text or "mosquitto_sub ended")
+        return text
+
+
+def _parse(line: str) -> Received:
+    _, qos, retain, payload, topic = line.split(" ", 4)
+    return Received(topic, bytes.fromhex(payload), int(qos), retain == "1")
+
+
+class Broker:
+    """A mosquitto on loopback with password file and ACL; same port and same memory across restarts.
+
+    Accounts: the daemon's, ``server_user`` with ``server_password``, and one for each device that was added.
+    """
+
+    host = "127.0.0.1"
+    server_user = SERVER_ACCOUNT
+
+    def __init__(self, path: Path, port: int, *, save_every_change: bool = True) -> None:
+        self._program = require("mosquitto")
+        self._directory = write_broker_directory(
+            path, port, resource("mosquitto"), save_every_change=save_every_change
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = port
+        self.server_password = self._directory.server_password
+        self.passwords = {SERVER_ACCOUNT: self.server_password}
+
+    @property
+    def log(self) -> str:
+        """Return what the broker logged since it was first started."""
+        path = self._directory.log
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+    @property
+    def config(self) -> Path:
+        """Return the configuration file, for a test that wants another one; write it before the start."""
+        return self._directory.config
+
+    @property
+    def pid(self) -> int:
+        """Return the process id of the running broker."""
+        assert self._process is not None, "the broker is not running"
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Start and wait until the port accepts connections."""
+        assert self._process is None, "the broker is running already"
+        # Not asyncio's: it ties the process to one event loop, and mosquitto says everything in its log.
+        self._process = await asyncio.to_thread(
+            subprocess.Popen,
+            [self._program, "-c", self._directory.config],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        await until(self._accepts)
+
+    async def stop(self) -> None:
+        """Stop in order: the broker saves everything. Does nothing if it is not running."""
+        await self._end(signal.SIGTERM)
+
+    async def kill(self) -> None:
+        """Kill with SIGKILL.
+
+        mosquitto saves just after it has acknowledged: what it acknowledged in its last millisecond may be
+        lost, however good the client. A test that must not lose it awaits ``settle()`` first.
+        """
+        await self._end(signal.SIGKILL)
+
+    async def restart(self) -> None:
+        """Stop in order and start again."""
+        await self.stop()
+        await self.start()
+
+    async def settle(self) -> None:
+        """Return when everything the broker has acknowledged so far is on disk."""
+        # It saves in the turn of its loop in which it acknowledged; mosquitto_pub is answered in a later one.
+        await self.pub("settle", b"", account=SERVER_ACCOUNT, qos=0)
+
+    async def add_device(self, uuid: str) -> str:
+        """Give a device an account and return its password."""
+        return (await self.add_devices([uuid]))[uuid]
+
+    async def add_devices(self, uuids: Iterable[str]) -> dict[str, str]:
+        """Give many devices accounts at once and return their passwords by UUID."""
+        added = add_devices(self._directory, uuids)
+        self.passwords.update(added)
+        if self._process is not None:
+            await self._reload()
+        return added
+
+    async def pub(
+        self,
+        topic: str,
+        payload: bytes | str,
+        *,
+        account: str | None = None,
+        qos: int = 1,
+        retain: bool = False,
+    ) -> None:
+        """Publish with ``mosquitto_pub``, by default as the device whose topic it is; wait for the PUBACK.
+
+        That the broker took it says nothing: one that the ACL forbids is acknowledged as well.
+        """
+        content = payload.encode() if isinstance(payload, str) else payload
+        process = await asyncio.create_subprocess_exec(
+            *(require("mosquitto_pub"), *self._login(account, topic)),
+            *("-t", topic, "-q", str(qos), "-s" if content else "-n", *(["-r"] if retain else [])),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            output, _ = await asyncio.wait_for(process.communicate(content), DEADLINE_SECONDS)
+        finally:
+            if process.returncode is None:
+                process.kill()
+        if process.returncode != 0:
+            raise RefusedByBroker(output.decode().strip())
+
+    @contextlib.asynccontextmanager
+    async def sub(
+        self, *filters: str, account: str | None = None, qos: int = 1, session: str | None = None
+    ) -> AsyncIterator[Subscriber]:
+        """Listen with ``mosquitto_sub``, by default as the device whose topic the first filter is.
+
+        With ``session``, a client id, the broker keeps the subscriptions and queues what comes after the end.
+        """
+        process = await asyncio.create_subprocess_exec(
+            # Without stdbuf, what it hears stays in its buffer until there is a lot of it.
+            *("stdbuf", "-oL", require("mosquitto_sub"), *self._login(account, filters[0])),
+            *("-d", "-q", str(qos), "-F", f"{_MESSAGE}%q %r %x %t"),
+            *(["-c", "-i", session] if session else []),
+            *(argument for name in filters for argument in ("-t", name)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            limit=4 * 1024 * 1024,
+        )
+        assert process.stdout is not None
+        try:
+            subscriber = Subscriber(process.stdout)
+            await subscriber.wait_until_subscribed()
+            yield subscriber
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.communicate()
+
+    async def _reload(self) -> None:
+        done = self.log.count(_RELOADED)
+        os.kill(self.pid, signal.SIGHUP)
+        await until(lambda: self.log.count(_RELOADED) > done)
+
+    async def _end(self, number: signal.Signals) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(number)
+        await asyncio.to_thread(self._process.wait, DEADLINE_SECONDS)
+        self._process = None
+
+    def _accepts(self) -> bool:
+        if self._process is None or self._process.poll() is not None:
+            raise RuntimeError(f"mosquitto did not start:\n{self.log}")
+        try:
+            socket.create_connection((self.host, self.port)).close()
+        except ConnectionRefusedError:
+            return False
+        return True
+
+    def _login(self, account: str | None, topic: str) -> list[str]:
+        name = topic.split("/")[1] if account is None else account
+        credentials = [] if name == ANONYMOUS else ["-u", name, "-P", self.passwords[name]]
+        return ["-h", self.host, "-p", str(self.port), *credentials]
