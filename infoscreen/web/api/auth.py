@@ -1,0 +1,77 @@
+"""Signing in and out, and who one is."""
+
+from typing import Literal
+
+from aiohttp import web
+from pydantic import Field, SecretStr
+
+from infoscreen.domain.accounts import Role
+from infoscreen.domain.errors import CrossSite, TooManyAttempts, Unauthenticated
+from infoscreen.web.auth import clear_session_cookie, session_token, set_session_cookie
+from infoscreen.web.keys import parts_of
+from infoscreen.web.origin import client_address
+from infoscreen.web.registry import Route, actor_of, no_content, read_body, reply
+from infoscreen.web.shapes import Answer, Body
+
+
+class Login(Body):
+    """Credentials."""
+
+    username: str = Field(min_length=1, max_length=100)
+    password: SecretStr = Field(min_length=1, max_length=1000)
+
+
+class Me(Answer):
+    """Who asks, and what they may."""
+
+    user_id: int | None
+    name: str
+    role: Role
+    via: Literal["session", "token"]
+
+
+async def login(request: web.Request) -> web.StreamResponse:
+    """Start a session and hand out its cookie."""
+    given = await read_body(request, Login)
+    signed_in = await parts_of(request).accounts.login(
+        given.username,
+        given.password.get_secret_value(),
+        address=client_address(request),
+        user_agent=request.headers.get("User-Agent"),
+        replaces=session_token(request),
+    )
+    user = signed_in.user
+    response = reply(Me(user_id=user.id, name=user.username, role=user.role, via="session"))
+    set_session_cookie(request, response, signed_in.token)
+    return response
+
+
+async def logout(request: web.Request) -> web.StreamResponse:
+    """End the session, if there is one."""
+    token = session_token(request)
+    if token is not None:
+        await parts_of(request).accounts.logout(token, client_address(request))
+    response = no_content()
+    clear_session_cookie(request, response)
+    return response
+
+
+async def me(request: web.Request) -> web.StreamResponse:
+    """Tell who asks."""
+    return reply(Me.model_validate(actor_of(request)))
+
+
+ROUTES = (
+    Route(
+        "POST",
+        "/api/auth/login",
+        login,
+        None,
+        "Sign in and get a session cookie",
+        request=Login,
+        response=Me,
+        problems=(Unauthenticated, CrossSite, TooManyAttempts),
+    ),
+    Route("POST", "/api/auth/logout", logout, None, "Sign out", status=204, problems=(CrossSite,)),
+    Route("GET", "/api/auth/me", me, Role.VIEWER, "Who am I", response=Me),
+)

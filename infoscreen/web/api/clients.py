@@ -1,0 +1,194 @@
+"""Clients: finding them, describing them, acknowledging their failures, removing them."""
+
+from dataclasses import replace
+
+from aiohttp import web
+
+from infoscreen.domain import clients as domain
+from infoscreen.domain.accounts import Role
+from infoscreen.domain.clients import STALE, Condition
+from infoscreen.domain.errors import InvalidInput, NotFound
+from infoscreen.storage import clients, commands, screenshots
+from infoscreen.storage.engine import Connection
+from infoscreen.web.api import models
+from infoscreen.web.api.identifiers import path_identifier
+from infoscreen.web.api.requests import Acknowledgement, ClientChanges, ClientsQuery, UnwellQuery
+from infoscreen.web.keys import Parts, parts_of
+from infoscreen.web.registry import Route, actor_of, no_content, read_body, read_query, reply
+
+
+async def known_client(connection: Connection, uuid: str) -> domain.Client:
+    """Return the client; raise ``NotFound``."""
+    client = await clients.get(connection, uuid)
+    if client is None:
+        raise NotFound(f"There is no client {uuid}.")
+    return client
+
+
+async def list_clients(request: web.Request) -> web.StreamResponse:
+    """Answer with the clients that match."""
+    query = read_query(request, ClientsQuery)
+    parts = parts_of(request)
+    async with parts.store.read() as connection:
+        page = await clients.search(connection, query.query(), query.limit, query.cursor)
+    return reply(models.client_list(page, parts.clock.now(), parts.link.state.listening_since))
+
+
+async def list_crashed(request: web.Request) -> web.StreamResponse:
+    """Answer with the clients whose application crashed or whose heartbeats have stopped."""
+    query = read_query(request, UnwellQuery)
+    parts = parts_of(request)
+    async with parts.store.read() as connection:
+        unwell = query.clients(STALE | {Condition.CRASHED})
+        page = await clients.search(connection, unwell, query.limit, query.cursor)
+    return reply(models.crashed_list(page, parts.clock.now(), parts.link.state.listening_since))
+
+
+async def list_service_failed(request: web.Request) -> web.StreamResponse:
+    """Answer with the clients on which systemd gave up on a service, until an operator acknowledges it."""
+    query = read_query(request, UnwellQuery)
+    parts = parts_of(request)
+    # By the failure itself: one in maintenance or shut down shows that as its status and is to be listed all
+    # the same.
+    failed = replace(query.clients(frozenset()), unacknowledged=True)
+    async with parts.store.read() as connection:
+        page = await clients.search(connection, failed, query.limit, query.cursor)
+    return reply(models.client_list(page, parts.clock.now(), parts.link.state.listening_since))
+
+
+async def show_client(request: web.Request) -> web.StreamResponse:
+    """Answer with one client, its unfinished command and its lockout."""
+    uuid = path_identifier(request, "uuid")
+    parts = parts_of(request)
+    async with parts.store.read() as connection:
+        client = await known_client(connection, uuid)
+        in_flight = (await commands.in_flight(connection, [uuid])).get(uuid)
+    locked_until = await parts.commanding.lockout(uuid)
+    answer = models.ClientWithCommand.of(
+        client,
+        parts.clock.now(),
+        parts.link.state.listening_since,
+        in_flight_command=None if in_flight is None else models.Command.model_validate(in_flight),
+        lockout=models.Lockout(locked=locked_until is not None, locked_until=locked_until),
+    )
+    return reply(answer)
+
+
+async def edit_client(request: web.Request) -> web.StreamResponse:
+    """Change what people say of a client."""
+    uuid = path_identifier(request, "uuid")
+    changes = await read_body(request, ClientChanges)
+    parts = parts_of(request)
+    return _answer(parts, await parts.fleet.edit(uuid, changes.given(), actor_of(request)))
+
+
+async def remove_client(request: web.Request) -> web.StreamResponse:
+    """Remove a client and its history."""
+    await parts_of(request).fleet.remove(path_identifier(request, "uuid"), actor_of(request))
+    return no_content()
+
+
+async def clear_service_failed(request: web.Request) -> web.StreamResponse:
+    """Acknowledge a failed service."""
+    uuid = path_identifier(request, "uuid")
+    body = await read_body(request, Acknowledgement)
+    parts = parts_of(request)
+    return _answer(parts, await parts.fleet.clear_service_failed(uuid, actor_of(request), body.comment))
+
+
+async def show_screenshot(request: web.Request) -> web.StreamResponse:
+    """Answer with the newest screenshot, as the device sent it."""
+    uuid = path_identifier(request, "uuid")
+    async with parts_of(request).store.read() as connection:
+        await known_client(connection, uuid)
+        shot = await screenshots.get(connection, uuid)
+    if shot is None:
+        raise NotFound("This client has not sent a screenshot yet.")
+    response = web.Response(body=shot.image, content_type=shot.content_type)
+    response.last_modified = shot.received_at
+    return response
+
+
+def _answer(parts: Parts, client: domain.Client) -> web.Response:
+    return reply(models.Client.of(client, parts.clock.now(), parts.link.state.listening_since))
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/api/clients",
+        list_clients,
+        Role.VIEWER,
+        "List clients",
+        query=ClientsQuery,
+        response=models.ClientList,
+        problems=(InvalidInput,),
+    ),
+    Route(
+        "GET",
+        "/api/clients/crashed",
+        list_crashed,
+        Role.VIEWER,
+        "List clients that crashed or fell silent",
+        query=UnwellQuery,
+        response=models.CrashedList,
+        problems=(InvalidInput,),
+    ),
+    Route(
+        "GET",
+        "/api/clients/service_failed",
+        list_service_failed,
+        Role.VIEWER,
+        "List clients with a failed service",
+        query=UnwellQuery,
+        response=models.ClientList,
+        problems=(InvalidInput,),
+    ),
+    Route(
+        "GET",
+        "/api/clients/{uuid}",
+        show_client,
+        Role.VIEWER,
+        "Show a client",
+        response=models.ClientWithCommand,
+        problems=(InvalidInput, NotFound),
+    ),
+    Route(
+        "PATCH",
+        "/api/clients/{uuid}",
+        edit_client,
+        Role.OPERATOR,
+        "Change what people say of a client",
+        request=ClientChanges,
+        response=models.Client,
+        problems=(InvalidInput, NotFound),
+    ),
+    Route(
+        "DELETE",
+        "/api/clients/{uuid}",
+        remove_client,
+        Role.ADMIN,
+        "Remove a client and its history",
+        status=204,
+        problems=(InvalidInput, NotFound),
+    ),
+    Route(
+        "POST",
+        "/api/clients/{uuid}/clear_service_failed",
+        clear_service_failed,
+        Role.OPERATOR,
+        "Acknowledge a failed service",
+        request=Acknowledgement,
+        response=models.Client,
+        problems=(InvalidInput, NotFound),
+    ),
+    Route(
+        "GET",
+        "/api/clients/{uuid}/screenshot",
+        show_screenshot,
+        Role.VIEWER,
+        "Show the newest screenshot",
+        content="image/*",
+        problems=(InvalidInput, NotFound),
+    ),
+)

@@ -1,0 +1,203 @@
+"""Commands: asking for them, one or many, following them, and withdrawing them."""
+
+from aiohttp import web
+
+from infoscreen.domain.accounts import Actor, Role
+from infoscreen.domain.commands import Action, Source
+from infoscreen.domain.errors import CommandInFlight, Conflict, Forbidden, InvalidInput, LockedOut, NotFound
+from infoscreen.storage import commands
+from infoscreen.storage.commands import CommandQuery
+from infoscreen.web.api import models
+from infoscreen.web.api.clients import known_client
+from infoscreen.web.api.identifiers import path_identifier
+from infoscreen.web.api.requests import BulkRequest, CommandOptions, CommandRequest, CommandsQuery
+from infoscreen.web.keys import parts_of
+from infoscreen.web.registry import BULK_BODY_LIMIT, Route, actor_of, read_body, read_query, reply
+from infoscreen.web.shapes import Paging
+
+
+async def request_command(request: web.Request) -> web.StreamResponse:
+    """Queue a command for a client."""
+    body = await read_body(request, CommandRequest)
+    return await _queue(request, body.action, body)
+
+
+async def restart_client(request: web.Request) -> web.StreamResponse:
+    """Queue a reboot, by its older name."""
+    return await _queue(request, Action.REBOOT_HOST, await read_body(request, CommandOptions))
+
+
+async def shut_client_down(request: web.Request) -> web.StreamResponse:
+    """Queue a shutdown, by its older name."""
+    return await _queue(request, Action.SHUTDOWN_HOST, await read_body(request, CommandOptions))
+
+
+async def _queue(request: web.Request, action: Action, options: CommandOptions) -> web.StreamResponse:
+    actor = actor_of(request)
+    try:
+        command = await parts_of(request).commanding.request(
+            path_identifier(request, "uuid"),
+            action,
+            source=_source(actor),
+            actor=actor,
+            reason=options.reason,
+            expires_in=options.lifetime,
+            force=options.force,
+        )
+    except LockedOut as refusal:
+        raise LockedOut(refusal.detail, extra=_lockout_members(refusal)) from None
+    return reply(models.QueuedCommand(command=models.Command.model_validate(command)), status=202)
+
+
+def _lockout_members(refusal: LockedOut) -> dict[str, object]:
+    """Return the members of the problem as JSON: when the lockout ends, and the command as it was stored."""
+    members = models.LockedOut.model_validate(refusal.extra)
+    return members.model_dump(mode="json")
+
+
+async def request_commands(request: web.Request) -> web.StreamResponse:
+    """Queue the same command for many clients."""
+    body = await read_body(request, BulkRequest)
+    actor = actor_of(request)
+    batch = await parts_of(request).commanding.request_many(
+        body.targets(), body.action, source=_source(actor), actor=actor, reason=body.reason
+    )
+    return reply(models.Batch.model_validate(batch), status=202)
+
+
+async def list_commands(request: web.Request) -> web.StreamResponse:
+    """Answer with the commands that match."""
+    query = read_query(request, CommandsQuery)
+    async with parts_of(request).store.read() as connection:
+        page = await commands.search(connection, query.query(), query.limit, query.cursor)
+    return reply(models.CommandList.model_validate(page))
+
+
+async def list_commands_of_client(request: web.Request) -> web.StreamResponse:
+    """Answer with the commands of one client."""
+    uuid = path_identifier(request, "uuid")
+    query = read_query(request, Paging)
+    async with parts_of(request).store.read() as connection:
+        await known_client(connection, uuid)
+        page = await commands.search(connection, CommandQuery(client_uuid=uuid), query.limit, query.cursor)
+    return reply(models.CommandList.model_validate(page))
+
+
+async def show_command(request: web.Request) -> web.StreamResponse:
+    """Answer with one command and its history."""
+    command_id = path_identifier(request, "command_id")
+    async with parts_of(request).store.read() as connection:
+        command = await commands.get(connection, command_id)
+        if command is None:
+            raise NotFound(f"There is no command {command_id}.")
+        events = await commands.events(connection, command_id)
+    return reply(models.CommandWithEvents.of(command, events))
+
+
+async def cancel_command(request: web.Request) -> web.StreamResponse:
+    """Withdraw a command that is still queued."""
+    command_id = path_identifier(request, "command_id")
+    command = await parts_of(request).commanding.cancel(command_id, actor_of(request))
+    return reply(models.Command.model_validate(command))
+
+
+def _source(actor: Actor) -> Source:
+    return Source.API if actor.via == "token" else Source.OPERATOR
+
+
+_REFUSALS = (InvalidInput, NotFound, Forbidden, CommandInFlight, LockedOut)
+
+ROUTES = (
+    Route(
+        "POST",
+        "/api/clients/{uuid}/commands",
+        request_command,
+        Role.OPERATOR,
+        "Request a command for a client",
+        request=CommandRequest,
+        response=models.QueuedCommand,
+        status=202,
+        problems=_REFUSALS,
+    ),
+    Route(
+        "POST",
+        "/api/clients/{uuid}/restart",
+        restart_client,
+        Role.OPERATOR,
+        "Request reboot_host (older name)",
+        request=CommandOptions,
+        response=models.QueuedCommand,
+        status=202,
+        problems=_REFUSALS,
+    ),
+    Route(
+        "POST",
+        "/api/clients/{uuid}/shutdown",
+        shut_client_down,
+        Role.OPERATOR,
+        "Request shutdown_host (older name)",
+        request=CommandOptions,
+        response=models.QueuedCommand,
+        status=202,
+        problems=_REFUSALS,
+    ),
+    Route(
+        "POST",
+        "/api/commands",
+        request_commands,
+        Role.OPERATOR,
+        "Request a command for many clients",
+        request=BulkRequest,
+        response=models.Batch,
+        status=202,
+        problems=(InvalidInput,),
+        body_limit=BULK_BODY_LIMIT,
+    ),
+    Route(
+        "GET",
+        "/api/clients/{uuid}/commands",
+        list_commands_of_client,
+        Role.VIEWER,
+        "List the commands of a client",
+        query=Paging,
+        response=models.CommandList,
+        problems=(InvalidInput, NotFound),
+    ),
+    Route(
+        "GET",
+        "/api/commands",
+        list_commands,
+        Role.VIEWER,
+        "List commands",
+        query=CommandsQuery,
+        response=models.CommandList,
+        problems=(InvalidInput,),
+    ),
+    Route(
+        "GET",
+        "/api/commands/{command_id}",
+        show_command,
+        Role.VIEWER,
+        "Show a command with its history",
+        response=models.CommandWithEvents,
+        problems=(InvalidInput, NotFound),
+    ),
+    Route(
+        "GET",
+        "/api/clients/commands/{command_id}",
+        show_command,
+        Role.VIEWER,
+        "Show a command with its history (older path)",
+        response=models.CommandWithEvents,
+        problems=(InvalidInput, NotFound),
+    ),
+    Route(
+        "POST",
+        "/api/commands/{command_id}/cancel",
+        cancel_command,
+        Role.OPERATOR,
+        "Withdraw a command that is still queued",
+        response=models.Command,
+        problems=(InvalidInput, NotFound, Conflict),
+    ),
+)

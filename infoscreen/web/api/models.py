@@ -1,0 +1,300 @@
+"""What clients and commands look like in JSON.
+
+The names are the contract's (``Client``, ``Command``) and become the names in the OpenAPI document; handlers
+therefore import this module as a whole and say ``models.Client``.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Self
+
+from pydantic import ConfigDict, Field
+
+from infoscreen.domain import clients, commands, presence
+from infoscreen.domain.clients import Condition, Presence, ProcessStatus
+from infoscreen.domain.commands import Action, CommandStatus, Source, Verification
+from infoscreen.domain.events import Kind
+from infoscreen.storage import rejected
+from infoscreen.storage.paging import Page
+from infoscreen.web.shapes import Answer, Listing
+
+
+class Client(Answer):
+    """One client. Every key is always there, null while unknown."""
+
+    uuid: str
+    name: str | None
+    hostname: str | None
+    ip: str | None
+    site: str | None
+    tags: list[str]
+    description: str | None
+    software_version: str | None
+    status: Condition
+    status_since: datetime
+    status_reason: str = Field(description="One sentence that says why the client has its status.")
+    is_alive: bool = Field(description="Heartbeats have come, and have not stopped.")
+    last_alive: datetime | None = Field(description="Receipt of the last heartbeat.")
+    heartbeat_interval_seconds: float | None = Field(description="As learned from its heartbeats.")
+    process_status: ProcessStatus | None
+    current_process: str | None
+    process_pid: int | None
+    app_started_at: datetime | None
+    boot_id: str | None
+    booted_at: datetime | None
+    presence: Presence | None
+    clock_skew_seconds: float | None
+    health: dict[str, Any] | None
+    health_at: datetime | None
+    service_failed_at: datetime | None
+    service_failed_unit: str | None
+    mqtt_reconnect_count: int | None
+    mqtt_last_disconnect_at: datetime | None
+    maintenance_until: datetime | None
+    auto_recovery: bool
+    capabilities: list[str]
+    created_at: datetime
+
+    @classmethod
+    def of(cls, client: clients.Client, now: datetime, listening_since: datetime | None, **more: Any) -> Self:
+        """Return how the client looks at ``now``; ``more`` are the fields that a subclass adds."""
+        return cls(
+            **{name: getattr(client, name) for name in _COPIED},
+            status_reason=presence.status_reason(client, listening_since),
+            is_alive=presence.is_alive(client, now, listening_since),
+            **more,
+        )
+
+
+_COPIED = tuple(name for name in Client.model_fields if name not in {"status_reason", "is_alive"})
+
+
+class ClientList(Listing[Client]):
+    """A page of clients."""
+
+
+class CrashReason(StrEnum):
+    """What is wrong with a crashed client."""
+
+    PROCESS_CRASHED = "process_crashed"
+    HEARTBEAT_STALE = "heartbeat_stale"
+
+
+CRASH_REASONS = {
+    Condition.CRASHED: CrashReason.PROCESS_CRASHED,
+    Condition.HUNG: CrashReason.HEARTBEAT_STALE,
+    Condition.UNREACHABLE: CrashReason.HEARTBEAT_STALE,
+}
+
+
+class CrashedClient(Client):
+    """A client whose application crashed, or that has fallen silent."""
+
+    crash_reason: CrashReason
+    seconds_since_heartbeat: float | None
+
+
+class CrashedList(Listing[CrashedClient]):
+    """A page of crashed clients."""
+
+
+class Command(Answer):
+    """One command and how far it got. Every key is always there, null while it does not apply."""
+
+    command_id: str
+    client_uuid: str
+    action: Action
+    status: CommandStatus
+    source: Source
+    requested_by: int | None = Field(description="The user's id; null for the daemon itself.")
+    reason: str | None
+    created_at: datetime
+    expires_at: datetime
+    published_at: datetime | None
+    accepted_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    late: bool = Field(description="It ended after it was given up as expired.")
+    error_code: str | None
+    error_message: str | None
+    verification: Verification | None
+    verified_at: datetime | None
+    verification_detail: str | None
+
+
+class CommandList(Listing[Command]):
+    """A page of commands, newest first."""
+
+
+class CommandEvent(Answer):
+    """One line of a command's history. ``times`` counts repeats of an ack that changed nothing."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    at: datetime
+    from_status: CommandStatus | None = Field(serialization_alias="from")
+    to_status: CommandStatus = Field(serialization_alias="to")
+    by: str
+    detail: str | None
+    times: int
+
+
+class CommandWithEvents(Command):
+    """One command with its history, oldest first."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    events: list[CommandEvent]
+
+    @classmethod
+    def of(cls, command: commands.ClientCommand, events: Iterable[commands.CommandEvent]) -> Self:
+        """Return the command with its history."""
+        plain = {name: getattr(command, name) for name in Command.model_fields}
+        return cls(**plain, events=[CommandEvent.model_validate(event) for event in events])
+
+
+class QueuedCommand(Answer):
+    """The command as it was stored; it is sent as soon as the broker takes it."""
+
+    command: Command
+
+
+class Lockout(Answer):
+    """Whether too many disruptive commands have locked the client, and until when."""
+
+    locked: bool
+    locked_until: datetime | None
+
+
+class ClientWithCommand(Client):
+    """One client, with what stands in the way of the next command."""
+
+    in_flight_command: Command | None
+    lockout: Lockout
+
+
+class LockedOut(Answer):
+    """Members of the problem ``locked-out``; the command was stored as ``blocked_safety``."""
+
+    locked_until: datetime | None
+    command: Command
+
+
+class BulkResult(Answer):
+    """What became of one client's part of a bulk request."""
+
+    client_uuid: str
+    outcome: str = Field(
+        description="queued, command_in_flight, locked_out, maintenance, unknown_client or not_capable."
+    )
+    command_id: str | None
+    detail: str | None
+
+
+class Batch(Answer):
+    """What became of a bulk request; ``counts`` is by outcome."""
+
+    batch_id: str
+    results: list[BulkResult]
+    counts: dict[str, int]
+
+
+class TimelineEntry(Answer):
+    """One line of a client's timeline; ``level`` is set for log lines, ``data`` is for programs."""
+
+    at: datetime
+    kind: Kind
+    text: str
+    level: str | None
+    data: dict[str, Any] | None
+
+
+class Timeline(Listing[TimelineEntry]):
+    """A page of a client's timeline, newest first."""
+
+
+class Broker(Answer):
+    """The daemon's listening connection; ``listening_since`` is null while it hears nothing."""
+
+    connected: bool
+    listening_since: datetime | None
+    reconnects: int
+    last_error: str | None
+
+
+class Recovery(Answer):
+    """Whether crashed clients are recovered by themselves."""
+
+    mode: str = Field(description="off: nothing is done by itself.")
+
+
+class Overview(Answer):
+    """The whole at a glance: totals by status, the broker, and a page of clients."""
+
+    generated_at: datetime
+    totals: dict[Condition, int]
+    broker: Broker
+    recovery: Recovery
+    clients: ClientList
+
+
+class Hello(Answer):
+    """What an event stream begins with."""
+
+    generated_at: datetime
+    version: str
+    totals: dict[Condition, int]
+    broker: Broker
+
+
+class RejectedMessage(Answer):
+    """A message from a device that could not be stored; ``head`` is its first 200 bytes, as far as text."""
+
+    at: datetime
+    topic: str
+    reason: str = Field(description="A stable code.")
+    detail: str
+    size: int = Field(description="Bytes of the whole message.")
+    head: str
+
+    @classmethod
+    def of(cls, message: rejected.RejectedMessage) -> Self:
+        """Return the message with its bytes made readable."""
+        return cls(
+            at=message.at,
+            topic=message.topic,
+            reason=message.reason,
+            detail=message.detail,
+            size=message.size,
+            head=message.head.decode(errors="replace"),
+        )
+
+
+class RejectedList(Listing[RejectedMessage]):
+    """The newest rejected messages; there are no further pages, only a higher ``limit``."""
+
+
+def client_list(page: Page[clients.Client], now: datetime, listening_since: datetime | None) -> ClientList:
+    """Return a page of clients as they look at ``now``."""
+    items = [Client.of(client, now, listening_since) for client in page.items]
+    return ClientList(items=items, next_cursor=page.next_cursor, total=page.total)
+
+
+def crashed_list(page: Page[clients.Client], now: datetime, listening_since: datetime | None) -> CrashedList:
+    """Return a page of crashed clients, each with what is wrong and for how long it has been silent."""
+    items = [
+        CrashedClient.of(
+            client,
+            now,
+            listening_since,
+            crash_reason=CRASH_REASONS[client.status],
+            seconds_since_heartbeat=_seconds_since(client.last_alive, now),
+        )
+        for client in page.items
+    ]
+    return CrashedList(items=items, next_cursor=page.next_cursor, total=page.total)
+
+
+def _seconds_since(at: datetime | None, now: datetime) -> float | None:
+    return None if at is None else max(0.0, round((now - at).total_seconds(), 3))

@@ -1,0 +1,61 @@
+"""The whole at a glance, and what devices sent that could not be stored."""
+
+from aiohttp import web
+
+from infoscreen.domain.accounts import Role
+from infoscreen.domain.errors import InvalidInput
+from infoscreen.storage import clients, rejected
+from infoscreen.web.api import models
+from infoscreen.web.api.requests import ClientsQuery, RejectedQuery
+from infoscreen.web.keys import parts_of
+from infoscreen.web.registry import Route, read_query, reply
+
+
+async def show_overview(request: web.Request) -> web.StreamResponse:
+    """Answer with totals of the whole fleet, the broker, and the clients that match."""
+    query = read_query(request, ClientsQuery)
+    parts = parts_of(request)
+    overview = await parts.monitoring.overview()
+    async with parts.store.read() as connection:
+        page = await clients.search(connection, query.query(), query.limit, query.cursor)
+    answer = models.Overview(
+        generated_at=overview.generated_at,
+        totals=dict(overview.totals),
+        broker=models.Broker.model_validate(overview.broker),
+        recovery=models.Recovery(mode="off"),
+        clients=models.client_list(page, overview.generated_at, overview.broker.listening_since),
+    )
+    return reply(answer)
+
+
+async def list_rejected(request: web.Request) -> web.StreamResponse:
+    """Answer with the newest rejected messages."""
+    query = read_query(request, RejectedQuery)
+    async with parts_of(request).store.read() as connection:
+        kept = await rejected.newest(connection, rejected.KEPT)
+    items = [models.RejectedMessage.of(message) for message in kept[: query.limit]]
+    return reply(models.RejectedList(items=items, next_cursor=None, total=len(kept)))
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/api/monitoring/overview",
+        show_overview,
+        Role.VIEWER,
+        "Show the whole at a glance",
+        query=ClientsQuery,
+        response=models.Overview,
+        problems=(InvalidInput,),
+    ),
+    Route(
+        "GET",
+        "/api/monitoring/rejected",
+        list_rejected,
+        Role.OPERATOR,
+        "List the newest rejected messages",
+        query=RejectedQuery,
+        response=models.RejectedList,
+        problems=(InvalidInput,),
+    ),
+)

@@ -1,0 +1,61 @@
+"""The aiohttp application, made from the registry and the parts of the daemon."""
+
+import logging
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from infoscreen.web.auth import authorize
+from infoscreen.web.keys import ERROR_PAGE, PARTS, Parts
+from infoscreen.web.middleware import observe, set_headers, tell_problems
+from infoscreen.web.panel.errors import error_page
+from infoscreen.web.registry import BULK_BODY_LIMIT, ROUTE_OF, Route
+from infoscreen.web.routes import ROUTES
+
+log = logging.getLogger(__name__)
+
+KEEPALIVE_SECONDS = 75
+"""Also the time a new connection has for its first request head."""
+
+
+def create_app(parts: Parts) -> web.Application:
+    """Return the application; nothing is opened and nothing runs before it is served."""
+    app = web.Application(middlewares=(observe, tell_problems, authorize), client_max_size=BULK_BODY_LIMIT)
+    app[PARTS] = parts
+    app[ERROR_PAGE] = error_page
+    app[ROUTE_OF] = {declared: route for route in ROUTES for declared in _declare(app, route)}
+    app.on_response_prepare.append(set_headers)
+    return app
+
+
+def create_runner(app: web.Application) -> web.AppRunner:
+    """Return the server for the application with its limits: 8 KiB per header line, 128 of them."""
+    return web.AppRunner(
+        app,
+        keepalive_timeout=KEEPALIVE_SECONDS,
+        handle_signals=False,
+        access_log=None,
+        logger=_ServerLog(log),
+    )
+
+
+class _ServerLog(logging.LoggerAdapter[logging.Logger]):
+    """What aiohttp has to say, but no traceback for everybody who sends no HTTP or leaves halfway."""
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """Log, at debug level what the sender is to blame for."""
+        error = kwargs.get("exc_info")
+        if isinstance(error, HttpProcessingError):
+            self.logger.debug("bad HTTP was refused", extra={"event": "http.bad_request"})
+        elif isinstance(error, ConnectionError):
+            self.logger.debug("somebody left in the middle of a request", extra={"event": "http.left"})
+        else:
+            super().log(level, msg, *args, **kwargs)
+
+
+def _declare(app: web.Application, route: Route) -> list[web.AbstractRoute]:
+    methods = [route.method]
+    if route.method == "GET" and route.content != "text/event-stream":
+        methods.append("HEAD")
+    return [app.router.add_route(method, route.path, route.handler) for method in methods]

@@ -1,0 +1,75 @@
+"""Who asks, and may they: bearer tokens for programs, a session cookie for browsers, one role per route."""
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from infoscreen.domain.accounts import Actor
+from infoscreen.domain.errors import Forbidden, Unauthenticated
+from infoscreen.services.accounts import SESSION_LIFETIME
+from infoscreen.web.keys import ACTOR, parts_of
+from infoscreen.web.origin import client_address, is_https, refuse_cross_site
+from infoscreen.web.registry import route_of
+
+COOKIE = "infoscreen_session"
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@web.middleware
+async def authorize(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let a request through to its handler when whoever sent it may do that."""
+    route = route_of(request)
+    if route is None:
+        return await handler(request)
+    actor = await identify(request) if route.role is not None or route.html else None
+    request[ACTOR] = actor
+    if route.role is not None and actor is None:
+        raise Unauthenticated("Sign in, or send an API token.", headers={"WWW-Authenticate": "Bearer"})
+    if request.method not in SAFE_METHODS and bearer_token(request) is None:
+        refuse_cross_site(request)
+    if route.role is not None and actor is not None and not actor.role.may(route.role):
+        raise Forbidden(f"This needs the role {route.role}; yours is {actor.role}.")
+    return await handler(request)
+
+
+async def identify(request: web.Request) -> Actor | None:
+    """Return who sends the request, None when nobody known does. A bearer token hides the cookie."""
+    accounts = parts_of(request).accounts
+    address = client_address(request)
+    secret = bearer_token(request)
+    if secret is not None:
+        return await accounts.actor_of_token(secret, address)
+    session = session_token(request)
+    return None if session is None else await accounts.actor_of_session(session, address)
+
+
+def bearer_token(request: web.Request) -> str | None:
+    """Return the bearer token that was sent; other schemes are the business of a proxy."""
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else None
+
+
+def session_token(request: web.Request) -> str | None:
+    """Return the session token in the cookie of this scheme."""
+    return request.cookies.get(_cookie_name(request))
+
+
+def set_session_cookie(request: web.Request, response: web.StreamResponse, token: str) -> None:
+    """Hand the browser its session token; scripts cannot read it, other sites cannot send it along."""
+    response.set_cookie(
+        _cookie_name(request),
+        token,
+        max_age=int(SESSION_LIFETIME.total_seconds()),
+        httponly=True,
+        samesite="Lax",
+        secure=is_https(request),
+    )
+
+
+def clear_session_cookie(request: web.Request, response: web.StreamResponse) -> None:
+    """Make the browser forget its session token."""
+    response.del_cookie(_cookie_name(request), httponly=True, samesite="Lax", secure=is_https(request))
+
+
+def _cookie_name(request: web.Request) -> str:
+    # With this prefix browsers take the cookie only over https and only from this very host.
+    return f"__Host-{COOKIE}" if is_https(request) else COOKIE

@@ -1,0 +1,79 @@
+"""For whoever watches the daemon: is it alive, can it work, and what has it counted."""
+
+import hmac
+from contextlib import suppress
+
+from aiohttp import web
+
+from infoscreen.domain.errors import Forbidden, StoreUnavailable
+from infoscreen.web.auth import bearer_token
+from infoscreen.web.keys import parts_of
+from infoscreen.web.origin import is_forwarded, peer_address
+from infoscreen.web.problems import RETRY_SECONDS, Problem
+from infoscreen.web.registry import Route, reply
+from infoscreen.web.shapes import Answer
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Health(Answer):
+    """Said while the daemon answers at all."""
+
+    status: str
+
+
+async def healthz(request: web.Request) -> web.StreamResponse:
+    """Answer: that is all it takes to be alive."""
+    return reply(Health(status="ok"))
+
+
+async def readyz(request: web.Request) -> web.StreamResponse:
+    """Tell whether the daemon can do its job, and if not, which part is missing."""
+    readiness = await parts_of(request).monitoring.readiness()
+    if readiness.ready:
+        return reply(Health(status="ready"))
+    return Problem(
+        slug="not-ready",
+        status=503,
+        title="Not ready",
+        detail=f"Missing: {', '.join(readiness.faults)}.",
+        extra={"faults": dict(readiness.faults)},
+        headers={"Retry-After": str(RETRY_SECONDS)},
+    ).response()
+
+
+async def metrics(request: web.Request) -> web.StreamResponse:
+    """Show the counters to this host, and to whoever has the token."""
+    _refuse_strangers(request)
+    parts = parts_of(request)
+    totals = None
+    # Metrics matter most while something is broken.
+    with suppress(StoreUnavailable):
+        totals = (await parts.monitoring.overview()).totals
+    parts.metrics.set_state(totals, parts.link.state.connected, parts.monitoring.loop_lag_seconds)
+    return web.Response(body=parts.metrics.exposition(), headers={"Content-Type": METRICS_TYPE})
+
+
+def _refuse_strangers(request: web.Request) -> None:
+    expected, given = parts_of(request).config.metrics_token, bearer_token(request)
+    if expected is not None and given is not None and hmac.compare_digest(expected.encode(), given.encode()):
+        return
+    address = peer_address(request)
+    # What a proxy on this host hands on has a loopback peer too.
+    if address is None or not address.is_loopback or is_forwarded(request):
+        raise Forbidden("Metrics are for this host, or for whoever sends METRICS_TOKEN as a bearer token.")
+
+
+ROUTES = (
+    Route("GET", "/healthz", healthz, None, "Is the daemon alive", response=Health),
+    Route("GET", "/readyz", readyz, None, "Can the daemon do its job", response=Health),
+    Route(
+        "GET",
+        "/metrics",
+        metrics,
+        None,
+        "Counters for Prometheus",
+        content="text/plain",
+        problems=(Forbidden,),
+    ),
+)

@@ -1,0 +1,343 @@
+"""The live view: what changed, read and rendered once, handed to every open event stream.
+
+Nobody waits for a viewer here. One that does not keep up loses what waits for it and is told to reload; the
+ordinary heartbeats of a big fleet are told in turn, a few hundred clients a second: nobody could read more.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel, TypeAdapter
+
+import infoscreen
+from infoscreen.clock import Clock
+from infoscreen.domain.clients import Condition
+from infoscreen.domain.errors import StoreUnavailable, TooManyStreams
+from infoscreen.domain.events import BrokerChanged, ClientChanged, ClientRemoved, CommandChanged, Event
+from infoscreen.services.bus import Bus, BusClosed, Overflow, Subscription
+from infoscreen.services.ports import Link
+from infoscreen.storage import clients, commands
+from infoscreen.storage.engine import Connection, Store
+from infoscreen.web.api import models
+
+FLUSH_SECONDS = 0.25
+"""At most so often is anything told (http contract)."""
+
+KEEPALIVE_SECONDS = 15.0
+MOST_VIEWERS = 500
+MOST_PER_FLUSH = 100
+"""So many clients, and commands, are told at once to viewers who want all; the rest takes its turn."""
+
+MOST_ALERTS = 500
+"""When more clients than this fall ill at once, loading the page anew tells it better."""
+
+MOST_WAITING_BYTES = 2 * 1024 * 1024
+RENDERED_IN_A_ROW = 50
+"""After so many the event loop gets a breath."""
+
+log = logging.getLogger(__name__)
+
+
+def frame(event: str, data: bytes) -> bytes:
+    """Return one server-sent event; ``data`` is JSON without line breaks."""
+    return b"event: " + event.encode() + b"\ndata: " + data + b"\n\n"
+
+
+RELOAD = frame("reload", b"{}")
+
+
+class Viewer:
+    """What waits to be sent to one event stream. Bounded: too much is replaced by one ``reload``."""
+
+    def __init__(self, only: frozenset[str]) -> None:
+        """Begin with nothing; ``only`` are the clients it wants to hear of, empty for all."""
+        self.only = only
+        self._waiting: deque[bytes] = deque()
+        self._size = 0
+        self._something = asyncio.Event()
+        self._limit: asyncio.Timeout | None = None
+        self._ended = False
+
+    def put(self, frames: bytes) -> None:
+        """Add frames; never waits."""
+        if self._size + len(frames) > MOST_WAITING_BYTES:
+            self._waiting.clear()
+            self._size = 0
+            frames = RELOAD
+        self._waiting.append(frames)
+        self._size += len(frames)
+        self._something.set()
+
+    async def take(self, seconds: float) -> bytes:
+        """Return all that waits, or nothing when nothing comes for so long."""
+        try:
+            async with asyncio.timeout(max(seconds, 0)):
+                await self._something.wait()
+        except TimeoutError:
+            return b""
+        frames = b"".join(self._waiting)
+        self._waiting.clear()
+        self._size = 0
+        self._something.clear()
+        return frames
+
+    def end(self) -> None:
+        """End the stream at once, even one that is stuck in sending."""
+        self._ended = True
+        if self._limit is not None and not self._limit.expired():
+            self._limit.reschedule(0)  # long past on the clock of any loop
+
+    @asynccontextmanager
+    async def until_end(self) -> AsyncIterator[None]:
+        """Run the block until it is done or the stream is ended, whichever comes first."""
+        try:
+            async with asyncio.timeout(0 if self._ended else None) as self._limit:
+                yield
+        except TimeoutError:
+            if self._limit is None or not self._limit.expired():
+                raise
+        finally:
+            self._limit = None
+
+
+@dataclass(slots=True)
+class _Changes:
+    """The events of one flush by what they are about; ``commands`` maps to the client of each."""
+
+    clients: set[str] = field(default_factory=set)
+    alerts: set[str] = field(default_factory=set)
+    removed: set[str] = field(default_factory=set)
+    commands: dict[str, str] = field(default_factory=dict)
+    broker: bool = False
+    too_many: bool = False
+
+    def add(self, change: Event | Overflow) -> None:
+        match change:
+            case ClientChanged(uuid=uuid, alert=alert):
+                self.clients.add(uuid)
+                if alert:
+                    self.alerts.add(uuid)
+            case ClientRemoved(uuid=uuid):
+                self.removed.add(uuid)
+            case CommandChanged(command_id=command_id, client_uuid=uuid):
+                self.commands[command_id] = uuid
+            case BrokerChanged():
+                self.broker = True
+            case Overflow():
+                self.too_many = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    """JSON of what was read, by identifier; ``totals`` is None when no client changed."""
+
+    clients: Mapping[str, bytes]
+    commands: Mapping[str, bytes]
+    totals: bytes | None
+
+
+class LiveFeed:
+    """Follows the bus and tells the viewers. One task, ``run``, belongs to the daemon's task group."""
+
+    def __init__(
+        self,
+        store: Store,
+        bus: Bus,
+        link: Link,
+        clock: Clock,
+        *,
+        keepalive_seconds: float = KEEPALIVE_SECONDS,
+        most_viewers: int = MOST_VIEWERS,
+    ) -> None:
+        """Keep the parts; nothing runs yet."""
+        self.keepalive_seconds = keepalive_seconds
+        self._store = store
+        self._bus = bus
+        self._link = link
+        self._clock = clock
+        self._most_viewers = most_viewers
+        self._viewers: set[Viewer] = set()
+        self._clients_in_turn: dict[str, None] = {}
+        self._commands_in_turn: dict[str, None] = {}
+        self._last_totals = b""
+        self._missed = False
+        self._closed = False
+
+    @contextmanager
+    def join(self, only: Collection[str] = ()) -> Iterator[Viewer]:
+        """Hear of changes for as long as the block lasts; raise ``TooManyStreams`` when it is too crowded."""
+        if len(self._viewers) >= self._most_viewers:
+            raise TooManyStreams(
+                f"There are already {len(self._viewers)} live views open; try again later.",
+                headers={"Retry-After": "30"},
+            )
+        viewer = Viewer(frozenset(only))
+        if self._closed:
+            viewer.end()
+        self._viewers.add(viewer)
+        try:
+            yield viewer
+        finally:
+            self._viewers.discard(viewer)
+
+    async def hello(self) -> bytes:
+        """Return the first event of a stream; raise ``StoreUnavailable``."""
+        async with self._store.read() as connection:
+            totals = await clients.totals(connection)
+        hello = models.Hello(
+            generated_at=self._clock.now(),
+            version=infoscreen.__version__,
+            totals=totals,
+            broker=models.Broker.model_validate(self._link.state),
+        )
+        return frame("hello", _json(hello))
+
+    async def run(self) -> None:
+        """Tell the viewers for ever; when the bus is closed, end their streams and return."""
+        with self._bus.subscribe() as subscription:
+            try:
+                while True:
+                    await self.flush(await self._next(subscription))
+                    await subscription.pause(FLUSH_SECONDS)
+            except BusClosed:
+                log.debug("the live view ends", extra={"event": "live_ended", "viewers": len(self._viewers)})
+            finally:
+                self._closed = True
+                for viewer in self._viewers:
+                    viewer.end()
+
+    async def flush(self, events: Collection[Event | Overflow]) -> None:
+        """Tell the viewers of these events, and of clients and commands whose turn it is."""
+        if not self._viewers:
+            self._forget()
+            return
+        changes = _Changes()
+        for event in events:
+            changes.add(event)
+        try:
+            if self._missed or changes.too_many or len(changes.alerts) > MOST_ALERTS:
+                await self._reload()
+            else:
+                await self._tell(changes)
+        except StoreUnavailable:
+            # What was not told now would never be told: the viewers reload once the database is back.
+            self._missed = True
+
+    async def _next(self, subscription: Subscription) -> frozenset[Event | Overflow]:
+        """Return what changed, waiting for it only when there is nothing else to tell."""
+        if not (self._missed or self._clients_in_turn or self._commands_in_turn):
+            return await subscription.next()
+        try:
+            async with asyncio.timeout(0):
+                return await subscription.next()
+        except TimeoutError:
+            return frozenset()
+
+    async def _reload(self) -> None:
+        async with self._store.read() as connection:
+            totals = _json_totals(await clients.totals(connection))
+        self._forget()
+        self._last_totals = totals
+        for viewer in self._viewers:
+            viewer.put(RELOAD)
+
+    async def _tell(self, changes: _Changes) -> None:
+        viewers = tuple(self._viewers)
+        if any(not viewer.only for viewer in viewers):
+            self._clients_in_turn.update(dict.fromkeys(changes.clients - changes.alerts))
+            self._commands_in_turn.update(dict.fromkeys(changes.commands))
+        picked = frozenset[str]().union(*(viewer.only for viewer in viewers))
+        picked_commands = {one for one, client_uuid in changes.commands.items() if client_uuid in picked}
+        turn = changes.alerts | _take(self._clients_in_turn, MOST_PER_FLUSH)
+        turn_commands = _take(self._commands_in_turn, MOST_PER_FLUSH)
+        async with self._store.read() as connection:
+            rendered = await self._render(
+                connection,
+                turn | (changes.clients & picked),
+                turn_commands | picked_commands,
+                with_totals=bool(changes.clients or changes.removed),
+            )
+        for_all = self._frames_for_all(changes, rendered)
+        unpicked = (
+            _frames("clients", rendered.clients, turn)
+            + _frames("commands", rendered.commands, turn_commands)
+            + for_all
+        )
+        for viewer in viewers:
+            own = _frames_of_picked(viewer.only, changes, rendered) + for_all if viewer.only else unpicked
+            if own:
+                viewer.put(own)
+
+    async def _render(
+        self,
+        connection: Connection,
+        uuids: Collection[str],
+        command_ids: Collection[str],
+        *,
+        with_totals: bool,
+    ) -> _Rendered:
+        now, since = self._clock.now(), self._link.state.listening_since
+        rendered: dict[str, bytes] = {}
+        for client in (await clients.get_many(connection, uuids)).values():
+            rendered[client.uuid] = _json(models.Client.of(client, now, since))
+            if len(rendered) % RENDERED_IN_A_ROW == 0:
+                await asyncio.sleep(0)
+        found = await commands.get_many(connection, command_ids)
+        rendered_commands = {
+            one: _json(models.Command.model_validate(command)) for one, command in found.items()
+        }
+        totals = _json_totals(await clients.totals(connection)) if with_totals else None
+        return _Rendered(rendered, rendered_commands, totals)
+
+    def _frames_for_all(self, changes: _Changes, rendered: _Rendered) -> bytes:
+        frames = _frames("alerts", rendered.clients, changes.alerts)
+        if changes.removed:
+            frames += frame("removed", _UUIDS.dump_json(sorted(changes.removed)))
+        if rendered.totals is not None and rendered.totals != self._last_totals:
+            self._last_totals = rendered.totals
+            frames += frame("totals", rendered.totals)
+        if changes.broker:
+            frames += frame("broker", _json(models.Broker.model_validate(self._link.state)))
+        return frames
+
+    def _forget(self) -> None:
+        self._clients_in_turn.clear()
+        self._commands_in_turn.clear()
+        self._last_totals = b""
+        self._missed = False
+
+
+_UUIDS = TypeAdapter(list[str])
+_TOTALS = TypeAdapter(dict[Condition, int])
+
+
+def _json(model: BaseModel) -> bytes:
+    return model.model_dump_json().encode()
+
+
+def _json_totals(totals: dict[Condition, int]) -> bytes:
+    return _TOTALS.dump_json(totals)
+
+
+def _take(in_turn: dict[str, None], most: int) -> set[str]:
+    """Remove and return the ``most`` that wait for longest."""
+    taken = [key for _, key in zip(range(most), in_turn, strict=False)]
+    for key in taken:
+        del in_turn[key]
+    return set(taken)
+
+
+def _frames(event: str, rendered: Mapping[str, bytes], which: Collection[str]) -> bytes:
+    parts = [rendered[key] for key in which if key in rendered]
+    return frame(event, b"[" + b",".join(parts) + b"]") if parts else b""
+
+
+def _frames_of_picked(only: frozenset[str], changes: _Changes, rendered: _Rendered) -> bytes:
+    mine = {one for one, client_uuid in changes.commands.items() if client_uuid in only}
+    return _frames("clients", rendered.clients, changes.clients & only) + _frames(
+        "commands", rendered.commands, mine
+    )

@@ -1,0 +1,89 @@
+"""Where a request comes from: whose address, which scheme, which site. Strangers are not believed."""
+
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from infoscreen.domain.errors import CrossSite
+from infoscreen.web.keys import WebConfig, parts_of
+
+FORWARDING_HEADERS = ("X-Forwarded-For", "Forwarded")
+
+
+def peer_address(request: web.Request) -> IPv4Address | IPv6Address | None:
+    """Return the address at the other end of the connection; None when it has none (a Unix socket)."""
+    return _parse(request.remote or "")
+
+
+def client_address(request: web.Request) -> str | None:
+    """Return the address of whoever asks, seen through the trusted proxies and no others."""
+    address = peer_address(request)
+    config = parts_of(request).config
+    hops = [hop.strip() for line in request.headers.getall("X-Forwarded-For", ()) for hop in line.split(",")]
+    # Each proxy appends what it saw, so the list is only as good as the proxy that wrote its right end.
+    while address is not None and hops and _is_trusted(address, config):
+        hop = _parse(hops.pop())
+        if hop is None:
+            break
+        address = hop
+    return None if address is None else str(address)
+
+
+def is_forwarded(request: web.Request) -> bool:
+    """Tell whether a proxy handed the request on: then the peer's address says nothing of its origin."""
+    return any(name in request.headers for name in FORWARDING_HEADERS)
+
+
+def is_https(request: web.Request) -> bool:
+    """Tell whether the browser speaks https, to us or to the proxy before us."""
+    config = parts_of(request).config
+    if request.secure or (config.public_origin or "").startswith("https://"):
+        return True
+    address = peer_address(request)
+    if address is None or not _is_trusted(address, config):
+        return False
+    schemes = request.headers.getall("X-Forwarded-Proto", [""])
+    return schemes[-1].rpartition(",")[2].strip().lower() == "https"
+
+
+def refuse_cross_site(request: web.Request) -> None:
+    """Raise ``CrossSite`` unless our own page, or the user's own hand, sent this request.
+
+    Browsers name the site in ``Sec-Fetch-Site``, but not on plain http to a LAN address; there ``Origin``
+    must be ours. With neither there is no proof, and no is the answer.
+    """
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        if site in ("same-origin", "none"):
+            return
+        raise CrossSite("The request was sent by a page of another site.")
+    origin = request.headers.get("Origin")
+    if origin is None:
+        raise CrossSite("Neither Sec-Fetch-Site nor Origin was sent. Programs use an API token instead.")
+    public = parts_of(request).config.public_origin
+    if public is not None and origin.lower() == public.lower().rstrip("/"):
+        return
+    if _host_of(origin) != request.host.lower():
+        raise CrossSite("The Origin is neither the public origin nor the host that was asked.")
+
+
+def _host_of(origin: str) -> str | None:
+    """Return host and port of an origin; None when it is not one of the web (``null``)."""
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return None
+    return parts.netloc.lower() if parts.scheme in ("http", "https") and parts.netloc else None
+
+
+def _parse(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _is_trusted(address: IPv4Address | IPv6Address, config: WebConfig) -> bool:
+    return any(address in network for network in config.trusted_proxies)

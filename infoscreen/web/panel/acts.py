@@ -1,0 +1,190 @@
+"""What people do to clients from the panel: forms in, one act, and back to where they were with a message."""
+
+from aiohttp import web
+
+from infoscreen.domain.accounts import Role
+from infoscreen.domain.clients import Client
+from infoscreen.domain.commands import DISRUPTIVE, Action, ClientCommand, Source
+from infoscreen.domain.errors import CommandInFlight, Conflict, InvalidInput, LockedOut, NotFound
+from infoscreen.storage import clients, commands
+from infoscreen.storage.clients import ClientQuery
+from infoscreen.web.keys import parts_of
+from infoscreen.web.panel import flash, questions
+from infoscreen.web.panel.client import found
+from infoscreen.web.panel.forms import (
+    Acknowledgement,
+    Description,
+    NextAddress,
+    Onward,
+    Order,
+    Removal,
+    Restarts,
+    see_other,
+)
+from infoscreen.web.panel.groups import GROUPS
+from infoscreen.web.panel.language import language_of
+from infoscreen.web.panel.rendering import page
+from infoscreen.web.registry import actor_of, path_uuid, read_form, read_query
+
+MOST_RESTARTS = 500
+"""So many at once; the next click takes the rest."""
+
+
+async def get_command_question(request: web.Request) -> web.StreamResponse:
+    """Ask whether the command is really meant."""
+    client = await _client_of(request)
+    try:
+        action = Action(request.match_info["action"])
+    except ValueError:
+        raise NotFound("There is no such command.") from None
+    back = read_query(request, NextAddress).next if "next" in request.query else None
+    locked_until = await parts_of(request).commanding.lockout(client.uuid) if action in DISRUPTIVE else None
+    question = questions.about_command(client, action, locked_until, back, language_of(request))
+    return await page(request, "confirm.html", here="clients", question=question)
+
+
+async def post_command(request: web.Request) -> web.StreamResponse:
+    """Request a command. A second click finds the first one's command under way and changes nothing."""
+    client = await _client_of(request)
+    order = await read_form(request, Order)
+    back = see_other(order.next or f"/clients/{client.uuid}")
+    if order.action is Action.SHUTDOWN_HOST and not questions.is_typed(client, order.typed):
+        return flash.put(request, back, "mistyped", client=client.label)
+    try:
+        command = await parts_of(request).commanding.request(
+            client.uuid,
+            order.action,
+            source=Source.OPERATOR,
+            actor=actor_of(request),
+            reason=order.reason,
+            force=order.force == "yes",
+        )
+    except CommandInFlight as refusal:
+        under_way = await _command(request, str(refusal.extra["command_id"]))
+        return flash.put(
+            request,
+            back,
+            "in_flight",
+            client=client.label,
+            action=under_way.action,
+            status=under_way.status,
+            command_id=under_way.command_id,
+        )
+    except LockedOut:
+        return flash.put(request, back, "locked", client=client.label)
+    return flash.put(
+        request, back, "requested", client=client.label, action=command.action, command_id=command.command_id
+    )
+
+
+async def get_restarts_question(request: web.Request) -> web.StreamResponse:
+    """Ask whether the app of every crashed client shall be restarted."""
+    async with parts_of(request).store.read() as connection:
+        crashed = await clients.search(connection, ClientQuery(status=GROUPS["crashed"]), MOST_RESTARTS)
+    if not crashed.items:
+        return see_other("/")
+    question = questions.about_restarts(crashed.items, language_of(request))
+    return await page(request, "confirm.html", here="overview", question=question)
+
+
+async def post_restarts(request: web.Request) -> web.StreamResponse:
+    """Restart the app of the clients that were listed, each on its own merits."""
+    form = await read_form(request, Restarts)
+    uuids = form.uuids
+    if len(uuids) > questions.MOST_UNTYPED and form.typed != str(len(uuids)):
+        return flash.put(request, see_other("/"), "miscounted")
+    batch = await parts_of(request).commanding.request_many(
+        uuids, Action.RESTART_APP, source=Source.OPERATOR, actor=actor_of(request)
+    )
+    queued = batch.counts.get("queued", 0)
+    others = len(batch.results) - queued
+    return flash.put(request, see_other("/"), "restarts", queued=str(queued), others=str(others))
+
+
+async def post_cancel(request: web.Request) -> web.StreamResponse:
+    """Withdraw a command that has not been sent yet."""
+    command_id = path_uuid(request, "command_id")
+    form = await read_form(request, Onward)
+    back = see_other(form.next or f"/commands/{command_id}")
+    try:
+        await parts_of(request).commanding.cancel(command_id, actor_of(request))
+    except Conflict:
+        command = await _command(request, command_id)
+        return flash.put(request, back, "too_late", status=command.status, command_id=command_id)
+    return flash.put(request, back, "withdrawn", command_id=command_id)
+
+
+async def post_acknowledgement(request: web.Request) -> web.StreamResponse:
+    """Acknowledge the failed service that was on the screen, and no later one that nobody has read yet."""
+    client = await _client_of(request)
+    form = await read_form(request, Acknowledgement)
+    back = see_other(form.next)
+    if client.service_failed_at is None:
+        return flash.put(request, back, "acknowledged_before", client=client.label)
+    if (
+        form.failed_at.tzinfo is None
+        or abs((client.service_failed_at - form.failed_at).total_seconds()) >= 0.001
+    ):
+        return flash.put(request, back, "failed_again", client=client.label)
+    await parts_of(request).fleet.clear_service_failed(client.uuid, actor_of(request), form.comment)
+    unit = client.service_failed_unit or "?"
+    return flash.put(request, back, "acknowledged", client=client.label, unit=unit)
+
+
+async def get_description(request: web.Request) -> web.StreamResponse:
+    """Show the form for what people say of a client."""
+    return await _edit_page(request, await _client_of(request))
+
+
+async def post_description(request: web.Request) -> web.StreamResponse:
+    """Save what people say of a client."""
+    client = await _client_of(request)
+    try:
+        form = await read_form(request, Description)
+        saved = await parts_of(request).fleet.edit(client.uuid, form.changes(), actor_of(request))
+    except InvalidInput as refusal:
+        return await _edit_page(request, client, refusal)
+    return flash.put(request, see_other(f"/clients/{client.uuid}"), "saved", client=saved.label)
+
+
+async def get_removal_question(request: web.Request) -> web.StreamResponse:
+    """Ask whether the client shall really go."""
+    question = questions.about_removal(await _client_of(request), language_of(request))
+    return await page(request, "confirm.html", here="clients", question=question)
+
+
+async def post_removal(request: web.Request) -> web.StreamResponse:
+    """Remove a client."""
+    client = await _client_of(request)
+    form = await read_form(request, Removal)
+    if not questions.is_typed(client, form.typed):
+        return flash.put(request, see_other(f"/clients/{client.uuid}"), "mistyped", client=client.label)
+    await parts_of(request).fleet.remove(client.uuid, actor_of(request))
+    return flash.put(request, see_other("/clients"), "removed", client=client.label)
+
+
+async def _edit_page(
+    request: web.Request, client: Client, refusal: InvalidInput | None = None
+) -> web.StreamResponse:
+    return await page(
+        request,
+        "edit.html",
+        status=200 if refusal is None else refusal.status,
+        here="clients",
+        client=client,
+        faults=[] if refusal is None else refusal.extra["errors"],
+        may_remove=actor_of(request).role.may(Role.ADMIN),
+    )
+
+
+async def _client_of(request: web.Request) -> Client:
+    async with parts_of(request).store.read() as connection:
+        return found(await clients.get(connection, path_uuid(request, "uuid")))
+
+
+async def _command(request: web.Request, command_id: str) -> ClientCommand:
+    async with parts_of(request).store.read() as connection:
+        command = await commands.get(connection, command_id)
+    if command is None:
+        raise NotFound("There is no such command.")
+    return command

@@ -1,0 +1,161 @@
+"""One client: how it is and why, what can be done about it, what has happened to it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from types import MappingProxyType
+
+from aiohttp import web
+
+from infoscreen.domain.accounts import Actor, Role
+from infoscreen.domain.clients import Client
+from infoscreen.domain.commands import DISRUPTIVE, Action, ClientCommand
+from infoscreen.domain.errors import NotFound
+from infoscreen.domain.events import Kind
+from infoscreen.storage import accounts, clients, commands, screenshots, timeline
+from infoscreen.storage.commands import CommandQuery
+from infoscreen.storage.engine import Connection
+from infoscreen.web.keys import parts_of
+from infoscreen.web.panel.forms import ClientAddress
+from infoscreen.web.panel.health import health_of
+from infoscreen.web.panel.language import N_, Language, language_of
+from infoscreen.web.panel.rendering import page
+from infoscreen.web.panel.sentences import asked_by
+from infoscreen.web.registry import actor_of, path_uuid, read_query
+
+LATEST_COMMANDS = 5
+ENTRIES = 30
+
+HISTORIES: Mapping[str, tuple[str, frozenset[Kind]]] = MappingProxyType(
+    {
+        "": (N_("Everything"), frozenset()),
+        "status": (
+            N_("Status"),
+            frozenset({Kind.STATUS, Kind.PRESENCE, Kind.REBOOT, Kind.SERVICE_FAILED, Kind.SERVICE_CLEARED}),
+        ),
+        "commands": (N_("Commands"), frozenset({Kind.COMMAND})),
+        "logs": (N_("Logs"), frozenset({Kind.LOG})),
+        "acts": (N_("Manual changes"), frozenset({Kind.OPERATOR, Kind.SERVICE_CLEARED})),
+    }
+)
+
+ICONS: Mapping[Action, str] = MappingProxyType(
+    {
+        Action.RESTART_APP: "status",
+        Action.REBOOT_HOST: "reboot",
+        Action.SHUTDOWN_HOST: "shut_down",
+        Action.SCREENSHOT: "brand",
+        Action.DISPLAY_ON: "online",
+        Action.DISPLAY_OFF: "close",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A command that this client can be sent, or could if nothing stood in the way."""
+
+    action: Action
+    enabled: bool
+
+    @property
+    def icon(self) -> str:
+        """Return the name of its icon."""
+        return ICONS[self.action]
+
+    @property
+    def danger(self) -> bool:
+        """Tell whether it cannot be undone from here."""
+        return self.action is Action.SHUTDOWN_HOST
+
+
+def offers(client: Client, obstacle: str | None, disruptive_obstacle: str | None) -> list[Offer]:
+    """Return what is offered: all disruptive commands, and of the others those the device can do."""
+    able = set(client.capabilities)
+    extra = [
+        action
+        for action in (Action.SCREENSHOT, Action.DISPLAY_ON, Action.DISPLAY_OFF)
+        if action.value in able or (action is not Action.SCREENSHOT and "cec" in able)
+    ]
+    disruptive = [action for action in Action if action in DISRUPTIVE]
+    return [
+        *(Offer(action, not (obstacle or disruptive_obstacle)) for action in disruptive),
+        *(Offer(action, not obstacle) for action in extra),
+    ]
+
+
+def obstacles(
+    actor: Actor, in_flight: ClientCommand | None, locked_until: datetime | None, language: Language
+) -> tuple[str | None, str | None]:
+    """Return in words what stands in the way of any command, and of a disruptive one; None for nothing."""
+    _ = language.gettext
+    if not actor.role.may(Role.OPERATOR):
+        return _("Only operators can send commands; you may look."), None
+    if in_flight is not None:
+        return None, _("The next one can be sent when the command under way has ended.")
+    if locked_until is not None and not actor.role.may(Role.ADMIN):
+        return None, _("Disruptive commands are possible again when the lockout ends.")
+    return None, None
+
+
+async def get_client(request: web.Request) -> web.StreamResponse:
+    """Show a client."""
+    uuid = path_uuid(request, "uuid")
+    address = read_query(request, ClientAddress)
+    parts, actor, language = parts_of(request), actor_of(request), language_of(request)
+    kinds = HISTORIES[address.show][1]
+    async with parts.store.read() as connection:
+        client = found(await clients.get(connection, uuid))
+        in_flight = (await commands.in_flight(connection, [uuid])).get(uuid)
+        latest = await commands.search(connection, CommandQuery(client_uuid=uuid), LATEST_COMMANDS)
+        entries = await timeline.page(connection, uuid, ENTRIES, address.cursor or None, kinds)
+        shot_at = await screenshots.received_at(connection, uuid)
+        asked = [*latest.items, *([in_flight] if in_flight else [])]
+        names = await names_of(connection, (command.requested_by for command in asked))
+    locked_until = await parts.commanding.lockout(uuid)
+    any_obstacle, disruptive_obstacle = obstacles(actor, in_flight, locked_until, language)
+    return await page(
+        request,
+        "client.html",
+        here="clients",
+        client=client,
+        in_flight=in_flight,
+        commands=latest,
+        timeline=entries,
+        show=address.show,
+        histories={key: title for key, (title, _) in HISTORIES.items()},
+        shot_at=shot_at,
+        locked_until=locked_until,
+        overridable=locked_until is not None and actor.role.may(Role.ADMIN),
+        offers=offers(client, any_obstacle, disruptive_obstacle),
+        why_not=any_obstacle or disruptive_obstacle,
+        health=health_of(client.health, language),
+        asked_by=partial(asked_by, names=names, language=language),
+    )
+
+
+async def get_screenshot(request: web.Request) -> web.StreamResponse:
+    """Answer the picture that the device has sent last."""
+    async with parts_of(request).store.read() as connection:
+        shot = await screenshots.get(connection, path_uuid(request, "uuid"))
+    if shot is None:
+        raise NotFound("There is no screenshot of this client.")
+    return web.Response(body=shot.image, content_type=shot.content_type)
+
+
+def found(client: Client | None) -> Client:
+    """Return the client; raise ``NotFound`` when there is none."""
+    if client is None:
+        raise NotFound("There is no such client.")
+    return client
+
+
+async def names_of(connection: Connection, user_ids: Iterable[int | None]) -> dict[int, str]:
+    """Return the names of those users that still exist."""
+    names: dict[int, str] = {}
+    for user_id in {one for one in user_ids if one is not None}:
+        user = await accounts.user_by_id(connection, user_id)
+        if user is not None:
+            names[user_id] = user.username
+    return names

@@ -1,0 +1,93 @@
+"""The table of clients: searched, filtered, sorted and paged by its address alone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from infoscreen.domain.clients import Client
+from infoscreen.domain.errors import InvalidInput
+from infoscreen.storage import clients, commands
+from infoscreen.storage.clients import ClientQuery
+from infoscreen.storage.paging import Page
+from infoscreen.web.keys import parts_of
+from infoscreen.web.panel.forms import ClientsAddress
+from infoscreen.web.panel.groups import GROUPS, TITLES
+from infoscreen.web.panel.language import N_
+from infoscreen.web.panel.rendering import page
+from infoscreen.web.registry import read_query
+
+ROWS = 100
+
+ORDERS: Mapping[str, str] = MappingProxyType(
+    {"name": N_("name"), "status_since": N_("status since"), "last_alive": N_("last heartbeat")}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The table as its address asks for it, and the addresses that lead on from there."""
+
+    address: ClientsAddress
+
+    @property
+    def narrowed(self) -> bool:
+        """Tell whether anything is filtered out."""
+        return any((self.address.q, self.address.status, self.address.site, self.address.tag))
+
+    @property
+    def order(self) -> str:
+        """Return the word for the order, to be translated."""
+        return ORDERS[self.address.sort.removeprefix("-")]
+
+    def query(self) -> ClientQuery:
+        """Return the search; raise ``InvalidInput`` for a status that does not exist."""
+        asked = self.address
+        if asked.status and asked.status not in GROUPS:
+            allowed = f"allowed: {', '.join(GROUPS)}"
+            raise InvalidInput("There is no such status.", [{"field": "status", "message": allowed}])
+        return ClientQuery(
+            status=GROUPS[asked.status] if asked.status else frozenset(),
+            site=asked.site or None,
+            tag=asked.tag or None,
+            q=asked.q or None,
+            sort=asked.sort,
+        )
+
+    def link(self, **changes: str) -> str:
+        """Return the address of the first page with other filters or another order."""
+        wanted = self.address.model_dump(include={"q", "status", "site", "tag", "sort"}) | changes
+        if wanted["sort"] == "name":
+            wanted["sort"] = ""
+        return _address({name: value for name, value in wanted.items() if value})
+
+    def following(self, shown: Page[Client]) -> str:
+        """Return the address of the page after ``shown``."""
+        first = str(self.address.first + len(shown.items))
+        return self.link(cursor=shown.next_cursor or "", first=first)
+
+
+def _address(query: Mapping[str, str]) -> str:
+    return f"/clients?{urlencode(query)}" if query else "/clients"
+
+
+async def get_clients(request: web.Request) -> web.StreamResponse:
+    """Show a page of clients."""
+    view = View(read_query(request, ClientsAddress))
+    async with parts_of(request).store.read() as connection:
+        shown = await clients.search(connection, view.query(), ROWS, view.address.cursor or None)
+        in_flight = await commands.in_flight(connection, [client.uuid for client in shown.items])
+        sites = await clients.sites(connection)
+    return await page(
+        request,
+        "clients.html",
+        here="clients",
+        view=view,
+        asked=view.address,
+        listed=shown,
+        in_flight=in_flight,
+        sites=sites,
+        groups=TITLES,
+    )

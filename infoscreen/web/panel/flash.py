@@ -1,0 +1,104 @@
+"""One message that survives a redirect: a cookie with the name of a text and its values, never the text.
+
+Whoever can set that cookie can at most make one of our own sentences appear.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from uuid import UUID
+
+from aiohttp import web
+
+from infoscreen.domain.commands import Action, CommandStatus
+from infoscreen.web.origin import is_https
+from infoscreen.web.panel.language import N_, Language
+from infoscreen.web.panel.words import ACTION_NOUNS, word
+
+COOKIE = "infoscreen_flash"
+LONGEST_VALUE = 120
+SECONDS = 60
+
+MESSAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "requested": ("good", N_("%(action)s of %(client)s is requested.")),
+        "restarts": ("good", N_("App restarts: %(queued)s requested, %(others)s passed over.")),
+        "miscounted": ("bad", N_("Nothing was done: that was not the number of clients.")),
+        "in_flight": (
+            "bad",
+            N_("Nothing was sent: %(client)s still has a command under way (%(action)s, %(status)s)."),
+        ),
+        "locked": (
+            "bad",
+            N_("Nothing was sent: %(client)s is locked after too many disruptive commands in a short time."),
+        ),
+        "mistyped": ("bad", N_("Nothing was done: that was not the name of %(client)s.")),
+        "withdrawn": ("good", N_("The command was withdrawn before it was sent.")),
+        "too_late": ("bad", N_("The command could not be withdrawn any more; it is: %(status)s.")),
+        "acknowledged": ("good", N_("%(unit)s on %(client)s is acknowledged.")),
+        "acknowledged_before": ("good", N_("The failed service on %(client)s was acknowledged already.")),
+        "failed_again": (
+            "bad",
+            N_("Not acknowledged: a service on %(client)s has failed again meanwhile. Please look again."),
+        ),
+        "saved": ("good", N_("%(client)s is saved.")),
+        "removed": ("good", N_("%(client)s is removed with all its history.")),
+        "password_changed": ("good", N_("The password is changed. All other devices are signed out.")),
+        "session_ended": ("good", N_("The device is signed out.")),
+        "signed_out": ("good", N_("You are signed out.")),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Flash:
+    """A message as it is shown; ``tone`` is ``good`` or ``bad``."""
+
+    tone: str
+    text: str
+    link: str | None
+
+
+def put(request: web.Request, response: web.Response, name: str, **values: str) -> web.Response:
+    """Let the next page show a message, and return the answer."""
+    packed = json.dumps([name, {key: value[:LONGEST_VALUE] for key, value in values.items()}])
+    response.set_cookie(
+        COOKIE,
+        base64.urlsafe_b64encode(packed.encode()).decode(),
+        max_age=SECONDS,
+        httponly=True,
+        samesite="Lax",
+        secure=is_https(request),
+    )
+    return response
+
+
+def read(request: web.Request, language: Language) -> Flash | None:
+    """Return the message that the page before has left; None when there is none that makes sense."""
+    try:
+        name, values = json.loads(base64.urlsafe_b64decode(request.cookies.get(COOKIE, "")))
+        tone, text = MESSAGES[name]
+        shown = {key: _shown(key, value, language) for key, value in values.items()}
+        command = shown.get("command_id")
+        link = None if command is None else f"/commands/{UUID(command)}"
+        return Flash(tone, language.gettext(text) % shown, link)
+    except (ValueError, TypeError, KeyError, AttributeError, binascii.Error, RecursionError):
+        return None
+
+
+def forget(response: web.Response) -> None:
+    """Show it only once."""
+    response.del_cookie(COOKIE, httponly=True, samesite="Lax")
+
+
+def _shown(key: str, value: str, language: Language) -> str:
+    match key:
+        case "action":
+            return language.gettext(ACTION_NOUNS[Action(value)])
+        case "status":
+            return word(CommandStatus(value), language)
+        case _:
+            return str(value)

@@ -1,0 +1,160 @@
+"""What pages are asked for and what their forms send, and where people go afterwards."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from aiohttp import web
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints
+
+from infoscreen.domain.commands import Action
+from infoscreen.web.api.requests import Sort
+
+
+def _none_if_blank(given: Any) -> Any:
+    return None if isinstance(given, str) and not given.strip() else given
+
+
+def own_path(given: str) -> str:
+    """Return the address if it is one of ours, else the overview: nobody is sent elsewhere from here."""
+    harmless = given.startswith("/") and not given.startswith("//") and "\\" not in given
+    return given if harmless and given.isprintable() else "/"
+
+
+def see_other(location: str) -> web.Response:
+    """Answer a form that was dealt with: go there and look."""
+    return web.Response(status=303, headers={"Location": quote(location, safe="/?#&=%+:@,;~!$'()*")})
+
+
+OwnPath = Annotated[str, StringConstraints(max_length=2_000), BeforeValidator(own_path)]
+Line = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)]
+Optional = BeforeValidator(_none_if_blank)
+
+
+class Form(BaseModel):
+    """Fields as browsers send them: text, and empty where nothing was entered."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Address(BaseModel):
+    """A query string that people edit and keep; what we do not know in it is passed over."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class ClientsAddress(Address):
+    """Which clients, in which order, from where on; ``first`` only numbers the rows."""
+
+    q: Annotated[Line, Field(max_length=200)] = ""
+    status: Annotated[str, Field(max_length=40)] = ""
+    site: Annotated[str, Field(max_length=200)] = ""
+    tag: Annotated[Line, Field(max_length=100)] = ""
+    sort: Sort = "name"
+    cursor: Annotated[str, Field(max_length=1_000)] = ""
+    first: Annotated[int, Field(ge=1, lt=10**9)] = 1
+
+
+class ClientAddress(Address):
+    """Which part of a client's history."""
+
+    show: Literal["", "status", "commands", "logs", "acts"] = ""
+    cursor: Annotated[str, Field(max_length=1_000)] = ""
+
+
+class NextAddress(Address):
+    """Where to go afterwards."""
+
+    next: OwnPath = "/"
+
+
+class SignIn(Form):
+    """Credentials."""
+
+    username: Annotated[str, Field(max_length=100)] = ""
+    password: SecretStr = Field(default=SecretStr(""), max_length=1_000)
+    next: OwnPath = "/"
+
+
+class LanguageChoice(Form):
+    """Which language from now on."""
+
+    language: Literal["de", "en"]
+    next: OwnPath = "/"
+
+
+class Onward(Form):
+    """A button without further questions."""
+
+    next: OwnPath | None = None
+
+
+class Acknowledgement(Form):
+    """Someone takes care of a failed service: the one that failed at ``failed_at``, not a later one."""
+
+    failed_at: datetime
+    comment: Annotated[Line | None, Optional] = None
+    next: OwnPath = "/"
+
+
+class Order(Form):
+    """A command for one client. ``typed`` is the client's name, where it is asked for."""
+
+    action: Action
+    reason: Annotated[Line | None, Optional] = None
+    typed: Line = ""
+    force: Literal["", "yes"] = ""
+    next: OwnPath | None = None
+
+
+class Restarts(Form):
+    """Apps to be restarted; ``typed`` is the number of clients, where it is asked for."""
+
+    client_uuids: Annotated[str, Field(max_length=20_000)]
+    typed: Line = ""
+
+    @property
+    def uuids(self) -> list[str]:
+        """Return the clients."""
+        return [uuid for uuid in self.client_uuids.split(",") if uuid]
+
+
+class Removal(Form):
+    """A client shall go; ``typed`` is its name."""
+
+    typed: Line = ""
+    reason: Line = ""
+
+
+class Description(Form):
+    """What people say of a client. ``maintenance_until`` is UTC, as the field's label says."""
+
+    name: Annotated[
+        Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)] | None, Optional
+    ] = None
+    site: Annotated[
+        Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)] | None, Optional
+    ] = None
+    tags: Annotated[str, Field(max_length=2_000)] = ""
+    description: Annotated[Annotated[str, StringConstraints(max_length=4_000)] | None, Optional] = None
+    maintenance_until: Annotated[datetime | None, Optional] = None
+
+    def changes(self) -> dict[str, Any]:
+        """Return the values by the names that ``Fleet.edit`` knows."""
+        until = self.maintenance_until
+        return {
+            "name": self.name,
+            "site": self.site,
+            "tags": list(dict.fromkeys(tag for tag in map(str.strip, self.tags.split(",")) if tag)),
+            "description": self.description,
+            "maintenance_until": None if until is None else until.replace(tzinfo=until.tzinfo or UTC),
+        }
+
+
+class NewPassword(Form):
+    """Another password for oneself."""
+
+    username: Annotated[str, Field(max_length=100)] = ""
+    current: SecretStr = Field(max_length=1_000)
+    new: SecretStr = Field(max_length=1_000)
+    again: SecretStr = Field(max_length=1_000)

@@ -1,0 +1,137 @@
+"""The question before an act: what will happen to which client, and what else should be known."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+
+from infoscreen.domain.clients import Client, Condition
+from infoscreen.domain.commands import DISRUPTIVE, Action
+from infoscreen.web.panel.language import N_, Language
+from infoscreen.web.panel.words import ACTIONS, EFFECTS
+
+TITLES: Mapping[Action, str] = MappingProxyType(
+    {
+        Action.RESTART_APP: N_("Restart the app on %(client)s?"),
+        Action.REBOOT_HOST: N_("Reboot %(client)s?"),
+        Action.SHUTDOWN_HOST: N_("Shut down %(client)s?"),
+        Action.SCREENSHOT: N_("Take a screenshot of %(client)s?"),
+        Action.DISPLAY_ON: N_("Switch on the display of %(client)s?"),
+        Action.DISPLAY_OFF: N_("Switch off the display of %(client)s?"),
+    }
+)
+
+MOST_UNTYPED = 10
+"""A bulk act on more clients than this asks for their number to be typed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """Everything on a page of confirmation.
+
+    ``listed`` names all clients of a bulk act; ``typed`` is a word that has to be typed to go on.
+    """
+
+    title: str
+    effect: str
+    verb: str
+    action: str
+    back: str
+    hidden: Mapping[str, str] = field(default_factory=dict)
+    danger: bool = False
+    warnings: list[str] = field(default_factory=list)
+    listed: list[str] = field(default_factory=list)
+    reason_label: str | None = None
+    reason_required: bool = False
+    typed: str | None = None
+
+
+def about_command(
+    client: Client, action: Action, locked_until: datetime | None, back: str | None, language: Language
+) -> Question:
+    """Return the question before a command; with a lockout it is the question whether to override it."""
+    _ = language.gettext
+    overriding = locked_until is not None and action in DISRUPTIVE
+    hidden = {"action": action.value}
+    if back is not None:
+        hidden["next"] = back
+    if overriding:
+        hidden["force"] = "yes"
+    return Question(
+        title=_(TITLES[action]) % {"client": client.label},
+        effect=_(EFFECTS[action]),
+        verb=_(ACTIONS[action]),
+        action=f"/clients/{client.uuid}/commands",
+        back=back or f"/clients/{client.uuid}",
+        hidden=hidden,
+        danger=action is Action.SHUTDOWN_HOST or overriding,
+        warnings=_warnings(client, locked_until if overriding else None, language),
+        reason_label=_("Reason (needed to override the lockout)") if overriding else _("Reason (optional)"),
+        reason_required=overriding,
+        typed=client.label if action is Action.SHUTDOWN_HOST else None,
+    )
+
+
+def about_restarts(crashed: Sequence[Client], language: Language) -> Question:
+    """Return the question before the app of all these clients is restarted."""
+    _ = language.gettext
+    count = len(crashed)
+    return Question(
+        title=language.ngettext(
+            "Restart the app on %(num)s client?", "Restart the app on %(num)s clients?", count
+        )
+        % {"num": language.number(count)},
+        effect=_(EFFECTS[Action.RESTART_APP]),
+        verb=_(ACTIONS[Action.RESTART_APP]),
+        action="/crashed/restart",
+        back="/",
+        # Those that were listed, and none that has crashed since.
+        hidden={"client_uuids": ",".join(client.uuid for client in crashed)},
+        listed=[f"{client.label} ({client.site})" if client.site else client.label for client in crashed],
+        typed=str(count) if count > MOST_UNTYPED else None,
+    )
+
+
+def about_removal(client: Client, language: Language) -> Question:
+    """Return the question before a client is removed."""
+    _ = language.gettext
+    return Question(
+        title=_("Remove %(client)s?") % {"client": client.label},
+        effect=_(
+            "The client and all its history, commands and screenshots are deleted. If the device still "
+            "speaks to the broker, it appears anew with an empty history."
+        ),
+        verb=_("Remove"),
+        action=f"/clients/{client.uuid}/remove",
+        back=f"/clients/{client.uuid}",
+        danger=True,
+        typed=client.label,
+    )
+
+
+def is_typed(client: Client, typed: str) -> bool:
+    """Tell whether what was typed is the client's name; upper and lower case do not matter."""
+    return typed.strip().casefold() == client.label.strip().casefold()
+
+
+def _warnings(client: Client, locked_until: datetime | None, language: Language) -> list[str]:
+    _ = language.gettext
+    warnings: list[str] = []
+    if locked_until is not None:
+        warnings.append(
+            _("The lockout protects the device until %(time)s. Overriding it is written to the audit trail.")
+            % {"time": language.moment(locked_until)}
+        )
+    match client.status:
+        case Condition.UNREACHABLE | Condition.SHUT_DOWN | Condition.NEVER_SEEN:
+            warnings.append(
+                _(
+                    "The device cannot be reached just now. The command waits a few minutes for it and then "
+                    "expires; it never runs hours later."
+                )
+            )
+        case Condition.HUNG:
+            warnings.append(_("The device does not respond just now; it may not carry out the command."))
+        case Condition.ONLINE | Condition.CRASHED | Condition.SERVICE_FAILED | Condition.MAINTENANCE:
+            pass
+    return warnings

@@ -1,0 +1,165 @@
+"""From a template and what it needs to an answer, with one immutable Jinja environment per language.
+
+Languages do not share an environment, so that a page cannot catch another request's words.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from functools import cache
+from typing import Any
+
+from aiohttp import web
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
+
+from infoscreen.domain.accounts import Role
+from infoscreen.domain.clients import Client, Condition
+from infoscreen.domain.commands import Action
+from infoscreen.domain.presence import is_confirmed
+from infoscreen.resources import resource
+from infoscreen.services.monitoring import Overview
+from infoscreen.web.keys import parts_of
+from infoscreen.web.panel import flash, sentences
+from infoscreen.web.panel.assets import asset_path
+from infoscreen.web.panel.groups import GROUPS, look_of
+from infoscreen.web.panel.language import LANGUAGES, Language, language, language_of
+from infoscreen.web.panel.stages import stages
+from infoscreen.web.panel.words import ACTION_NOUNS, word
+from infoscreen.web.registry import maybe_actor
+
+
+async def page(
+    request: web.Request, template: str, *, status: int = 200, here: str = "", **context: Any
+) -> web.Response:
+    """Answer with a page for whoever is signed in; ``here`` is its entry in the navigation."""
+    overview = await parts_of(request).monitoring.overview() if maybe_actor(request) else None
+    return bare_page(request, template, overview, status=status, here=here, **context)
+
+
+def bare_page(
+    request: web.Request,
+    template: str,
+    overview: Overview | None = None,
+    *,
+    status: int = 200,
+    here: str = "",
+    **context: Any,
+) -> web.Response:
+    """Answer with a page without asking the store, for those that have asked or must work without it."""
+    actor = maybe_actor(request)
+    tongue = language_of(request)
+    totals = overview.totals if overview is not None else {}
+    shown = flash.read(request, tongue)
+    text = (
+        _environment(tongue.code)
+        .get_template(template)
+        .render(
+            {
+                "user": actor,
+                "may_operate": actor is not None and actor.role.may(Role.OPERATOR),
+                "now": parts_of(request).clock.now(),
+                "path": request.path_qs if request.method == "GET" else "/",
+                "own_path": request.path,
+                "here": here,
+                "live": overview is not None,
+                "flash": shown,
+                "broker": None if overview is None else overview.broker,
+                "totals": totals,
+                "fleet": sum(totals.values()),
+                "problems": sum(totals.get(condition, 0) for condition in GROUPS["problems"]),
+                **context,
+            }
+        )
+    )
+    response = web.Response(text=text, content_type="text/html", status=status)
+    if shown is not None:
+        flash.forget(response)
+    return response
+
+
+@cache
+def _environment(code: str) -> Environment:
+    """Return the environment of one language. Unknown names in a template are errors, not blanks."""
+    tongue = language(code)
+    environment = Environment(
+        loader=FileSystemLoader(resource("templates")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        extensions=["jinja2.ext.i18n"],
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    # Added by the extension, which mypy cannot see.
+    environment.install_gettext_translations(tongue.catalog, newstyle=True)  # type: ignore[attr-defined]
+    environment.globals.update(
+        language=tongue,
+        languages=LANGUAGES,
+        asset=asset_path,
+        look_of=look_of,
+        alarming=sorted(GROUPS["problems"]),
+        word=_words_in(tongue),
+        action_noun=_nouns_in(tongue),
+    )
+    environment.filters.update(
+        iso=_iso,
+        moment=tongue.moment,
+        number=tongue.number,
+        seconds=_seconds_in(tongue),
+        skew=_skew_in(tongue),
+        stages=stages,
+        reason=_reason_in(tongue),
+        told=sentences.bound(sentences.told, tongue),
+        is_echo=sentences.is_echo,
+        happened=sentences.bound(sentences.happened, tongue),
+        by_whom=sentences.bound(sentences.by_whom, tongue),
+        evidence=sentences.bound(sentences.evidence_of, tongue),
+        application=_application_in(tongue),
+    )
+    return environment
+
+
+def _iso(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _words_in(tongue: Language) -> Callable[[StrEnum], str]:
+    return lambda value: word(value, tongue)
+
+
+def _nouns_in(tongue: Language) -> Callable[[Action], str]:
+    return lambda action: tongue.gettext(ACTION_NOUNS[action])
+
+
+def _seconds_in(tongue: Language) -> Callable[[float | None], str | None]:
+    def seconds(value: float | None) -> str | None:
+        return None if value is None else tongue.duration(timedelta(seconds=value))
+
+    return seconds
+
+
+def _skew_in(tongue: Language) -> Callable[[float | None], str | None]:
+    def skew(value: float | None) -> str | None:
+        if value is None:
+            return None
+        sign = "" if abs(value) < 0.05 else "-" if value < 0 else "+"
+        if abs(value) < 100:
+            return f"{sign}{tongue.number(abs(value), 1)} s"
+        return f"{sign}{tongue.duration(timedelta(seconds=abs(value)))}"
+
+    return skew
+
+
+def _application_in(tongue: Language) -> Callable[[Client], str | None]:
+    return lambda client: sentences.application(client, tongue)
+
+
+def _reason_in(tongue: Language) -> Callable[[Context, Client], str]:
+    @pass_context
+    def reason(context: Context, client: Client) -> str:
+        since = context["broker"].listening_since
+        confirmed = client.status is Condition.NEVER_SEEN or is_confirmed(client, since)
+        return sentences.reason(client, tongue, confirmed=confirmed)
+
+    return reason

@@ -1,0 +1,82 @@
+"""Coming and going: signing in and out, and the language. All of it works before anybody is signed in."""
+
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from infoscreen.domain.errors import TooManyAttempts, Unauthenticated
+from infoscreen.web.auth import clear_session_cookie, session_token, set_session_cookie
+from infoscreen.web.keys import parts_of
+from infoscreen.web.origin import client_address, is_https
+from infoscreen.web.panel import flash
+from infoscreen.web.panel.forms import LanguageChoice, NextAddress, SignIn, see_other
+from infoscreen.web.panel.language import COOKIE, language_of
+from infoscreen.web.panel.rendering import bare_page
+from infoscreen.web.registry import maybe_actor, read_form, read_query
+
+A_YEAR = 365 * 86400
+
+
+async def get_login(request: web.Request) -> web.StreamResponse:
+    """Show the form to sign in, or go on when that was done already."""
+    address = read_query(request, NextAddress)
+    if maybe_actor(request) is not None:
+        return see_other(address.next)
+    return bare_page(request, "login.html", following=address.next, username="", error=None)
+
+
+async def post_login(request: web.Request) -> web.StreamResponse:
+    """Start a session."""
+    form = await read_form(request, SignIn)
+    _ = language_of(request).gettext
+    try:
+        signed_in = await parts_of(request).accounts.login(
+            form.username,
+            form.password.get_secret_value(),
+            address=client_address(request),
+            user_agent=request.headers.get("User-Agent"),
+            replaces=session_token(request),
+        )
+    except Unauthenticated:
+        return _refused(request, form, 401, _("The user name or the password is wrong."))
+    except TooManyAttempts as refusal:
+        seconds = refusal.extra["retry_after"]
+        sentence = _("Too many failed attempts. Try again in %(seconds)s s.") % {"seconds": seconds}
+        response = _refused(request, form, 429, sentence)
+        response.headers.update(refusal.headers)
+        return response
+    response = see_other(form.next)
+    set_session_cookie(request, response, signed_in.token)
+    return response
+
+
+async def post_logout(request: web.Request) -> web.StreamResponse:
+    """End the session, if there is one."""
+    token = session_token(request)
+    if token is not None:
+        await parts_of(request).accounts.logout(token, client_address(request))
+    response = flash.put(request, see_other("/login"), "signed_out")
+    clear_session_cookie(request, response)
+    return response
+
+
+async def post_language(request: web.Request) -> web.StreamResponse:
+    """Remember a language in this browser."""
+    form = await read_form(request, LanguageChoice)
+    response = see_other(form.next)
+    response.set_cookie(
+        COOKIE, form.language, max_age=A_YEAR, httponly=True, samesite="Lax", secure=is_https(request)
+    )
+    return response
+
+
+def login_path(request: web.Request) -> str:
+    """Return the address of the form to sign in, from which one comes back to what was asked for."""
+    wanted = request.path_qs if request.method == "GET" else "/"
+    return "/login" if wanted == "/" else f"/login?{urlencode({'next': wanted})}"
+
+
+def _refused(request: web.Request, form: SignIn, status: int, error: str) -> web.Response:
+    return bare_page(
+        request, "login.html", status=status, following=form.next, username=form.username, error=error
+    )

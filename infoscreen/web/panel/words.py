@@ -1,0 +1,141 @@
+"""The panel's words for what the rules and the store know by name. Texts only; nothing here decides."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from infoscreen.domain.accounts import Role
+from infoscreen.domain.clients import Condition, Presence, ProcessStatus
+from infoscreen.domain.commands import Action, CommandStatus, Verification
+from infoscreen.domain.events import Kind
+from infoscreen.web.panel.language import N_, Language
+
+CONDITIONS: Mapping[Condition, str] = MappingProxyType(
+    {
+        Condition.ONLINE: N_("Online"),
+        Condition.CRASHED: N_("Crashed"),
+        Condition.HUNG: N_("No signal"),
+        Condition.UNREACHABLE: N_("No signal"),
+        Condition.SERVICE_FAILED: N_("Service failed"),
+        Condition.MAINTENANCE: N_("Maintenance"),
+        Condition.SHUT_DOWN: N_("Switched off"),
+        Condition.NEVER_SEEN: N_("Never seen"),
+    }
+)
+
+ACTIONS: Mapping[Action, str] = MappingProxyType(
+    {
+        Action.RESTART_APP: N_("Restart app"),
+        Action.REBOOT_HOST: N_("Reboot device"),
+        Action.SHUTDOWN_HOST: N_("Shut down"),
+        Action.SCREENSHOT: N_("Take screenshot"),
+        Action.DISPLAY_ON: N_("Display on"),
+        Action.DISPLAY_OFF: N_("Display off"),
+    }
+)
+
+ACTION_NOUNS: Mapping[Action, str] = MappingProxyType(
+    {
+        Action.RESTART_APP: N_("App restart"),
+        Action.REBOOT_HOST: N_("Reboot"),
+        Action.SHUTDOWN_HOST: N_("Shutdown"),
+        Action.SCREENSHOT: N_("Screenshot"),
+        Action.DISPLAY_ON: N_("Switching the display on"),
+        Action.DISPLAY_OFF: N_("Switching the display off"),
+    }
+)
+
+EFFECTS: Mapping[Action, str] = MappingProxyType(
+    {
+        Action.RESTART_APP: N_(
+            "The signage application is stopped and started again. The screen is dark for a few seconds; "
+            "the device itself keeps running."
+        ),
+        Action.REBOOT_HOST: N_(
+            "The whole device starts anew. The screen is dark for one to three minutes, then the application "
+            "comes back by itself."
+        ),
+        Action.SHUTDOWN_HOST: N_(
+            "The device is switched off and stays off. From here it cannot be switched on again: somebody "
+            "has to do that on site."
+        ),
+        Action.SCREENSHOT: N_("The device sends a picture of what it shows. Nothing is interrupted."),
+        Action.DISPLAY_ON: N_("The display at the device is switched on."),
+        Action.DISPLAY_OFF: N_("The display at the device goes dark; the device itself keeps running."),
+    }
+)
+
+COMMAND_STATUSES: Mapping[CommandStatus, str] = MappingProxyType(
+    {
+        CommandStatus.QUEUED: N_("Requested"),
+        CommandStatus.PUBLISH_IN_PROGRESS: N_("Being sent"),
+        CommandStatus.PUBLISHED: N_("Sent"),
+        CommandStatus.ACCEPTED: N_("Accepted"),
+        CommandStatus.EXECUTION_STARTED: N_("Running"),
+        CommandStatus.COMPLETED: N_("Completed"),
+        CommandStatus.FAILED: N_("Failed"),
+        CommandStatus.EXPIRED: N_("Expired"),
+        CommandStatus.CANCELLED: N_("Cancelled"),
+        CommandStatus.BLOCKED_SAFETY: N_("Blocked by the lockout"),
+    }
+)
+
+VERIFICATIONS: Mapping[Verification, str] = MappingProxyType(
+    {
+        Verification.PENDING: N_("Effect is being checked"),
+        Verification.VERIFIED: N_("Effect verified"),
+        Verification.CONTRADICTED: N_("Effect contradicted"),
+        Verification.UNVERIFIABLE: N_("Effect cannot be checked"),
+    }
+)
+
+PROCESSES: Mapping[ProcessStatus, str] = MappingProxyType(
+    {
+        ProcessStatus.RUNNING: N_("running"),
+        ProcessStatus.STARTING: N_("starting"),
+        ProcessStatus.STOPPED: N_("stopped"),
+        ProcessStatus.CRASHED: N_("crashed"),
+    }
+)
+
+PRESENCES: Mapping[Presence, str] = MappingProxyType(
+    {Presence.ONLINE: N_("connected"), Presence.OFFLINE: N_("disconnected")}
+)
+
+KINDS: Mapping[Kind, str] = MappingProxyType(
+    {
+        Kind.STATUS: N_("Status"),
+        Kind.PRESENCE: N_("Connection"),
+        Kind.REBOOT: N_("Reboot"),
+        Kind.SERVICE_FAILED: N_("Service failed"),
+        Kind.SERVICE_CLEARED: N_("Acknowledged"),
+        Kind.COMMAND: N_("Command"),
+        Kind.LOG: N_("Log"),
+        Kind.OPERATOR: N_("Manual change"),
+    }
+)
+
+ROLES: Mapping[Role, str] = MappingProxyType(
+    {Role.VIEWER: N_("Viewer"), Role.OPERATOR: N_("Operator"), Role.ADMIN: N_("Administrator")}
+)
+
+_VOCABULARY: tuple[Mapping[Any, str], ...] = (
+    CONDITIONS,
+    ACTIONS,
+    COMMAND_STATUSES,
+    VERIFICATIONS,
+    PROCESSES,
+    PRESENCES,
+    KINDS,
+    ROLES,
+)
+# By type first: members of different enums with the same text are equal.
+_WORDS: Mapping[type[StrEnum], Mapping[Any, str]] = MappingProxyType(
+    {type(next(iter(words))): words for words in _VOCABULARY}
+)
+
+
+def word(value: StrEnum, language: Language) -> str:
+    """Return the panel's word for a member of one of the enums above."""
+    return language.gettext(_WORDS[type(value)][value])

@@ -1,0 +1,229 @@
+"""What a route is, and how its handler reads a request and answers it.
+
+Every route of the application is declared as a ``Route``; the router, the permission check, the OpenAPI
+document and the permission tests are all made from it. Handlers never touch headers, cookies or status codes
+of errors: they raise a ``Refused`` and the middleware tells it.
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, TypeVar, get_origin
+from uuid import UUID
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from infoscreen.domain.accounts import Actor, Role
+from infoscreen.domain.errors import InvalidInput, NotFound, Refused, Unauthenticated
+from infoscreen.web.keys import ACTOR
+
+BODY_LIMIT = 64 * 1024
+"""Bytes; as long as a body may be unless its route says otherwise."""
+
+BULK_BODY_LIMIT = 256 * 1024
+"""Bytes; room for 5,000 UUIDs in JSON."""
+
+BODY_TIMEOUT_SECONDS = 10
+"""How long a client may take to send its body once the head is here."""
+
+MOST_ERRORS = 20
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One way into the application.
+
+    ``role`` is the lowest that may; None is open to everyone. ``request`` is the model of the JSON body, or
+    of the form on an ``html`` route; ``query`` of the query string; ``response`` of the answer, None for an
+    answer without a body or of another ``content``. ``problems`` are refusals beyond those that any route can
+    give, ``body_limit`` is in bytes. HTML routes are pages for people: they are not in the OpenAPI document.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    role: Role | None
+    summary: str
+    _: KW_ONLY
+    request: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    response: type[BaseModel] | None = None
+    status: int = 200
+    problems: tuple[type[Refused], ...] = ()
+    content: str = "application/json"
+    body_limit: int = BODY_LIMIT
+    html: bool = False
+
+
+ROUTE_OF: web.AppKey[Mapping[web.AbstractRoute, Route]] = web.AppKey("ROUTE_OF")
+
+
+def route_of(request: web.Request) -> Route | None:
+    """Return the declaration that the request matched, None when it matched nothing."""
+    return request.app[ROUTE_OF].get(request.match_info.route)
+
+
+def maybe_actor(request: web.Request) -> Actor | None:
+    """Return who asks, or None. On open JSON routes nobody looks, so it is always None there."""
+    return request.get(ACTOR)
+
+
+def actor_of(request: web.Request) -> Actor:
+    """Return who asks; on a route with a role there is always someone."""
+    actor = maybe_actor(request)
+    if actor is None:
+        raise Unauthenticated("Sign in, or send an API token.")
+    return actor
+
+
+def path_uuid(request: web.Request, name: str) -> str:
+    """Return a UUID from the path as canonical text; raise ``NotFound`` when it is none."""
+    text = request.match_info[name]
+    try:
+        canonical = str(UUID(text))
+    except ValueError:
+        canonical = ""
+    if canonical != text.lower():
+        raise NotFound("There is nothing of that name; a UUID belongs here.")
+    return canonical
+
+
+def path_number(request: web.Request, name: str) -> int:
+    """Return a row number from the path; raise ``NotFound`` when it is none."""
+    text = request.match_info[name]
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) < 2**31):
+        raise NotFound("There is nothing of that name; a number belongs here.")
+    return int(text)
+
+
+async def read_body(request: web.Request, model: type[M]) -> M:
+    """Return the JSON body; no body at all counts as ``{}``.
+
+    Raises ``InvalidInput`` naming every wrong field; 408, 413 and 415 for bodies that are too slow, too long
+    or not JSON.
+    """
+    if not request.body_exists:
+        return _validated(model, b"{}")
+    if request.content_type != "application/json":
+        raise web.HTTPUnsupportedMediaType
+    return _validated(model, await _read(request) or b"{}")
+
+
+async def read_form(request: web.Request, model: type[M]) -> M:
+    """Return the fields of a posted form; the same refusals as ``read_body``."""
+    if request.body_exists and request.content_type != "application/x-www-form-urlencoded":
+        raise web.HTTPUnsupportedMediaType
+    await _read(request)
+    return _validated(model, _plain(model, await request.post()))
+
+
+def read_query(request: web.Request, model: type[M]) -> M:
+    """Return the query string; raise ``InvalidInput`` naming every wrong or unknown parameter."""
+    return _validated(model, _plain(model, request.query))
+
+
+def reply(answer: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Answer with a model as JSON."""
+    return web.Response(
+        body=answer.model_dump_json().encode(),
+        content_type="application/json",
+        status=status,
+        headers=headers,
+    )
+
+
+def no_content() -> web.Response:
+    """Answer that it is done and that there is nothing more to say."""
+    return web.Response(status=204)
+
+
+async def _read(request: web.Request) -> bytes:
+    """Return the raw body, which aiohttp keeps for whoever reads it again."""
+    route = route_of(request)
+    limit = BODY_LIMIT if route is None else route.body_limit
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
+            raw = await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
+    if len(raw) > limit:
+        raise web.HTTPRequestEntityTooLarge(max_size=limit, actual_size=len(raw))
+    return raw
+
+
+def _plain(model: type[BaseModel], fields: Any) -> dict[str, Any]:
+    """Return text fields as the model wants them: all values where it takes several, else the only one."""
+    plain: dict[str, Any] = {}
+    for name in fields:
+        values = fields.getall(name)
+        declared = model.model_fields.get(name)
+        if declared is not None and get_origin(declared.annotation) in (list, tuple, set, frozenset):
+            plain[name] = values
+        elif len(values) > 1:
+            raise InvalidInput(
+                f"{name[:60]} is given {len(values)} times.",
+                [{"field": name[:60], "message": f"given {len(values)} times; allowed once"}],
+            )
+        else:
+            plain[name] = values[0]
+    return plain
+
+
+def _validated(model: type[M], given: bytes | dict[str, Any]) -> M:
+    try:
+        if isinstance(given, bytes):
+            read = model.model_validate_json(given)
+        else:
+            read = model.model_validate(given, strict=False)
+    except ValidationError as error:
+        raise _refusal(error, model) from None
+    for name, value in read.model_dump().items():
+        if not _is_storable(value):
+            raise InvalidInput(
+                f"{name} holds characters that are no text.",
+                [{"field": name, "message": "holds NUL or an unpaired surrogate; allowed is Unicode text"}],
+            )
+    return read
+
+
+def _is_storable(value: Any) -> bool:
+    match value:
+        case str():
+            return "\0" not in value and not any("\ud800" <= char <= "\udfff" for char in value)
+        case SecretStr():
+            return _is_storable(value.get_secret_value())
+        case dict():
+            return all(_is_storable(part) for pair in value.items() for part in pair)
+        case list() | tuple() | set() | frozenset():
+            return all(_is_storable(part) for part in value)
+        case _:
+            return True
+
+
+def _refusal(error: ValidationError, model: type[BaseModel]) -> InvalidInput:
+    errors = [
+        {"field": ".".join(str(part) for part in fault["loc"])[:100], "message": _message(fault, model)}
+        for fault in error.errors(include_url=False)[:MOST_ERRORS]
+    ]
+    named = ", ".join(dict.fromkeys(fault["field"] for fault in errors if fault["field"]))
+    return InvalidInput(f"Wrong input: {named}." if named else errors[0]["message"], errors)
+
+
+def _message(fault: Any, model: type[BaseModel]) -> str:
+    """Say what is wrong, what is allowed, and what was given unless that may be a secret."""
+    sentence = str(fault["msg"]).removeprefix("Value error, ")
+    match fault["type"]:
+        case "missing" | "json_invalid":
+            return sentence
+        case "extra_forbidden" if len(fault["loc"]) == 1:
+            return "not known here; allowed: " + (", ".join(model.model_fields) or "nothing")
+    declared = model.model_fields.get(str(fault["loc"][0])) if fault["loc"] else None
+    if declared is None or declared.annotation is SecretStr:
+        return sentence
+    given = json.dumps(fault["input"], default=str)
+    return f"{sentence}; given {given if len(given) <= 80 else given[:77] + '...'}"

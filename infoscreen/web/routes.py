@@ -1,0 +1,19 @@
+"""All routes of the application, in one place; what is not here does not exist."""
+
+from infoscreen.web import health, openapi, panel
+from infoscreen.web.api import accounts, audit, auth, clients, commands, events, monitoring, timeline
+from infoscreen.web.registry import Route
+
+ROUTES: tuple[Route, ...] = (
+    *auth.ROUTES,
+    *accounts.ROUTES,
+    *audit.ROUTES,
+    *clients.ROUTES,
+    *commands.ROUTES,
+    *timeline.ROUTES,
+    *monitoring.ROUTES,
+    *events.ROUTES,
+    *openapi.ROUTES,
+    *health.ROUTES,
+    *panel.ROUTES,
+)

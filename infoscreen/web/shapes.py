@@ -1,0 +1,47 @@
+"""The shapes that all endpoints share: request bodies, query strings, answers and lists."""
+
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+T = TypeVar("T")
+
+
+class Body(BaseModel):
+    """A JSON body: unknown fields are refused, and a string is not taken for a number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Query(BaseModel):
+    """A query string, where everything arrives as text; unknown parameters are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Paging(Query):
+    """Which page of a list."""
+
+    limit: int = Field(default=100, ge=1, le=500, description="At most so many items.")
+    cursor: str | None = Field(
+        default=None, max_length=1000, description="``next_cursor`` of the page before."
+    )
+
+
+class Answer(BaseModel):
+    """A JSON answer, filled from the attributes of a domain object of the same names."""
+
+    model_config = ConfigDict(from_attributes=True, frozen=True)
+
+
+class Listing(Answer, Generic[T]):
+    """One page of a list; filled from a ``storage.paging.Page``."""
+
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
+        """Return ``UserList`` for a list of ``User``: the name in the OpenAPI document."""
+        return f"{params[0].__name__}List"
+
+    items: list[T]
+    next_cursor: str | None = Field(description="Ask for the next page with it; null on the last one.")
+    total: int = Field(description="Length of the whole list.")

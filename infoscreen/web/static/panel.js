@@ -1,0 +1,15 @@
+// What JavaScript adds to pages that are complete without it. Each module does one thing and minds its own part.
+
+import { localise, keepTimesFresh } from "./times.js";
+import { askInDialogs } from "./dialogs.js";
+import { guardForms } from "./forms.js";
+import { goLive } from "./live.js";
+
+localise(document);
+keepTimesFresh();
+askInDialogs();
+guardForms();
+if (document.body.dataset.events) {
+  document.querySelector("[data-frozen]").hidden = true;
+  goLive(document.body.dataset.events);
+}

@@ -1,0 +1,582 @@
+"""What the panel shows and does, without a browser: every act is a plain form."""
+
+import asyncio
+import re
+from datetime import timedelta
+
+import pytest
+from aiohttp import ClientSession
+
+from infoscreen.domain.accounts import Role
+from infoscreen.domain.clients import Condition
+from infoscreen.domain.commands import Action, CommandStatus
+from infoscreen.storage import commands
+from infoscreen.storage.commands import CommandQuery
+from infoscreen.web.panel.flash import COOKIE as FLASH
+from tests.panel import (
+    CRASHED,
+    FAILED,
+    GONE,
+    HUNG,
+    NAMES,
+    OFF,
+    ONLINE,
+    RESTING,
+    UNIT,
+    crash,
+    fail_service,
+    look,
+    send,
+    settle_fleet,
+)
+from tests.spine import ADMIN, uuid_of, zulu
+from tests.web import PASSWORD, SAME_ORIGIN, Site
+
+WRONG = "not the password"
+PAGES = (
+    "/",
+    "/clients",
+    f"/clients/{CRASHED}",
+    f"/clients/{ONLINE}/edit",
+    f"/clients/{ONLINE}/remove",
+    f"/clients/{ONLINE}/commands/reboot_host",
+    f"/clients/{ONLINE}/commands/shutdown_host",
+    "/account",
+)
+
+
+# Coming and going.
+
+
+async def test_whoever_is_not_signed_in_is_asked_to_and_comes_back_to_where_they_wanted(site: Site) -> None:
+    user = await site.user(Role.VIEWER)
+    browser = await site.browser()
+    asked = await look(browser, "/clients?q=foyer", follow=False)
+    assert (asked.status, asked.location) == (303, "/login?next=%2Fclients%3Fq%3Dfoyer")
+    form = await look(browser, asked.location or "")
+    assert 'value="/clients?q=foyer"' in form.text
+    arrived = await send(
+        browser, "/login", username=user.username, password=PASSWORD, next="/clients?q=foyer", follow=False
+    )
+    assert (arrived.status, arrived.location) == (303, "/clients?q=foyer")
+    assert (await look(browser, "/clients?q=foyer")).status == 200
+
+
+@pytest.mark.parametrize("elsewhere", ["//evil.example", "https://evil.example", "/\\evil.example", "/a\tb"])
+async def test_signing_in_leads_to_our_own_pages_only(site: Site, elsewhere: str) -> None:
+    user = await site.user(Role.VIEWER)
+    browser = await site.browser()
+    arrived = await send(
+        browser, "/login", username=user.username, password=PASSWORD, next=elsewhere, follow=False
+    )
+    assert arrived.location == "/"
+
+
+async def test_a_wrong_password_is_told_in_the_form_and_too_many_have_to_wait(site: Site) -> None:
+    user = await site.user(Role.VIEWER)
+    browser = await site.browser()
+    refused = [await send(browser, "/login", username=user.username, password=WRONG) for _ in range(4)]
+    assert [page.status for page in refused] == [401, 401, 401, 429]
+    assert "Benutzername oder Passwort ist falsch." in refused[0].words
+    assert f'value="{user.username}"' in refused[0].text
+    assert "Zu viele Fehlversuche." in refused[3].words
+
+
+async def test_signing_out_ends_the_session(site: Site) -> None:
+    browser = await site.browser(Role.VIEWER)
+    gone = await send(browser, "/logout")
+    assert gone.path == "/login"
+    assert "Sie sind abgemeldet." in gone.words
+    assert (await look(browser, "/", follow=False)).status == 303
+
+
+async def test_a_form_from_another_site_is_refused_with_a_page(site: Site) -> None:
+    browser = await site.browser(Role.OPERATOR)
+    async with browser.post("/logout", headers={"Sec-Fetch-Site": "cross-site"}) as response:
+        assert response.status == 403
+        assert "Die Anfrage kam von anderswo" in await response.text()
+    assert (await look(browser, "/")).status == 200
+
+
+async def test_the_chosen_language_stays_whatever_the_browser_prefers(site: Site) -> None:
+    browser = await site.browser(Role.VIEWER)
+    assert 'lang="de"' in (await look(browser, "/clients", "de")).text
+    english = await send(browser, "/language", language="en", next="/clients")
+    assert english.path == "/clients"
+    assert '<html lang="en">' in (await look(browser, "/clients", "de")).text
+
+
+# Every page.
+
+
+@pytest.mark.parametrize("language", ["de", "en"])
+async def test_every_page_is_whole_in_both_languages(site: Site, language: str) -> None:
+    await settle_fleet(site.spine)
+    browser = await site.browser(Role.ADMIN)
+    for path in PAGES:
+        page = await look(browser, path, language)
+        assert page.status == 200, path
+        assert f'<html lang="{language}">' in page.text
+        assert "%(" not in page.words, path
+        assert not re.search(r'style="|<script>|javascript:| on[a-z]+="', page.text), path
+
+
+async def test_pages_are_not_kept_by_anybody_and_assets_for_ever(site: Site) -> None:
+    browser = await site.browser(Role.VIEWER)
+    page = await look(browser, "/clients")
+    for address in set(re.findall(r'(?:href|src)="(/assets/[^"]+)"', page.text)):
+        async with browser.get(address) as response:
+            assert response.status == 200
+            assert response.headers["Cache-Control"].endswith("immutable")
+        async with browser.get(re.sub(r"/assets/[^/]+", "/assets/outdated", address)) as response:
+            assert (response.status, response.headers["Cache-Control"]) == (200, "no-cache")
+    async with browser.get("/assets/x/..%2f..%2fpanel%2fflash.py") as response:
+        assert response.status == 404
+    async with browser.get("/clients") as response:
+        assert response.headers["Cache-Control"] == "no-store"
+
+
+async def test_an_address_that_leads_nowhere_gets_a_page_too(site: Site) -> None:
+    browser = await site.browser(Role.ADMIN)
+    for path in (f"/clients/{uuid_of(99)}", "/clients/nonsense", f"/commands/{uuid_of(99)}"):
+        page = await look(browser, path)
+        assert (page.status, "Hier ist nichts" in page.words) == (404, True), path
+    assert (await look(browser, f"/clients/{uuid_of(99)}/commands/dance")).status == 404
+    assert (await look(browser, "/clients?status=dancing")).status == 422
+    assert (await look(browser, "/clients?cursor=nonsense")).status == 422
+
+
+async def test_names_cannot_break_out_of_a_page(site: Site) -> None:
+    await settle_fleet(site.spine)
+    evil = '"><script>alert(1)</script>'
+    await site.spine.fleet.edit(
+        FAILED, {"name": evil, "site": evil, "tags": [evil], "description": evil}, ADMIN
+    )
+    await site.spine.hear(
+        (f"{FAILED}/logs/error", {"timestamp": zulu(site.spine.clock.now()), "message": evil})
+    )
+    browser = await site.browser(Role.ADMIN)
+    for path in (
+        "/",
+        "/clients",
+        f"/clients/{FAILED}",
+        f"/clients/{FAILED}/edit",
+        f"/clients/{FAILED}/remove",
+    ):
+        page = await look(browser, path)
+        assert "<script>alert" not in page.text, path
+        assert evil in page.words or evil in page.text.replace("&#34;", '"').replace("&gt;", ">").replace(
+            "&lt;", "<"
+        )
+
+
+# The overview.
+
+
+async def test_without_a_client_the_first_page_tells_how_to_connect_one(site: Site) -> None:
+    page = await look(await site.browser(Role.VIEWER), "/")
+    assert "Noch kein Gerät" in page.words
+    assert "mosquitto_pub" in page.words
+
+
+async def test_the_overview_shows_problems_first_and_counts_them_in_its_title(site: Site) -> None:
+    await settle_fleet(site.spine)
+    page = await look(await site.browser(Role.OPERATOR), "/")
+    assert page.title == "(4) Übersicht · infoscreen"
+    assert "4 von 7 Geräten brauchen Hilfe" in page.words
+    counts = dict(re.findall(r'href="/clients\?status=(\w+)">.*?tile-count">(\d+)<', page.text, re.DOTALL))
+    assert counts == {
+        "online": "1",
+        "crashed": "1",
+        "silent": "2",
+        "service_failed": "1",
+        "maintenance": "1",
+        "shut_down": "1",
+    }
+    assert page.text.index(UNIT) < page.text.index(f"unwell-{CRASHED}")
+    assert f"/clients/{CRASHED}/commands/restart_app" in page.text
+    assert f"/clients/{HUNG}/commands/reboot_host" in page.text
+    assert f"/clients/{GONE}/commands/" not in page.text
+    assert "Ein Befehl käme nicht an" in page.words
+
+
+async def test_without_a_problem_the_overview_says_so(site: Site) -> None:
+    await site.spine.beat(ONLINE)
+    page = await look(await site.browser(Role.VIEWER), "/")
+    assert page.title == "Übersicht · infoscreen"
+    assert "Nichts zu tun." in page.words
+    assert "panel-failed" not in page.text
+
+
+async def test_a_site_that_is_dark_is_told_once_instead_of_by_each_of_its_clients(site: Site) -> None:
+    spine = site.spine
+    uuids = [uuid_of(number) for number in range(1, 6)]
+    for uuid in uuids:
+        await spine.beat(uuid)
+        await spine.fleet.edit(uuid, {"site": "Messe"}, ADMIN)
+    spine.clock.advance(170)
+    await spine.beat(uuids[0])
+    spine.clock.advance(30)
+    await spine.watch.look()
+    page = await look(await site.browser(Role.VIEWER), "/")
+    assert "4 von 5 Geräten ohne Signal" in page.words
+
+
+async def test_a_broker_that_is_away_is_told_on_every_page(site: Site) -> None:
+    await settle_fleet(site.spine)
+    site.spine.link.listening_since = None
+    browser = await site.browser(Role.VIEWER)
+    for path in ("/", "/clients", f"/clients/{HUNG}"):
+        assert "Keine Verbindung zum MQTT-Broker." in (await look(browser, path)).words
+    assert "Noch nicht bestätigt" in (await look(browser, f"/clients/{ONLINE}")).words
+
+
+async def test_a_command_whose_claimed_effect_did_not_show_is_a_problem_on_the_overview(site: Site) -> None:
+    spine = site.spine
+    booted = {"app_started_at": zulu(spine.clock.now() - timedelta(hours=1))}
+    await spine.beat(ONLINE, **booted)
+    command = await spine.request(ONLINE, Action.RESTART_APP)
+    await spine.outbox.step()
+    await spine.ack(command, "completed")
+    spine.clock.advance(60)
+    await spine.beat(ONLINE, **booted)
+    spine.clock.advance(61)
+    await spine.watch.look()
+    page = await look(await site.browser(Role.VIEWER), "/")
+    assert "Befehle ohne Wirkung" in page.words
+    assert "App-Neustart: die Startzeit der Anwendung ist noch" in page.words
+
+
+# The table.
+
+
+async def test_the_table_is_searched_filtered_and_sorted_by_its_address(site: Site) -> None:
+    await settle_fleet(site.spine)
+    browser = await site.browser(Role.VIEWER)
+
+    async def rows(query: str) -> list[str]:
+        page = await look(browser, f"/clients?{query}")
+        assert page.status == 200
+        return re.findall(r'id="client-([0-9a-f-]{36})"', page.text)
+
+    by_name = sorted(NAMES, key=lambda uuid: NAMES[uuid])
+    assert await rows("") == by_name
+    assert await rows("sort=-name") == by_name[::-1]
+    assert await rows("q=gale") == [CRASHED]
+    assert set(await rows("status=silent")) == {HUNG, GONE}
+    assert set(await rows("status=problems")) == {HUNG, GONE, CRASHED, FAILED}
+    assert await rows("site=Rathaus&tag=au%C3%9Fen&status=online") == [ONLINE]
+    assert await rows("site=Nirgends") == []
+    sorted_page = await look(browser, "/clients?sort=-last_alive&q=a")
+    assert 'aria-sort="descending"' in sorted_page.text
+    assert 'name="sort" value="-last_alive"' in sorted_page.text
+
+
+async def test_long_tables_are_paged_and_keep_their_filters(site: Site) -> None:
+    at = zulu(site.spine.clock.now())
+    many = [uuid_of(number) for number in range(1, 231)]
+    await site.spine.hear(*((f"{uuid}/heartbeat", {"timestamp": at, "hostname": "screen"}) for uuid in many))
+    browser = await site.browser(Role.VIEWER)
+    path, seen, pages = "/clients?q=screen", [], []
+    while path:
+        page = await look(browser, path)
+        seen += re.findall(r'id="client-([0-9a-f-]{36})"', page.text)
+        pages += re.findall(r"(\d+ bis \d+) angezeigt", page.words)
+        found = re.search(r'href="([^"]+)" rel="next"', page.text)
+        path = found[1].replace("&amp;", "&") if found else ""
+        assert "q=screen" in path or not path
+    assert sorted(seen) == many
+    assert pages == ["1 bis 100", "101 bis 200", "201 bis 230"]
+
+
+# Acknowledging.
+
+
+async def test_a_failed_service_is_acknowledged_for_good_with_a_comment(site: Site) -> None:
+    await settle_fleet(site.spine)
+    browser = await site.browser(Role.OPERATOR)
+    page = await look(browser, "/")
+    failed_at = re.search(r'name="failed_at" value="([^"]+)"', page.text)
+    assert failed_at is not None
+    path = f"/clients/{FAILED}/clear_service_failed"
+    done = await send(browser, path, failed_at=failed_at[1], comment="Techniker kommt", next="/")
+    assert f"{UNIT} auf Halle ist quittiert." in done.words
+    assert "panel-failed" not in done.text
+    assert (await site.spine.client(FAILED)).service_failed_at is None
+    again = await send(browser, path, failed_at=failed_at[1], comment="", next="/")
+    assert "war schon quittiert" in again.words
+    history = await look(browser, f"/clients/{FAILED}")
+    assert f"operator hat {UNIT} quittiert. Techniker kommt" in history.words
+
+
+async def test_a_failure_that_nobody_has_read_yet_is_not_acknowledged_with_the_one_before(site: Site) -> None:
+    await settle_fleet(site.spine)
+    browser = await site.browser(Role.OPERATOR)
+    before = (await site.spine.client(FAILED)).service_failed_at
+    assert before is not None
+    site.spine.clock.advance(5)
+    await fail_service(site.spine, FAILED, "other.service")
+    path = f"/clients/{FAILED}/clear_service_failed"
+    page = await send(browser, path, failed_at=zulu(before), comment="", next="/")
+    assert "Nicht quittiert" in page.words
+    assert (await site.spine.client(FAILED)).service_failed_unit == "other.service"
+
+
+async def test_a_failed_service_shows_its_panel_also_in_maintenance(site: Site) -> None:
+    await site.spine.beat(ONLINE)
+    await fail_service(site.spine, ONLINE)
+    until = site.spine.clock.now() + timedelta(hours=1)
+    await site.spine.fleet.edit(ONLINE, {"maintenance_until": until}, ADMIN)
+    page = await look(await site.browser(Role.OPERATOR), "/")
+    assert "panel-failed" in page.text
+    assert "Nichts zu tun" not in page.words
+
+
+# Commands.
+
+
+async def test_a_command_is_asked_about_requested_and_followed(site: Site) -> None:
+    await settle_fleet(site.spine)
+    browser = await site.browser(Role.OPERATOR)
+    question = await look(browser, f"/clients/{CRASHED}/commands/restart_app?next=/")
+    assert "App auf Galerie neu starten?" in question.words
+    done = await send(
+        browser, f"/clients/{CRASHED}/commands", action="restart_app", reason="schwarzer Schirm", next="/"
+    )
+    assert done.path == "/"
+    assert "App-Neustart angefordert: Galerie." in done.words
+    assert "App-Neustart: Angefordert" in done.words
+    command_page = re.search(r'href="(/commands/[0-9a-f-]{36})">Befehl ansehen', done.text)
+    assert command_page is not None
+    followed = await look(browser, command_page[1])
+    assert "Von operator: schwarzer Schirm" in followed.words
+    assert "aria-current" in followed.text
+
+
+async def test_a_double_click_sends_one_command_and_the_second_is_told_which_is_under_way(site: Site) -> None:
+    await settle_fleet(site.spine)
+    browser = await site.browser(Role.OPERATOR)
+    path, fields = f"/clients/{ONLINE}/commands", {"action": "reboot_host", "reason": ""}
+    answers = await asyncio.gather(*(send(browser, path, follow=False, **fields) for _ in range(5)))
+    assert {answer.status for answer in answers} == {303}
+    page = await send(browser, path, **fields)
+    assert "Es wurde nichts gesendet: Für Foyer läuft noch ein Befehl (Neustart, Angefordert)." in page.words
+    async with site.spine.store.read() as connection:
+        stored = await commands.search(connection, CommandQuery(client_uuid=ONLINE), 10)
+    assert stored.total == 1
+    assert page.text.count('aria-describedby="why-not"') == 3
+
+
+async def test_a_queued_command_can_be_withdrawn_and_one_that_was_sent_cannot(site: Site) -> None:
+    await settle_fleet(site.spine)
+    browser = await site.browser(Role.OPERATOR)
+    first = await site.spine.request(ONLINE)
+    assert "Befehl zurückziehen" in (await look(browser, f"/clients/{ONLINE}")).words
+    page = await send(browser, f"/commands/{first.command_id}/cancel", next=f"/clients/{ONLINE}")
+    assert "zurückgezogen, bevor er gesendet war" in page.words
+    second = await site.spine.request(ONLINE)
+    await site.spine.outbox.step()
+    page = await send(browser, f"/commands/{second.command_id}/cancel")
+    assert "nicht mehr zurückziehen; er ist: Gesendet" in page.words
+    assert (await site.spine.command(second)).status is CommandStatus.PUBLISHED
+
+
+async def lock(site: Site, uuid: str) -> None:
+    for _ in range(3):
+        command = await site.spine.request(uuid, Action.RESTART_APP)
+        await site.spine.outbox.step()
+        await site.spine.ack(command, "completed")
+
+
+async def test_the_lockout_is_shown_before_the_click(site: Site) -> None:
+    await settle_fleet(site.spine)
+    await lock(site, ONLINE)
+    browser = await site.browser(Role.OPERATOR)
+    page = await look(browser, f"/clients/{ONLINE}")
+    assert "Gesperrt bis" in page.words
+    assert page.text.count("disabled aria-describedby") == 3
+    forced = await send(browser, f"/clients/{ONLINE}/commands", action="restart_app", reason="")
+    assert "nach zu vielen Eingriffen in kurzer Zeit gesperrt" in forced.words
+
+
+async def test_an_admin_may_override_the_lockout_with_a_reason_only(site: Site) -> None:
+    await settle_fleet(site.spine)
+    await lock(site, ONLINE)
+    browser = await site.browser(Role.ADMIN)
+    question = await look(browser, f"/clients/{ONLINE}/commands/restart_app")
+    assert 'name="force" value="yes"' in question.text
+    assert "Die Sperre schützt das Gerät bis" in question.words
+    path = f"/clients/{ONLINE}/commands"
+    assert (await send(browser, path, action="restart_app", force="yes", reason=" ")).status == 422
+    done = await send(browser, path, action="restart_app", force="yes", reason="Bildschirm ist dunkel")
+    assert "App-Neustart angefordert: Foyer." in done.words
+
+
+async def test_switching_off_asks_for_the_name_to_be_typed(site: Site) -> None:
+    await settle_fleet(site.spine)
+    browser = await site.browser(Role.OPERATOR)
+    path = f"/clients/{ONLINE}/commands"
+    wrong = await send(browser, path, action="shutdown_host", typed="Galerie")
+    assert "Das war nicht der Name von Foyer." in wrong.words
+    right = await send(browser, path, action="shutdown_host", typed=" foyer ")
+    assert "Herunterfahren angefordert: Foyer." in right.words
+
+
+async def test_all_crashed_apps_are_restarted_with_one_button_that_names_them(site: Site) -> None:
+    await settle_fleet(site.spine)
+    await crash(site.spine, ONLINE)
+    browser = await site.browser(Role.OPERATOR)
+    assert "App auf allen 2 gestörten Geräten neu starten" in (await look(browser, "/")).words
+    question = await look(browser, "/crashed/restart")
+    assert "App auf 2 Geräten neu starten?" in question.words
+    assert "Foyer (Rathaus)" in question.words
+    listed = re.search(r'name="client_uuids" value="([^"]+)"', question.text)
+    assert listed is not None
+    assert set(listed[1].split(",")) == {ONLINE, CRASHED}
+    await site.spine.request(CRASHED, Action.REBOOT_HOST)
+    done = await send(browser, "/crashed/restart", client_uuids=listed[1])
+    assert "App-Neustarts: 1 angefordert, 1 übergangen." in done.words
+
+
+async def test_restarting_more_than_ten_asks_for_their_number(site: Site) -> None:
+    uuids = [uuid_of(number) for number in range(1, 13)]
+    for uuid in uuids:
+        await crash(site.spine, uuid)
+    browser = await site.browser(Role.OPERATOR)
+    assert "Zum Fortfahren eintippen: 12" in (await look(browser, "/crashed/restart")).words
+    fields = {"client_uuids": ",".join(uuids)}
+    assert "nicht die Anzahl" in (await send(browser, "/crashed/restart", typed="11", **fields)).words
+    assert "12 angefordert" in (await send(browser, "/crashed/restart", typed="12", **fields)).words
+
+
+async def test_a_viewer_sees_why_nothing_can_be_done(site: Site) -> None:
+    await settle_fleet(site.spine)
+    browser = await site.browser(Role.VIEWER)
+    client = await look(browser, f"/clients/{ONLINE}")
+    assert "Nur Bediener können Befehle senden" in client.words
+    assert "data-confirm" not in client.text
+    overview = await look(browser, "/")
+    assert "Nur Bediener können quittieren" in overview.words
+    refused = await send(browser, f"/clients/{ONLINE}/commands", action="restart_app")
+    assert (refused.status, "Das dürfen Sie nicht" in refused.words) == (403, True)
+
+
+# One client.
+
+
+async def test_a_client_shows_its_reconnects_health_and_history(site: Site) -> None:
+    spine = site.spine
+    await settle_fleet(spine)
+    await spine.hear(
+        (
+            f"{ONLINE}/health",
+            {
+                "timestamp": zulu(spine.clock.now()),
+                "health_metrics": {"cpu_percent": 12.4, "temperature_celsius": 81, "screen_on": True},
+                "broker_connection": {"reconnect_count": 1234, "last_disconnect_at": "2026-03-01T10:20:30Z"},
+            },
+        )
+    )
+    page = await look(await site.browser(Role.VIEWER), f"/clients/{ONLINE}")
+    assert "Verbindungsabbrüche 1.234" in page.words
+    assert "Letzter Abbruch 01.03.2026 10:20:30 UTC" in page.words
+    assert "12 %" in page.words
+    assert "gauge-bad" in page.text
+    assert "Nie gesehen → Online" in page.words
+    commands_only = await look(await site.browser(Role.VIEWER), f"/clients/{ONLINE}?show=commands")
+    assert "Nie gesehen → Online" not in commands_only.words
+
+
+async def test_a_client_is_described_sent_to_maintenance_and_removed(site: Site) -> None:
+    await settle_fleet(site.spine)
+    browser = await site.browser(Role.ADMIN)
+    path = f"/clients/{ONLINE}/edit"
+    saved = await send(
+        browser,
+        path,
+        name="Foyer links",
+        site=" Rathaus ",
+        tags="innen, Foyer,innen,",
+        description="",
+        maintenance_until="2026-03-02T20:15",
+    )
+    assert "Foyer links ist gespeichert." in saved.words
+    client = await site.spine.client(ONLINE)
+    assert (client.tags, client.site, client.status) == (["innen", "Foyer"], "Rathaus", Condition.MAINTENANCE)
+    assert client.maintenance_until is not None
+    assert zulu(client.maintenance_until) == "2026-03-02T20:15:00Z"
+    refused = await send(browser, path, name="x", maintenance_until="2020-01-01T00:00")
+    assert (refused.status, "Nicht gespeichert" in refused.words) == (422, True)
+    assert "nicht der Name" in (await send(browser, f"/clients/{ONLINE}/remove", typed="x")).words
+    assert "entfernt" in (await send(browser, f"/clients/{ONLINE}/remove", typed="Foyer links")).words
+    assert (await look(browser, f"/clients/{ONLINE}")).status == 404
+
+
+async def test_a_client_in_each_condition_has_a_page(site: Site) -> None:
+    await settle_fleet(site.spine)
+    await site.spine.hear((f"{uuid_of(50)}/presence", "online"))
+    browser = await site.browser(Role.OPERATOR)
+    shown = set()
+    for uuid in (ONLINE, CRASHED, HUNG, FAILED, RESTING, OFF, GONE, uuid_of(50)):
+        assert (await look(browser, f"/clients/{uuid}")).status == 200
+        shown.add((await site.spine.client(uuid)).status)
+    assert shown == set(Condition)
+
+
+# The account.
+
+
+async def change_password(browser: ClientSession, current: str, new: str, again: str) -> tuple[int, str]:
+    page = await send(browser, "/account/password", current=current, new=new, again=again)
+    return page.status, page.words
+
+
+async def test_changing_the_password_needs_the_old_one_and_signs_the_others_out(site: Site) -> None:
+    user = await site.user(Role.VIEWER)
+    here, elsewhere = await site.browser(Role.VIEWER), await site.browser(Role.VIEWER)
+    new = "a much better one"
+    assert "nicht gleich" in (await change_password(here, PASSWORD, new, "something else"))[1]
+    assert "10 bis 1000 Zeichen" in (await change_password(here, PASSWORD, "short", "short"))[1]
+    assert "Das jetzige Passwort ist falsch." in (await change_password(here, WRONG, new, new))[1]
+    assert "Das Passwort ist geändert." in (await change_password(here, PASSWORD, new, new))[1]
+    assert (await look(here, "/account", follow=False)).status == 200
+    assert (await look(elsewhere, "/account", follow=False)).status == 303
+    fresh = await site.visitor(SAME_ORIGIN)
+    assert (await send(fresh, "/login", username=user.username, password=new)).path == "/"
+
+
+async def test_signed_in_devices_are_listed_and_signed_out_one_by_one(site: Site) -> None:
+    here = await site.browser(Role.VIEWER)
+    user = await site.user(Role.VIEWER)
+    phone = await site.visitor({**SAME_ORIGIN, "User-Agent": "Mozilla/5.0 (Android 15) Firefox/140.0"})
+    await send(phone, "/login", username=user.username, password=PASSWORD)
+    page = await look(here, "/account")
+    assert "Firefox auf Android" in page.words
+    assert page.text.count("dieses hier") == 1
+    end = re.search(r'action="(/account/sessions/[^"]+/end)"', page.text)
+    assert end is not None
+    assert "Das Gerät ist abgemeldet." in (await send(here, end[1])).words
+    assert (await look(phone, "/", follow=False)).status == 303
+
+
+# Messages.
+
+
+@pytest.mark.parametrize("forged", ["nonsense", "WyJyZXF1ZXN0ZWQiLCB7fV0=", "W1tdLCBbXV0=", "bnVsbA==", "é"])
+async def test_a_forged_message_is_passed_over(site: Site, forged: str) -> None:
+    browser = await site.browser(Role.VIEWER)
+    async with browser.get(
+        "/clients", headers={"Cookie": f"{FLASH}={forged}"}, allow_redirects=False
+    ) as seen:
+        assert seen.status in (200, 303)
+    browser.cookie_jar.update_cookies({FLASH: forged}, site.url)
+    page = await look(browser, "/clients")
+    assert (page.status, 'class="flash' in page.text) == (200, False)
+
+
+async def test_a_message_is_shown_once(site: Site) -> None:
+    await settle_fleet(site.spine)
+    browser = await site.browser(Role.OPERATOR)
+    await send(browser, f"/clients/{ONLINE}/commands", action="restart_app", follow=False)
+    assert "angefordert" in (await look(browser, "/clients")).words
+    assert "angefordert: Foyer" not in (await look(browser, "/clients")).words

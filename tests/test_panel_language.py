@@ -1,0 +1,211 @@
+"""The panel speaks German and English, both completely, and nobody has to remember to keep it so."""
+
+import ast
+import io
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from babel.messages.catalog import Catalog, Message
+from babel.messages.extract import extract_from_dir
+from babel.messages.frontend import parse_mapping_cfg
+from babel.messages.mofile import read_mo, write_mo
+from babel.messages.pofile import read_po
+
+from infoscreen.domain import commands
+from infoscreen.domain.commands import Action, Evidence
+from infoscreen.web.panel import sentences
+from infoscreen.web.panel.language import language, preferred
+
+ROOT = Path(__file__).parent.parent
+GERMAN = ROOT / "infoscreen/locale/de/LC_MESSAGES/panel.po"
+
+
+def texts_in_the_code() -> Catalog:
+    with (ROOT / "infoscreen/locale/babel.cfg").open() as mapping:
+        methods, options = parse_mapping_cfg(mapping)
+    catalog = Catalog()
+    for part in ("infoscreen/web/panel", "templates"):
+        found = extract_from_dir(
+            ROOT / part,
+            method_map=[(pattern.removeprefix(f"{part}/"), method) for pattern, method in methods],
+            options_map={pattern.removeprefix(f"{part}/"): value for pattern, value in options.items()},
+        )
+        for _, _, message, *_ in found:
+            catalog.add(message)
+    return catalog
+
+
+def translations() -> Catalog:
+    with GERMAN.open("rb") as source:
+        return read_po(source, locale="de")
+
+
+def messages(catalog: Catalog) -> dict[str, Message]:
+    return {
+        message.id if isinstance(message.id, str) else message.id[0]: message
+        for message in catalog
+        if message.id
+    }
+
+
+def test_every_text_has_a_german_translation_and_no_translation_is_left_over() -> None:
+    code, german = messages(texts_in_the_code()), messages(translations())
+    assert len(code) > 200
+    assert sorted(code.keys() - german.keys()) == []
+    assert sorted(german.keys() - code.keys()) == []
+    for message in german.values():
+        words = [message.string] if isinstance(message.string, str) else list(message.string)
+        assert all(words), f"not translated: {message.id}"
+        assert not message.fuzzy, f"only guessed: {message.id}"
+
+
+def test_no_text_hides_from_extraction_inside_an_f_string() -> None:
+    for path in (ROOT / "infoscreen/web/panel").glob("*.py"):
+        for joined in (
+            node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.JoinedStr)
+        ):
+            called = [node.func for node in ast.walk(joined) if isinstance(node, ast.Call)]
+            names = {func.id for func in called if isinstance(func, ast.Name)}
+            assert not names & {"_", "N_"}, f"{path.name}:{joined.lineno}"
+
+
+def test_a_translation_keeps_the_placeholders_of_its_text() -> None:
+    for message in messages(translations()).values():
+        ids = [message.id] if isinstance(message.id, str) else list(message.id)
+        strings = [message.string] if isinstance(message.string, str) else list(message.string)
+        for original, translated in zip(ids, strings, strict=True):
+            assert placeholders(original) == placeholders(translated), original
+
+
+def placeholders(text: str) -> list[str]:
+    return sorted(re.findall(r"%\(\w+\)s", text))
+
+
+def test_the_compiled_catalog_is_made_from_the_committed_source() -> None:
+    fresh = io.BytesIO()
+    write_mo(fresh, translations())
+    fresh.seek(0)
+    with GERMAN.with_suffix(".mo").open("rb") as compiled:
+        shipped = messages(read_mo(compiled))
+    assert {key: message.string for key, message in shipped.items()} == {
+        key: message.string for key, message in messages(read_mo(fresh)).items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("", "de"),
+        ("en-GB,en;q=0.9,de;q=0.8", "en"),
+        ("de-AT,en;q=0.9", "de"),
+        ("fr,it;q=0.9", "de"),
+        ("fr,en;q=0.2", "en"),
+        ("en;q=0, de;q=0.1", "de"),
+        ("en;q=nonsense", "de"),
+        (";;,,q=1;", "de"),
+    ],
+)
+def test_the_language_that_the_browser_likes_best_is_taken_and_german_otherwise(
+    header: str, expected: str
+) -> None:
+    assert preferred(header) == expected
+
+
+def test_numbers_durations_and_times_are_written_as_the_language_does() -> None:
+    german, english = language("de"), language("en")
+    assert (german.number(1234.5, 1), english.number(1234.5, 1)) == ("1.234,5", "1,234.5")
+    assert german.duration(timedelta(days=3, hours=4)) == "3 T 4 h"
+    assert english.duration(timedelta(hours=2, minutes=5)) == "2 h 5 min"
+    at = datetime(2026, 3, 2, 7, 5, tzinfo=UTC)
+    assert (german.moment(at), english.moment(at)) == ("02.03.2026 07:05:00 UTC", "2026-03-02 07:05:00 UTC")
+
+
+def verdicts() -> list[str]:
+    """Return every sentence in which the rules put the evidence about a command's effect."""
+    at = datetime(2026, 3, 2, 7, tzinfo=UTC)
+    timeouts = commands.Timeouts(timedelta(1), timedelta(1), timedelta(1))
+    said: set[str] = set()
+    for action in (Action.RESTART_APP, Action.REBOOT_HOST, Action.SHUTDOWN_HOST):
+        for before, after in ((None, None), ("a", "a"), ("a", "b")):
+            for times in ((None, None), (at, at), (at, at + timedelta(1))):
+                for running in (True, False):
+                    for silent in (True, False):
+                        for heard in (None, at + timedelta(days=1)):
+                            said.add(
+                                verdict(action, before, after, times, running, silent, heard, at, timeouts)
+                            )
+    return sorted(said - {""})
+
+
+def verdict(
+    action: Action,
+    before: str | None,
+    after: str | None,
+    times: tuple[datetime | None, datetime | None],
+    running: bool,
+    silent: bool,
+    heard: datetime | None,
+    at: datetime,
+    timeouts: commands.Timeouts,
+) -> str:
+    command = commands.ClientCommand(
+        command_id="c",
+        client_uuid="u",
+        action=action,
+        status=commands.CommandStatus.COMPLETED,
+        source=commands.Source.OPERATOR,
+        requested_by=None,
+        reason=None,
+        created_at=at,
+        expires_at=at,
+        deadline_at=at,
+        finished_at=at,
+        before_boot_id=before,
+        before_booted_at=times[0],
+        before_app_started_at=times[0],
+        before_process_pid=None if before is None else 1,
+    )
+    evidence = Evidence(
+        boot_id=after,
+        booted_at=times[1],
+        heartbeats_since_boot=2,
+        app_started_at=times[1],
+        process_pid=None if after is None else {"a": 1, "b": 2}[after],
+        process_running=running,
+        last_heartbeat_at=heard,
+        silent=silent,
+    )
+    found = commands.verify(command, evidence, at + timedelta(days=2), timeouts)
+    return "" if found is None else found.detail
+
+
+def test_every_sentence_of_evidence_is_said_in_german() -> None:
+    said = verdicts()
+    assert len(said) >= 8
+    for sentence in said:
+        assert sentences.evidence(sentence, language("de")) != sentence, sentence
+        assert sentences.evidence(sentence, language("en"))
+
+
+@pytest.mark.parametrize(
+    "detail",
+    [
+        "refused by the lockout",
+        "lockout overridden",
+        "sent again, publication 2",
+        "ack accepted changed nothing",
+        "ack failed (expired: too late) changed nothing",
+        "completed",
+        "failed (unit_failed: exit code 1)",
+        "verified: the device went silent",
+        "contradicted: boot id is still b1",
+    ],
+)
+def test_every_detail_in_a_commands_history_is_said_in_german(detail: str) -> None:
+    assert sentences.detail_of(detail, language("de")) != detail
+
+
+def test_what_a_device_says_in_its_own_words_is_left_alone() -> None:
+    assert sentences.detail_of("not authorised", language("de")) == "not authorised"

@@ -1,0 +1,106 @@
+"""The web application on the spine, served by the real server, and the browsers and programs before it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import ClientSession, CookieJar, web
+from argon2 import PasswordHasher
+from yarl import URL
+
+from infoscreen.domain.accounts import Role, User
+from infoscreen.metrics import Metrics
+from infoscreen.services.accounts import CLI, Accounts
+from infoscreen.services.monitoring import Monitoring
+from infoscreen.services.passwords import Passwords
+from infoscreen.web.application import create_app, create_runner
+from infoscreen.web.keys import Parts, WebConfig
+from infoscreen.web.live import LiveFeed
+from tests.spine import Spine, open_spine, sqlite_url
+
+PASSWORD = "correct horse battery"  # noqa: S105 - of users who live as long as a test
+QUICK_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+"""Real argon2id, only not slow."""
+
+SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
+
+
+@dataclass
+class Site:
+    """A running application. ``spine`` is what devices and time do to it."""
+
+    spine: Spine
+    parts: Parts
+    url: URL
+    _stack: AsyncExitStack
+
+    async def visitor(self, headers: Mapping[str, str] | None = None) -> ClientSession:
+        """Return someone with cookies of their own, who sends the headers with every request."""
+        session = ClientSession(self.url, headers=headers, cookie_jar=CookieJar(unsafe=True))
+        return await self._stack.enter_async_context(session)
+
+    async def browser(self, role: Role | None = None) -> ClientSession:
+        """Return a browser, signed in as the user of that role unless it is None."""
+        browser = await self.visitor(SAME_ORIGIN)
+        if role is not None:
+            user = await self.user(role)
+            credentials = {"username": user.username, "password": PASSWORD}
+            async with browser.post("/api/auth/login", json=credentials) as response:
+                assert response.status == 200, await response.text()
+        return browser
+
+    async def program(self, role: Role) -> ClientSession:
+        """Return a program with an API token of the user of that role."""
+        made = await self.parts.accounts.create_token((await self.user(role)).id, "program", role, CLI)
+        return await self.visitor({"Authorization": f"Bearer {made.secret}"})
+
+    async def user(self, role: Role) -> User:
+        """Return the user who has the role's word for a name and ``PASSWORD``; the first call adds them."""
+        users = (await self.parts.accounts.users(500)).items
+        found = [user for user in users if user.username == role.value]
+        return found[0] if found else await self.parts.accounts.add_user(role.value, PASSWORD, role, CLI)
+
+
+@asynccontextmanager
+async def serving(directory: Path, config: WebConfig | None = None) -> AsyncIterator[Site]:
+    """Serve the application from a fresh database in ``directory``."""
+    async with AsyncExitStack() as stack:
+        spine = await stack.enter_async_context(open_spine(sqlite_url(directory)))
+        passwords = Passwords(QUICK_HASHER)
+        stack.callback(passwords.close)
+        parts = Parts(
+            store=spine.store,
+            clock=spine.clock,
+            accounts=Accounts(spine.store, spine.clock, passwords),
+            commanding=spine.commanding,
+            fleet=spine.fleet,
+            monitoring=Monitoring(spine.store, spine.clock, spine.link, spine.ingest),
+            bus=spine.bus,
+            live=LiveFeed(spine.store, spine.bus, spine.link, spine.clock),
+            link=spine.link,
+            metrics=Metrics(),
+            config=config or WebConfig(),
+        )
+        runner = create_runner(create_app(parts))
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        await stack.enter_async_context(_running(parts.live.run()))
+        # Event streams end first, or the server would wait for them.
+        stack.callback(spine.bus.close)
+        host, port = runner.addresses[0][:2]
+        yield Site(spine, parts, URL(f"http://{host}:{port}"), stack)
+
+
+@asynccontextmanager
+async def _running(endless: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(endless)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
