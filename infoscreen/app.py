@@ -1,0 +1,242 @@
+"""The composition root: builds every part by hand, runs them in one TaskGroup, and takes them down in order.
+
+Nobody imports it but the command line. A part that raises, or that returns, ends the process with a traceback
+that names it; systemd starts it again. There is no half-dead daemon.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from datetime import datetime, timedelta
+
+from aiohttp import web
+
+from infoscreen import __version__
+from infoscreen.clock import SystemClock
+from infoscreen.domain.commands import Timeouts
+from infoscreen.domain.errors import CannotStart
+from infoscreen.domain.events import BrokerChanged
+from infoscreen.domain.lockout import LockoutPolicy
+from infoscreen.domain.presence import StalePolicy
+from infoscreen.metrics import Metrics
+from infoscreen.mqtt.connection import BrokerAddress, TlsSettings
+from infoscreen.mqtt.listener import Listener
+from infoscreen.mqtt.publisher import BrokerPublisher
+from infoscreen.services.accounts import Accounts
+from infoscreen.services.bus import Bus
+from infoscreen.services.commanding import Commanding, CommandPolicy
+from infoscreen.services.fleet import Fleet
+from infoscreen.services.ingest import Ingest, IngestPolicy
+from infoscreen.services.monitoring import Monitoring
+from infoscreen.services.outbox import Outbox
+from infoscreen.services.passwords import Passwords
+from infoscreen.services.watching import Watch, WatchPolicy
+from infoscreen.settings import Settings
+from infoscreen.storage import schema
+from infoscreen.storage.engine import Store
+from infoscreen.web.application import create_app, create_runner
+from infoscreen.web.keys import Parts, WebConfig
+from infoscreen.web.live import LiveFeed
+from infoscreen.wire.topics import COMMAND_FILTERS, DEVICE_FILTERS
+
+log = logging.getLogger(__name__)
+
+
+async def serve(settings: Settings) -> None:
+    """Run the daemon until SIGTERM or SIGINT.
+
+    Raises:
+        DatabaseNotReady: the database must be migrated first.
+        CannotStart: something else that is needed is missing, in words for a sysadmin.
+    """
+    clock, metrics, bus, wake = SystemClock(), Metrics(), Bus(), asyncio.Event()
+    address = broker_address(settings)
+    stale = StalePolicy(settings.stale_min_seconds, settings.heartbeat_stale_seconds)
+    timeouts = Timeouts(
+        restart_app=_seconds(settings.restart_app_timeout_seconds),
+        reboot_host=_seconds(settings.reboot_timeout_seconds),
+        shutdown_host=_seconds(settings.shutdown_timeout_seconds),
+    )
+    lockout = LockoutPolicy(
+        settings.command_lockout_threshold, _seconds(settings.command_lockout_window_seconds)
+    )
+    commands = CommandPolicy(_seconds(settings.command_expiry_seconds), timeouts, lockout)
+    watched = WatchPolicy(
+        stale,
+        timeouts,
+        poll=_seconds(settings.crash_recovery_poll_seconds),
+        retention=timedelta(days=settings.retention_days),
+    )
+
+    store = Store(settings.database_url)
+
+    def listening_since() -> datetime | None:
+        return listener.state.listening_since
+
+    ingest_policy = IngestPolicy(stale, timeouts, settings.auto_register_clients)
+    ingest = Ingest(store, clock, bus, ingest_policy, metrics, listening_since)
+    listener = Listener(
+        address,
+        clock,
+        ingest.handle,
+        DEVICE_FILTERS,
+        on_state=lambda state: bus.publish(BrokerChanged(state.connected)),
+    )
+    publisher = BrokerPublisher(
+        address,
+        clock,
+        watched=COMMAND_FILTERS,
+        on_retained_command=_warn_of_retained_command,
+        on_connected=wake.set,
+    )
+    outbox = Outbox(
+        store, clock, bus, publisher, listener, metrics, wake, alias=settings.mqtt_command_alias_enabled
+    )
+    watch = Watch(store, clock, bus, listener, watched, metrics)
+    monitoring = Monitoring(store, clock, listener, ingest)
+    live = LiveFeed(store, bus, listener, clock)
+    app = create_app(
+        Parts(
+            store=store,
+            clock=clock,
+            accounts=Accounts(store, clock, Passwords()),
+            commanding=Commanding(store, clock, bus, commands, metrics, wake),
+            fleet=Fleet(store, clock, bus, listener, wake),
+            monitoring=monitoring,
+            bus=bus,
+            live=live,
+            link=listener,
+            metrics=metrics,
+            config=_web_config(settings),
+        )
+    )
+
+    runner = create_runner(app)
+    try:
+        await schema.check(store)
+        await _bind(runner, settings)
+        with _stop_signal() as stopped:
+            await _run_until(
+                stopped,
+                {
+                    "mqtt listener": listener.run,
+                    "mqtt publisher": publisher.run,
+                    "outbox": outbox.run,
+                    "watch": watch.run,
+                    "expiry sweeper": watch.run_sweep,
+                    "retention": watch.run_tidy,
+                    "live feed": live.run,
+                    "loop monitor": monitoring.run,
+                },
+                last_words=lambda: _stop_serving(bus, runner),
+            )
+    finally:
+        await _stop_serving(bus, runner)
+        await store.close()
+        log.info("stopped", extra={"event": "stopped"})
+
+
+async def _run_until(
+    stopped: asyncio.Event,
+    parts: Mapping[str, Callable[[], Awaitable[object]]],
+    last_words: Callable[[], Awaitable[None]],
+) -> None:
+    """Run all parts until told to stop: then first the last words, then every part is cancelled."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_for_ever(name, run, stopped), name=name) for name, run in parts.items()]
+        await stopped.wait()
+        log.info("stopping", extra={"event": "stopping"})
+        await last_words()
+        for task in tasks:
+            task.cancel()
+
+
+async def _for_ever(name: str, run: Callable[[], Awaitable[object]], stopped: asyncio.Event) -> None:
+    """Run a part that must never end by itself before we are told to stop."""
+    try:
+        await run()
+    except Exception as error:
+        error.add_note(f"This ended the daemon's part: {name}.")
+        raise
+    if not stopped.is_set():
+        raise RuntimeError(f"The daemon's part {name!r} returned, which it must never do.")
+
+
+async def _bind(runner: web.AppRunner, settings: Settings) -> None:
+    await runner.setup()
+    where = f"{settings.http_host}:{settings.http_port}"
+    try:
+        await web.TCPSite(runner, settings.http_host, settings.http_port).start()
+    except OSError as error:
+        raise CannotStart(
+            f"Cannot listen on {where}: {error.strerror or error}. "
+            "Set HTTP_HOST and HTTP_PORT, or stop what uses it."
+        ) from None
+    log.info("serving", extra={"event": "serving", "address": where, "version": __version__})
+
+
+async def _stop_serving(bus: Bus, runner: web.AppRunner) -> None:
+    """End the event streams first, which would hold up everything else, then let HTTP drain; safe twice."""
+    bus.close()
+    await runner.cleanup()
+
+
+@contextlib.contextmanager
+def _stop_signal() -> Iterator[asyncio.Event]:
+    """Turn SIGTERM and SIGINT into an event."""
+    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for one in signals:
+        loop.add_signal_handler(one, stopped.set)
+    try:
+        yield stopped
+    finally:
+        for one in signals:
+            loop.remove_signal_handler(one)
+
+
+def broker_address(settings: Settings) -> BrokerAddress:
+    """Return where the broker is; raise ``CannotStart`` without an account for it."""
+    if settings.mqtt_user is None or settings.mqtt_password is None:
+        raise CannotStart(
+            "MQTT_USER and MQTT_PASSWORD are needed: the broker lets in no one without an account. "
+            "Set both; `infoscreen config check` tells what else is missing."
+        )
+    tls = None
+    if settings.mqtt_tls_enabled:
+        tls = TlsSettings(
+            settings.mqtt_tls_ca_cert,
+            settings.mqtt_tls_certfile,
+            settings.mqtt_tls_keyfile,
+            settings.mqtt_tls_insecure,
+        )
+    return BrokerAddress(
+        settings.mqtt_host,
+        settings.mqtt_port,
+        settings.mqtt_user,
+        settings.mqtt_password.get_secret_value(),
+        settings.mqtt_client_id,
+        tls,
+    )
+
+
+def _web_config(settings: Settings) -> WebConfig:
+    token = settings.metrics_token
+    return WebConfig(
+        public_origin=settings.public_origin,
+        trusted_proxies=settings.trusted_proxies,
+        metrics_token=token.get_secret_value() if token else None,
+    )
+
+
+def _warn_of_retained_command(topic: str) -> None:
+    log.warning(
+        "a retained command lies at the broker; devices ignore it, but somebody put it there",
+        extra={"event": "retained_command", "topic": topic},
+    )
+
+
+def _seconds(count: float) -> timedelta:
+    return timedelta(seconds=count)

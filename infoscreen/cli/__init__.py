@@ -1,0 +1,52 @@
+"""The command line: each command a few lines that call into the package.
+
+Exit codes: 0 done, 1 refused or failed with the reason on standard error, 2 wrong usage. The command modules
+import what they need inside their functions, so that ``--help`` is quick and a device's commands never load
+the server's libraries.
+"""
+
+from typing import Any
+
+import click
+
+from infoscreen import __version__
+from infoscreen.cli.accounts import token, user
+from infoscreen.cli.configuration import config
+from infoscreen.cli.daemon import demo, doctor, serve, simulate
+from infoscreen.cli.database import db
+from infoscreen.cli.remote import clients, send, show
+from infoscreen.domain.errors import InfoscreenError
+
+
+class _Commands(click.Group):
+    """Says expected errors in one line; whatever is not expected keeps its traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; its expected errors become exit code 1."""
+        try:
+            return super().invoke(ctx)
+        except InfoscreenError as error:
+            raise click.ClickException(str(error)) from error
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order in which somebody new meets them."""
+        return list(self.commands)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="infoscreen")
+def cli() -> None:
+    """Keep fleets of digital-signage screens alive.
+
+    Settings come from the environment, from systemd credentials, and from .env in the working directory:
+    see `infoscreen config show`.
+    """
+
+
+for command in (serve, demo, db, user, token, clients, show, send, config, simulate, doctor):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Be the command ``infoscreen``; end with its exit code."""
+    cli(prog_name="infoscreen")

@@ -1,0 +1,209 @@
+"""``infoscreen user`` and ``infoscreen token``: accounts, straight in the database of this host."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from infoscreen.cli.output import as_json_option, write_json, write_table
+from infoscreen.domain.accounts import ApiToken, Role, User
+
+if TYPE_CHECKING:
+    from infoscreen.services.accounts import Accounts, NewToken
+
+T = TypeVar("T")
+PAGE = 500
+
+role_option = click.option(
+    "--role",
+    type=click.Choice([role.value for role in Role]),
+    default=Role.VIEWER.value,
+    show_default=True,
+    help="What the account may do; each role may all that the one before it may.",
+)
+
+
+@click.group()
+def user() -> None:
+    """Add, list and disable people who can sign in."""
+
+
+@user.command()
+@click.argument("name")
+@role_option
+def add(name: str, role: str) -> None:
+    """Add a user.
+
+    The password is asked for; without a terminal it is the first line of standard input.
+    """
+    password = _read_password()
+    from infoscreen.services.accounts import CLI
+
+    added = _use(lambda accounts: accounts.add_user(name, password, Role(role), CLI))
+    click.echo(f"Added {added.username} as {added.role}.")
+
+
+@user.command("list")
+@as_json_option
+def list_users(as_json: bool) -> None:
+    """List the users."""
+    users = _use(_all_users)
+    if as_json:
+        write_json(users)
+        return
+    write_table(
+        ("NAME", "ROLE", "STATE", "LAST LOGIN"),
+        [
+            (user.username, user.role, "disabled" if user.disabled else "active", user.last_login_at)
+            for user in users
+        ],
+    )
+
+
+@user.command()
+@click.argument("name")
+def passwd(name: str) -> None:
+    """Give a user another password and end their sessions."""
+    password = _read_password()
+    from infoscreen.services.accounts import CLI
+
+    async def change(accounts: "Accounts") -> None:
+        await accounts.set_password((await accounts.user_named(name)).id, password, CLI)
+
+    _use(change)
+    click.echo(f"{name} has another password; open sessions have ended.")
+
+
+@user.command()
+@click.argument("name")
+def disable(name: str) -> None:
+    """Lock a user out at once, sessions and tokens and all."""
+    from infoscreen.services.accounts import CLI
+
+    async def lock_out(accounts: "Accounts") -> User:
+        return await accounts.set_disabled((await accounts.user_named(name)).id, True, CLI)
+
+    click.echo(f"{_use(lock_out).username} is disabled.")
+
+
+@click.group()
+def token() -> None:
+    """Make, list and revoke API tokens for programs."""
+
+
+@token.command()
+@click.argument("name")
+@click.option("--user", "username", required=True, help="Whose token it is.")
+@role_option
+@click.option(
+    "--days", type=click.FloatRange(min=0, min_open=True), help="Valid for so long; for ever without."
+)
+@as_json_option
+def create(name: str, username: str, role: str, days: float | None, as_json: bool) -> None:
+    """Make a token for a user.
+
+    It is shown once, alone on standard output.
+    """
+    from infoscreen.clock import SystemClock
+    from infoscreen.services.accounts import CLI
+
+    expires_at = None if days is None else SystemClock().now() + timedelta(days=days)
+
+    async def make(accounts: "Accounts") -> "NewToken":
+        owner = await accounts.user_named(username)
+        return await accounts.create_token(owner.id, name, Role(role), CLI, expires_at)
+
+    made = _use(make)
+    if as_json:
+        write_json({"secret": made.secret, "token": made.token})
+    else:
+        click.echo(f"Token {made.token.id} of {username}, {role}. It is not shown again:", err=True)
+        click.echo(made.secret)
+
+
+@token.command("list")
+@as_json_option
+def list_tokens(as_json: bool) -> None:
+    """List the tokens of all users."""
+    tokens, names = _use(_all_tokens)
+    if as_json:
+        write_json(tokens)
+        return
+    write_table(
+        ("ID", "NAME", "USER", "ROLE", "EXPIRES", "LAST USED"),
+        [
+            (token.id, token.name, names.get(token.user_id), token.role, token.expires_at, token.last_used_at)
+            for token in tokens
+        ],
+    )
+
+
+@token.command()
+@click.argument("token_id", metavar="ID", type=int)
+def revoke(token_id: int) -> None:
+    """End a token at once."""
+    from infoscreen.services.accounts import CLI
+
+    _use(lambda accounts: accounts.revoke_token(token_id, CLI))
+    click.echo(f"Token {token_id} is revoked.")
+
+
+async def _all_users(accounts: "Accounts") -> list[User]:
+    page = await accounts.users(PAGE)
+    users = list(page.items)
+    while page.next_cursor is not None:
+        page = await accounts.users(PAGE, page.next_cursor)
+        users += page.items
+    return users
+
+
+async def _all_tokens(accounts: "Accounts") -> tuple[list[ApiToken], dict[int, str]]:
+    from infoscreen.services.accounts import CLI
+
+    page = await accounts.tokens(CLI, PAGE)
+    tokens = list(page.items)
+    while page.next_cursor is not None:
+        page = await accounts.tokens(CLI, PAGE, page.next_cursor)
+        tokens += page.items
+    return tokens, {user.id: user.username for user in await _all_users(accounts)}
+
+
+def _use(step: Callable[["Accounts"], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with _accounts() as accounts:
+            return await step(accounts)
+
+    return asyncio.run(run())
+
+
+@asynccontextmanager
+async def _accounts() -> AsyncIterator["Accounts"]:
+    from infoscreen.clock import SystemClock
+    from infoscreen.services.accounts import Accounts
+    from infoscreen.services.passwords import Passwords
+    from infoscreen.settings import load
+    from infoscreen.storage import schema
+    from infoscreen.storage.engine import Store
+
+    store = Store(load().database_url)
+    try:
+        await schema.check(store)
+        passwords = Passwords()
+        try:
+            yield Accounts(store, SystemClock(), passwords)
+        finally:
+            passwords.close()
+    finally:
+        await store.close()
+
+
+def _read_password() -> str:
+    """Ask twice on a terminal, else take the first line of standard input."""
+    if sys.stdin.isatty():
+        asked: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+        return asked
+    return sys.stdin.readline().removesuffix("\n").removesuffix("\r")

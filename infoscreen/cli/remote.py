@@ -1,0 +1,174 @@
+"""``infoscreen clients``, ``show`` and ``send``: what an operator does, over the HTTP API with a token."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from infoscreen.cli.output import as_json_option, plain, write_json, write_table
+from infoscreen.domain.clients import Condition
+from infoscreen.domain.commands import FINAL, Action, CommandStatus
+
+if TYPE_CHECKING:
+    from infoscreen.cli.api import Api
+
+T = TypeVar("T")
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+POLL_SECONDS = 0.5
+PATIENCE_SECONDS = 60
+"""How long ``send --wait`` bears a server that does not answer; a restart takes a few seconds."""
+
+ENDS = FINAL | {CommandStatus.EXPIRED}
+"""Where waiting ends. A late ack may still correct an expired command, but nobody knows when."""
+
+
+def api_options(command: Decorated) -> Decorated:
+    """Add where the server is, and the token to show there."""
+    url = click.option(
+        "--url",
+        envvar="INFOSCREEN_URL",
+        default="http://127.0.0.1:8080",
+        show_default=True,
+        help="The server; also INFOSCREEN_URL.",
+    )
+    token = click.option(
+        "--token",
+        envvar="INFOSCREEN_TOKEN",
+        required=True,
+        help="An API token (`infoscreen token create`); better given as INFOSCREEN_TOKEN.",
+    )
+    return url(token(command))
+
+
+@click.command()
+@api_options
+@click.option(
+    "--status",
+    "statuses",
+    type=click.Choice([*(condition.value for condition in Condition), "stale"]),
+    multiple=True,
+    help="Only these; repeatable.",
+)
+@as_json_option
+def clients(url: str, token: str, statuses: tuple[str, ...], as_json: bool) -> None:
+    """List the clients."""
+    query = {"status": ",".join(statuses)} if statuses else {}
+    found = _with_api(url, token, lambda api: api.every("/api/clients", **query))
+    if as_json:
+        write_json(found)
+        return
+    write_table(
+        ("STATUS", "NAME", "SITE", "LAST HEARTBEAT", "UUID"),
+        [
+            (
+                client["status"],
+                client["name"] or client["hostname"],
+                client["site"],
+                client["last_alive"],
+                client["uuid"],
+            )
+            for client in found
+        ],
+    )
+
+
+@click.command()
+@click.argument("uuid", type=click.UUID)
+@api_options
+@as_json_option
+def show(uuid: object, url: str, token: str, as_json: bool) -> None:
+    """Show a client.
+
+    How it is, and what stands in the way of the next command.
+    """
+    client = _with_api(url, token, lambda api: api.get(f"/api/clients/{uuid}"))
+    if as_json:
+        write_json(client)
+        return
+    known = {name: value for name, value in client.items() if value not in (None, [], {})}
+    width = max(map(len, known))
+    for name, value in known.items():
+        shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        click.echo(f"{name:<{width}}  {plain(shown)}")
+
+
+@click.command()
+@click.argument("uuid", type=click.UUID)
+@click.argument("action", type=click.Choice([action.value for action in Action]))
+@api_options
+@click.option("--reason", help="Kept with the command, and told to the device.")
+@click.option("--force", is_flag=True, help="Override the lockout; admins only, with a reason.")
+@click.option("--wait", is_flag=True, help="Follow the command to its end; exit with 0 only if it completed.")
+@as_json_option
+def send(
+    uuid: object,
+    action: str,
+    url: str,
+    token: str,
+    reason: str | None,
+    force: bool,
+    wait: bool,
+    as_json: bool,
+) -> None:
+    """Send a command to a client."""
+    body = {"action": action, "force": force} | ({} if reason is None else {"reason": reason})
+
+    async def request(api: "Api") -> dict[str, Any]:
+        command: dict[str, Any] = (await api.post(f"/api/clients/{uuid}/commands", body))["command"]
+        if not as_json:
+            click.echo(f"{command['command_id']} {command['status']}")
+        return await _follow(api, command["command_id"], _nothing if as_json else _say) if wait else command
+
+    command = _with_api(url, token, request)
+    if as_json:
+        write_json(command)
+    if wait and command["status"] != CommandStatus.COMPLETED:
+        sys.exit(1)
+
+
+async def _follow(api: "Api", command_id: str, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Tell every change of the command's state until its last one, and return the command then."""
+    from infoscreen.cli.api import Unreachable
+    from infoscreen.clock import SystemClock
+
+    clock = SystemClock()
+    told = 1  # the first event is the request itself
+    heard = clock.monotonic()
+    while True:
+        try:
+            command = await api.get(f"/api/commands/{command_id}")
+        except Unreachable:
+            if clock.monotonic() - heard > PATIENCE_SECONDS:
+                raise
+        else:
+            heard = clock.monotonic()
+            for event in command["events"][told:]:
+                tell(event)
+            told = len(command["events"])
+            if command["status"] in ENDS:
+                return command
+        await clock.sleep(POLL_SECONDS)
+
+
+def _say(event: dict[str, Any]) -> None:
+    if event["from"] != event["to"]:
+        detail = f": {plain(event['detail'])}" if event["detail"] else ""
+        click.echo(f"{event['at']} {event['to']}{detail}")
+
+
+def _nothing(event: dict[str, Any]) -> None:
+    pass
+
+
+def _with_api(url: str, token: str, step: Callable[["Api"], Awaitable[T]]) -> T:
+    from infoscreen.cli.api import Api
+
+    async def run() -> T:
+        async with Api(url, token) as api:
+            return await step(api)
+
+    return asyncio.run(run())

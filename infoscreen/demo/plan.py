@@ -1,0 +1,198 @@
+"""Everything that is known before the demo's first process runs: files, ports, passwords, command lines."""
+
+import os
+import random
+import secrets
+import shutil
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+import infoscreen
+from infoscreen.demo.parts import HOST, Program
+from infoscreen.domain.errors import CannotStart
+from infoscreen.provisioning.broker_files import (
+    SERVER_ACCOUNT,
+    add_devices,
+    write_broker_directory,
+    write_private,
+)
+from infoscreen.resources import resource
+from infoscreen.settings import Settings
+from infoscreen.simulator import Fault, device_uuids
+from infoscreen.simulator.identity import Identity, identities
+
+USUAL_PORT = 8080
+SEED = "demo"
+
+SERVER_PLACES = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+"""Debian keeps servers where the PATH of an ordinary user does not look."""
+
+DAEMON_SETTINGS = {
+    "HEARTBEAT_STALE_SECONDS": "20",
+    "STALE_MIN_SECONDS": "12",
+    "CRASH_RECOVERY_POLL_SECONDS": "2",
+    "COMMAND_EXPIRY_SECONDS": "60",
+    "COMMAND_LOCKOUT_WINDOW_SECONDS": "180",
+    "RESTART_APP_TIMEOUT_SECONDS": "30",
+    "REBOOT_TIMEOUT_SECONDS": "60",
+    "SHUTDOWN_TIMEOUT_SECONDS": "30",
+}
+"""Shorter than in production: nobody watches a demo for ten minutes."""
+
+FAULTS = {
+    Fault.CRASH: 0.08,
+    Fault.SILENCE: 0.08,
+    Fault.SERVICE_FAILED: 0.08,
+    Fault.HANG: 0.04,
+    Fault.NONSENSE: 0.04,
+}
+"""The share of the devices that each fault befalls, soon after their start."""
+
+DEVICE_OPTIONS = (
+    *("--heartbeat", "5"),
+    *("--health", "10"),
+    *("--log", "20"),
+    *("--screenshot", "60"),
+    *("--boot", "10"),
+    *("--faults-within", "30"),
+    *(word for fault, share in FAULTS.items() for word in ("--fault", f"{fault}={share}")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that is known before the first process runs."""
+
+    path: Path
+    devices: Sequence[Identity]
+    environment: Mapping[str, str]
+    broker: Program
+    broker_port: int
+    daemon: Program
+    simulation: Program
+    database_url: str
+    url: str
+    password: str
+
+
+def make_plan(path: Path, mosquitto: str, panel_port: int, clients: int) -> Plan:
+    """Write the files of broker and devices, and say what is to be started with them.
+
+    Args:
+        path: where, absolute.
+        mosquitto: the broker's program.
+        panel_port: on which the daemon is to serve.
+        clients: how many devices.
+    """
+    devices = identities(device_uuids(clients, SEED))
+    broker_port = _free_port()
+    broker = write_broker_directory(
+        path / "broker", broker_port, resource("mosquitto"), save_every_change=False
+    )
+    passwords = add_devices(broker, [device.uuid for device in devices])
+    credentials = path / "devices"
+    write_private(credentials, "".join(f"{uuid} {password}\n" for uuid, password in passwords.items()))
+    database_url = f"sqlite+aiosqlite:///{path / 'infoscreen.db'}"
+    ours = [sys.executable, "-m", "infoscreen"]
+    return Plan(
+        path=path,
+        devices=devices,
+        environment=_environment(
+            {
+                **DAEMON_SETTINGS,
+                "DATABASE_URL": database_url,
+                "HTTP_HOST": HOST,
+                "HTTP_PORT": str(panel_port),
+                "MQTT_HOST": HOST,
+                "MQTT_PORT": str(broker_port),
+                "MQTT_USER": SERVER_ACCOUNT,
+                "MQTT_PASSWORD": broker.server_password,
+            }
+        ),
+        broker=Program("broker", [mosquitto, "-c", str(broker.config)], broker.log),
+        broker_port=broker_port,
+        daemon=Program("daemon", [*ours, "serve"], path / "daemon.log"),
+        simulation=Program(
+            "simulation",
+            [
+                *(*ours, "simulate", "--clients", str(len(devices)), "--credentials", str(credentials)),
+                *("--host", HOST, "--port", str(broker_port), "--seed", SEED, *DEVICE_OPTIONS),
+            ],
+            path / "simulation.log",
+        ),
+        database_url=database_url,
+        url=f"http://{HOST}:{panel_port}",
+        password=secrets.token_urlsafe(12),
+    )
+
+
+def _environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return our environment with these settings and no others, whatever the shell has set."""
+    ours = {name for name in os.environ if name.lower() in Settings.model_fields}
+    inherited = {name: value for name, value in os.environ.items() if name not in ours}
+    inherited.pop("CREDENTIALS_DIRECTORY", None)
+    # The children run elsewhere, so that no .env is read; and a checkout need not be installed.
+    checkout = Path(infoscreen.__file__).parent.parent
+    if (checkout / "pyproject.toml").is_file():
+        places = [str(checkout), inherited.get("PYTHONPATH", "")]
+        inherited["PYTHONPATH"] = os.pathsep.join(filter(None, places))
+    return {**inherited, **settings}
+
+
+def find_mosquitto(more_places: Sequence[str] = SERVER_PLACES) -> str:
+    """Return the broker's program from the PATH or ``more_places``; raise ``CannotStart`` without one."""
+    places = [os.environ.get("PATH", os.defpath), *more_places]
+    found = shutil.which("mosquitto", path=os.pathsep.join(places))
+    if found is None:
+        raise CannotStart(
+            "mosquitto is not installed. Run `sudo apt-get install mosquitto`, or start scripts/demo as root."
+        )
+    return found
+
+
+def http_port(wanted: int | None, usual: int = USUAL_PORT) -> int:
+    """Return the port to serve on: the one asked for, else the usual one, else any.
+
+    Raises:
+        CannotStart: the one asked for cannot be had.
+    """
+    port = usual if wanted is None else wanted
+    trouble = _why_not_free(port)
+    if trouble is None:
+        return port
+    if wanted is not None:
+        raise CannotStart(
+            f"Port {port} cannot be had: {trouble}. Give another, or none to take any that is free."
+        )
+    other = _free_port()
+    click.echo(f"Port {port} cannot be had ({trouble}), taking {other}.", err=True)
+    return other
+
+
+def _free_port() -> int:
+    """Return a port that nobody listens on.
+
+    It lies below those that the kernel takes for outgoing connections: a client that keeps trying to reach a
+    broker on such a port is, sooner or later, connected to itself.
+    """
+    while True:
+        port = random.randrange(15_000, 32_000)
+        if _why_not_free(port) is None:
+            return port
+
+
+def _why_not_free(port: int) -> str | None:
+    """Return None for a port that can be listened on, else the system's reason."""
+    with socket.socket() as probe:
+        # As a server does; else a port is taken for minutes after the last one ended.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            return error.strerror or str(error)
+    return None

@@ -1,0 +1,100 @@
+"""What the daemon counts, in a registry of its own. No label names a client: fleets are too big for that."""
+
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+import infoscreen
+from infoscreen.domain.clients import Condition
+
+COMMAND_SECONDS = (1, 2, 5, 10, 30, 60, 120, 240, 600, 900)
+"""Buckets for a command's life.
+
+An app restarts in seconds, a host in minutes, 900 s is the longest deadline.
+"""
+
+REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+
+
+class Metrics:
+    """The instruments; services and the web reach them as ``Measures`` and ``HttpMeasures``."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        self._messages = Counter(
+            "infoscreen_mqtt_messages", "Messages from devices.", ["kind", "outcome"], registry=registry
+        )
+        self._rejected = Counter(
+            "infoscreen_mqtt_rejected",
+            "Bad messages by what is wrong with them.",
+            ["reason"],
+            registry=registry,
+        )
+        self._commands = Counter(
+            "infoscreen_commands", "Commands that reached a status.", ["action", "status"], registry=registry
+        )
+        self._command_duration = Histogram(
+            "infoscreen_command_duration_seconds",
+            "From the creation of a command to its end.",
+            ["action"],
+            buckets=COMMAND_SECONDS,
+            registry=registry,
+        )
+        self._requests = Counter(
+            "infoscreen_http_requests",
+            "HTTP requests by the pattern of their path.",
+            ["method", "route", "status"],
+            registry=registry,
+        )
+        self._request_duration = Histogram(
+            "infoscreen_http_request_duration_seconds",
+            "Until the answer was ready; for event streams, until they ended.",
+            ["route"],
+            buckets=REQUEST_SECONDS,
+            registry=registry,
+        )
+        self._clients = Gauge("infoscreen_clients", "Clients by condition.", ["status"], registry=registry)
+        self._connected = Gauge(
+            "infoscreen_mqtt_connected", "1 while the broker connection is up.", registry=registry
+        )
+        self._loop_lag = Gauge(
+            "infoscreen_event_loop_lag_seconds", "How late the event loop was just now.", registry=registry
+        )
+        Gauge("infoscreen_build_info", "Always 1.", ["version"], registry=registry).labels(
+            infoscreen.__version__
+        ).set(1)
+
+    def message(self, kind: str, outcome: str, count: int = 1) -> None:
+        """Count messages from devices."""
+        self._messages.labels(kind, outcome).inc(count)
+
+    def rejected(self, reason: str, count: int = 1) -> None:
+        """Count bad messages by their stable reason code."""
+        self._rejected.labels(reason).inc(count)
+
+    def command(self, action: str, status: str, count: int = 1) -> None:
+        """Count commands that reached a status."""
+        self._commands.labels(action, status).inc(count)
+
+    def command_duration(self, action: str, seconds: float) -> None:
+        """Record how long a command took."""
+        self._command_duration.labels(action).observe(seconds)
+
+    def http_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one answered request."""
+        self._requests.labels(method, route, str(status)).inc()
+        self._request_duration.labels(route).observe(seconds)
+
+    def set_state(
+        self, totals: Mapping[Condition, int] | None, connected: bool, loop_lag_seconds: float
+    ) -> None:
+        """Set the gauges; unknown totals show nothing rather than something old."""
+        self._clients.clear()
+        for condition in Condition if totals is not None else ():
+            self._clients.labels(condition.value).set((totals or {}).get(condition, 0))
+        self._connected.set(connected)
+        self._loop_lag.set(loop_lag_seconds)
+
+    def exposition(self) -> bytes:
+        """Return everything in the Prometheus text format 0.0.4."""
+        return generate_latest(self._registry)
