@@ -51,13 +51,16 @@ class Client:
 
     ``heartbeat_interval_seconds`` and ``heartbeat_deviation_seconds`` are learned; ``stale_at`` is the last
     receipt plus ``stale_after_seconds``. ``last_heard_at`` is the receipt of anything at all, ``last_alive``
-    of a heartbeat.
+    of a heartbeat. ``well_until`` is when it last ceased to be online, ``heartbeats_at_change`` how many
+    heartbeats had come when its status changed last.
     """
 
     uuid: str
     created_at: datetime
     status: Condition = Condition.NEVER_SEEN
     status_since: datetime
+    well_until: datetime | None = None
+    heartbeats_at_change: int = 0
     name: str | None = None
     hostname: str | None = None
     ip: str | None = None

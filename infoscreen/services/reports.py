@@ -162,7 +162,13 @@ def settle(folding: Folding, now: datetime, listening_since: datetime | None) ->
     condition = condition_of(client, now, listening_since)
     if condition is client.status:
         return
-    folding.client = replace(client, status=condition, status_since=now)
+    folding.client = replace(
+        client,
+        status=condition,
+        status_since=now,
+        well_until=now if client.status is Condition.ONLINE else client.well_until,
+        heartbeats_at_change=client.heartbeats,
+    )
     folding.alert = folding.alert or condition in ALARMING
     told = {"from": client.status.value, "to": condition.value}
     _tell(folding, now, Kind.STATUS, f"{client.status} -> {condition}", told)

@@ -134,6 +134,8 @@ clients = Table(
     Column("sort_key", String(200), nullable=False, server_default=""),
     Column("status", Word(Condition), nullable=False, server_default=Condition.NEVER_SEEN.value),
     Column("status_since", UtcDateTime, nullable=False),
+    Column("well_until", UtcDateTime),
+    Column("heartbeats_at_change", Integer, nullable=False, server_default="0"),
     Column("name", String(200)),
     Column("hostname", String(500)),
     Column("ip", String(500)),
@@ -185,6 +187,7 @@ clients = Table(
 
 _watched = text(_any_of("status", WATCHED))
 _unwell = text(f"status NOT IN ('{Condition.ONLINE}', '{Condition.NEVER_SEEN}')")
+_online = text(f"status = '{Condition.ONLINE}'")
 _failed = text("service_failed_at IS NOT NULL")
 _maintained = text("maintenance_until IS NOT NULL")
 _clear_pending = text("service_failed_clear_pending")
@@ -193,6 +196,7 @@ Index("ix_clients_status", clients.c.status, clients.c.sort_key, clients.c.uuid)
 Index("ix_clients_site", clients.c.site, clients.c.sort_key, clients.c.uuid)
 Index("ix_clients_watched", clients.c.stale_at, sqlite_where=_watched, postgresql_where=_watched)
 Index("ix_clients_unwell", clients.c.status_since, sqlite_where=_unwell, postgresql_where=_unwell)
+Index("ix_clients_online", clients.c.site, sqlite_where=_online, postgresql_where=_online)
 Index("ix_clients_service_failed", clients.c.sort_key, sqlite_where=_failed, postgresql_where=_failed)
 Index(
     "ix_clients_maintenance",
@@ -375,4 +379,114 @@ audit = Table(
     Column("target", String(200)),
     Column("detail", JSON(none_as_null=True)),
     Column("address", String(60)),
+)
+
+# --- what the recovery remembers
+
+recovery_ladders = Table(
+    "recovery_ladders",
+    metadata,
+    Column("client_uuid", String(36), ForeignKey("clients.uuid", ondelete="CASCADE"), primary_key=True),
+    Column("state", JSON, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+)
+
+recovery_attempts = Table(
+    "recovery_attempts",
+    metadata,
+    Column("command_id", String(36), primary_key=True),
+    _uuid_key(),
+    Column("rung", String(40), nullable=False),
+    Column("action", Word(Action), nullable=False),
+    Column("decided_at", UtcDateTime, nullable=False),
+    Column("published_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    Column("outcome", String(40)),
+    Column("detail", Text),
+)
+_under_way = text("ended_at IS NULL")
+Index(
+    "ix_recovery_attempts_under_way",
+    recovery_attempts.c.decided_at,
+    sqlite_where=_under_way,
+    postgresql_where=_under_way,
+)
+Index("ix_recovery_attempts_client", recovery_attempts.c.client_uuid, recovery_attempts.c.decided_at)
+Index("ix_recovery_attempts_decided_at", recovery_attempts.c.decided_at)
+
+recovery_decisions = Table(
+    "recovery_decisions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _uuid_key(),
+    Column("kind", String(40), nullable=False),
+    Column("reason", String(40), nullable=False),
+    Column("rung", String(40)),
+    Column("action", Word(Action)),
+    Column("until", UtcDateTime),
+    Column("would", Boolean, nullable=False),
+    Column("data", JSON(none_as_null=True)),
+    Column("first_at", UtcDateTime, nullable=False),
+    Column("first_poll", Integer, nullable=False),
+    Column("last_at", UtcDateTime),
+    Column("times", Integer),
+)
+_standing = text("last_at IS NULL")
+Index(
+    "uq_recovery_decisions_standing",
+    recovery_decisions.c.client_uuid,
+    unique=True,
+    sqlite_where=_standing,
+    postgresql_where=_standing,
+)
+Index("ix_recovery_decisions_client", recovery_decisions.c.client_uuid, recovery_decisions.c.id)
+Index("ix_recovery_decisions_first_at", recovery_decisions.c.first_at)
+
+recovery_incidents = Table(
+    "recovery_incidents",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("kind", String(40), nullable=False),
+    Column("site", String(200)),
+    Column("began_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("state", JSON(none_as_null=True)),
+    Column("clients", Integer, nullable=False, server_default="0"),
+    Column("detail", Text),
+)
+Index(
+    "ix_recovery_incidents_open",
+    recovery_incidents.c.began_at,
+    sqlite_where=_under_way,
+    postgresql_where=_under_way,
+)
+Index("ix_recovery_incidents_began_at", recovery_incidents.c.began_at)
+
+recovery_pauses = Table(
+    "recovery_pauses",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("scope", String(20), nullable=False),
+    Column("site", String(200)),
+    Column("client_uuid", String(36), ForeignKey("clients.uuid", ondelete="CASCADE")),
+    Column("reason", Text, nullable=False),
+    Column("by", String(200), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("until", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("ended_by", String(200)),
+)
+Index(
+    "ix_recovery_pauses_open", recovery_pauses.c.until, sqlite_where=_under_way, postgresql_where=_under_way
+)
+Index("ix_recovery_pauses_client", recovery_pauses.c.client_uuid)
+
+recovery_polls = Table(
+    "recovery_polls",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("number", Integer, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("mode", String(20), nullable=False),
+    Column("summary", JSON, nullable=False),
 )
