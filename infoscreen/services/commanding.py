@@ -80,6 +80,7 @@ class _Order:
     expires_in: timedelta
     force: bool = False
     batch_id: str | None = None
+    command_id: str | None = None
 
 
 class Commanding:
@@ -115,6 +116,7 @@ class Commanding:
         reason: str | None = None,
         expires_in: timedelta | None = None,
         force: bool = False,
+        command_id: str | None = None,
     ) -> ClientCommand:
         """Queue a command and return it as stored.
 
@@ -126,6 +128,8 @@ class Commanding:
             reason: up to 2,000 characters; the device is told as well.
             expires_in: how long it may take until the device has begun; the policy's expiry by default.
             force: override the lockout; admins only, and only with a reason.
+            command_id: what the command is to be called, for who has written that down before and may ask
+                twice: the second time returns what the first one stored. A new one by default.
 
         Raises:
             NotFound: there is no such client.
@@ -134,8 +138,12 @@ class Commanding:
             Forbidden: ``force`` without being an admin.
             InvalidInput: the reason or expiry is out of bounds, or the client lacks the capability.
         """
-        order = self._checked(action, source, actor, reason, expires_in, force)
+        order = replace(
+            self._checked(action, source, actor, reason, expires_in, force), command_id=command_id
+        )
         async with self._store.write() as connection:
+            if command_id is not None and (known := await commands.get(connection, command_id)) is not None:
+                return known
             client = await clients.get(connection, client_uuid)
             if client is None:
                 raise NotFound(f"There is no client {client_uuid}.")
@@ -338,7 +346,7 @@ class Commanding:
 def _new_command(order: _Order, client_uuid: str, now: datetime, *, locked: bool) -> ClientCommand:
     blocked = locked and not order.force
     return ClientCommand(
-        command_id=str(uuid.uuid4()),
+        command_id=order.command_id or str(uuid.uuid4()),
         client_uuid=client_uuid,
         action=order.action,
         status=CommandStatus.BLOCKED_SAFETY if blocked else CommandStatus.QUEUED,

@@ -20,6 +20,7 @@ from infoscreen.domain.errors import BadMessage, StoreUnavailable
 from infoscreen.domain.events import ClientChanged, CommandChanged, Event, Kind
 from infoscreen.domain.presence import Beat, Rhythm, StalePolicy, beaten
 from infoscreen.services.bus import Bus
+from infoscreen.services.lag import Lag
 from infoscreen.services.ports import Incoming, Measures
 from infoscreen.services.reports import Beats, ClientReport, Folding, digest, fold, fold_beats, settle
 from infoscreen.storage import clients, commands, rejected, screenshots, timeline
@@ -101,14 +102,26 @@ class Ingest:
         self._last_logged: dict[tuple[str, str], datetime] = {}
         self.in_trouble = False
         """True while messages cannot be stored; readiness says so."""
+        self._lag = Lag(clock)
+        self._storing_since: datetime | None = None
+
+    @property
+    def lag_seconds(self) -> float:
+        """Return how long messages wait from receipt to commit: now, or at worst in the last minute."""
+        if self._storing_since is None:
+            return self._lag.seconds
+        return max(self._lag.seconds, (self._clock.now() - self._storing_since).total_seconds())
 
     async def handle(self, batch: Sequence[Incoming], received_at: datetime) -> None:
         """Store a batch. Returns after the commit; a database that is locked or full is waited for."""
+        self._storing_since = received_at
         sorted_batch = _Sorted()
         for start in range(0, len(batch), AT_A_STRETCH):
             _sort(sorted_batch, batch[start : start + AT_A_STRETCH], received_at)
             await asyncio.sleep(0)
         outcome = await self._stored(sorted_batch, received_at)
+        self._storing_since = None
+        self._lag.note((self._clock.now() - received_at).total_seconds())
         if self.in_trouble:
             self.in_trouble = False
             log.warning("messages are stored again", extra={"event": "store_back"})

@@ -9,6 +9,7 @@ from infoscreen.clock import Clock
 from infoscreen.domain.clients import Condition
 from infoscreen.domain.errors import StoreUnavailable
 from infoscreen.services.ingest import Ingest
+from infoscreen.services.lag import Lag
 from infoscreen.services.ports import Link, LinkState
 from infoscreen.storage import clients
 from infoscreen.storage.engine import Store
@@ -44,6 +45,7 @@ class Monitoring:
         self._link = link
         self._ingest = ingest
         self.loop_lag_seconds = 0.0
+        self._worst_loop_lag = Lag(clock)
 
     async def overview(self) -> Overview:
         """Return the totals and the state of the broker connection as they are now."""
@@ -72,3 +74,9 @@ class Monitoring:
             before = self._clock.monotonic()
             await asyncio.sleep(LAG_SECONDS)
             self.loop_lag_seconds = max(0.0, self._clock.monotonic() - before - LAG_SECONDS)
+            self._worst_loop_lag.note(self.loop_lag_seconds)
+
+    @property
+    def worst_loop_lag_seconds(self) -> float:
+        """Return how late the event loop was at worst in the last minute."""
+        return self._worst_loop_lag.seconds

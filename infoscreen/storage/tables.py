@@ -123,6 +123,10 @@ def one_of(column: ColumnElement[Any], words: Iterable[StrEnum]) -> ColumnElemen
 WATCHED = frozenset({Condition.ONLINE, Condition.CRASHED})
 """Conditions that time alone can turn into a stale one."""
 
+UNWELL = f"status NOT IN ('{Condition.ONLINE}', '{Condition.NEVER_SEEN}')"
+ONLINE = f"status = '{Condition.ONLINE}'"
+"""Conditions of partial indexes; a query must say them in the very same words to use the index."""
+
 IN_FLIGHT = f"{_any_of('status', OPEN)} AND {_any_of('action', DISRUPTIVE)}"
 """What the partial unique index counts: one unfinished disruptive command per client, whatever asks."""
 
@@ -186,8 +190,8 @@ clients = Table(
 )
 
 _watched = text(_any_of("status", WATCHED))
-_unwell = text(f"status NOT IN ('{Condition.ONLINE}', '{Condition.NEVER_SEEN}')")
-_online = text(f"status = '{Condition.ONLINE}'")
+_unwell = text(UNWELL)
+_online = text(ONLINE)
 _failed = text("service_failed_at IS NOT NULL")
 _maintained = text("maintenance_until IS NOT NULL")
 _clear_pending = text("service_failed_clear_pending")
@@ -425,6 +429,7 @@ recovery_decisions = Table(
     Column("action", Word(Action)),
     Column("until", UtcDateTime),
     Column("would", Boolean, nullable=False),
+    Column("incident_id", Integer),
     Column("data", JSON(none_as_null=True)),
     Column("first_at", UtcDateTime, nullable=False),
     Column("first_poll", Integer, nullable=False),
@@ -438,6 +443,14 @@ Index(
     unique=True,
     sqlite_where=_standing,
     postgresql_where=_standing,
+)
+_of_incident = text("incident_id IS NOT NULL")
+Index(
+    "ix_recovery_decisions_incident",
+    recovery_decisions.c.incident_id,
+    recovery_decisions.c.client_uuid,
+    sqlite_where=_of_incident,
+    postgresql_where=_of_incident,
 )
 Index("ix_recovery_decisions_client", recovery_decisions.c.client_uuid, recovery_decisions.c.id)
 Index("ix_recovery_decisions_first_at", recovery_decisions.c.first_at)

@@ -86,6 +86,7 @@ def _create_of_clients() -> None:
         sa.Column("action", sa.String(40)),
         _time("until", nullable=True),
         sa.Column("would", sa.Boolean(), nullable=False),
+        sa.Column("incident_id", sa.Integer()),
         sa.Column("data", sa.JSON()),
         _time("first_at"),
         sa.Column("first_poll", sa.Integer(), nullable=False),
@@ -99,6 +100,12 @@ def _create_of_clients() -> None:
         ["client_uuid"],
         "last_at IS NULL",
         unique=True,
+    )
+    _index(
+        "ix_recovery_decisions_incident",
+        "recovery_decisions",
+        ["incident_id", "client_uuid"],
+        "incident_id IS NOT NULL",
     )
     _index("ix_recovery_decisions_client", "recovery_decisions", ["client_uuid", "id"])
     _index("ix_recovery_decisions_first_at", "recovery_decisions", ["first_at"])

@@ -1,0 +1,197 @@
+"""What the recovery decided for whom. One that repeats is one row, however many polls it stands.
+
+Rows say at which poll they began; how often one was made is the number of polls since. So a decision that
+stands costs no writing at all, and an outage of a day no more rows than one of a minute.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, bindparam, delete, func, insert, select, update
+
+from infoscreen.domain.commands import Action
+from infoscreen.storage.clients import chunks
+from infoscreen.storage.engine import Connection
+from infoscreen.storage.paging import Page, cursor_number, decode_cursor, encode_cursor
+from infoscreen.storage.tables import clients, recovery_decisions, recovery_polls
+
+THE_POLL = 1
+"""The one row of ``recovery_polls``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredDecision:
+    """One decision, standing while ``last_at`` is None.
+
+    ``kind`` is act, wait or hold; ``would`` marks a dry run. ``data`` are the values its sentence needs.
+    ``times`` is how often it was made in a row, also of one that stands.
+    """
+
+    id: int = 0
+    client_uuid: str
+    kind: str
+    reason: str
+    rung: str | None = None
+    action: Action | None = None
+    until: datetime | None = None
+    would: bool = False
+    incident_id: int | None = None
+    data: Mapping[str, Any] | None = None
+    first_at: datetime
+    first_poll: int
+    last_at: datetime | None = None
+    times: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastPoll:
+    """The newest poll: its number, when it was, in which mode, and what it found, as the service put it."""
+
+    number: int
+    at: datetime
+    mode: str
+    summary: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionQuery:
+    """Which decisions; None means any. Without ``past`` only those that stand."""
+
+    client_uuid: str | None = None
+    kind: str | None = None
+    reason: str | None = None
+    site: str | None = None
+    incident_id: int | None = None
+    past: bool = False
+
+
+_NAMES = tuple(StoredDecision.__dataclass_fields__)
+_COLUMNS = [recovery_decisions.c[name] for name in _NAMES]
+
+
+def _decision(row: Row[Any], poll: LastPoll | None) -> StoredDecision:
+    values = dict(zip(_NAMES, row, strict=False))
+    if values["times"] is None and poll is not None:
+        values["times"] = max(1, poll.number - values["first_poll"] + 1)
+    return StoredDecision(**values)
+
+
+async def last_poll(connection: Connection) -> LastPoll | None:
+    """Return the newest poll, None before the first."""
+    c = recovery_polls.c
+    found = await connection.execute(select(c.number, c.at, c.mode, c.summary).where(c.id == THE_POLL))
+    row = found.one_or_none()
+    return None if row is None else LastPoll(number=row[0], at=row[1], mode=row[2], summary=row[3])
+
+
+async def note_poll(connection: Connection, poll: LastPoll) -> None:
+    """Write down that there was a poll."""
+    values = {"number": poll.number, "at": poll.at, "mode": poll.mode, "summary": dict(poll.summary)}
+    known = await connection.execute(
+        update(recovery_polls).where(recovery_polls.c.id == THE_POLL).values(**values)
+    )
+    if not known.rowcount:
+        await connection.execute(insert(recovery_polls).values(id=THE_POLL, **values))
+
+
+async def standing(connection: Connection, uuids: Collection[str] | None = None) -> dict[str, StoredDecision]:
+    """Return the decision that stands for each client that has one: all, or of those named."""
+    poll = await last_poll(connection)
+    statement = select(*_COLUMNS).where(recovery_decisions.c.last_at.is_(None))
+    if uuids is None:
+        found = (await connection.execute(statement)).all()
+    else:
+        found = []
+        for chunk in chunks(uuids):
+            rows = await connection.execute(statement.where(recovery_decisions.c.client_uuid.in_(chunk)))
+            found += rows.all()
+    return {decision.client_uuid: decision for decision in (_decision(row, poll) for row in found)}
+
+
+async def begin(connection: Connection, decisions: Sequence[StoredDecision]) -> None:
+    """Write decisions that stand from now on; those before them must have been ended."""
+    names = [name for name in _NAMES if name not in {"id", "last_at", "times"}]
+    rows = [{name: getattr(decision, name) for name in names} for decision in decisions]
+    if rows:
+        await connection.execute(insert(recovery_decisions), rows)
+
+
+_END = (
+    update(recovery_decisions)
+    .where(recovery_decisions.c.id == bindparam("key"))
+    .values(last_at=bindparam("last"), times=bindparam("count"))
+)
+
+
+async def end(connection: Connection, decisions: Sequence[StoredDecision], poll: LastPoll | None) -> None:
+    """End decisions that stand; ``poll`` is the last one at which they were made."""
+    rows = [
+        {
+            "key": decision.id,
+            "last": decision.first_at if poll is None else max(poll.at, decision.first_at),
+            "count": 1 if poll is None else max(1, poll.number - decision.first_poll + 1),
+        }
+        for decision in decisions
+    ]
+    if rows:
+        await connection.execute(_END, rows)
+
+
+_MOVE = (
+    update(recovery_decisions)
+    .where(recovery_decisions.c.id == bindparam("key"))
+    .values(until=bindparam("new_until"))
+)
+
+
+async def postpone(connection: Connection, until: Mapping[int, datetime | None]) -> None:
+    """Set until when decisions that stand are to wait."""
+    rows = [{"key": key, "new_until": at} for key, at in until.items()]
+    if rows:
+        await connection.execute(_MOVE, rows)
+
+
+async def page(
+    connection: Connection, query: DecisionQuery, limit: int, cursor: str | None = None
+) -> Page[StoredDecision]:
+    """Return a page of what matches, newest first; raise ``InvalidInput`` for a foreign cursor."""
+    c = recovery_decisions.c
+    matching = _where(query)
+    total = await connection.scalar(select(func.count()).select_from(recovery_decisions).where(*matching))
+    statement = select(*_COLUMNS).where(*matching)
+    if cursor is not None:
+        statement = statement.where(c.id < cursor_number(decode_cursor(cursor, 1)[0]))
+    poll = await last_poll(connection)
+    rows = (await connection.execute(statement.order_by(c.id.desc()).limit(limit + 1))).all()
+    items = [_decision(row, poll) for row in rows[:limit]]
+    return Page(items, encode_cursor(items[-1].id) if len(rows) > limit else None, total or 0)
+
+
+def _where(query: DecisionQuery) -> list[ColumnElement[bool]]:
+    c = recovery_decisions.c
+    matching: list[ColumnElement[bool]] = [] if query.past else [c.last_at.is_(None)]
+    wanted = {
+        c.client_uuid: query.client_uuid,
+        c.kind: query.kind,
+        c.reason: query.reason,
+        c.incident_id: query.incident_id,
+    }
+    if query.site is not None:
+        matching.append(c.client_uuid.in_(select(clients.c.uuid).where(clients.c.site == query.site)))
+    return matching + [column == value for column, value in wanted.items() if value is not None]
+
+
+async def counts(connection: Connection) -> dict[str, int]:
+    """Return how many clients each reason stands for."""
+    c = recovery_decisions.c
+    statement = select(c.reason, func.count()).where(c.last_at.is_(None)).group_by(c.reason)
+    return {row[0]: row[1] for row in await connection.execute(statement)}
+
+
+async def forget_before(connection: Connection, before: datetime, limit: int) -> int:
+    """Delete up to ``limit`` decisions that ended before a time; return how many."""
+    c = recovery_decisions.c
+    old = select(c.id).where(c.first_at < before, c.last_at < before).limit(limit)
+    return (await connection.execute(delete(recovery_decisions).where(c.id.in_(old)))).rowcount

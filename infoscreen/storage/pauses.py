@@ -1,0 +1,108 @@
+"""Pauses of the recovery: somebody's word that a client, a site or the fleet is left alone until a time."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, and_, insert, or_, select, update
+
+from infoscreen.storage.engine import Connection
+from infoscreen.storage.tables import recovery_pauses
+
+
+class Scope(StrEnum):
+    """How much is paused."""
+
+    FLEET = "fleet"
+    SITE = "site"
+    CLIENT = "client"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """One pause. ``site`` and ``client_uuid`` are set as the scope asks; it ends at ``until`` or earlier."""
+
+    id: int = 0
+    scope: Scope
+    site: str | None = None
+    client_uuid: str | None = None
+    reason: str
+    by: str
+    created_at: datetime
+    until: datetime
+    ended_at: datetime | None = None
+    ended_by: str | None = None
+
+    def covers(self, client_uuid: str, site: str | None) -> bool:
+        """Tell whether a client is paused by this."""
+        match self.scope:
+            case Scope.FLEET:
+                return True
+            case Scope.SITE:
+                return self.site == site
+            case Scope.CLIENT:
+                return self.client_uuid == client_uuid
+
+
+_NAMES = tuple(Pause.__dataclass_fields__)
+_COLUMNS = [recovery_pauses.c[name] for name in _NAMES]
+
+
+def _pause(row: Row[Any]) -> Pause:
+    values = dict(zip(_NAMES, row, strict=True))
+    return Pause(**values | {"scope": Scope(values["scope"])})
+
+
+def _in_force(now: datetime) -> ColumnElement[bool]:
+    return and_(recovery_pauses.c.ended_at.is_(None), recovery_pauses.c.until > now)
+
+
+async def in_force(connection: Connection, now: datetime) -> list[Pause]:
+    """Return all pauses that are in force, those that end first in front."""
+    statement = select(*_COLUMNS).where(_in_force(now)).order_by(recovery_pauses.c.until)
+    return [_pause(row) for row in await connection.execute(statement)]
+
+
+async def of_client(connection: Connection, client_uuid: str, site: str | None, now: datetime) -> list[Pause]:
+    """Return the pauses in force that cover one client, those that last longest in front."""
+    c = recovery_pauses.c
+    covering = or_(
+        c.scope == Scope.FLEET,
+        and_(c.scope == Scope.CLIENT, c.client_uuid == client_uuid),
+        and_(c.scope == Scope.SITE, c.site == site),
+    )
+    statement = select(*_COLUMNS).where(_in_force(now), covering).order_by(c.until.desc())
+    return [_pause(row) for row in await connection.execute(statement)]
+
+
+async def add(connection: Connection, pause: Pause) -> Pause:
+    """Write a new pause and return it with its number."""
+    values = {name: getattr(pause, name) for name in _NAMES if name != "id"}
+    result = await connection.execute(insert(recovery_pauses).values(**values))
+    key = result.inserted_primary_key
+    return Pause(**values, id=0 if key is None else key[0])
+
+
+async def end(
+    connection: Connection,
+    scope: Scope,
+    site: str | None,
+    client_uuid: str | None,
+    now: datetime,
+    by: str,
+) -> list[Pause]:
+    """End every pause in force of exactly this scope, and return them as they were."""
+    c = recovery_pauses.c
+    same = and_(
+        _in_force(now),
+        c.scope == scope,
+        c.site == site if scope is Scope.SITE else c.site.is_(None),
+        c.client_uuid == client_uuid if scope is Scope.CLIENT else c.client_uuid.is_(None),
+    )
+    found = [_pause(row) for row in await connection.execute(select(*_COLUMNS).where(same))]
+    ids = [pause.id for pause in found]
+    if ids:
+        ending = update(recovery_pauses).where(c.id.in_(ids)).values(ended_at=now, ended_by=by)
+        await connection.execute(ending)
+    return found
