@@ -13,6 +13,9 @@ COMMAND_SECONDS = (1, 2, 5, 10, 30, 60, 120, 240, 600, 900)
 An app restarts in seconds, a host in minutes, 900 s is the longest deadline.
 """
 
+RECOVERY_SECONDS = (30, 60, 120, 180, 300, 600, 900, 1800, 3600, 7200, 21600)
+"""Buckets for the time to recovery: one restart takes two minutes, the whole ladder about half an hour."""
+
 REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 
 
@@ -39,6 +42,30 @@ class Metrics:
             ["action"],
             buckets=COMMAND_SECONDS,
             registry=registry,
+        )
+        self._decisions = Counter(
+            "infoscreen_recovery_decisions",
+            "Decisions of the recovery by reason, one per poll and unwell client.",
+            ["reason"],
+            registry=registry,
+        )
+        self._attempts = Counter(
+            "infoscreen_recovery_attempts",
+            "Attempts of the recovery that have ended.",
+            ["rung", "outcome"],
+            registry=registry,
+        )
+        self._recovery_seconds = Histogram(
+            "infoscreen_recovery_seconds",
+            "From becoming unwell to being well again, of clients that were acted on.",
+            buckets=RECOVERY_SECONDS,
+            registry=registry,
+        )
+        self._incidents = Counter(
+            "infoscreen_recovery_incidents", "Incidents that began.", ["kind"], registry=registry
+        )
+        self._open_incidents = Gauge(
+            "infoscreen_recovery_incidents_open", "Incidents under way.", ["kind"], registry=registry
         )
         self._requests = Counter(
             "infoscreen_http_requests",
@@ -79,6 +106,26 @@ class Metrics:
     def command_duration(self, action: str, seconds: float) -> None:
         """Record how long a command took."""
         self._command_duration.labels(action).observe(seconds)
+
+    def recovery_decision(self, reason: str, count: int = 1) -> None:
+        """Count decisions of the recovery."""
+        self._decisions.labels(reason).inc(count)
+
+    def recovery_attempt(self, rung: str, outcome: str) -> None:
+        """Count an attempt that has ended."""
+        self._attempts.labels(rung, outcome).inc()
+
+    def recovered(self, seconds: float) -> None:
+        """Record a time to recovery."""
+        self._recovery_seconds.observe(seconds)
+
+    def incident(self, kind: str, step: str) -> None:
+        """Count an incident that began, or take one that ended off those under way."""
+        if step == "began":
+            self._incidents.labels(kind).inc()
+            self._open_incidents.labels(kind).inc()
+        else:
+            self._open_incidents.labels(kind).dec()
 
     def http_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""

@@ -101,3 +101,15 @@ class CountingMeasures:
 
     def command_duration(self, action: str, seconds: float) -> None:
         self.counts["duration", action] += 1
+
+    def recovery_decision(self, reason: str, count: int = 1) -> None:
+        self.counts["decision", reason] += count
+
+    def recovery_attempt(self, rung: str, outcome: str) -> None:
+        self.counts["attempt", rung, outcome] += 1
+
+    def recovered(self, seconds: float) -> None:
+        self.counts["recovered"] += 1
+
+    def incident(self, kind: str, step: str) -> None:
+        self.counts["incident", kind, step] += 1

@@ -76,3 +76,19 @@ class Measures(Protocol):
     def command_duration(self, action: str, seconds: float) -> None:
         """Record how long a command took from its creation to its end."""
         ...
+
+    def recovery_decision(self, reason: str, count: int = 1) -> None:
+        """Count decisions of the recovery, on every poll and for every unwell client, by reason."""
+        ...
+
+    def recovery_attempt(self, rung: str, outcome: str) -> None:
+        """Count attempts of the recovery that have ended."""
+        ...
+
+    def recovered(self, seconds: float) -> None:
+        """Record how long a client was unwell until it was well again after the recovery had acted."""
+        ...
+
+    def incident(self, kind: str, step: str) -> None:
+        """Count incidents; ``step`` is ``began`` or ``ended``."""
+        ...

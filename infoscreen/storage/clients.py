@@ -27,9 +27,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from infoscreen.domain.clients import Client, Condition, sort_key
 from infoscreen.domain.errors import InvalidInput
+from infoscreen.storage.columns import one_of, utc_text
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, cursor_time, decode_cursor, encode_cursor
-from infoscreen.storage.tables import WATCHED, clients, one_of, utc_text
+from infoscreen.storage.tables import WATCHED, clients
 
 _FIELDS = tuple(field.name for field in fields(Client))
 COLUMNS = [clients.c[name] for name in _FIELDS]

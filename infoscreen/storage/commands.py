@@ -36,9 +36,10 @@ from infoscreen.domain.commands import (
 )
 from infoscreen.storage.clients import chunks
 from infoscreen.storage.clients import get_many as get_clients
+from infoscreen.storage.columns import one_of
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, cursor_time, decode_cursor, encode_cursor
-from infoscreen.storage.tables import client_commands, clients, command_events, one_of
+from infoscreen.storage.tables import client_commands, clients, command_events
 
 _FIELDS = tuple(field.name for field in fields(ClientCommand))
 _COLUMNS = [client_commands.c[name] for name in _FIELDS]

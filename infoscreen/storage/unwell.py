@@ -5,8 +5,9 @@ of them is silent is settled long before all are counted.
 """
 
 from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
-from sqlalchemy import func, literal_column, select, text, union_all
+from sqlalchemy import Select, Subquery, func, literal_column, select, text, union_all
 
 from infoscreen.domain.clients import Client
 from infoscreen.storage.clients import COLUMNS, client_of
@@ -40,10 +41,9 @@ async def online_at(connection: Connection, most: Mapping[str, int]) -> dict[str
         chunk = sites[start : start + SITES_IN_ONE_READ]
         parts = []
         for number, site in enumerate(chunk):
-            some = (
-                select(literal_column("1")).select_from(clients).where(text(ONLINE), clients.c.site == site)
-            )
-            counted = select(func.count()).select_from(some.limit(most[site]).subquery())
+            one: Select[Any] = select(literal_column("1")).select_from(clients).limit(most[site])
+            some: Subquery = one.where(text(ONLINE), clients.c.site == site).subquery()
+            counted = select(func.count()).select_from(some)
             parts.append(select(literal_column(str(number)), counted.scalar_subquery()))
         for number, count in await connection.execute(union_all(*parts)):
             found[chunk[int(number)]] = count

@@ -47,7 +47,7 @@ def upgrade() -> None:
     with op.batch_alter_table("clients") as batch:
         batch.add_column(_time("well_until", nullable=True))
         batch.add_column(sa.Column("heartbeats_at_change", sa.Integer(), nullable=False, server_default="0"))
-    _index("ix_clients_online", "clients", ["site"], "status = 'online'")
+    _index("ix_clients_online", "clients", ["site", "status"], "status = 'online'")
     _create_of_clients()
     _create_of_the_fleet()
 
