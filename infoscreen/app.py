@@ -32,6 +32,7 @@ from infoscreen.services.ingest import Ingest, IngestPolicy
 from infoscreen.services.monitoring import Monitoring
 from infoscreen.services.outbox import Outbox
 from infoscreen.services.passwords import Passwords
+from infoscreen.services.pausing import Pausing
 from infoscreen.services.watching import Watch, WatchPolicy
 from infoscreen.settings import Settings
 from infoscreen.storage import schema
@@ -104,6 +105,7 @@ async def serve(settings: Settings) -> None:
             accounts=Accounts(store, clock, Passwords()),
             commanding=Commanding(store, clock, bus, commands, metrics, wake),
             fleet=Fleet(store, clock, bus, listener, wake),
+            pausing=Pausing(store, clock, bus),
             monitoring=monitoring,
             bus=bus,
             live=live,

@@ -19,6 +19,7 @@ from infoscreen.services.commanding import Commanding, CommandPolicy
 from infoscreen.services.fleet import Fleet
 from infoscreen.services.ingest import Ingest, IngestPolicy
 from infoscreen.services.outbox import Outbox
+from infoscreen.services.pausing import Pausing
 from infoscreen.services.ports import Incoming
 from infoscreen.services.watching import Watch, WatchPolicy
 from infoscreen.storage import clients, commands
@@ -55,6 +56,7 @@ class Spine:
     outbox: Outbox
     watch: Watch
     fleet: Fleet
+    pausing: Pausing
 
     async def hear(self, *messages: tuple[str, Any], retain: bool = False) -> None:
         """Receive one batch: each is a topic below ``infoscreen/`` and bytes, text or what becomes JSON."""
@@ -136,6 +138,7 @@ async def open_spine(url: str, *, auto_register: bool = True) -> AsyncIterator[S
             outbox=Outbox(store, clock, bus, publisher, link, measures, wake, alias=False),
             watch=Watch(store, clock, bus, link, watch_policy, measures),
             fleet=Fleet(store, clock, bus, link, wake),
+            pausing=Pausing(store, clock, bus),
         )
     finally:
         await store.close()

@@ -76,6 +76,7 @@ async def serving(directory: Path, config: WebConfig | None = None) -> AsyncIter
             accounts=Accounts(spine.store, spine.clock, passwords),
             commanding=spine.commanding,
             fleet=spine.fleet,
+            pausing=spine.pausing,
             monitoring=Monitoring(spine.store, spine.clock, spine.link, spine.ingest),
             bus=spine.bus,
             live=LiveFeed(spine.store, spine.bus, spine.link, spine.clock),

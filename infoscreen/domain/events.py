@@ -15,6 +15,7 @@ class Kind(StrEnum):
     COMMAND = "command"
     LOG = "log"
     OPERATOR = "operator"
+    RECOVERY = "recovery"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,4 +48,9 @@ class BrokerChanged:
     connected: bool
 
 
-Event = ClientChanged | ClientRemoved | CommandChanged | BrokerChanged
+@dataclass(frozen=True, slots=True)
+class RecoveryChanged:
+    """The recovery was paused or resumed, an incident began or ended, or what holds it back changed."""
+
+
+Event = ClientChanged | ClientRemoved | CommandChanged | BrokerChanged | RecoveryChanged

@@ -1,7 +1,7 @@
 """The state of the whole: totals, the broker, and whether the daemon itself is fit."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,8 +11,11 @@ from infoscreen.domain.errors import StoreUnavailable
 from infoscreen.services.ingest import Ingest
 from infoscreen.services.lag import Lag
 from infoscreen.services.ports import Link, LinkState
-from infoscreen.storage import clients
+from infoscreen.storage import clients, decisions, incidents, pauses
+from infoscreen.storage.decisions import LastPoll
 from infoscreen.storage.engine import Store
+from infoscreen.storage.incidents import StoredIncident
+from infoscreen.storage.pauses import Pause
 
 LAG_SECONDS = 0.25
 """How often the event loop's lag is measured."""
@@ -20,11 +23,19 @@ LAG_SECONDS = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Totals by condition, and what the daemon knows of its broker."""
+    """Totals by condition, what the daemon knows of its broker, and what the recovery makes of it all.
+
+    ``folded`` is how many unwell clients are part of one of the ``incidents`` under way; ``poll`` is the
+    newest of the recovery, ``pauses`` those in force.
+    """
 
     generated_at: datetime
     totals: Mapping[Condition, int]
     broker: LinkState
+    incidents: Sequence[StoredIncident] = ()
+    folded: int = 0
+    poll: LastPoll | None = None
+    pauses: Sequence[Pause] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +60,14 @@ class Monitoring:
 
     async def overview(self) -> Overview:
         """Return the totals and the state of the broker connection as they are now."""
+        now = self._clock.now()
         async with self._store.read() as connection:
             totals = await clients.totals(connection)
-        return Overview(self._clock.now(), totals, self._link.state)
+            under_way = await incidents.under_way(connection)
+            folded = await decisions.held_by_incidents(connection) if under_way else 0
+            poll = await decisions.last_poll(connection)
+            in_force = await pauses.in_force(connection, now)
+        return Overview(now, totals, self._link.state, under_way, folded, poll, in_force)
 
     async def readiness(self) -> Readiness:
         """Tell whether database and broker can be used right now; never raises for either."""

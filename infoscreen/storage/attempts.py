@@ -22,6 +22,7 @@ from infoscreen.storage.tables import recovery_attempts
 class StoredAttempt:
     """One attempt, under way while ``ended_at`` is None; ``outcome`` is then set with it."""
 
+    id: int = 0
     command_id: str
     client_uuid: str
     rung: str
@@ -43,7 +44,7 @@ def _attempt(row: Row[Any]) -> StoredAttempt:
 
 async def begin(connection: Connection, attempts: Sequence[StoredAttempt]) -> None:
     """Write new attempts."""
-    rows = [{name: getattr(attempt, name) for name in _NAMES} for attempt in attempts]
+    rows = [{name: getattr(attempt, name) for name in _NAMES if name != "id"} for attempt in attempts]
     if rows:
         await connection.execute(insert(recovery_attempts), rows)
 
@@ -71,6 +72,12 @@ async def lately(
             attempt = _attempt(row)
             found.setdefault(attempt.client_uuid, []).append(attempt)
     return found
+
+
+async def get_many(connection: Connection, ids: Collection[int]) -> dict[int, StoredAttempt]:
+    """Return those of the attempts that exist, by number."""
+    rows = await connection.execute(select(*_COLUMNS).where(recovery_attempts.c.id.in_(ids)))
+    return {attempt.id: attempt for attempt in map(_attempt, rows)}
 
 
 async def of_client(connection: Connection, client_uuid: str, limit: int) -> list[StoredAttempt]:

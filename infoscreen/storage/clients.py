@@ -168,6 +168,12 @@ async def sites(connection: Connection) -> list[str]:
     return list((await connection.scalars(statement)).all())
 
 
+async def is_site(connection: Connection, site: str) -> bool:
+    """Tell whether any client is at a site of this name."""
+    some = select(clients.c.uuid).where(clients.c.site == site).limit(1)
+    return await connection.scalar(some) is not None
+
+
 # --- what was heard
 
 

@@ -110,6 +110,13 @@ async def standing(connection: Connection, uuids: Collection[str] | None = None)
     return {decision.client_uuid: decision for decision in (_decision(row, poll) for row in found)}
 
 
+async def get_many(connection: Connection, ids: Collection[int]) -> dict[int, StoredDecision]:
+    """Return those of the decisions that exist, by number."""
+    poll = await last_poll(connection)
+    rows = await connection.execute(select(*_COLUMNS).where(recovery_decisions.c.id.in_(ids)))
+    return {decision.id: decision for decision in (_decision(row, poll) for row in rows)}
+
+
 async def begin(connection: Connection, decisions: Sequence[StoredDecision]) -> None:
     """Write decisions that stand from now on; those before them must have been ended."""
     names = [name for name in _NAMES if name not in {"id", "last_at", "times"}]
@@ -188,6 +195,13 @@ async def counts(connection: Connection) -> dict[str, int]:
     c = recovery_decisions.c
     statement = select(c.reason, func.count()).where(c.last_at.is_(None)).group_by(c.reason)
     return {row[0]: row[1] for row in await connection.execute(statement)}
+
+
+async def held_by_incidents(connection: Connection) -> int:
+    """Return how many clients are held by an incident just now."""
+    c = recovery_decisions.c
+    held = select(func.count()).where(c.last_at.is_(None), c.incident_id.is_not(None))
+    return await connection.scalar(held) or 0
 
 
 async def forget_before(connection: Connection, before: datetime, limit: int) -> int:

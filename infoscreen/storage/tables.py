@@ -327,7 +327,8 @@ recovery_ladders = Table(
 recovery_attempts = Table(
     "recovery_attempts",
     metadata,
-    Column("command_id", String(36), primary_key=True),
+    Column("id", Integer, primary_key=True),
+    Column("command_id", String(36), nullable=False, unique=True),
     _uuid_key(),
     Column("rung", String(40), nullable=False),
     Column("action", Word(Action), nullable=False),

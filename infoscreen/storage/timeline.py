@@ -1,17 +1,42 @@
-"""What happened to a client: status changes, logs, operator acts, and its commands' history merged in."""
+"""What happened to a client: status changes, logs and operator acts.
+
+Its commands' history, and what the recovery decided and tried, are merged in from where they stand.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, cast, delete, func, literal, literal_column, select, tuple_, union_all
+from sqlalchemy import (
+    JSON,
+    Column,
+    Select,
+    Table,
+    cast,
+    delete,
+    func,
+    literal,
+    literal_column,
+    select,
+    tuple_,
+    union_all,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from infoscreen.domain.events import Kind
+from infoscreen.storage import attempts, decisions
+from infoscreen.storage.attempts import StoredAttempt
+from infoscreen.storage.decisions import StoredDecision
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, cursor_time, decode_cursor, encode_cursor
-from infoscreen.storage.tables import client_commands, command_events, timeline
+from infoscreen.storage.tables import (
+    client_commands,
+    command_events,
+    recovery_attempts,
+    recovery_decisions,
+    timeline,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +128,11 @@ async def page(
     )
     if kinds:
         own = own.where(timeline.c.kind.in_(sorted(kinds)))
-    parts = [own, of_commands] if not kinds or Kind.COMMAND in kinds else [own]
+    parts: list[Select[Any]] = [own]
+    if not kinds or Kind.COMMAND in kinds:
+        parts.append(of_commands)
+    if not kinds or Kind.RECOVERY in kinds:
+        parts += _of_recovery(client_uuid)
     merged = union_all(*parts).subquery()
     key = (merged.c.at, merged.c.source, merged.c.id)
     total = await connection.scalar(select(func.count()).select_from(merged))
@@ -118,7 +147,83 @@ async def page(
         if len(rows) > limit
         else None
     )
-    return Page([_entry(row) for row in rows[:limit]], following, total or 0)
+    told = await _told_by_recovery(connection, rows[:limit])
+    entries = [told.get((row.source, row.id)) or _entry(row) for row in rows[:limit]]
+    return Page(entries, following, total or 0)
+
+
+DECISION, ATTEMPT, OUTCOME = 3, 4, 5
+"""Sources beyond the timeline itself (1) and the commands (2)."""
+
+
+def _of_recovery(client_uuid: str) -> list[Select[Any]]:
+    """Return when decisions were made, and attempts begun and ended, as parts of the merged list."""
+    begun, ended = recovery_attempts.c.decided_at, recovery_attempts.c.ended_at
+    return [
+        _part(recovery_decisions, recovery_decisions.c.first_at, DECISION, client_uuid),
+        _part(recovery_attempts, begun, ATTEMPT, client_uuid),
+        _part(recovery_attempts, ended, OUTCOME, client_uuid).where(ended.is_not(None)),
+    ]
+
+
+def _part(table: Table, at: Column[Any], source: int, client_uuid: str) -> Select[Any]:
+    nothing = (literal_column("NULL") for _ in range(4))
+    return select(
+        at,
+        literal_column(str(source)),
+        table.c.id,
+        literal(Kind.RECOVERY, timeline.c.kind.type),
+        literal_column("''"),
+        literal_column("NULL"),
+        cast(literal_column("NULL"), JSON),
+        *nothing,
+    ).where(table.c.client_uuid == client_uuid)
+
+
+async def _told_by_recovery(
+    connection: Connection, rows: Sequence[Any]
+) -> dict[tuple[int, int], TimelineEntry]:
+    """Return the lines of a page that decisions and attempts stand behind, by source and number."""
+    numbers = {source: {row.id for row in rows if row.source == source} for source in (3, 4, 5)}
+    told: dict[tuple[int, int], TimelineEntry] = {}
+    if numbers[DECISION]:
+        for number, decision in (await decisions.get_many(connection, numbers[DECISION])).items():
+            told[DECISION, number] = _decided(decision)
+    tried = numbers[ATTEMPT] | numbers[OUTCOME]
+    if tried:
+        for number, attempt in (await attempts.get_many(connection, tried)).items():
+            told[ATTEMPT, number] = _tried(attempt)
+            told[OUTCOME, number] = _came_of_it(attempt)
+    return told
+
+
+def _decided(decision: StoredDecision) -> TimelineEntry:
+    data = {name: getattr(decision, name) for name in ("kind", "reason", "rung", "action", "would", "times")}
+    data |= {"until": _zulu(decision.until), "last_at": _zulu(decision.last_at), **(decision.data or {})}
+    words = f"{decision.kind}: {decision.reason}" + (f" ({decision.action})" if decision.action else "")
+    text = f"would {words}" if decision.would and decision.kind == "act" else words
+    return TimelineEntry(decision.first_at, Kind.RECOVERY, text, None, {"what": "decision", **data})
+
+
+def _tried(attempt: StoredAttempt) -> TimelineEntry:
+    data = {
+        "what": "attempt",
+        "rung": attempt.rung,
+        "action": attempt.action,
+        "command_id": attempt.command_id,
+    }
+    return TimelineEntry(attempt.decided_at, Kind.RECOVERY, f"attempt: {attempt.action}", None, data)
+
+
+def _came_of_it(attempt: StoredAttempt) -> TimelineEntry:
+    data = {"what": "outcome", "outcome": attempt.outcome, "action": attempt.action, "rung": attempt.rung}
+    data |= {"command_id": attempt.command_id, "detail": attempt.detail}
+    text = f"outcome of {attempt.action}: {attempt.outcome}"
+    return TimelineEntry(attempt.ended_at or attempt.decided_at, Kind.RECOVERY, text, None, data)
+
+
+def _zulu(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat().replace("+00:00", "Z")
 
 
 def _entry(row: Any) -> TimelineEntry:

@@ -15,6 +15,7 @@ from infoscreen.services.bus import Bus
 from infoscreen.services.commanding import Commanding
 from infoscreen.services.fleet import Fleet
 from infoscreen.services.monitoring import Monitoring
+from infoscreen.services.pausing import Pausing
 from infoscreen.services.ports import Link
 from infoscreen.storage.engine import Store
 from infoscreen.web.live import LiveFeed
@@ -62,6 +63,7 @@ class Parts:
     accounts: Accounts
     commanding: Commanding
     fleet: Fleet
+    pausing: Pausing
     monitoring: Monitoring
     bus: Bus
     live: LiveFeed

@@ -15,13 +15,21 @@ from pydantic import BaseModel, TypeAdapter
 
 import infoscreen
 from infoscreen.clock import Clock
-from infoscreen.domain.clients import Condition
+from infoscreen.domain.clients import STALE, Client, Condition
 from infoscreen.domain.errors import StoreUnavailable, TooManyStreams
-from infoscreen.domain.events import BrokerChanged, ClientChanged, ClientRemoved, CommandChanged, Event
+from infoscreen.domain.events import (
+    BrokerChanged,
+    ClientChanged,
+    ClientRemoved,
+    CommandChanged,
+    Event,
+    RecoveryChanged,
+)
 from infoscreen.services.bus import Bus, BusClosed, Overflow, Subscription
 from infoscreen.services.ports import Link
-from infoscreen.storage import clients, commands
+from infoscreen.storage import clients, commands, incidents
 from infoscreen.storage.engine import Connection, Store
+from infoscreen.storage.incidents import StoredIncident
 from infoscreen.web.api import models
 
 FLUSH_SECONDS = 0.25
@@ -34,6 +42,9 @@ MOST_PER_FLUSH = 100
 
 MOST_ALERTS = 500
 """When more clients than this fall ill at once, loading the page anew tells it better."""
+
+OUTAGES = frozenset({"fleet_outage", "site_outage"})
+"""Incidents that the silence of their clients is part of."""
 
 MOST_WAITING_BYTES = 2 * 1024 * 1024
 RENDERED_IN_A_ROW = 50
@@ -113,6 +124,7 @@ class _Changes:
     removed: set[str] = field(default_factory=set)
     commands: dict[str, str] = field(default_factory=dict)
     broker: bool = False
+    recovery: bool = False
     too_many: bool = False
 
     def add(self, change: Event | Overflow) -> None:
@@ -127,17 +139,24 @@ class _Changes:
                 self.commands[command_id] = uuid
             case BrokerChanged():
                 self.broker = True
+            case RecoveryChanged():
+                self.recovery = True
             case Overflow():
                 self.too_many = True
 
 
 @dataclass(frozen=True, slots=True)
 class _Rendered:
-    """JSON of what was read, by identifier; ``totals`` is None when no client changed."""
+    """JSON of what was read, by identifier; ``totals`` is None when no client changed.
+
+    ``folded`` are clients whose trouble is part of an incident that is told already.
+    """
 
     clients: Mapping[str, bytes]
     commands: Mapping[str, bytes]
     totals: bytes | None
+    incidents: bytes | None
+    folded: frozenset[str]
 
 
 class LiveFeed:
@@ -259,7 +278,7 @@ class LiveFeed:
                 connection,
                 turn | (changes.clients & picked),
                 turn_commands | picked_commands,
-                with_totals=bool(changes.clients or changes.removed),
+                changes,
             )
         for_all = self._frames_for_all(changes, rendered)
         unpicked = (
@@ -277,12 +296,12 @@ class LiveFeed:
         connection: Connection,
         uuids: Collection[str],
         command_ids: Collection[str],
-        *,
-        with_totals: bool,
+        changes: _Changes,
     ) -> _Rendered:
         now, since = self._clock.now(), self._link.state.listening_since
         rendered: dict[str, bytes] = {}
-        for client in (await clients.get_many(connection, uuids)).values():
+        known = await clients.get_many(connection, uuids)
+        for client in known.values():
             rendered[client.uuid] = _json(models.Client.of(client, now, since))
             if len(rendered) % RENDERED_IN_A_ROW == 0:
                 await asyncio.sleep(0)
@@ -290,16 +309,23 @@ class LiveFeed:
         rendered_commands = {
             one: _json(models.Command.model_validate(command)) for one, command in found.items()
         }
-        totals = _json_totals(await clients.totals(connection)) if with_totals else None
-        return _Rendered(rendered, rendered_commands, totals)
+        totals = None
+        if changes.clients or changes.removed:
+            totals = _json_totals(await clients.totals(connection))
+        under_way = await incidents.under_way(connection) if changes.alerts or changes.recovery else []
+        folded = (one for one in changes.alerts if one in known and _covered(known[one], under_way))
+        told = _json(models.UnderWay.of(under_way)) if changes.recovery else None
+        return _Rendered(rendered, rendered_commands, totals, told, frozenset(folded))
 
     def _frames_for_all(self, changes: _Changes, rendered: _Rendered) -> bytes:
-        frames = _frames("alerts", rendered.clients, changes.alerts)
+        frames = _frames("alerts", rendered.clients, changes.alerts - rendered.folded)
         if changes.removed:
             frames += frame("removed", _UUIDS.dump_json(sorted(changes.removed)))
         if rendered.totals is not None and rendered.totals != self._last_totals:
             self._last_totals = rendered.totals
             frames += frame("totals", rendered.totals)
+        if rendered.incidents is not None:
+            frames += frame("recovery", rendered.incidents)
         if changes.broker:
             frames += frame("broker", _json(models.Broker.model_validate(self._link.state)))
         return frames
@@ -309,6 +335,13 @@ class LiveFeed:
         self._commands_in_turn.clear()
         self._last_totals = b""
         self._missed = False
+
+
+def _covered(client: Client, under_way: Collection[StoredIncident]) -> bool:
+    """Tell whether a client's silence is part of an outage that is told as one."""
+    if client.status not in STALE:
+        return False
+    return any(one.kind in OUTAGES and one.site in (None, client.site) for one in under_way)
 
 
 _UUIDS = TypeAdapter(list[str])

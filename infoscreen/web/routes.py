@@ -1,7 +1,17 @@
 """All routes of the application, in one place; what is not here does not exist."""
 
 from infoscreen.web import health, openapi, panel
-from infoscreen.web.api import accounts, audit, auth, clients, commands, events, monitoring, timeline
+from infoscreen.web.api import (
+    accounts,
+    audit,
+    auth,
+    clients,
+    commands,
+    events,
+    monitoring,
+    recovery,
+    timeline,
+)
 from infoscreen.web.registry import Route
 
 ROUTES: tuple[Route, ...] = (
@@ -12,6 +22,7 @@ ROUTES: tuple[Route, ...] = (
     *commands.ROUTES,
     *timeline.ROUTES,
     *monitoring.ROUTES,
+    *recovery.ROUTES,
     *events.ROUTES,
     *openapi.ROUTES,
     *health.ROUTES,

@@ -62,6 +62,7 @@ def _create_of_clients() -> None:
     )
     op.create_table(
         "recovery_attempts",
+        sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("command_id", sa.String(36), nullable=False),
         *_client("recovery_attempts"),
         sa.Column("rung", sa.String(40), nullable=False),
@@ -71,7 +72,8 @@ def _create_of_clients() -> None:
         _time("ended_at", nullable=True),
         sa.Column("outcome", sa.String(40)),
         sa.Column("detail", sa.Text()),
-        sa.PrimaryKeyConstraint("command_id", name="pk_recovery_attempts"),
+        sa.PrimaryKeyConstraint("id", name="pk_recovery_attempts"),
+        sa.UniqueConstraint("command_id", name="uq_recovery_attempts_command_id"),
     )
     _index("ix_recovery_attempts_under_way", "recovery_attempts", ["decided_at"], "ended_at IS NULL")
     _index("ix_recovery_attempts_client", "recovery_attempts", ["client_uuid", "decided_at"])

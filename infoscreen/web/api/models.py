@@ -16,6 +16,7 @@ from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.commands import Action, CommandStatus, Source, Verification
 from infoscreen.domain.events import Kind
 from infoscreen.storage import rejected
+from infoscreen.storage.incidents import StoredIncident
 from infoscreen.storage.paging import Page
 from infoscreen.web.shapes import Answer, Listing
 
@@ -246,6 +247,29 @@ class Hello(Answer):
     version: str
     totals: dict[Condition, int]
     broker: Broker
+
+
+class Incident(Answer):
+    """A time at which the recovery held back a site, the fleet or itself."""
+
+    id: int
+    kind: str = Field(description="fleet_outage, site_outage or observer.")
+    site: str | None
+    began_at: datetime
+    ended_at: datetime | None
+    clients: int = Field(description="Different clients that were held by it so far.")
+    detail: str | None
+
+
+class UnderWay(Answer):
+    """The incidents under way, as an event stream tells them when anything about the recovery changes."""
+
+    incidents: list[Incident]
+
+    @classmethod
+    def of(cls, under_way: Iterable[StoredIncident]) -> Self:
+        """Return the incidents as they were stored."""
+        return cls(incidents=[Incident.model_validate(one) for one in under_way])
 
 
 class RejectedMessage(Answer):

@@ -58,7 +58,8 @@ def _none_if_blank(given: Any) -> Any:
     return None if isinstance(given, str) and not given.strip() else given
 
 
-def _utc(at: datetime) -> datetime:
+def utc(at: datetime) -> datetime:
+    """Return an aware time in UTC; raise ``ValueError`` for one that no calendar of ours has."""
     # Compared before it is converted: a conversion at the edge of the calendar overflows.
     if not 1970 <= at.year <= 9000:
         raise ValueError("a time in the years 1970 to 9000 is allowed")
@@ -155,7 +156,7 @@ class ClientChanges(Body):
     site: Annotated[Label | None, NoneIfBlank] = None
     tags: list[Tag] = Field(default_factory=list, max_length=50)
     description: Annotated[Description | None, NoneIfBlank] = None
-    maintenance_until: Annotated[AwareDatetime, AfterValidator(_utc)] | None = None
+    maintenance_until: Annotated[AwareDatetime, AfterValidator(utc)] | None = None
     auto_recovery: bool = True
 
     def given(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The operator panel: pages and plain forms, rendered on the server, complete without JavaScript."""
 
 from infoscreen.domain.accounts import Role
-from infoscreen.web.panel import account, acts, assets, client, clients, command, overview, session
+from infoscreen.web.panel import account, acts, assets, client, clients, command, overview, pauses, session
 from infoscreen.web.panel.forms import (
     Acknowledgement,
     ClientAddress,
@@ -12,6 +12,8 @@ from infoscreen.web.panel.forms import (
     NextAddress,
     Onward,
     Order,
+    PauseAddress,
+    PauseForm,
     Removal,
     Restarts,
     SignIn,
@@ -108,6 +110,60 @@ ROUTES: tuple[Route, ...] = (
         Role.OPERATOR,
         "Restart the app of crashed clients",
         request=Restarts,
+        html=True,
+    ),
+    Route(
+        "GET",
+        "/clients/{uuid}/recovery/pause",
+        pauses.get_client_pause,
+        Role.OPERATOR,
+        "Ask to pause the recovery of a client",
+        html=True,
+    ),
+    Route(
+        "POST",
+        "/clients/{uuid}/recovery/pause",
+        pauses.post_client_pause,
+        Role.OPERATOR,
+        "Pause the recovery of a client",
+        request=PauseForm,
+        html=True,
+    ),
+    Route(
+        "POST",
+        "/clients/{uuid}/recovery/resume",
+        pauses.post_client_resume,
+        Role.OPERATOR,
+        "Resume the recovery of a client",
+        html=True,
+    ),
+    Route(
+        "GET",
+        "/recovery/pause",
+        pauses.get_pause,
+        Role.OPERATOR,
+        "Ask to pause the recovery of a site or all",
+        query=PauseAddress,
+        html=True,
+    ),
+    Route(
+        "POST",
+        "/recovery/pause",
+        pauses.post_pause,
+        Role.OPERATOR,
+        "Pause the recovery of a site or all",
+        request=PauseForm,
+        query=PauseAddress,
+        html=True,
+    ),
+    Route(
+        "POST",
+        "/recovery/resume",
+        pauses.post_resume,
+        Role.OPERATOR,
+        "Resume the recovery of a site or all",
+        request=Onward,
+        query=PauseAddress,
         html=True,
     ),
     Route("GET", "/commands/{command_id}", command.get_command, Role.VIEWER, "A command", html=True),

@@ -151,6 +151,19 @@ class Description(Form):
         }
 
 
+class PauseAddress(Address):
+    """Which site is meant; without one the whole fleet."""
+
+    site: Annotated[str, Field(max_length=200)] = ""
+
+
+class PauseForm(Form):
+    """The recovery is to leave something alone: for how long, and why."""
+
+    reason: Annotated[Line, Field(min_length=1)]
+    lasts: Literal["1h", "4h", "12h", "1d", "7d", "30d"]
+
+
 class NewPassword(Form):
     """Another password for oneself."""
 

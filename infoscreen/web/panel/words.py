@@ -113,6 +113,7 @@ KINDS: Mapping[Kind, str] = MappingProxyType(
         Kind.COMMAND: N_("Command"),
         Kind.LOG: N_("Log"),
         Kind.OPERATOR: N_("Manual change"),
+        Kind.RECOVERY: N_("Recovery"),
     }
 )
 

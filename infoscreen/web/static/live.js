@@ -34,6 +34,7 @@ export function goLive(address) {
     totals: refresh,
     removed: refresh,
     broker: refresh,
+    recovery: refresh,
     reload: refresh,
   });
 }

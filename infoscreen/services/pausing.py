@@ -1,0 +1,162 @@
+"""The operators' hand on the recovery: leave a client, a site or the fleet alone for a while, and go on.
+
+Every act is audited, and stands in the timeline of the client if it is about one.
+"""
+
+import logging
+from datetime import datetime, timedelta
+
+from infoscreen.clock import Clock
+from infoscreen.domain.accounts import Actor
+from infoscreen.domain.errors import InvalidInput, NotFound
+from infoscreen.domain.events import ClientChanged, Kind, RecoveryChanged
+from infoscreen.services.bus import Bus
+from infoscreen.storage import audit, clients, pauses, timeline
+from infoscreen.storage.engine import Connection, Store
+from infoscreen.storage.pauses import Pause, Scope
+from infoscreen.storage.timeline import NewEntry
+
+log = logging.getLogger(__name__)
+
+LONGEST_PAUSE = timedelta(days=30)
+"""A pause must end by itself; whoever wants more switches the recovery off."""
+
+
+class Pausing:
+    """Begins and ends pauses. One scope has at most one; a new one takes the place of the one before."""
+
+    def __init__(self, store: Store, clock: Clock, bus: Bus) -> None:
+        """Keep the parts."""
+        self._store = store
+        self._clock = clock
+        self._bus = bus
+
+    async def pause(
+        self,
+        scope: Scope,
+        reason: str,
+        until: datetime,
+        actor: Actor,
+        *,
+        site: str | None = None,
+        client_uuid: str | None = None,
+    ) -> Pause:
+        """Hold the recovery back until a time, and return the pause as stored.
+
+        Args:
+            scope: how much of the fleet.
+            reason: why, for those who wonder; not empty.
+            until: when it ends by itself, at most ``LONGEST_PAUSE`` from now.
+            actor: who does it.
+            site: the site's name, exactly with the scope of a site.
+            client_uuid: the client, exactly with the scope of a client.
+
+        Raises:
+            InvalidInput: the end is past or too far away, the reason is empty, or the scope does not fit.
+            NotFound: there is no such client, or no client at that site.
+        """
+        _check_scope(scope, site, client_uuid)
+        now = self._clock.now()
+        if not reason.strip():
+            raise _invalid("reason", "A pause needs a reason.", "must not be empty")
+        if not now < until <= now + LONGEST_PAUSE:
+            allowed = f"must be after {_zulu(now)} and at most {LONGEST_PAUSE.days} days away"
+            raise _invalid("until", "A pause must end, and not in the past.", allowed)
+        async with self._store.write() as connection:
+            await _require_target(connection, site, client_uuid)
+            await pauses.end(connection, scope, site, client_uuid, now, actor.name)
+            pause = await pauses.add(
+                connection,
+                Pause(
+                    scope=scope,
+                    site=site,
+                    client_uuid=client_uuid,
+                    reason=reason.strip(),
+                    by=actor.name,
+                    created_at=now,
+                    until=until,
+                ),
+            )
+            detail = {"reason": pause.reason, "until": _zulu(until)}
+            await self._write_down(connection, now, "recovery.pause", pause, actor, detail)
+        self._tell(pause)
+        return pause
+
+    async def resume(
+        self,
+        scope: Scope,
+        actor: Actor,
+        *,
+        site: str | None = None,
+        client_uuid: str | None = None,
+    ) -> list[Pause]:
+        """End the pause of exactly this scope and return what was ended; none is fine.
+
+        Raises ``InvalidInput`` when the scope does not fit, ``NotFound`` as ``pause`` does.
+        """
+        _check_scope(scope, site, client_uuid)
+        now = self._clock.now()
+        async with self._store.write() as connection:
+            await _require_target(connection, site, client_uuid)
+            ended = await pauses.end(connection, scope, site, client_uuid, now, actor.name)
+            for pause in ended:
+                await self._write_down(
+                    connection, now, "recovery.resume", pause, actor, {"reason": pause.reason}
+                )
+        for pause in ended:
+            self._tell(pause)
+        return ended
+
+    async def _write_down(
+        self,
+        connection: Connection,
+        now: datetime,
+        act: str,
+        pause: Pause,
+        actor: Actor,
+        detail: dict[str, str],
+    ) -> None:
+        target = f"{pause.scope}/{pause.site or pause.client_uuid or 'all'}"
+        await audit.record(connection, now, actor, act, target, detail)
+        if pause.client_uuid is not None:
+            verb = "paused" if act == "recovery.pause" else "resumed"
+            entry = NewEntry(
+                client_uuid=pause.client_uuid,
+                at=now,
+                kind=Kind.OPERATOR,
+                text=f"{actor.name} {verb} the automatic recovery: {pause.reason}",
+                data={"by": actor.name, "act": act, **detail},
+            )
+            await timeline.add(connection, [entry])
+        log.info(
+            "recovery paused or resumed by hand",
+            extra={"event": act, "target": target, "actor": actor.name, "reason": pause.reason},
+        )
+
+    def _tell(self, pause: Pause) -> None:
+        self._bus.publish(RecoveryChanged())
+        if pause.client_uuid is not None:
+            self._bus.publish(ClientChanged(pause.client_uuid))
+
+
+def _check_scope(scope: Scope, site: str | None, client_uuid: str | None) -> None:
+    needed = {Scope.SITE: "site", Scope.CLIENT: "client_uuid"}.get(scope)
+    for name, value in (("site", site), ("client_uuid", client_uuid)):
+        if (value is not None) != (name == needed):
+            word = "needed" if name == needed else "not allowed"
+            raise _invalid(name, f"The scope {scope} does not fit.", f"{word} with the scope {scope}")
+
+
+async def _require_target(connection: Connection, site: str | None, client_uuid: str | None) -> None:
+    if client_uuid is not None and await clients.get(connection, client_uuid) is None:
+        raise NotFound(f"There is no client {client_uuid}.")
+    if site is not None and not await clients.is_site(connection, site):
+        raise NotFound(f"No client is at a site {site!r}.")
+
+
+def _invalid(field: str, sentence: str, message: str) -> InvalidInput:
+    return InvalidInput(sentence, [{"field": field, "message": message}])
+
+
+def _zulu(at: datetime) -> str:
+    return at.isoformat(timespec="seconds").replace("+00:00", "Z")
