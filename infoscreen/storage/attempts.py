@@ -9,29 +9,44 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Row, and_, bindparam, delete, insert, select, union, update
 
-from infoscreen.domain.commands import Action, ClientCommand
+from infoscreen.domain.attempts import AttemptOutcome
+from infoscreen.domain.commands import ClientCommand
+from infoscreen.domain.recovery import Attempt, Rung
 from infoscreen.storage import commands
-from infoscreen.storage.clients import chunks
 from infoscreen.storage.engine import Connection
-from infoscreen.storage.tables import recovery_attempts
+from infoscreen.storage.tables import recovery_attempts, recovery_ladders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredAttempt:
-    """One attempt, under way while ``ended_at`` is None; ``outcome`` is then set with it."""
+    """One attempt, under way while ``ended_at`` is None; ``outcome`` is then set with it.
+
+    ``would`` marks one of a dry run, which no command belongs to.
+    """
 
     id: int = 0
     command_id: str
     client_uuid: str
-    rung: str
-    action: Action
+    rung: Rung
+    would: bool = False
     decided_at: datetime
     published_at: datetime | None = None
     ended_at: datetime | None = None
-    outcome: str | None = None
+    outcome: AttemptOutcome | None = None
     detail: str | None = None
+
+    @property
+    def fact(self) -> Attempt:
+        """Return it as the rules want it."""
+        return Attempt(
+            rung=self.rung,
+            decided_at=self.decided_at,
+            published_at=self.published_at,
+            dropped=self.outcome is AttemptOutcome.NOT_SENT,
+            would=self.would,
+        )
 
 
 _NAMES = tuple(StoredAttempt.__dataclass_fields__)
@@ -39,7 +54,8 @@ _COLUMNS = [recovery_attempts.c[name] for name in _NAMES]
 
 
 def _attempt(row: Row[Any]) -> StoredAttempt:
-    return StoredAttempt(**dict(zip(_NAMES, row, strict=True)))
+    values = dict(zip(_NAMES, row, strict=True))
+    return StoredAttempt(**values | {"rung": Rung(values["rung"])})
 
 
 async def begin(connection: Connection, attempts: Sequence[StoredAttempt]) -> None:
@@ -58,19 +74,21 @@ async def under_way(connection: Connection) -> list[tuple[StoredAttempt, ClientC
     return [(attempt, known.get(attempt.command_id)) for attempt in found]
 
 
-async def lately(
-    connection: Connection, client_uuids: Collection[str], since: datetime
-) -> dict[str, list[StoredAttempt]]:
-    """Return each client's attempts that were decided on after ``since`` or are under way, oldest first."""
+async def that_matter(connection: Connection, since: datetime) -> dict[str, list[StoredAttempt]]:
+    """Return by client the attempts decided on after ``since``, and all of the ladders that are not at rest.
+
+    Oldest first.
+    """
     c = recovery_attempts.c
+    of_ladders = select(*_COLUMNS).join(
+        recovery_ladders,
+        and_(recovery_ladders.c.client_uuid == c.client_uuid, c.decided_at >= recovery_ladders.c.began_at),
+    )
+    merged = union(of_ladders, select(*_COLUMNS).where(c.decided_at > since)).subquery()
     found: dict[str, list[StoredAttempt]] = {}
-    for chunk in chunks(client_uuids):
-        statement = select(*_COLUMNS).where(
-            c.client_uuid.in_(chunk), or_(c.decided_at > since, c.ended_at.is_(None))
-        )
-        for row in await connection.execute(statement.order_by(c.decided_at)):
-            attempt = _attempt(row)
-            found.setdefault(attempt.client_uuid, []).append(attempt)
+    for row in await connection.execute(select(merged).order_by(merged.c.decided_at)):
+        attempt = _attempt(row)
+        found.setdefault(attempt.client_uuid, []).append(attempt)
     return found
 
 

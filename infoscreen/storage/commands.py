@@ -1,7 +1,7 @@
 """Commands and their history. The command table is the outbox: what stands in it gets sent."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -51,6 +51,8 @@ def _judged(verification: Verification) -> ColumnElement[bool]:
     column = client_commands.c.verification
     return column == literal(verification, column.type, literal_execute=True)
 
+
+IN_ONE_READ = 100
 
 MOST_EVENTS = 100
 """A command keeps at most so many lines of history (lifecycle design)."""
@@ -138,6 +140,13 @@ async def in_flight(connection: Connection, client_uuids: Collection[str]) -> di
         )
         found.update((c.client_uuid, c) for c in map(_command, await connection.execute(statement)))
     return found
+
+
+async def all_in_flight(connection: Connection) -> AsyncIterator[list[ClientCommand]]:
+    """Yield the unfinished disruptive commands of all clients, in small parts."""
+    statement = select(*_COLUMNS).where(_OPEN, one_of(client_commands.c.action, DISRUPTIVE))
+    async for rows in (await connection.stream(statement)).partitions(IN_ONE_READ):
+        yield [_command(row) for row in rows]
 
 
 async def published_since(

@@ -4,18 +4,21 @@ Rows say at which poll they began; how often one was made is the number of polls
 stands costs no writing at all, and an outage of a day no more rows than one of a minute.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, bindparam, delete, func, insert, select, update
 
-from infoscreen.domain.commands import Action
+from infoscreen.domain.recovery import Ending, Reason, Rung, Verb, sentence
+from infoscreen.domain.recovery.reasons import WORDS
 from infoscreen.storage.clients import chunks
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, cursor_number, decode_cursor, encode_cursor
 from infoscreen.storage.tables import clients, recovery_decisions, recovery_polls
+
+IN_ONE_READ = 100
 
 THE_POLL = 1
 """The one row of ``recovery_polls``."""
@@ -23,26 +26,40 @@ THE_POLL = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredDecision:
-    """One decision, standing while ``last_at`` is None.
+    """One decision, standing while ``last_at`` is None; the rest is as in ``domain.recovery.Decision``.
 
-    ``kind`` is act, wait or hold; ``would`` marks a dry run. ``data`` are the values its sentence needs.
-    ``times`` is how often it was made in a row, also of one that stands.
+    ``arguments`` are those of when it was first made. ``times`` is how often it was made in a row, also of
+    one that stands.
     """
 
     id: int = 0
     client_uuid: str
-    kind: str
-    reason: str
-    rung: str | None = None
-    action: Action | None = None
+    verb: Verb
+    reason: Reason
+    arguments: Mapping[str, Any]
+    rung: Rung | None = None
+    attempt: int | None = None
     until: datetime | None = None
     would: bool = False
     incident_id: int | None = None
-    data: Mapping[str, Any] | None = None
     first_at: datetime
     first_poll: int
     last_at: datetime | None = None
     times: int | None = None
+
+    @property
+    def action(self) -> str | None:
+        """Return the name of the action that was decided on, None when nothing was to be done."""
+        return self.rung.action if self.verb is Verb.ACT and self.rung is not None else None
+
+    @property
+    def ending(self) -> Ending:
+        """Return what ends it."""
+        return WORDS[self.reason].ending
+
+    def sentence(self, language: str) -> str:
+        """Return why, as a sentence in ``de`` or ``en``."""
+        return sentence(self.reason, self.arguments, language, would=self.would)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +77,8 @@ class DecisionQuery:
     """Which decisions; None means any. Without ``past`` only those that stand."""
 
     client_uuid: str | None = None
-    kind: str | None = None
-    reason: str | None = None
+    verb: Verb | None = None
+    reason: Reason | None = None
     site: str | None = None
     incident_id: int | None = None
     past: bool = False
@@ -73,6 +90,7 @@ _COLUMNS = [recovery_decisions.c[name] for name in _NAMES]
 
 def _decision(row: Row[Any], poll: LastPoll | None) -> StoredDecision:
     values = dict(zip(_NAMES, row, strict=False))
+    values["rung"] = None if values["rung"] is None else Rung(values["rung"])
     if values["times"] is None and poll is not None:
         values["times"] = max(1, poll.number - values["first_poll"] + 1)
     return StoredDecision(**values)
@@ -96,18 +114,24 @@ async def note_poll(connection: Connection, poll: LastPoll) -> None:
         await connection.execute(insert(recovery_polls).values(id=THE_POLL, **values))
 
 
-async def standing(connection: Connection, uuids: Collection[str] | None = None) -> dict[str, StoredDecision]:
-    """Return the decision that stands for each client that has one: all, or of those named."""
-    poll = await last_poll(connection)
+async def all_standing(connection: Connection) -> AsyncIterator[list[StoredDecision]]:
+    """Yield the decisions that stand, one for each client that has any, in small parts, without ``times``."""
     statement = select(*_COLUMNS).where(recovery_decisions.c.last_at.is_(None))
-    if uuids is None:
-        found = (await connection.execute(statement)).all()
-    else:
-        found = []
-        for chunk in chunks(uuids):
-            rows = await connection.execute(statement.where(recovery_decisions.c.client_uuid.in_(chunk)))
-            found += rows.all()
-    return {decision.client_uuid: decision for decision in (_decision(row, poll) for row in found)}
+    async for rows in (await connection.stream(statement)).partitions(IN_ONE_READ):
+        yield [_decision(row, None) for row in rows]
+
+
+async def standing(connection: Connection, uuids: Collection[str]) -> dict[str, StoredDecision]:
+    """Return the decision that stands for each of the clients that has one."""
+    poll = await last_poll(connection)
+    found: dict[str, StoredDecision] = {}
+    for chunk in chunks(uuids):
+        c = recovery_decisions.c
+        rows = await connection.execute(
+            select(*_COLUMNS).where(c.last_at.is_(None), c.client_uuid.in_(chunk))
+        )
+        found.update((decision.client_uuid, decision) for decision in (_decision(row, poll) for row in rows))
+    return found
 
 
 async def get_many(connection: Connection, ids: Collection[int]) -> dict[int, StoredDecision]:
@@ -181,7 +205,7 @@ def _where(query: DecisionQuery) -> list[ColumnElement[bool]]:
     matching: list[ColumnElement[bool]] = [] if query.past else [c.last_at.is_(None)]
     wanted = {
         c.client_uuid: query.client_uuid,
-        c.kind: query.kind,
+        c.verb: query.verb,
         c.reason: query.reason,
         c.incident_id: query.incident_id,
     }
@@ -190,7 +214,7 @@ def _where(query: DecisionQuery) -> list[ColumnElement[bool]]:
     return matching + [column == value for column, value in wanted.items() if value is not None]
 
 
-async def counts(connection: Connection) -> dict[str, int]:
+async def counts(connection: Connection) -> dict[Reason, int]:
     """Return how many clients each reason stands for."""
     c = recovery_decisions.c
     statement = select(c.reason, func.count()).where(c.last_at.is_(None)).group_by(c.reason)

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Row, delete, func, insert, select, update
 
+from infoscreen.domain.recovery import Incident, IncidentKind
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, cursor_number, decode_cursor, encode_cursor
 from infoscreen.storage.tables import recovery_decisions, recovery_incidents
@@ -14,16 +15,26 @@ from infoscreen.storage.tables import recovery_decisions, recovery_incidents
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredIncident:
-    """One incident. ``clients`` is how many different ones were held by it; ``state`` is the rules' own."""
+    """One incident, as in ``domain.recovery.Incident``; ``clients`` is how many it has held so far."""
 
     id: int = 0
-    kind: str
+    kind: IncidentKind
     site: str | None = None
     began_at: datetime
+    calm_since: datetime | None = None
     ended_at: datetime | None = None
-    state: Mapping[str, Any] | None = None
     clients: int = 0
-    detail: str | None = None
+
+    @property
+    def fact(self) -> Incident:
+        """Return it as the rules want it."""
+        return Incident(
+            kind=self.kind,
+            site=self.site,
+            began_at=self.began_at,
+            calm_since=self.calm_since,
+            ended_at=self.ended_at,
+        )
 
 
 _NAMES = tuple(StoredIncident.__dataclass_fields__)

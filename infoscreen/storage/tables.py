@@ -19,13 +19,16 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TextClause,
     text,
 )
 
 from infoscreen.domain.accounts import Role
+from infoscreen.domain.attempts import AttemptOutcome
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.commands import DISRUPTIVE, OPEN, Action, CommandStatus, Source, Verification
 from infoscreen.domain.events import Kind
+from infoscreen.domain.recovery import IncidentKind, Phase, Reason, Verb
 from infoscreen.storage.columns import UtcDateTime, Word
 
 metadata = MetaData(
@@ -42,6 +45,11 @@ def _uuid_key() -> Column[Any]:
     return Column(
         "client_uuid", String(36), ForeignKey("clients.uuid", ondelete="CASCADE"), nullable=False, index=False
     )
+
+
+def _partial(name: str, where: TextClause, *columns: Column[Any], unique: bool = False) -> None:
+    """Declare an index of only those rows that a condition holds for."""
+    Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
 
 
 def _any_of(column: str, words: frozenset[Any]) -> str:
@@ -127,19 +135,13 @@ _clear_pending = text("service_failed_clear_pending")
 Index("ix_clients_sort_key", clients.c.sort_key, clients.c.uuid)
 Index("ix_clients_status", clients.c.status, clients.c.sort_key, clients.c.uuid)
 Index("ix_clients_site", clients.c.site, clients.c.sort_key, clients.c.uuid)
-Index("ix_clients_watched", clients.c.stale_at, sqlite_where=_watched, postgresql_where=_watched)
-Index("ix_clients_unwell", clients.c.status_since, sqlite_where=_unwell, postgresql_where=_unwell)
-Index("ix_clients_online", clients.c.site, clients.c.status, sqlite_where=_online, postgresql_where=_online)
-Index("ix_clients_service_failed", clients.c.sort_key, sqlite_where=_failed, postgresql_where=_failed)
-Index(
-    "ix_clients_maintenance",
-    clients.c.maintenance_until,
-    sqlite_where=_maintained,
-    postgresql_where=_maintained,
-)
-Index(
-    "ix_clients_clear_pending", clients.c.uuid, sqlite_where=_clear_pending, postgresql_where=_clear_pending
-)
+_partial("ix_clients_watched", _watched, clients.c.stale_at)
+_partial("ix_clients_unwell", _unwell, clients.c.status_since)
+_partial("ix_clients_online", _online, clients.c.site, clients.c.status, clients.c.uuid)
+_partial("ix_clients_witnesses", _online, clients.c.status, clients.c.uuid)
+_partial("ix_clients_service_failed", _failed, clients.c.sort_key)
+_partial("ix_clients_maintenance", _maintained, clients.c.maintenance_until)
+_partial("ix_clients_clear_pending", _clear_pending, clients.c.uuid)
 
 client_commands = Table(
     "client_commands",
@@ -178,26 +180,10 @@ _in_flight = text(IN_FLIGHT)
 _open = text(_any_of("status", OPEN))
 _pending = text(f"verification = '{Verification.PENDING}'")
 _contradicted = text(f"verification = '{Verification.CONTRADICTED}'")
-Index(
-    "uq_client_commands_in_flight",
-    client_commands.c.client_uuid,
-    unique=True,
-    sqlite_where=_in_flight,
-    postgresql_where=_in_flight,
-)
-Index("ix_client_commands_open", client_commands.c.deadline_at, sqlite_where=_open, postgresql_where=_open)
-Index(
-    "ix_client_commands_pending",
-    client_commands.c.command_id,
-    sqlite_where=_pending,
-    postgresql_where=_pending,
-)
-Index(
-    "ix_client_commands_contradicted",
-    client_commands.c.verified_at,
-    sqlite_where=_contradicted,
-    postgresql_where=_contradicted,
-)
+_partial("uq_client_commands_in_flight", _in_flight, client_commands.c.client_uuid, unique=True)
+_partial("ix_client_commands_open", _open, client_commands.c.deadline_at)
+_partial("ix_client_commands_pending", _pending, client_commands.c.command_id)
+_partial("ix_client_commands_contradicted", _contradicted, client_commands.c.verified_at)
 Index("ix_client_commands_client", client_commands.c.client_uuid, client_commands.c.created_at)
 Index("ix_client_commands_created_at", client_commands.c.created_at, client_commands.c.command_id)
 
@@ -320,8 +306,15 @@ recovery_ladders = Table(
     "recovery_ladders",
     metadata,
     Column("client_uuid", String(36), ForeignKey("clients.uuid", ondelete="CASCADE"), primary_key=True),
-    Column("state", JSON, nullable=False),
+    Column("phase", Word(Phase), nullable=False),
+    Column("began_at", UtcDateTime, nullable=False),
+    Column("unwell_since", UtcDateTime, nullable=False),
     Column("changed_at", UtcDateTime, nullable=False),
+    Column("rung", Integer, nullable=False),
+    Column("returns", Integer, nullable=False),
+    Column("because", Word(Reason)),
+    Column("limited", Integer),
+    Column("would", Boolean, nullable=False),
 )
 
 recovery_attempts = Table(
@@ -330,21 +323,16 @@ recovery_attempts = Table(
     Column("id", Integer, primary_key=True),
     Column("command_id", String(36), nullable=False, unique=True),
     _uuid_key(),
-    Column("rung", String(40), nullable=False),
-    Column("action", Word(Action), nullable=False),
+    Column("rung", Integer, nullable=False),
+    Column("would", Boolean, nullable=False),
     Column("decided_at", UtcDateTime, nullable=False),
     Column("published_at", UtcDateTime),
     Column("ended_at", UtcDateTime),
-    Column("outcome", String(40)),
+    Column("outcome", Word(AttemptOutcome)),
     Column("detail", Text),
 )
 _under_way = text("ended_at IS NULL")
-Index(
-    "ix_recovery_attempts_under_way",
-    recovery_attempts.c.decided_at,
-    sqlite_where=_under_way,
-    postgresql_where=_under_way,
-)
+_partial("ix_recovery_attempts_under_way", _under_way, recovery_attempts.c.decided_at)
 Index("ix_recovery_attempts_client", recovery_attempts.c.client_uuid, recovery_attempts.c.decided_at)
 Index("ix_recovery_attempts_decided_at", recovery_attempts.c.decided_at)
 
@@ -353,34 +341,27 @@ recovery_decisions = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     _uuid_key(),
-    Column("kind", String(40), nullable=False),
-    Column("reason", String(40), nullable=False),
-    Column("rung", String(40)),
-    Column("action", Word(Action)),
+    Column("verb", Word(Verb), nullable=False),
+    Column("reason", Word(Reason), nullable=False),
+    Column("arguments", JSON, nullable=False),
+    Column("rung", Integer),
+    Column("attempt", Integer),
     Column("until", UtcDateTime),
     Column("would", Boolean, nullable=False),
     Column("incident_id", Integer),
-    Column("data", JSON(none_as_null=True)),
     Column("first_at", UtcDateTime, nullable=False),
     Column("first_poll", Integer, nullable=False),
     Column("last_at", UtcDateTime),
     Column("times", Integer),
 )
 _standing = text("last_at IS NULL")
-Index(
-    "uq_recovery_decisions_standing",
-    recovery_decisions.c.client_uuid,
-    unique=True,
-    sqlite_where=_standing,
-    postgresql_where=_standing,
-)
+_partial("uq_recovery_decisions_standing", _standing, recovery_decisions.c.client_uuid, unique=True)
 _of_incident = text("incident_id IS NOT NULL")
-Index(
+_partial(
     "ix_recovery_decisions_incident",
+    _of_incident,
     recovery_decisions.c.incident_id,
     recovery_decisions.c.client_uuid,
-    sqlite_where=_of_incident,
-    postgresql_where=_of_incident,
 )
 Index("ix_recovery_decisions_client", recovery_decisions.c.client_uuid, recovery_decisions.c.id)
 Index("ix_recovery_decisions_first_at", recovery_decisions.c.first_at)
@@ -389,20 +370,14 @@ recovery_incidents = Table(
     "recovery_incidents",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("kind", String(40), nullable=False),
+    Column("kind", Word(IncidentKind), nullable=False),
     Column("site", String(200)),
     Column("began_at", UtcDateTime, nullable=False),
+    Column("calm_since", UtcDateTime),
     Column("ended_at", UtcDateTime),
-    Column("state", JSON(none_as_null=True)),
     Column("clients", Integer, nullable=False, server_default="0"),
-    Column("detail", Text),
 )
-Index(
-    "ix_recovery_incidents_open",
-    recovery_incidents.c.began_at,
-    sqlite_where=_under_way,
-    postgresql_where=_under_way,
-)
+_partial("ix_recovery_incidents_open", _under_way, recovery_incidents.c.began_at)
 Index("ix_recovery_incidents_began_at", recovery_incidents.c.began_at)
 
 recovery_pauses = Table(
@@ -419,9 +394,7 @@ recovery_pauses = Table(
     Column("ended_at", UtcDateTime),
     Column("ended_by", String(200)),
 )
-Index(
-    "ix_recovery_pauses_open", recovery_pauses.c.until, sqlite_where=_under_way, postgresql_where=_under_way
-)
+_partial("ix_recovery_pauses_open", _under_way, recovery_pauses.c.until)
 Index("ix_recovery_pauses_client", recovery_pauses.c.client_uuid)
 
 recovery_polls = Table(

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     Column,
+    ColumnElement,
     Select,
     Table,
     cast,
@@ -167,7 +168,7 @@ def _of_recovery(client_uuid: str) -> list[Select[Any]]:
 
 
 def _part(table: Table, at: Column[Any], source: int, client_uuid: str) -> Select[Any]:
-    nothing = (literal_column("NULL") for _ in range(4))
+    nothing: list[ColumnElement[Any]] = [literal_column("NULL")] * 4
     return select(
         at,
         literal_column(str(source)),
@@ -198,28 +199,40 @@ async def _told_by_recovery(
 
 
 def _decided(decision: StoredDecision) -> TimelineEntry:
-    data = {name: getattr(decision, name) for name in ("kind", "reason", "rung", "action", "would", "times")}
-    data |= {"until": _zulu(decision.until), "last_at": _zulu(decision.last_at), **(decision.data or {})}
-    words = f"{decision.kind}: {decision.reason}" + (f" ({decision.action})" if decision.action else "")
-    text = f"would {words}" if decision.would and decision.kind == "act" else words
-    return TimelineEntry(decision.first_at, Kind.RECOVERY, text, None, {"what": "decision", **data})
+    data = {
+        "what": "decision",
+        "verb": decision.verb,
+        "reason": decision.reason,
+        "arguments": decision.arguments,
+        "rung": decision.rung,
+        "attempt": decision.attempt,
+        "until": _zulu(decision.until),
+        "would": decision.would,
+        "last_at": _zulu(decision.last_at),
+        "times": decision.times,
+    }
+    return TimelineEntry(decision.first_at, Kind.RECOVERY, decision.sentence("en"), None, data)
 
 
 def _tried(attempt: StoredAttempt) -> TimelineEntry:
-    data = {
-        "what": "attempt",
-        "rung": attempt.rung,
-        "action": attempt.action,
-        "command_id": attempt.command_id,
-    }
-    return TimelineEntry(attempt.decided_at, Kind.RECOVERY, f"attempt: {attempt.action}", None, data)
+    text = f"{'Would try' if attempt.would else 'Tries'} {attempt.rung.action}."
+    return TimelineEntry(attempt.decided_at, Kind.RECOVERY, text, None, _of_attempt(attempt, "attempt"))
 
 
 def _came_of_it(attempt: StoredAttempt) -> TimelineEntry:
-    data = {"what": "outcome", "outcome": attempt.outcome, "action": attempt.action, "rung": attempt.rung}
-    data |= {"command_id": attempt.command_id, "detail": attempt.detail}
-    text = f"outcome of {attempt.action}: {attempt.outcome}"
+    data = _of_attempt(attempt, "outcome") | {"outcome": attempt.outcome, "detail": attempt.detail}
+    text = f"Outcome of {attempt.rung.action}: {attempt.outcome}."
     return TimelineEntry(attempt.ended_at or attempt.decided_at, Kind.RECOVERY, text, None, data)
+
+
+def _of_attempt(attempt: StoredAttempt, what: str) -> dict[str, Any]:
+    return {
+        "what": what,
+        "rung": attempt.rung,
+        "action": attempt.rung.action,
+        "would": attempt.would,
+        "command_id": None if attempt.would else attempt.command_id,
+    }
 
 
 def _zulu(at: datetime | None) -> str | None:

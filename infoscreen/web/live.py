@@ -25,6 +25,7 @@ from infoscreen.domain.events import (
     Event,
     RecoveryChanged,
 )
+from infoscreen.domain.recovery import IncidentKind
 from infoscreen.services.bus import Bus, BusClosed, Overflow, Subscription
 from infoscreen.services.ports import Link
 from infoscreen.storage import clients, commands, incidents
@@ -42,9 +43,6 @@ MOST_PER_FLUSH = 100
 
 MOST_ALERTS = 500
 """When more clients than this fall ill at once, loading the page anew tells it better."""
-
-OUTAGES = frozenset({"fleet_outage", "site_outage"})
-"""Incidents that the silence of their clients is part of."""
 
 MOST_WAITING_BYTES = 2 * 1024 * 1024
 RENDERED_IN_A_ROW = 50
@@ -341,7 +339,7 @@ def _covered(client: Client, under_way: Collection[StoredIncident]) -> bool:
     """Tell whether a client's silence is part of an outage that is told as one."""
     if client.status not in STALE:
         return False
-    return any(one.kind in OUTAGES and one.site in (None, client.site) for one in under_way)
+    return any(one.kind is not IncidentKind.OBSERVER and one.site in (None, client.site) for one in under_way)
 
 
 _UUIDS = TypeAdapter(list[str])

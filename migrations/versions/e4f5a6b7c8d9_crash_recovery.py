@@ -47,7 +47,8 @@ def upgrade() -> None:
     with op.batch_alter_table("clients") as batch:
         batch.add_column(_time("well_until", nullable=True))
         batch.add_column(sa.Column("heartbeats_at_change", sa.Integer(), nullable=False, server_default="0"))
-    _index("ix_clients_online", "clients", ["site", "status"], "status = 'online'")
+    _index("ix_clients_online", "clients", ["site", "status", "uuid"], "status = 'online'")
+    _index("ix_clients_witnesses", "clients", ["status", "uuid"], "status = 'online'")
     _create_of_clients()
     _create_of_the_fleet()
 
@@ -56,8 +57,15 @@ def _create_of_clients() -> None:
     op.create_table(
         "recovery_ladders",
         *_client("recovery_ladders"),
-        sa.Column("state", sa.JSON(), nullable=False),
+        sa.Column("phase", sa.String(40), nullable=False),
+        _time("began_at"),
+        _time("unwell_since"),
         _time("changed_at"),
+        sa.Column("rung", sa.Integer(), nullable=False),
+        sa.Column("returns", sa.Integer(), nullable=False),
+        sa.Column("because", sa.String(40)),
+        sa.Column("limited", sa.Integer()),
+        sa.Column("would", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("client_uuid", name="pk_recovery_ladders"),
     )
     op.create_table(
@@ -65,8 +73,8 @@ def _create_of_clients() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("command_id", sa.String(36), nullable=False),
         *_client("recovery_attempts"),
-        sa.Column("rung", sa.String(40), nullable=False),
-        sa.Column("action", sa.String(40), nullable=False),
+        sa.Column("rung", sa.Integer(), nullable=False),
+        sa.Column("would", sa.Boolean(), nullable=False),
         _time("decided_at"),
         _time("published_at", nullable=True),
         _time("ended_at", nullable=True),
@@ -82,14 +90,14 @@ def _create_of_clients() -> None:
         "recovery_decisions",
         sa.Column("id", sa.Integer(), nullable=False),
         *_client("recovery_decisions"),
-        sa.Column("kind", sa.String(40), nullable=False),
+        sa.Column("verb", sa.String(40), nullable=False),
         sa.Column("reason", sa.String(40), nullable=False),
-        sa.Column("rung", sa.String(40)),
-        sa.Column("action", sa.String(40)),
+        sa.Column("arguments", sa.JSON(), nullable=False),
+        sa.Column("rung", sa.Integer()),
+        sa.Column("attempt", sa.Integer()),
         _time("until", nullable=True),
         sa.Column("would", sa.Boolean(), nullable=False),
         sa.Column("incident_id", sa.Integer()),
-        sa.Column("data", sa.JSON()),
         _time("first_at"),
         sa.Column("first_poll", sa.Integer(), nullable=False),
         _time("last_at", nullable=True),
@@ -120,10 +128,9 @@ def _create_of_the_fleet() -> None:
         sa.Column("kind", sa.String(40), nullable=False),
         sa.Column("site", sa.String(200)),
         _time("began_at"),
+        _time("calm_since", nullable=True),
         _time("ended_at", nullable=True),
-        sa.Column("state", sa.JSON()),
         sa.Column("clients", sa.Integer(), nullable=False, server_default="0"),
-        sa.Column("detail", sa.Text()),
         sa.PrimaryKeyConstraint("id", name="pk_recovery_incidents"),
     )
     _index("ix_recovery_incidents_open", "recovery_incidents", ["began_at"], "ended_at IS NULL")
@@ -159,6 +166,7 @@ def downgrade() -> None:
     """Go back, keeping every row but what only the recovery knew."""
     for table in reversed(TABLES):
         op.drop_table(table)
+    op.drop_index("ix_clients_witnesses", "clients")
     op.drop_index("ix_clients_online", "clients")
     with op.batch_alter_table("clients") as batch:
         batch.drop_column("heartbeats_at_change")

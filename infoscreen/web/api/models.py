@@ -15,6 +15,7 @@ from infoscreen.domain import clients, commands, presence
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.commands import Action, CommandStatus, Source, Verification
 from infoscreen.domain.events import Kind
+from infoscreen.domain.recovery import IncidentKind
 from infoscreen.storage import rejected
 from infoscreen.storage.incidents import StoredIncident
 from infoscreen.storage.paging import Page
@@ -253,12 +254,12 @@ class Incident(Answer):
     """A time at which the recovery held back a site, the fleet or itself."""
 
     id: int
-    kind: str = Field(description="fleet_outage, site_outage or observer.")
+    kind: IncidentKind
     site: str | None
     began_at: datetime
+    calm_since: datetime | None = Field(description="It is over, and has been settling since then.")
     ended_at: datetime | None
     clients: int = Field(description="Different clients that were held by it so far.")
-    detail: str | None
 
 
 class UnderWay(Answer):
