@@ -20,6 +20,7 @@ from infoscreen.domain.errors import CannotStart
 from infoscreen.domain.events import BrokerChanged
 from infoscreen.domain.lockout import LockoutPolicy
 from infoscreen.domain.presence import StalePolicy
+from infoscreen.domain.recovery import Observer, RecoveryPolicy
 from infoscreen.metrics import Metrics
 from infoscreen.mqtt.connection import BrokerAddress, TlsSettings
 from infoscreen.mqtt.listener import Listener
@@ -33,6 +34,7 @@ from infoscreen.services.monitoring import Monitoring
 from infoscreen.services.outbox import Outbox
 from infoscreen.services.passwords import Passwords
 from infoscreen.services.pausing import Pausing
+from infoscreen.services.recovering import Recovering
 from infoscreen.services.watching import Watch, WatchPolicy
 from infoscreen.settings import Settings
 from infoscreen.storage import schema
@@ -64,6 +66,7 @@ async def serve(settings: Settings) -> None:
         settings.command_lockout_threshold, _seconds(settings.command_lockout_window_seconds)
     )
     commands = CommandPolicy(_seconds(settings.command_expiry_seconds), timeouts, lockout)
+    recovery = recovery_policy(settings)
     watched = WatchPolicy(
         stale,
         timeouts,
@@ -98,14 +101,28 @@ async def serve(settings: Settings) -> None:
     watch = Watch(store, clock, bus, listener, watched, metrics)
     monitoring = Monitoring(store, clock, listener, ingest)
     live = LiveFeed(store, bus, listener, clock)
+    commanding = Commanding(store, clock, bus, commands, metrics, wake)
+    started_at = clock.now()
+
+    def observer() -> Observer:
+        # Deaf or dumb is the same here: what cannot be sent must not be decided on either.
+        return Observer(
+            listening_since=listener.state.listening_since if publisher.connected else None,
+            started_at=started_at,
+            ingest_lag=_seconds(ingest.lag_seconds),
+            loop_lag=_seconds(monitoring.worst_loop_lag_seconds),
+        )
+
+    recovering = Recovering(store, clock, bus, commanding, metrics, recovery, lockout, observer)
     app = create_app(
         Parts(
             store=store,
             clock=clock,
             accounts=Accounts(store, clock, Passwords()),
-            commanding=Commanding(store, clock, bus, commands, metrics, wake),
+            commanding=commanding,
             fleet=Fleet(store, clock, bus, listener, wake),
             pausing=Pausing(store, clock, bus),
+            recovering=recovering,
             monitoring=monitoring,
             bus=bus,
             live=live,
@@ -129,6 +146,7 @@ async def serve(settings: Settings) -> None:
                     "watch": watch.run,
                     "expiry sweeper": watch.run_sweep,
                     "retention": watch.run_tidy,
+                    "recovery": recovering.run,
                     "live feed": live.run,
                     "loop monitor": monitoring.run,
                 },
@@ -221,6 +239,32 @@ def broker_address(settings: Settings) -> BrokerAddress:
         settings.mqtt_password.get_secret_value(),
         settings.mqtt_client_id,
         tls,
+    )
+
+
+def recovery_policy(settings: Settings) -> RecoveryPolicy:
+    """Return the settings as the recovery's rules want them; an action's timeout is its wait, too."""
+    return RecoveryPolicy(
+        enabled=settings.crash_recovery_enabled,
+        poll=_seconds(settings.crash_recovery_poll_seconds),
+        grace=_seconds(settings.crash_recovery_grace_seconds),
+        observer_grace=_seconds(settings.recovery_observer_grace_seconds),
+        max_concurrent=settings.recovery_max_concurrent,
+        storm_cooldown=_seconds(settings.recovery_storm_cooldown_seconds),
+        recovered_heartbeats=settings.recovered_heartbeats,
+        recovered_after=_seconds(settings.recovered_seconds),
+        relapse=_seconds(settings.relapse_seconds),
+        restart_attempts=settings.recovery_restart_attempts,
+        reboot_attempts=settings.recovery_reboot_attempts,
+        power_cycle_attempts=settings.recovery_power_cycle_attempts,
+        reboots_per_hour=settings.recovery_reboots_per_hour,
+        power_cycles_per_day=settings.recovery_power_cycles_per_day,
+        restart_wait=_seconds(settings.restart_app_timeout_seconds),
+        reboot_wait=_seconds(settings.reboot_timeout_seconds),
+        power_cycle_wait=_seconds(settings.power_cycle_timeout_seconds),
+        stale_minimum=_seconds(settings.stale_min_seconds),
+        stale_maximum=_seconds(settings.heartbeat_stale_seconds),
+        command_expiry=_seconds(settings.command_expiry_seconds),
     )
 
 

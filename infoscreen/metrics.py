@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 import infoscreen
 from infoscreen.domain.clients import Condition
+from infoscreen.domain.recovery import IncidentKind
 
 COMMAND_SECONDS = (1, 2, 5, 10, 30, 60, 120, 240, 600, 900)
 """Buckets for a command's life.
@@ -119,13 +120,14 @@ class Metrics:
         """Record a time to recovery."""
         self._recovery_seconds.observe(seconds)
 
-    def incident(self, kind: str, step: str) -> None:
-        """Count an incident that began, or take one that ended off those under way."""
-        if step == "began":
-            self._incidents.labels(kind).inc()
-            self._open_incidents.labels(kind).inc()
-        else:
-            self._open_incidents.labels(kind).dec()
+    def incident(self, kind: str) -> None:
+        """Count an incident that began."""
+        self._incidents.labels(kind).inc()
+
+    def incidents_open(self, kinds: Mapping[str, int]) -> None:
+        """Set how many incidents are under way."""
+        for kind in IncidentKind:
+            self._open_incidents.labels(kind.value).set(kinds.get(kind.value, 0))
 
     def http_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from infoscreen.domain.errors import BrokerUnavailable, PublishRefused
@@ -109,7 +110,10 @@ class CountingMeasures:
         self.counts["attempt", rung, outcome] += 1
 
     def recovered(self, seconds: float) -> None:
-        self.counts["recovered"] += 1
+        self.counts["recovered",] += 1
 
-    def incident(self, kind: str, step: str) -> None:
-        self.counts["incident", kind, step] += 1
+    def incident(self, kind: str) -> None:
+        self.counts["incident", kind] += 1
+
+    def incidents_open(self, kinds: Mapping[str, int]) -> None:
+        pass

@@ -14,6 +14,7 @@ from infoscreen.domain.clients import Client
 from infoscreen.domain.commands import Action, ClientCommand, Source, Timeouts
 from infoscreen.domain.lockout import LockoutPolicy
 from infoscreen.domain.presence import StalePolicy
+from infoscreen.domain.recovery import Observer, RecoveryPolicy
 from infoscreen.services.bus import Bus
 from infoscreen.services.commanding import Commanding, CommandPolicy
 from infoscreen.services.fleet import Fleet
@@ -21,6 +22,7 @@ from infoscreen.services.ingest import Ingest, IngestPolicy
 from infoscreen.services.outbox import Outbox
 from infoscreen.services.pausing import Pausing
 from infoscreen.services.ports import Incoming
+from infoscreen.services.recovering import Recovering
 from infoscreen.services.watching import Watch, WatchPolicy
 from infoscreen.storage import clients, commands
 from infoscreen.storage.engine import Store
@@ -57,6 +59,7 @@ class Spine:
     watch: Watch
     fleet: Fleet
     pausing: Pausing
+    recovering: Recovering
 
     async def hear(self, *messages: tuple[str, Any], retain: bool = False) -> None:
         """Receive one batch: each is a topic below ``infoscreen/`` and bytes, text or what becomes JSON."""
@@ -115,7 +118,9 @@ class Spine:
 
 
 @asynccontextmanager
-async def open_spine(url: str, *, auto_register: bool = True) -> AsyncIterator[Spine]:
+async def open_spine(
+    url: str, *, auto_register: bool = True, recovery: RecoveryPolicy | None = None
+) -> AsyncIterator[Spine]:
     """Put the parts together on an empty database; it has listened for an hour."""
     store = Store(url)
     async with store.engine.begin() as connection:
@@ -125,6 +130,12 @@ async def open_spine(url: str, *, auto_register: bool = True) -> AsyncIterator[S
     link = FakeLink(clock.now() - timedelta(hours=1))
     ingest_policy = IngestPolicy(STALE, TIMEOUTS, auto_register)
     watch_policy = WatchPolicy(STALE, TIMEOUTS, timedelta(seconds=15), timedelta(days=90))
+    commanding = Commanding(store, clock, bus, POLICY, measures, wake)
+    started_at = clock.now() - timedelta(hours=1)
+
+    def observer() -> Observer:
+        return Observer(listening_since=link.state.listening_since, started_at=started_at)
+
     try:
         yield Spine(
             store=store,
@@ -134,11 +145,21 @@ async def open_spine(url: str, *, auto_register: bool = True) -> AsyncIterator[S
             publisher=publisher,
             measures=measures,
             ingest=Ingest(store, clock, bus, ingest_policy, measures, lambda: link.state.listening_since),
-            commanding=Commanding(store, clock, bus, POLICY, measures, wake),
+            commanding=commanding,
             outbox=Outbox(store, clock, bus, publisher, link, measures, wake, alias=False),
             watch=Watch(store, clock, bus, link, watch_policy, measures),
             fleet=Fleet(store, clock, bus, link, wake),
             pausing=Pausing(store, clock, bus),
+            recovering=Recovering(
+                store,
+                clock,
+                bus,
+                commanding,
+                measures,
+                recovery or RecoveryPolicy(),
+                POLICY.lockout,
+                observer,
+            ),
         )
     finally:
         await store.close()

@@ -77,6 +77,7 @@ async def serving(directory: Path, config: WebConfig | None = None) -> AsyncIter
             commanding=spine.commanding,
             fleet=spine.fleet,
             pausing=spine.pausing,
+            recovering=spine.recovering,
             monitoring=Monitoring(spine.store, spine.clock, spine.link, spine.ingest),
             bus=spine.bus,
             live=LiveFeed(spine.store, spine.bus, spine.link, spine.clock),

@@ -1,6 +1,6 @@
 """What services need from the doors, said by the side that needs it."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol
@@ -89,6 +89,10 @@ class Measures(Protocol):
         """Record how long a client was unwell until it was well again after the recovery had acted."""
         ...
 
-    def incident(self, kind: str, step: str) -> None:
-        """Count incidents; ``step`` is ``began`` or ``ended``."""
+    def incident(self, kind: str) -> None:
+        """Count an incident that began."""
+        ...
+
+    def incidents_open(self, kinds: Mapping[str, int]) -> None:
+        """Tell how many incidents of each kind are under way."""
         ...

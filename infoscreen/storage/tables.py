@@ -314,6 +314,7 @@ recovery_ladders = Table(
     Column("returns", Integer, nullable=False),
     Column("because", Word(Reason)),
     Column("limited", Integer),
+    Column("tried", Integer, nullable=False),
     Column("would", Boolean, nullable=False),
 )
 

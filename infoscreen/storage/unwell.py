@@ -91,8 +91,8 @@ def _counting(number: int, where: str) -> str:
         f"SELECT {number} AS number, o.online, w.asked, w.heard FROM"
         " (SELECT count(*) AS online FROM"
         f" (SELECT 1 AS one FROM clients WHERE {where} LIMIT :most) AS c) AS o,"
-        " (SELECT count(*) AS asked, sum(CASE WHEN last_heard_at >= :after THEN 1 ELSE 0 END) AS heard FROM"
-        f" (SELECT last_heard_at FROM (SELECT last_heard_at, heartbeat_interval_seconds,"
+        " (SELECT count(*) AS asked, sum(CASE WHEN last_alive >= :after THEN 1 ELSE 0 END) AS heard FROM"
+        f" (SELECT last_alive FROM (SELECT last_alive, heartbeat_interval_seconds,"
         f" heartbeat_deviation_seconds FROM clients WHERE {where} ORDER BY uuid LIMIT {LOOKED_AT}) AS l"
         f" WHERE {beating} LIMIT {WITNESSES}) AS s) AS w"
     )

@@ -17,6 +17,7 @@ from infoscreen.services.fleet import Fleet
 from infoscreen.services.monitoring import Monitoring
 from infoscreen.services.pausing import Pausing
 from infoscreen.services.ports import Link
+from infoscreen.services.recovering import Recovering
 from infoscreen.storage.engine import Store
 from infoscreen.web.live import LiveFeed
 from infoscreen.web.problems import Problem
@@ -64,6 +65,7 @@ class Parts:
     commanding: Commanding
     fleet: Fleet
     pausing: Pausing
+    recovering: Recovering
     monitoring: Monitoring
     bus: Bus
     live: LiveFeed

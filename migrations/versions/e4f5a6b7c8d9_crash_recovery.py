@@ -65,6 +65,7 @@ def _create_of_clients() -> None:
         sa.Column("returns", sa.Integer(), nullable=False),
         sa.Column("because", sa.String(40)),
         sa.Column("limited", sa.Integer()),
+        sa.Column("tried", sa.Integer(), nullable=False),
         sa.Column("would", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("client_uuid", name="pk_recovery_ladders"),
     )

@@ -15,7 +15,7 @@ from infoscreen.domain import clients, commands, presence
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.commands import Action, CommandStatus, Source, Verification
 from infoscreen.domain.events import Kind
-from infoscreen.domain.recovery import IncidentKind
+from infoscreen.domain.recovery import IncidentKind, Reason
 from infoscreen.storage import rejected
 from infoscreen.storage.incidents import StoredIncident
 from infoscreen.storage.paging import Page
@@ -225,10 +225,27 @@ class Broker(Answer):
     last_error: str | None
 
 
-class Recovery(Answer):
-    """Whether crashed clients are recovered by themselves."""
+class Incident(Answer):
+    """A time at which the recovery held back a site, the fleet or itself."""
 
-    mode: str = Field(description="off: nothing is done by itself.")
+    id: int
+    kind: IncidentKind
+    site: str | None
+    began_at: datetime
+    calm_since: datetime | None = Field(description="It is over, and has been settling since then.")
+    ended_at: datetime | None
+    clients: int = Field(description="Different clients that were held by it so far.")
+
+
+class Recovery(Answer):
+    """How the recovery is, in short; ``GET /api/recovery`` tells all."""
+
+    mode: str = Field(description="active, dry_run, paused, or off before the first poll.")
+    polled_at: datetime | None
+    in_flight: int = Field(description="Clients that are being recovered.")
+    counts: dict[Reason, int] = Field(description="Clients by the reason of the decision for them.")
+    incidents: list[Incident] = Field(description="Those under way.")
+    folded: int = Field(description="Unwell clients that are part of one of the incidents.")
 
 
 class Overview(Answer):
@@ -248,18 +265,6 @@ class Hello(Answer):
     version: str
     totals: dict[Condition, int]
     broker: Broker
-
-
-class Incident(Answer):
-    """A time at which the recovery held back a site, the fleet or itself."""
-
-    id: int
-    kind: IncidentKind
-    site: str | None
-    began_at: datetime
-    calm_since: datetime | None = Field(description="It is over, and has been settling since then.")
-    ended_at: datetime | None
-    clients: int = Field(description="Different clients that were held by it so far.")
 
 
 class UnderWay(Answer):

@@ -4,6 +4,8 @@ from aiohttp import web
 
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.errors import InvalidInput
+from infoscreen.services.explaining import mode_of
+from infoscreen.services.monitoring import Overview
 from infoscreen.storage import clients, rejected
 from infoscreen.web.api import models
 from infoscreen.web.api.requests import ClientsQuery, RejectedQuery
@@ -22,10 +24,22 @@ async def show_overview(request: web.Request) -> web.StreamResponse:
         generated_at=overview.generated_at,
         totals=dict(overview.totals),
         broker=models.Broker.model_validate(overview.broker),
-        recovery=models.Recovery(mode="off"),
+        recovery=_recovery(overview),
         clients=models.client_list(page, overview.generated_at, overview.broker.listening_since),
     )
     return reply(answer)
+
+
+def _recovery(overview: Overview) -> models.Recovery:
+    summary = {} if overview.poll is None else overview.poll.summary
+    return models.Recovery(
+        mode=mode_of(overview),
+        polled_at=None if overview.poll is None else overview.poll.at,
+        in_flight=summary.get("in_flight", 0),
+        counts=summary.get("counts", {}),
+        incidents=[models.Incident.model_validate(one) for one in overview.incidents],
+        folded=overview.folded,
+    )
 
 
 async def list_rejected(request: web.Request) -> web.StreamResponse:

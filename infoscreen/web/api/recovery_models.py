@@ -1,18 +1,23 @@
 """What the recovery looks like in JSON; the names become the names in the OpenAPI document."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, Field
 
-from infoscreen.domain.commands import Action
+from infoscreen.domain.attempts import AttemptOutcome
+from infoscreen.domain.clients import Condition
+from infoscreen.domain.recovery import Ending, Phase, Reason, Verb
+from infoscreen.storage.attempts import StoredAttempt
+from infoscreen.storage.decisions import StoredDecision
 from infoscreen.storage.pauses import Scope
 from infoscreen.web.api.identifiers import Identifier
 from infoscreen.web.api.models import Incident
-from infoscreen.web.api.requests import Label, NoneIfBlank, Reason, utc
+from infoscreen.web.api.requests import Label, NoneIfBlank, utc
+from infoscreen.web.api.requests import Reason as Words
 from infoscreen.web.shapes import Answer, Body, Listing, Paging
 
-Mode = Literal["active", "dry_run", "paused"]
+Mode = Literal["off", "active", "dry_run", "paused"]
 
 
 class RecoveryQuery(Paging):
@@ -20,8 +25,8 @@ class RecoveryQuery(Paging):
 
     client_uuid: Identifier | None = None
     site: Annotated[str | None, Field(max_length=200)] = None
-    kind: Literal["act", "wait", "hold"] | None = None
-    reason: Annotated[str | None, Field(max_length=40)] = None
+    verb: Verb | None = None
+    reason: Reason | None = None
     incident_id: Annotated[int | None, Field(ge=1, lt=2**31)] = None
     past: bool = False
 
@@ -39,7 +44,7 @@ class _Scoped(Body):
 class PauseRequest(_Scoped):
     """Leave a client, a site or the fleet alone until a time."""
 
-    reason: Annotated[Reason, Field(min_length=1)]
+    reason: Annotated[Words, Field(min_length=1)]
     until: Annotated[AwareDatetime, AfterValidator(utc)]
 
 
@@ -50,7 +55,7 @@ class ResumeRequest(_Scoped):
 class RecoveryAcknowledgement(Body):
     """Somebody takes care of a client that the recovery has given up on."""
 
-    comment: Annotated[Reason | None, NoneIfBlank] = None
+    comment: Annotated[Words | None, NoneIfBlank] = None
 
 
 class RecoveryPause(Answer):
@@ -78,39 +83,49 @@ class IncidentList(Listing[Incident]):
     """A page of incidents, newest first."""
 
 
-class Decision(Answer):
+class RecoveryDecision(Answer):
     """What was decided for a client, and why. ``times`` polls in a row came to the same."""
 
     client_uuid: str
-    kind: str = Field(description="act, wait or hold.")
-    reason: str = Field(description="A stable code.")
-    sentence: str = Field(description="The reason as a sentence.")
-    rung: str | None
-    action: Action | None
-    until: datetime | None
+    verb: Verb
+    reason: Reason
+    sentence: str = Field(description="The reason in English.")
+    action: str | None = Field(description="What is done, with the verb act.")
+    rung: int | None = Field(description="1 restart_app, 2 reboot_host, 3 power_cycle, 4 needs a human.")
+    attempt: int | None
+    until: datetime | None = Field(
+        description="When it ends at the latest, null if that is no matter of time."
+    )
+    ending: Ending = Field(description="What ends it.")
     would: bool = Field(description="Dry run: nothing was done.")
     incident_id: int | None
     first_at: datetime
     last_at: datetime | None = Field(description="Null while it stands.")
     times: int | None
 
+    @classmethod
+    def of(cls, decision: StoredDecision) -> Self:
+        """Return the decision with its sentence."""
+        plain = {name: getattr(decision, name) for name in cls.model_fields if name != "sentence"}
+        return cls(**plain, sentence=decision.sentence("en"))
 
-class DecisionList(Listing[Decision]):
+
+class RecoveryDecisionList(Listing[RecoveryDecision]):
     """A page of decisions, newest first."""
 
 
 class Hold(Answer):
-    """What holds the whole recovery, or a site of it, back just now."""
+    """What holds the recovery back just now: everywhere, or at one site."""
 
-    reason: str
+    reason: Reason
     site: str | None
     since: datetime | None
     until: datetime | None
     sentence: str
 
 
-class Budget(Answer):
-    """How much may be done at the same time."""
+class RecoveryBudget(Answer):
+    """How much is under way and may be at the same time."""
 
     in_flight: int
     most_in_flight: int
@@ -120,16 +135,68 @@ class Budget(Answer):
 class RecoveryState(Answer):
     """What the recovery does just now."""
 
-    mode: Mode
+    mode: Mode = Field(description="off: it has not looked at the fleet yet.")
     polled_at: datetime | None
     holds: list[Hold]
-    budget: Budget
+    budget: RecoveryBudget | None
     pauses: list[RecoveryPause]
     incidents: list[Incident]
-    counts: dict[str, int] = Field(description="Unwell clients by the reason of their decision.")
+    counts: dict[Reason, int] = Field(description="Clients by the reason of the decision for them.")
 
 
 class RecoveryReport(RecoveryState):
     """What the recovery does just now, and a page of its decisions."""
 
-    decisions: DecisionList
+    decisions: RecoveryDecisionList
+
+
+class RecoveryAttempt(Answer):
+    """Something that was tried; ``command_id`` is null in a dry run."""
+
+    action: str
+    rung: int
+    command_id: str | None
+    decided_at: datetime
+    published_at: datetime | None
+    ended_at: datetime | None
+    outcome: AttemptOutcome | None
+    detail: str | None
+    would: bool
+
+    @classmethod
+    def of(cls, attempt: StoredAttempt) -> Self:
+        """Return the attempt."""
+        names = ("rung", "decided_at", "published_at", "ended_at", "outcome", "detail", "would")
+        return cls(
+            **{name: getattr(attempt, name) for name in names},
+            action=attempt.rung.action,
+            command_id=None if attempt.would else attempt.command_id,
+        )
+
+
+class RungState(Answer):
+    """One rung of the ladder, as it is for this client."""
+
+    rung: int
+    action: str
+    allowed: int = Field(description="How often it is tried; 0 for a rung that was removed.")
+    tried: int = Field(description="How often it was tried on this ladder.")
+    wait_seconds: float = Field(description="How long its effect is awaited.")
+    current: bool
+
+
+class Explanation(Answer):
+    """How a client is, what the recovery makes of it, and what happens next."""
+
+    client_uuid: str
+    status: Condition
+    status_since: datetime
+    status_reason: str
+    mode: Mode
+    decision: RecoveryDecision | None = Field(description="Null while there is nothing to decide.")
+    phase: Phase = Field(description="Where its ladder is; rest for a client that is well.")
+    ladder: list[RungState]
+    attempts: list[RecoveryAttempt] = Field(description="The newest first.")
+    pauses: list[RecoveryPause]
+    next: str = Field(description="What happens next, in English.")
+    next_at: datetime | None = Field(description="When, at the latest; null if that is no matter of time.")

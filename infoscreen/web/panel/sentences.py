@@ -21,6 +21,7 @@ from infoscreen.domain.commands import (
 )
 from infoscreen.domain.events import Kind
 from infoscreen.storage.timeline import TimelineEntry
+from infoscreen.web.panel import recovery_words as recovery
 from infoscreen.web.panel.language import N_, Language
 from infoscreen.web.panel.words import ACTION_NOUNS, word
 
@@ -91,6 +92,7 @@ _ACTORS: Mapping[str, str] = MappingProxyType(
         "device": N_("Device"),
         "sweep": N_("Deadline"),
         "verification": N_("Check"),
+        "recovery": N_("Automatic recovery"),
     }
 )
 
@@ -249,6 +251,10 @@ def told(entry: TimelineEntry, language: Language) -> str:
             return f"{action}: {moved} ({by_whom(data['by'], language)})"
         case Kind.LOG:
             return entry.text
+        case Kind.RECOVERY:
+            return recovery.told(data, language)
+        case Kind.OPERATOR if data.get("act") in recovery.ACTS:
+            return recovery.acted(data, language)
         case Kind.OPERATOR:
             changed = ", ".join(_(name) for field, name in _FIELDS.items() if field in data)
             return _("%(name)s has changed: %(fields)s") % {"name": data["by"], "fields": changed}

@@ -1,0 +1,103 @@
+"""The panel's words for the recovery: rungs, modes, outcomes, incidents, and what people did.
+
+Why something was decided is said by the rules themselves, in both languages.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from infoscreen.domain.attempts import AttemptOutcome
+from infoscreen.domain.recovery import IncidentKind, Reason, Rung, sentence
+from infoscreen.storage.incidents import StoredIncident
+from infoscreen.web.panel.language import N_, Language
+
+RUNGS: Mapping[Rung, str] = MappingProxyType(
+    {
+        Rung.RESTART_APP: N_("App restart"),
+        Rung.REBOOT_HOST: N_("Reboot"),
+        Rung.POWER_CYCLE: N_("Power off and on"),
+        Rung.HUMAN: N_("Somebody has to look"),
+    }
+)
+
+MODES: Mapping[str, str] = MappingProxyType(
+    {"active": N_("Active"), "dry_run": N_("Dry run"), "paused": N_("Paused"), "off": N_("Not running yet")}
+)
+
+MODE_SENTENCES: Mapping[str, str] = MappingProxyType(
+    {
+        "active": N_("Clients that crash or fall silent are restarted and rebooted by themselves."),
+        "dry_run": N_(
+            "Nothing is done by itself: you see what would be done. CRASH_RECOVERY_ENABLED switches it on."
+        ),
+        "paused": N_("Somebody has paused it for all clients."),
+        "off": N_("It has not looked at the fleet yet."),
+    }
+)
+
+OUTCOMES: Mapping[AttemptOutcome, str] = MappingProxyType(
+    {
+        AttemptOutcome.RECOVERED: N_("the client is well again"),
+        AttemptOutcome.NO_EFFECT: N_("without effect"),
+        AttemptOutcome.NOT_SENT: N_("never sent, does not count"),
+    }
+)
+
+ACTS = frozenset({"recovery.pause", "recovery.resume", "recovery.acknowledge"})
+
+
+def incident_title(incident: StoredIncident, language: Language) -> str:
+    """Say what an incident is about."""
+    _ = language.gettext
+    match incident.kind:
+        case IncidentKind.FLEET_OUTAGE:
+            return _("Outage of the fleet")
+        case IncidentKind.SITE_OUTAGE:
+            return _("Outage of %(site)s") % {"site": incident.site}
+        case IncidentKind.OBSERVER:
+            return _("The server itself cannot see")
+
+
+def incident_sentence(incident: StoredIncident, language: Language) -> str:
+    """Say what follows from an incident."""
+    _ = language.gettext
+    if incident.calm_since is not None:
+        return _("It is over; clients get time to come back by themselves before anything is done.")
+    match incident.kind:
+        case IncidentKind.FLEET_OUTAGE:
+            return _("That is the network or the broker, not the clients: none of them is touched.")
+        case IncidentKind.SITE_OUTAGE:
+            return _(
+                "That is the network or the power of the site, not its clients: none of them is touched. "
+                "The rest of the fleet is taken care of."
+            )
+        case IncidentKind.OBSERVER:
+            return _("Nothing can be said of any client just now, so none of them is touched.")
+
+
+def told(data: Mapping[str, Any], language: Language) -> str:
+    """Say what a line of a client's timeline means that the recovery stands behind."""
+    _ = language.gettext
+    if data["what"] == "decision":
+        return sentence(Reason(data["reason"]), data["arguments"], language.code, would=data["would"])
+    rung = _(RUNGS[Rung(data["rung"])])
+    dry = f" ({_('dry run')})" if data["would"] else ""
+    if data["what"] == "attempt":
+        return _("Attempt: %(rung)s") % {"rung": rung} + dry
+    outcome = _(OUTCOMES[AttemptOutcome(data["outcome"])])
+    return _("%(rung)s: %(outcome)s") % {"rung": rung, "outcome": outcome} + dry
+
+
+def acted(data: Mapping[str, Any], language: Language) -> str:
+    """Say what somebody did about the recovery of a client."""
+    _ = language.gettext
+    match data["act"]:
+        case "recovery.pause":
+            said = _("%(name)s has paused the automatic recovery: %(reason)s")
+            return said % {"name": data["by"], "reason": data["reason"]}
+        case "recovery.resume":
+            return _("%(name)s has let the automatic recovery go on.") % {"name": data["by"]}
+        case _:
+            said = _("%(name)s takes care of it.") % {"name": data["by"]}
+            return f"{said} {data['comment']}" if data.get("comment") else said
