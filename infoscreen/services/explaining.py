@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from infoscreen.domain.clients import Client
 from infoscreen.domain.recovery import (
@@ -23,6 +24,18 @@ from infoscreen.storage.engine import Connection
 from infoscreen.storage.pauses import Pause, Scope
 
 LATEST_ATTEMPTS = 10
+
+
+class Mode(StrEnum):
+    """How the recovery is."""
+
+    OFF = "off"
+    """It has not looked at the fleet yet."""
+    ACTIVE = "active"
+    DRY_RUN = "dry_run"
+    PAUSED = "paused"
+    """Somebody has paused all of it."""
+
 
 NEXT_STEPS = {
     Ending.DONE: "It is carried out now; then its effect has to show.",
@@ -112,14 +125,14 @@ async def explain(connection: Connection, client: Client, policy: RecoveryPolicy
     return Known(decision, Phase.REST if ladder is None else ladder.phase, rungs, tried, covering)
 
 
-def mode_of(overview: Overview) -> str:
-    """Return how the recovery is: ``active``, ``dry_run``, ``paused``, or ``off`` before the first poll."""
+def mode_of(overview: Overview) -> Mode:
+    """Return how the recovery is."""
     if any(pause.scope is Scope.FLEET for pause in overview.pauses):
-        return "paused"
+        return Mode.PAUSED
     if overview.poll is None:
-        return "off"
+        return Mode.OFF
     # A pause that has ended since the last poll must not be shown any longer.
-    return overview.poll.mode if overview.poll.mode != "paused" else overview.poll.summary["without_pause"]
+    return Mode(overview.poll.summary["without_pause"])
 
 
 def holds_of(overview: Overview, language: str = "en") -> list[HoldShown]:

@@ -219,11 +219,10 @@ class Record:
 def summary_of(plan: Plan, changes: Changes, now: datetime, *, paused: bool, enabled: bool) -> LastPoll:
     """Return what is remembered of a poll as a whole, for whoever asks how the recovery is."""
     mode = "active" if enabled else "dry_run"
+    blind = plan.blind
     summary: dict[str, Any] = {
-        "blind": None
-        if plan.blind is None
-        else _hold(plan.decisions[:1], plan.blind.reason, plan.blind.until),
-        "outages": [hold for hold in changes.holds.values()],
+        "blind": None if blind is None else _hold(plan.decisions[:1], blind.reason, blind.until),
+        "outages": list(changes.holds.values()),
         "in_flight": plan.budget.in_flight + plan.budget.started,
         "concurrent": plan.budget.concurrent,
         "per_poll": plan.budget.per_poll,

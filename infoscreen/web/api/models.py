@@ -16,6 +16,7 @@ from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.commands import Action, CommandStatus, Source, Verification
 from infoscreen.domain.events import Kind
 from infoscreen.domain.recovery import IncidentKind, Reason
+from infoscreen.services.explaining import Mode
 from infoscreen.storage import rejected
 from infoscreen.storage.incidents import StoredIncident
 from infoscreen.storage.paging import Page
@@ -240,7 +241,7 @@ class Incident(Answer):
 class Recovery(Answer):
     """How the recovery is, in short; ``GET /api/recovery`` tells all."""
 
-    mode: str = Field(description="active, dry_run, paused, or off before the first poll.")
+    mode: Mode = Field(description="off: it has not looked at the fleet yet.")
     polled_at: datetime | None
     in_flight: int = Field(description="Clients that are being recovered.")
     counts: dict[Reason, int] = Field(description="Clients by the reason of the decision for them.")

@@ -12,6 +12,7 @@ from infoscreen.storage.decisions import DecisionQuery
 from infoscreen.web.api import recovery_models as models
 from infoscreen.web.api.clients import known_client
 from infoscreen.web.api.identifiers import path_identifier
+from infoscreen.web.api.models import Incident
 from infoscreen.web.keys import parts_of
 from infoscreen.web.registry import Route, actor_of, read_body, read_query, reply
 
@@ -49,7 +50,7 @@ def state_of(overview: Overview) -> models.RecoveryState:
         holds=[models.Hold.model_validate(one) for one in explaining.holds_of(overview)],
         budget=budget,
         pauses=[models.RecoveryPause.model_validate(one) for one in overview.pauses],
-        incidents=[models.Incident.model_validate(one) for one in overview.incidents],
+        incidents=[Incident.model_validate(one) for one in overview.incidents],
         counts=summary.get("counts", {}),
     )
 

@@ -1,13 +1,14 @@
 """What the recovery looks like in JSON; the names become the names in the OpenAPI document."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, AwareDatetime, Field
 
 from infoscreen.domain.attempts import AttemptOutcome
 from infoscreen.domain.clients import Condition
 from infoscreen.domain.recovery import Ending, Phase, Reason, Verb
+from infoscreen.services.explaining import Mode
 from infoscreen.storage.attempts import StoredAttempt
 from infoscreen.storage.decisions import StoredDecision
 from infoscreen.storage.pauses import Scope
@@ -16,8 +17,6 @@ from infoscreen.web.api.models import Incident
 from infoscreen.web.api.requests import Label, NoneIfBlank, utc
 from infoscreen.web.api.requests import Reason as Words
 from infoscreen.web.shapes import Answer, Body, Listing, Paging
-
-Mode = Literal["off", "active", "dry_run", "paused"]
 
 
 class RecoveryQuery(Paging):
@@ -94,7 +93,7 @@ class RecoveryDecision(Answer):
     rung: int | None = Field(description="1 restart_app, 2 reboot_host, 3 power_cycle, 4 needs a human.")
     attempt: int | None
     until: datetime | None = Field(
-        description="When it ends at the latest, null if that is no matter of time."
+        description="When it ends at the latest; null if that is no matter of time."
     )
     ending: Ending = Field(description="What ends it.")
     would: bool = Field(description="Dry run: nothing was done.")

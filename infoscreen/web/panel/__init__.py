@@ -17,6 +17,7 @@ from infoscreen.web.panel.forms import (
     Removal,
     Restarts,
     SignIn,
+    TakenOver,
 )
 from infoscreen.web.registry import Route
 
@@ -135,6 +136,15 @@ ROUTES: tuple[Route, ...] = (
         pauses.post_client_resume,
         Role.OPERATOR,
         "Resume the recovery of a client",
+        html=True,
+    ),
+    Route(
+        "POST",
+        "/clients/{uuid}/recovery/acknowledge",
+        pauses.post_client_acknowledgement,
+        Role.OPERATOR,
+        "Take care of a client that the recovery has given up on",
+        request=TakenOver,
         html=True,
     ),
     Route(

@@ -13,13 +13,17 @@ from infoscreen.domain.clients import Client
 from infoscreen.domain.commands import DISRUPTIVE, Action, ClientCommand
 from infoscreen.domain.errors import NotFound
 from infoscreen.domain.events import Kind
+from infoscreen.domain.recovery import Phase
+from infoscreen.services.explaining import explain
 from infoscreen.storage import accounts, clients, commands, screenshots, timeline
 from infoscreen.storage.commands import CommandQuery
 from infoscreen.storage.engine import Connection
+from infoscreen.storage.pauses import Scope
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel.forms import ClientAddress
 from infoscreen.web.panel.health import health_of
 from infoscreen.web.panel.language import N_, Language, language_of
+from infoscreen.web.panel.recovery import steps_of
 from infoscreen.web.panel.rendering import page
 from infoscreen.web.panel.sentences import asked_by
 from infoscreen.web.registry import actor_of, path_uuid, read_query
@@ -35,6 +39,7 @@ HISTORIES: Mapping[str, tuple[str, frozenset[Kind]]] = MappingProxyType(
             frozenset({Kind.STATUS, Kind.PRESENCE, Kind.REBOOT, Kind.SERVICE_FAILED, Kind.SERVICE_CLEARED}),
         ),
         "commands": (N_("Commands"), frozenset({Kind.COMMAND})),
+        "recovery": (N_("Recovery"), frozenset({Kind.RECOVERY})),
         "logs": (N_("Logs"), frozenset({Kind.LOG})),
         "acts": (N_("Manual changes"), frozenset({Kind.OPERATOR, Kind.SERVICE_CLEARED})),
     }
@@ -113,6 +118,7 @@ async def get_client(request: web.Request) -> web.StreamResponse:
         shot_at = await screenshots.received_at(connection, uuid)
         asked = [*latest.items, *([in_flight] if in_flight else [])]
         names = await names_of(connection, (command.requested_by for command in asked))
+        known = await explain(connection, client, parts.recovering.policy, parts.clock.now())
     locked_until = await parts.commanding.lockout(uuid)
     any_obstacle, disruptive_obstacle = obstacles(actor, in_flight, locked_until, language)
     return await page(
@@ -131,6 +137,10 @@ async def get_client(request: web.Request) -> web.StreamResponse:
         offers=offers(client, any_obstacle, disruptive_obstacle),
         why_not=any_obstacle or disruptive_obstacle,
         health=health_of(client.health, language),
+        known=known,
+        steps=steps_of(known),
+        may_acknowledge=known.phase is Phase.NEEDS_HUMAN,
+        paused_itself=any(pause.scope is Scope.CLIENT for pause in known.pauses),
         asked_by=partial(asked_by, names=names, language=language),
     )
 

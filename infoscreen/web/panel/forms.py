@@ -58,7 +58,7 @@ class ClientsAddress(Address):
 class ClientAddress(Address):
     """Which part of a client's history."""
 
-    show: Literal["", "status", "commands", "logs", "acts"] = ""
+    show: Literal["", "status", "commands", "recovery", "logs", "acts"] = ""
     cursor: Annotated[str, Field(max_length=1_000)] = ""
 
 
@@ -138,17 +138,19 @@ class Description(Form):
     tags: Annotated[str, Field(max_length=2_000)] = ""
     description: Annotated[Annotated[str, StringConstraints(max_length=4_000)] | None, Optional] = None
     maintenance_until: Annotated[datetime | None, Optional] = None
+    auto_recovery: Literal["", "on", "off"] = ""
 
     def changes(self) -> dict[str, Any]:
         """Return the values by the names that ``Fleet.edit`` knows."""
         until = self.maintenance_until
-        return {
+        changes = {
             "name": self.name,
             "site": self.site,
             "tags": list(dict.fromkeys(tag for tag in map(str.strip, self.tags.split(",")) if tag)),
             "description": self.description,
             "maintenance_until": None if until is None else until.replace(tzinfo=until.tzinfo or UTC),
         }
+        return changes | ({"auto_recovery": self.auto_recovery == "on"} if self.auto_recovery else {})
 
 
 class PauseAddress(Address):
@@ -162,6 +164,12 @@ class PauseForm(Form):
 
     reason: Annotated[Line, Field(min_length=1)]
     lasts: Literal["1h", "4h", "12h", "1d", "7d", "30d"]
+
+
+class TakenOver(Form):
+    """Somebody takes care of a client that the recovery has given up on."""
+
+    comment: Annotated[Line | None, Optional] = None
 
 
 class NewPassword(Form):

@@ -1,29 +1,29 @@
 """The start page: problems first, and when there is none, that there is none."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from uuid import uuid4
 
 from aiohttp import web
 
-from infoscreen.domain.clients import STALE, Client, Condition
+from infoscreen.domain.clients import Client, Condition
 from infoscreen.domain.commands import Action, ClientCommand
+from infoscreen.services.explaining import holds_of, mode_of
 from infoscreen.services.monitoring import Overview
-from infoscreen.storage import clients, commands
+from infoscreen.storage import clients, commands, decisions
 from infoscreen.storage.clients import ClientQuery
 from infoscreen.storage.engine import Connection
+from infoscreen.storage.pauses import Scope
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel.groups import GROUPS, tiles
+from infoscreen.web.panel.language import language_of
+from infoscreen.web.panel.recovery import outages_of
+from infoscreen.web.panel.recovery_words import MODE_SENTENCES, MODES
 from infoscreen.web.panel.rendering import bare_page
 
 SHOWN = 50
 """So many rows a panel shows; the rest is one click away."""
-
-DARK_SITE = 3
-"""So many silent clients of one site, and most of it, rather mean the site than the clients."""
 
 LISTENED_ENOUGH = timedelta(minutes=3)
 CONTRADICTIONS_FOR = timedelta(hours=24)
@@ -32,16 +32,6 @@ REMEDIES: Mapping[Condition, Action] = MappingProxyType(
     {Condition.CRASHED: Action.RESTART_APP, Condition.HUNG: Action.REBOOT_HOST}
 )
 """The one command that is offered beside a problem; an unreachable client would not get any."""
-
-
-@dataclass(frozen=True, slots=True)
-class DarkSite:
-    """A site most of whose clients are silent; ``clients`` are those of them that are shown."""
-
-    name: str
-    silent: int
-    total: int
-    clients: list[Client]
 
 
 async def get_overview(request: web.Request) -> web.StreamResponse:
@@ -61,9 +51,11 @@ async def get_overview(request: web.Request) -> web.StreamResponse:
             connection, ClientQuery(status=GROUPS["unwell"], sort="-status_since"), SHOWN
         )
         in_flight = await commands.in_flight(connection, [client.uuid for client in unwell.items])
-        dark_sites = await _dark_sites(connection, unwell.items)
+        standing = await decisions.standing(connection, [client.uuid for client in unwell.items])
         contradicted = await _contradicted(connection, overview.generated_at)
-    grouped = {client.uuid for site in dark_sites for client in site.clients}
+    outages = outages_of(overview, unwell.items, standing)
+    grouped = {client.uuid for outage in outages for client in outage.clients}
+    mode = mode_of(overview)
     return bare_page(
         request,
         "overview.html",
@@ -73,7 +65,13 @@ async def get_overview(request: web.Request) -> web.StreamResponse:
         failed=failed,
         unwell=unwell,
         in_flight=in_flight,
-        dark_sites=dark_sites,
+        standing=standing,
+        outages=outages,
+        mode=mode,
+        mode_word=MODES[mode],
+        mode_sentence=MODE_SENTENCES[mode],
+        holds=holds_of(overview, language_of(request).code),
+        fleet_pause=any(pause.scope is Scope.FLEET for pause in overview.pauses),
         singles=[client for client in unwell.items if client.uuid not in grouped],
         contradicted=contradicted,
         remedies=REMEDIES,
@@ -85,21 +83,6 @@ def _has_just_begun(overview: Overview) -> bool:
     """Tell whether the daemon has not listened for long enough to have missed anybody yet."""
     since = overview.broker.listening_since
     return since is not None and overview.generated_at - since < LISTENED_ENOUGH
-
-
-async def _dark_sites(connection: Connection, unwell: Sequence[Client]) -> list[DarkSite]:
-    """Return the sites of which more than half is silent, worst first."""
-    seen = Counter(client.site for client in unwell if client.status in STALE and client.site)
-    found: list[DarkSite] = []
-    for name, count in seen.items():
-        if name is None or count < DARK_SITE:
-            continue
-        silent = await clients.search(connection, ClientQuery(status=STALE, site=name), 1)
-        total = await clients.search(connection, ClientQuery(site=name), 1)
-        if silent.total * 2 > total.total:
-            shown = [client for client in unwell if client.site == name and client.status in STALE]
-            found.append(DarkSite(name, silent.total, total.total, shown))
-    return sorted(found, key=lambda site: -site.silent)
 
 
 async def _contradicted(connection: Connection, now: datetime) -> list[tuple[ClientCommand, Client]]:

@@ -7,13 +7,13 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from infoscreen.domain.errors import InvalidInput
+from infoscreen.domain.errors import Conflict, InvalidInput
 from infoscreen.storage import clients
 from infoscreen.storage.pauses import Scope
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel import flash
 from infoscreen.web.panel.client import found
-from infoscreen.web.panel.forms import Onward, PauseAddress, PauseForm, see_other
+from infoscreen.web.panel.forms import Onward, PauseAddress, PauseForm, TakenOver, see_other
 from infoscreen.web.panel.language import N_
 from infoscreen.web.panel.rendering import page
 from infoscreen.web.registry import actor_of, path_uuid, read_form, read_query
@@ -50,6 +50,20 @@ async def post_client_resume(request: web.Request) -> web.StreamResponse:
     uuid = path_uuid(request, "uuid")
     await parts_of(request).pausing.resume(Scope.CLIENT, actor_of(request), client_uuid=uuid)
     return flash.put(request, see_other(f"/clients/{uuid}"), "resumed")
+
+
+async def post_client_acknowledgement(request: web.Request) -> web.StreamResponse:
+    """Note that somebody takes care of a client that the recovery has given up on."""
+    parts = parts_of(request)
+    async with parts.store.read() as connection:
+        client = found(await clients.get(connection, path_uuid(request, "uuid")))
+    form = await read_form(request, TakenOver)
+    back = see_other(f"/clients/{client.uuid}")
+    try:
+        await parts.recovering.acknowledge(client.uuid, actor_of(request), form.comment)
+    except Conflict:
+        return flash.put(request, back, "not_given_up", client=client.label)
+    return flash.put(request, back, "taken_over", client=client.label)
 
 
 async def get_pause(request: web.Request) -> web.StreamResponse:

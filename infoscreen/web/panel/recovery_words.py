@@ -8,7 +8,9 @@ from types import MappingProxyType
 from typing import Any
 
 from infoscreen.domain.attempts import AttemptOutcome
-from infoscreen.domain.recovery import IncidentKind, Reason, Rung, sentence
+from infoscreen.domain.recovery import Ending, IncidentKind, Reason, Rung, sentence
+from infoscreen.services.explaining import Mode
+from infoscreen.storage.decisions import StoredDecision
 from infoscreen.storage.incidents import StoredIncident
 from infoscreen.web.panel.language import N_, Language
 
@@ -21,18 +23,23 @@ RUNGS: Mapping[Rung, str] = MappingProxyType(
     }
 )
 
-MODES: Mapping[str, str] = MappingProxyType(
-    {"active": N_("Active"), "dry_run": N_("Dry run"), "paused": N_("Paused"), "off": N_("Not running yet")}
+MODES: Mapping[Mode, str] = MappingProxyType(
+    {
+        Mode.ACTIVE: N_("Active"),
+        Mode.DRY_RUN: N_("Dry run"),
+        Mode.PAUSED: N_("Paused"),
+        Mode.OFF: N_("Not running yet"),
+    }
 )
 
-MODE_SENTENCES: Mapping[str, str] = MappingProxyType(
+MODE_SENTENCES: Mapping[Mode, str] = MappingProxyType(
     {
-        "active": N_("Clients that crash or fall silent are restarted and rebooted by themselves."),
-        "dry_run": N_(
+        Mode.ACTIVE: N_("Clients that crash or fall silent are restarted and rebooted by themselves."),
+        Mode.DRY_RUN: N_(
             "Nothing is done by itself: you see what would be done. CRASH_RECOVERY_ENABLED switches it on."
         ),
-        "paused": N_("Somebody has paused it for all clients."),
-        "off": N_("It has not looked at the fleet yet."),
+        Mode.PAUSED: N_("Somebody has paused it for all clients."),
+        Mode.OFF: N_("It has not looked at the fleet yet."),
     }
 )
 
@@ -45,6 +52,23 @@ OUTCOMES: Mapping[AttemptOutcome, str] = MappingProxyType(
 )
 
 ACTS = frozenset({"recovery.pause", "recovery.resume", "recovery.acknowledge"})
+
+
+ENDINGS: Mapping[Ending, str] = MappingProxyType(
+    {
+        Ending.DONE: N_("It is being done now; then its effect has to show."),
+        Ending.TIME: N_("Then it is decided anew, or earlier if the client changes."),
+        Ending.OBSERVATION: N_(
+            "It is looked at again every few seconds, until things are seen to have changed."
+        ),
+        Ending.HUMAN: N_("Nothing further happens by itself until somebody acts or the client becomes well."),
+    }
+)
+
+
+def decided(decision: StoredDecision, language: Language) -> str:
+    """Say why something is done or not."""
+    return decision.sentence(language.code)
 
 
 def incident_title(incident: StoredIncident, language: Language) -> str:
@@ -82,7 +106,7 @@ def told(data: Mapping[str, Any], language: Language) -> str:
     if data["what"] == "decision":
         return sentence(Reason(data["reason"]), data["arguments"], language.code, would=data["would"])
     rung = _(RUNGS[Rung(data["rung"])])
-    dry = f" ({_('dry run')})" if data["would"] else ""
+    dry = " (" + _("dry run") + ")" if data["would"] else ""
     if data["what"] == "attempt":
         return _("Attempt: %(rung)s") % {"rung": rung} + dry
     outcome = _(OUTCOMES[AttemptOutcome(data["outcome"])])

@@ -17,10 +17,11 @@ from infoscreen.domain.accounts import Role
 from infoscreen.domain.clients import Client, Condition
 from infoscreen.domain.commands import Action
 from infoscreen.domain.presence import is_confirmed
+from infoscreen.domain.recovery import IncidentKind
 from infoscreen.resources import resource
 from infoscreen.services.monitoring import Overview
 from infoscreen.web.keys import parts_of
-from infoscreen.web.panel import flash, sentences
+from infoscreen.web.panel import flash, recovery_words, sentences
 from infoscreen.web.panel.assets import asset_path
 from infoscreen.web.panel.groups import GROUPS, look_of
 from infoscreen.web.panel.language import LANGUAGES, Language, language, language_of
@@ -50,6 +51,7 @@ def bare_page(
     actor = maybe_actor(request)
     tongue = language_of(request)
     totals = overview.totals if overview is not None else {}
+    problems = sum(totals.get(condition, 0) for condition in GROUPS["problems"])
     shown = flash.read(request, tongue)
     text = (
         _environment(tongue.code)
@@ -67,7 +69,9 @@ def bare_page(
                 "broker": None if overview is None else overview.broker,
                 "totals": totals,
                 "fleet": sum(totals.values()),
-                "problems": sum(totals.get(condition, 0) for condition in GROUPS["problems"]),
+                "problems": problems,
+                # An outage is one thing to look after, however many clients it has.
+                "matters": problems if overview is None else _matters(problems, overview),
                 **context,
             }
         )
@@ -76,6 +80,11 @@ def bare_page(
     if shown is not None:
         flash.forget(response)
     return response
+
+
+def _matters(problems: int, overview: Overview) -> int:
+    outages = sum(incident.kind is not IncidentKind.OBSERVER for incident in overview.incidents)
+    return max(0, problems - overview.folded) + outages
 
 
 @cache
@@ -100,6 +109,9 @@ def _environment(code: str) -> Environment:
         look_of=look_of,
         alarming=sorted(GROUPS["problems"]),
         word=_words_in(tongue),
+        rungs=recovery_words.RUNGS,
+        outcomes=recovery_words.OUTCOMES,
+        endings=recovery_words.ENDINGS,
         action_noun=_nouns_in(tongue),
     )
     environment.filters.update(
@@ -116,6 +128,9 @@ def _environment(code: str) -> Environment:
         by_whom=sentences.bound(sentences.by_whom, tongue),
         evidence=sentences.bound(sentences.evidence_of, tongue),
         application=_application_in(tongue),
+        decided=sentences.bound(recovery_words.decided, tongue),
+        incident_title=sentences.bound(recovery_words.incident_title, tongue),
+        incident_sentence=sentences.bound(recovery_words.incident_sentence, tongue),
     )
     return environment
 

@@ -52,7 +52,7 @@ export function show(element) {
 export function keepTimesFresh() {
   setInterval(() => {
     if (document.visibilityState === "visible") {
-      for (const element of document.querySelectorAll('time[data-as="ago"], time[data-as="lasting"]')) {
+      for (const element of document.querySelectorAll('time[data-as="ago"], time[data-as="lasting"], time[data-as="left"]')) {
         show(element);
       }
     }
@@ -65,6 +65,8 @@ function wording(element, at) {
       return ago(at);
     case "lasting":
       return element.dataset.words.replace("#", amount(at));
+    case "left":
+      return left(element, at);
     case "clock":
       return clock.format(at);
     default:
@@ -80,6 +82,17 @@ function ago(at) {
 function amount(at) {
   const [count, unit] = passed(at);
   return new Intl.NumberFormat(language, { style: "unit", unit, unitDisplay: "short" }).format(count);
+}
+
+// A countdown; what is over is about to happen, since the server looks only every few seconds.
+function left(element, at) {
+  const seconds = Math.ceil((at.getTime() - serverNow()) / 1_000);
+  if (seconds <= 0) {
+    return element.dataset.over;
+  }
+  const [unit, size] = seconds < 120 ? ["second", 1] : seconds < 7_200 ? ["minute", 60] : ["hour", 3_600];
+  const format = new Intl.NumberFormat(language, { style: "unit", unit, unitDisplay: "short" });
+  return element.dataset.words.replace("#", format.format(Math.ceil(seconds / size)));
 }
 
 function passed(at) {

@@ -1,0 +1,63 @@
+"""What pages show of the recovery: the ladder as steps on a line, and outages with the clients in them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from infoscreen.domain.clients import Client
+from infoscreen.domain.recovery import IncidentKind, Phase, Rung, Verb
+from infoscreen.services.explaining import Known, RungShown
+from infoscreen.services.monitoring import Overview
+from infoscreen.storage.decisions import StoredDecision
+from infoscreen.storage.incidents import StoredIncident
+
+
+@dataclass(frozen=True, slots=True)
+class LadderStep:
+    """One rung as a step; ``state`` is one of those of a command's stages."""
+
+    rung: Rung
+    state: str
+    tried: int
+    allowed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """An incident under way, with those of its clients that the page shows."""
+
+    incident: StoredIncident
+    clients: list[Client]
+
+
+def steps_of(known: Known) -> list[LadderStep]:
+    """Return the ladder of a client; none of it is lit while the ladder is at rest."""
+    return [LadderStep(one.rung, _state(one, known), one.tried, one.allowed) for one in known.rungs]
+
+
+def _state(shown: RungShown, known: Known) -> str:
+    decision = known.decision
+    if known.phase is Phase.NEEDS_HUMAN and shown.rung is Rung.HUMAN:
+        return "bad"
+    if decision is not None and decision.verb is Verb.ACT and decision.rung is shown.rung:
+        return "now"
+    if shown.current and known.phase in {Phase.CLIMBING, Phase.PROVING} and shown.rung is not Rung.HUMAN:
+        return "now"
+    if shown.tried:
+        return "done"
+    return "skipped" if shown.allowed == 0 and shown.rung is not Rung.HUMAN else "ahead"
+
+
+def outages_of(
+    overview: Overview, unwell: Sequence[Client], standing: Mapping[str, StoredDecision]
+) -> list[Outage]:
+    """Return the outages under way, each with those of the unwell clients that it holds."""
+    held: dict[int, list[Client]] = {}
+    for client in unwell:
+        decision = standing.get(client.uuid)
+        if decision is not None and decision.incident_id is not None:
+            held.setdefault(decision.incident_id, []).append(client)
+    return [
+        Outage(incident, held.get(incident.id, []))
+        for incident in overview.incidents
+        if incident.kind is not IncidentKind.OBSERVER
+    ]
