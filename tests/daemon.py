@@ -176,6 +176,12 @@ class Daemon:
         with closing(sqlite3.connect(self.database)) as connection:
             return connection.execute(statement, values).fetchall()
 
+    def change(self, statement: str, *values: object) -> None:
+        """Change the database of a daemon that does not run."""
+        assert not self.alive
+        with closing(sqlite3.connect(self.database)) as connection, connection:
+            connection.execute(statement, values)
+
     @asynccontextmanager
     async def _accounts(self) -> AsyncIterator[Accounts]:
         async with AsyncExitStack() as stack:
@@ -197,11 +203,17 @@ async def installed(directory: Path, broker: Broker, **settings: object) -> Asyn
         await daemon.kill()
 
 
-async def ask_until(session: ClientSession, path: str, claim: Callable[[Any], object]) -> Any:
+async def ask_until(
+    session: ClientSession,
+    path: str,
+    claim: Callable[[Any], object],
+    *,
+    within: float = DEADLINE_SECONDS,
+) -> Any:
     """Ask until the answer is as claimed, and return it; fail with the last one."""
     answer: Any = None
     try:
-        async with asyncio.timeout(DEADLINE_SECONDS):
+        async with asyncio.timeout(within):
             while True:
                 answer = await ask(session, "GET", path)
                 if claim(answer):
