@@ -62,9 +62,7 @@ async def serve(settings: Settings) -> None:
         reboot_host=_seconds(settings.reboot_timeout_seconds),
         shutdown_host=_seconds(settings.shutdown_timeout_seconds),
     )
-    lockout = LockoutPolicy(
-        settings.command_lockout_threshold, _seconds(settings.command_lockout_window_seconds)
-    )
+    lockout = lockout_policy(settings)
     commands = CommandPolicy(_seconds(settings.command_expiry_seconds), timeouts, lockout)
     recovery = recovery_policy(settings)
     watched = WatchPolicy(
@@ -240,6 +238,12 @@ def broker_address(settings: Settings) -> BrokerAddress:
         settings.mqtt_client_id,
         tls,
     )
+
+
+def lockout_policy(settings: Settings) -> LockoutPolicy:
+    """Return the settings of the lockout."""
+    window = _seconds(settings.command_lockout_window_seconds)
+    return LockoutPolicy(settings.command_lockout_threshold, window)
 
 
 def recovery_policy(settings: Settings) -> RecoveryPolicy:

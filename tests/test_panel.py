@@ -210,16 +210,22 @@ async def test_without_a_problem_the_overview_says_so(site: Site) -> None:
 
 async def test_a_site_that_is_dark_is_told_once_instead_of_by_each_of_its_clients(site: Site) -> None:
     spine = site.spine
-    uuids = [uuid_of(number) for number in range(1, 6)]
-    for uuid in uuids:
+    dark, others = [uuid_of(number) for number in range(1, 6)], [uuid_of(number) for number in range(6, 16)]
+    for uuid in (*dark, *others):
         await spine.beat(uuid)
+    for uuid in dark:
         await spine.fleet.edit(uuid, {"site": "Messe"}, ADMIN)
     spine.clock.advance(170)
-    await spine.beat(uuids[0])
+    for uuid in others:
+        await spine.beat(uuid)
     spine.clock.advance(30)
     await spine.watch.look()
+    await spine.recovering.poll()
     page = await look(await site.browser(Role.VIEWER), "/")
-    assert "4 von 5 Geräten ohne Signal" in page.words
+    assert "Ausfall: Messe 5" in page.words
+    assert page.title.startswith("(1) ")
+    assert page.text.index("panel-outage") < page.text.index(f"unwell-{dark[0]}")
+    assert "panel-crashed" not in page.text
 
 
 async def test_a_broker_that_is_away_is_told_on_every_page(site: Site) -> None:

@@ -92,6 +92,13 @@ async def that_matter(connection: Connection, since: datetime) -> dict[str, list
     return found
 
 
+async def since_then(connection: Connection, since: datetime) -> list[StoredAttempt]:
+    """Return the attempts of all clients that were decided on at or after a time, oldest first."""
+    c = recovery_attempts.c
+    rows = await connection.execute(select(*_COLUMNS).where(c.decided_at >= since).order_by(c.decided_at))
+    return [_attempt(row) for row in rows]
+
+
 async def get_many(connection: Connection, ids: Collection[int]) -> dict[int, StoredAttempt]:
     """Return those of the attempts that exist, by number."""
     rows = await connection.execute(select(*_COLUMNS).where(recovery_attempts.c.id.in_(ids)))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import Row, delete, func, insert, or_, select, update
 
 from infoscreen.domain.recovery import Incident, IncidentKind
 from infoscreen.storage.engine import Connection
@@ -62,6 +62,13 @@ async def page(connection: Connection, limit: int, cursor: str | None = None) ->
     found = [_incident(row) for row in await connection.execute(statement)]
     shown = found[:limit]
     return Page(shown, encode_cursor(shown[-1].id) if len(found) > limit else None, total or 0)
+
+
+async def since(connection: Connection, kind: IncidentKind, begin: datetime) -> list[StoredIncident]:
+    """Return the incidents of a kind that were under way at any time since ``begin``, oldest first."""
+    c = recovery_incidents.c
+    statement = select(*_COLUMNS).where(c.kind == kind, or_(c.ended_at.is_(None), c.ended_at > begin))
+    return [_incident(row) for row in await connection.execute(statement.order_by(c.began_at))]
 
 
 async def begin(connection: Connection, incident: StoredIncident) -> int:

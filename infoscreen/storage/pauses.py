@@ -76,6 +76,13 @@ async def of_client(connection: Connection, client_uuid: str, site: str | None, 
     return [_pause(row) for row in await connection.execute(statement)]
 
 
+async def since(connection: Connection, begin: datetime) -> list[Pause]:
+    """Return the pauses that were in force at any time since ``begin``, oldest first."""
+    c = recovery_pauses.c
+    statement = select(*_COLUMNS).where(c.until > begin, or_(c.ended_at.is_(None), c.ended_at > begin))
+    return [_pause(row) for row in await connection.execute(statement.order_by(c.created_at))]
+
+
 async def add(connection: Connection, pause: Pause) -> Pause:
     """Write a new pause and return it with its number."""
     values = {name: getattr(pause, name) for name in _NAMES if name != "id"}

@@ -1,0 +1,162 @@
+"""``infoscreen recovery``: what the automatic recovery would have done with other settings."""
+
+import asyncio
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from infoscreen.cli.output import as_json_option, plain, write_json, write_table
+
+if TYPE_CHECKING:
+    from infoscreen.services.replaying import Act, Comparison
+    from infoscreen.settings import Settings
+
+UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+NOT_REPLAYABLE = {"HEARTBEAT_STALE_SECONDS", "STALE_MIN_SECONDS"}
+"""The record holds what followed from them, not what they were applied to."""
+
+REPLAYABLE = (
+    "CRASH_RECOVERY_POLL_SECONDS",
+    "CRASH_RECOVERY_GRACE_SECONDS",
+    "RECOVERY_OBSERVER_GRACE_SECONDS",
+    "RECOVERY_MAX_CONCURRENT",
+    "RECOVERY_STORM_COOLDOWN_SECONDS",
+    "RECOVERED_HEARTBEATS",
+    "RECOVERED_SECONDS",
+    "RELAPSE_SECONDS",
+    "RECOVERY_RESTART_ATTEMPTS",
+    "RECOVERY_REBOOT_ATTEMPTS",
+    "RECOVERY_REBOOTS_PER_HOUR",
+    "RESTART_APP_TIMEOUT_SECONDS",
+    "REBOOT_TIMEOUT_SECONDS",
+    "COMMAND_EXPIRY_SECONDS",
+    "COMMAND_LOCKOUT_THRESHOLD",
+    "COMMAND_LOCKOUT_WINDOW_SECONDS",
+)
+
+
+class Ago(click.ParamType[timedelta]):
+    """``7d``, ``12h`` or ``30m``."""
+
+    name = "AGO"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Return the length of time."""
+        if isinstance(value, timedelta):
+            return value
+        found = re.fullmatch(r"(\d{1,4})([mhd])", str(value))
+        if found is None or not int(found[1]):
+            self.fail(f"{value!r} is not such as 7d, 12h or 30m", param, ctx)
+        return timedelta(**{UNITS[found[2]]: int(found[1])})
+
+
+@click.group()
+def recovery() -> None:
+    """Look into the automatic recovery."""
+
+
+@recovery.command()
+@click.option("--since", type=Ago(), default="7d", show_default=True, help="How far back.")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Another setting; repeatable.")
+@as_json_option
+def replay(since: timedelta, changes: Sequence[str], as_json: bool) -> None:
+    """Tell what would have been done with other settings.
+
+    The rules are run over what is on record, once with the present settings and once with the changed ones.
+    Only reads; the daemon may run or not.
+    """
+    present, changed = _settings(changes)
+    comparison = asyncio.run(_replay(present, changed, since, quiet=as_json))
+    if as_json:
+        write_json(comparison)
+    else:
+        _tell(comparison, changes)
+
+
+def _settings(changes: Sequence[str]) -> tuple["Settings", "Settings"]:
+    from pydantic import ValidationError
+
+    from infoscreen import settings
+
+    wanted: dict[str, str] = {}
+    for change in changes:
+        name, equals, value = change.partition("=")
+        if name in NOT_REPLAYABLE:
+            raise click.UsageError(f"{name} cannot be replayed: the record holds only what followed from it.")
+        if not equals or name not in REPLAYABLE:
+            raise click.UsageError(f"{change!r}: KEY=VALUE is wanted, KEY being {', '.join(REPLAYABLE)}.")
+        wanted[name.lower()] = value
+    present = settings.load()
+    try:
+        return present, settings.Settings(**{**present.model_dump(), **wanted})
+    except ValidationError as error:
+        faults = [f"{fault['loc'][0]!s}".upper() for fault in error.errors()]
+        allowed = "; ".join(f"{name}: allowed is {settings.allowed(name.lower())}" for name in faults)
+        raise click.UsageError(allowed) from None
+
+
+async def _replay(present: "Settings", changed: "Settings", ago: timedelta, *, quiet: bool) -> "Comparison":
+    from infoscreen.app import lockout_policy, recovery_policy
+    from infoscreen.clock import SystemClock
+    from infoscreen.services.replaying import Replay, compare
+    from infoscreen.storage import history, schema
+    from infoscreen.storage.engine import Store
+
+    store = Store(present.database_url)
+    try:
+        await schema.check(store)
+        now = SystemClock().now()
+        async with store.read() as connection:
+            record = await history.since(connection, now - ago, now)
+    finally:
+        await store.close()
+    runs = []
+    for settings in (present, changed):
+        run = Replay(record, recovery_policy(settings), lockout_policy(settings))
+        with click.progressbar(length=int(ago.total_seconds()), label="Replaying", hidden=quiet) as bar:
+            runs.append(run.run(_advancing(bar, record.since)))
+    return compare(record, *runs)
+
+
+def _advancing(bar: Any, since: datetime) -> Callable[[datetime], None]:
+    def advance(at: datetime) -> None:
+        bar.update(max(0, int((at - since).total_seconds()) - bar.pos))
+
+    return advance
+
+
+def _tell(comparison: "Comparison", changes: Sequence[str]) -> None:
+    since, until = plain(comparison.since), plain(comparison.until)
+    click.echo(f"From {since} to {until}:")
+    click.echo(f"  really done by the recovery        {len(comparison.really)}")
+    for title, run in (("present settings", comparison.before), ("changed settings", comparison.after)):
+        if run is comparison.after and not changes:
+            break
+        done = f"{len(run.acts)} actions, {len(run.gave_up)} calls for help, {len(run.incidents)} outages"
+        click.echo(f"  with the {title:24}  {done}")
+    if not changes:
+        _list("It would do:", comparison.before.acts)
+    else:
+        _list("Done in addition:", comparison.more)
+        _list("Not done any more:", comparison.fewer)
+        if comparison.moved:
+            click.echo("\nDone at another time:")
+            rows = [(old.at, new.at, new.label, new.action) for old, new in comparison.moved]
+            write_table(("BEFORE", "AFTER", "CLIENT", "ACTION"), rows)
+        if not comparison.more and not comparison.fewer and not comparison.moved:
+            click.echo("\nNothing would have been different.")
+    click.echo("\nWhat the record cannot show:")
+    for limit in comparison.limits:
+        click.echo(f"- {limit}")
+
+
+def _list(title: str, acts: Sequence["Act"]) -> None:
+    if not acts:
+        return
+    click.echo(f"\n{title}")
+    rows = [(act.at, act.label, act.action, act.attempt, act.well_at) for act in acts]
+    write_table(("AT", "CLIENT", "ACTION", "ATTEMPT", "ONLINE AGAIN"), rows)
