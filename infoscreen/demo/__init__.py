@@ -118,7 +118,7 @@ def _first(group: BaseExceptionGroup[PartDied]) -> BaseException:
 def _invitation(plan: Plan, farewell: str) -> str:
     return f"""
 {len(plan.devices)} simulated screens are coming up. Within a minute some crash, hang, fall silent or report
-a failed service.
+a failed service; watch the automatic recovery bring back those that can be brought back.
 
     {plan.url}/
     user      {USER}

@@ -35,14 +35,21 @@ SERVER_PLACES = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 DAEMON_SETTINGS = {
     "HEARTBEAT_STALE_SECONDS": "20",
     "STALE_MIN_SECONDS": "12",
+    "CRASH_RECOVERY_ENABLED": "true",
     "CRASH_RECOVERY_POLL_SECONDS": "2",
+    "CRASH_RECOVERY_GRACE_SECONDS": "20",
+    "RECOVERY_OBSERVER_GRACE_SECONDS": "20",
+    "RECOVERY_MAX_CONCURRENT": "2",
+    "RECOVERY_STORM_COOLDOWN_SECONDS": "30",
+    "RECOVERED_SECONDS": "10",
+    "RELAPSE_SECONDS": "120",
     "COMMAND_EXPIRY_SECONDS": "60",
     "COMMAND_LOCKOUT_WINDOW_SECONDS": "180",
     "RESTART_APP_TIMEOUT_SECONDS": "30",
     "REBOOT_TIMEOUT_SECONDS": "60",
     "SHUTDOWN_TIMEOUT_SECONDS": "30",
 }
-"""Shorter than in production: nobody watches a demo for ten minutes."""
+"""Shorter than in production, for nobody watches a demo for ten minutes; and the recovery acts."""
 
 FAULTS = {
     Fault.CRASH: 0.08,
