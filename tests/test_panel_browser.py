@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ from playwright.async_api import Browser, Page, Request, Route, expect
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.commands import Action
 from infoscreen.storage import commands
+from infoscreen.storage.pauses import Scope
 from tests.browser import DESKTOP, PHONE, chromium, window
-from tests.panel import CRASHED, FAILED, ONLINE, UNIT, crash, fail_service, settle_fleet
+from tests.panel import CRASHED, FAILED, HUNG, ONLINE, UNIT, crash, fail_service, settle_fleet
 from tests.spine import OPERATOR, uuid_of, zulu
 from tests.waiting import DEADLINE_SECONDS
 from tests.web import PASSWORD, Site
@@ -45,12 +47,19 @@ async def test_every_page_is_accessible_and_fits(
     await settle_fleet(site.spine)
     await crash(site.spine, ONLINE)
     command = await site.spine.request(CRASHED, Action.RESTART_APP)
+    until = site.spine.clock.now() + timedelta(hours=1)
+    await site.spine.pausing.pause(Scope.CLIENT, "Umbau", until, OPERATOR, client_uuid=HUNG)
+    await site.spine.pausing.pause(Scope.SITE, "Messe", until, OPERATOR, site="Rathaus")
+    await site.spine.recovering.poll()
     paths = (
         "/",
         "/clients",
         "/clients?status=silent&q=nobody",
         f"/clients/{CRASHED}",
         f"/clients/{FAILED}",
+        f"/clients/{HUNG}",
+        f"/clients/{HUNG}/recovery/pause",
+        "/recovery/pause",
         f"/clients/{ONLINE}/edit",
         f"/clients/{ONLINE}/commands/shutdown_host",
         "/crashed/restart",
@@ -352,3 +361,25 @@ async def test_signing_in_keeps_the_name_after_a_wrong_password(chromium: Browse
         await page.fill("#password", PASSWORD)
         await page.press("#password", "Enter")
         await expect(page).to_have_url(str(site.url) + "/")
+
+
+async def test_the_recovery_is_paused_in_a_dialog_and_others_see_it_at_once(
+    chromium: Browser, site: Site
+) -> None:
+    await settle_fleet(site.spine)
+    await site.spine.recovering.poll()
+    async with window(chromium, site) as watcher, window(chromium, site) as opened:
+        await watcher.wait_until_live()
+        page = opened.page
+        await opened.open(f"/clients/{CRASHED}")
+        await opened.wait_until_live()
+        await page.click("#recovery a[data-confirm]")
+        await page.fill("dialog #reason", "Umbau im Foyer")
+        await page.select_option("dialog #lasts", "4h")
+        await page.click("dialog .button-act")
+        await expect(page.locator("#recovery")).to_contain_text("Umbau im Foyer")
+        await site.spine.recovering.poll()
+        await expect(watcher.page.locator(f"#unwell-{CRASHED}")).to_contain_text("Umbau im Foyer")
+        await page.click("#recovery form button")
+        await expect(page.locator("#recovery a[data-confirm]")).to_be_visible()
+        assert opened.complaints == []

@@ -1,0 +1,124 @@
+"""The recovery in the panel, read without a browser: what it says, and its plain forms."""
+
+import pytest
+
+from infoscreen.domain.accounts import Role
+from infoscreen.storage import pauses
+from infoscreen.storage.pauses import Pause
+from tests.panel import CRASHED, HUNG, ONLINE, look, send, settle_fleet
+from tests.spine import zulu
+from tests.web import Site
+
+
+async def in_force(site: Site) -> list[Pause]:
+    async with site.spine.store.read() as connection:
+        return await pauses.in_force(connection, site.spine.clock.now())
+
+
+async def crash_on(site: Site, minutes: int) -> None:
+    """Let one client stay crashed while another one beats, with a poll every minute."""
+    for _ in range(minutes):
+        site.spine.clock.advance(60)
+        at = zulu(site.spine.clock.now())
+        told = {ONLINE: "running", CRASHED: "crashed"}
+        await site.spine.hear(
+            *(
+                (f"{uuid}/heartbeat", {"timestamp": at, "process_status": status})
+                for uuid, status in told.items()
+            )
+        )
+        await site.spine.recovering.poll()
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [("de", ("Automatische Wiederherstellung", "Probelauf")), ("en", ("Automatic recovery", "Dry run"))],
+)
+async def test_the_overview_tells_the_mode_and_what_is_done_about_each_client(
+    site: Site, language: str, words: tuple[str, ...]
+) -> None:
+    await settle_fleet(site.spine)
+    await site.spine.recovering.poll()
+    page = await look(await site.browser(Role.OPERATOR), "/", language)
+    assert all(word in page.words for word in words)
+    row = page.text[page.text.index(f'id="unwell-{CRASHED}"') :]
+    assert 'class="doing' in row[: row.index("</li>")]
+
+
+async def test_the_page_of_a_client_tells_the_ladder_the_reason_and_the_next_step(site: Site) -> None:
+    await settle_fleet(site.spine)
+    await crash_on(site, 2)
+    page = await look(await site.browser(Role.OPERATOR), f"/clients/{CRASHED}")
+    assert "Warum?" in page.words
+    assert "App-Neustart 1 von 2" in page.words
+    assert 'aria-current="step"' in page.text
+    assert 'data-as="left"' in page.text
+    history = await look(await site.browser(Role.VIEWER), f"/clients/{CRASHED}?show=recovery")
+    assert "Versuch: App-Neustart (Probelauf)" in history.words
+
+
+async def test_a_client_is_paused_and_resumed_with_plain_forms(site: Site) -> None:
+    await settle_fleet(site.spine)
+    browser = await site.browser(Role.OPERATOR)
+    path = f"/clients/{CRASHED}/recovery"
+    assert "Wie lange" in (await look(browser, f"{path}/pause")).words
+    done = await send(browser, f"{path}/pause", reason="Umbau", lasts="4h")
+    assert "angehalten" in done.words
+    [pause] = await in_force(site)
+    assert (pause.client_uuid, pause.reason, pause.by) == (CRASHED, "Umbau", "operator")
+    assert (pause.until - site.spine.clock.now()).total_seconds() == 4 * 3600
+    await send(browser, f"{path}/resume")
+    assert await in_force(site) == []
+
+
+@pytest.mark.parametrize("query", ["", "?site=Rathaus"])
+async def test_the_fleet_or_a_site_is_paused_and_resumed(site: Site, query: str) -> None:
+    await settle_fleet(site.spine)
+    browser = await site.browser(Role.OPERATOR)
+    await send(browser, f"/recovery/pause{query}", reason="Messe", lasts="1d")
+    [pause] = await in_force(site)
+    assert pause.site == ("Rathaus" if query else None)
+    assert "Messe" in (await look(browser, "/")).words
+    await send(browser, f"/recovery/resume{query}")
+    assert await in_force(site) == []
+
+
+@pytest.mark.parametrize(
+    "fields", [{"lasts": "4h"}, {"reason": " ", "lasts": "4h"}, {"reason": "x", "lasts": "9y"}]
+)
+async def test_a_pause_without_reason_or_end_changes_nothing(site: Site, fields: dict[str, str]) -> None:
+    await settle_fleet(site.spine)
+    page = await send(await site.browser(Role.OPERATOR), f"/clients/{HUNG}/recovery/pause", **fields)
+    assert "Nicht angehalten" in page.words
+    assert await in_force(site) == []
+
+
+async def test_viewers_see_it_all_and_can_do_nothing_about_it(site: Site) -> None:
+    await settle_fleet(site.spine)
+    viewer = await site.browser(Role.VIEWER)
+    page = await look(viewer, f"/clients/{CRASHED}")
+    assert "Warum?" in page.words
+    assert "recovery/pause" not in page.text
+    sent = await send(viewer, f"/clients/{CRASHED}/recovery/pause", reason="x", lasts="1h", follow=False)
+    assert sent.status == 403
+
+
+async def test_whoever_takes_care_of_a_client_says_so(site: Site) -> None:
+    await settle_fleet(site.spine)
+    await crash_on(site, 40)
+    browser = await site.browser(Role.OPERATOR)
+    page = await look(browser, f"/clients/{CRASHED}")
+    assert "Braucht einen Menschen" in page.words
+    done = await send(browser, f"/clients/{CRASHED}/recovery/acknowledge", comment="Netzteil")
+    assert "kümmert sich jemand" in done.words
+    assert "operator kümmert sich darum. Netzteil" in done.words
+    again = await send(browser, f"/clients/{CRASHED}/recovery/acknowledge")
+    assert "wartet nicht mehr" in again.words
+
+
+async def test_the_switch_of_a_client_is_among_what_can_be_edited(site: Site) -> None:
+    await settle_fleet(site.spine)
+    browser = await site.browser(Role.OPERATOR)
+    assert 'name="auto_recovery"' in (await look(browser, f"/clients/{CRASHED}/edit")).text
+    page = await send(browser, f"/clients/{CRASHED}/edit", name="Galerie", auto_recovery="off")
+    assert "Für dieses Gerät ausgeschaltet" in page.words
