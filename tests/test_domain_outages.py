@@ -105,6 +105,8 @@ def test_the_observer_has_an_incident_of_its_own_but_a_start_is_none() -> None:
     assert plan_for(observer=back, incidents=(begun,)).incidents == (begun,)
     assert plan_for(incidents=(begun,)).incidents == (replace(begun, ended_at=NOW),)
     assert plan_for(observer=back).incidents == ()
+    assert plan_for(observer=Observer(listening_since=None, started_at=ago(359))).incidents == ()
+    assert plan_for(observer=Observer(listening_since=None, started_at=ago(360))).incidents == (begun,)
 
 
 # Outages.

@@ -83,16 +83,21 @@ class Incident:
 
 
 class Blindness(NamedTuple):
-    """Why the observer cannot be trusted, and until when if that is known."""
+    """Why the observer cannot be trusted, and until when if that is known.
+
+    ``starting``: the daemon has only just been started, which is no incident.
+    """
 
     reason: Reason
     until: datetime | None
+    starting: bool = False
 
 
 def blindness(observer: Observer, policy: RecoveryPolicy, now: datetime) -> Blindness | None:
     """Return why nothing can be said of any client just now, or None."""
     if observer.listening_since is None:
-        return Blindness(Reason.BROKER_DISCONNECTED, None)
+        starting = now < observer.started_at + policy.observer_grace
+        return Blindness(Reason.BROKER_DISCONNECTED, None, starting)
     seeing_from = max(observer.listening_since, observer.started_at) + policy.observer_grace
     if now < seeing_from:
         return Blindness(Reason.OBSERVER_GRACE, seeing_from)
@@ -214,8 +219,8 @@ def followed(
 
 
 def _begun_blind(blind: Blindness, now: datetime) -> list[Incident]:
-    """Begin an incident of the observer's own; a start of the daemon is none."""
-    if blind.reason is Reason.OBSERVER_GRACE:
+    """Begin an incident of the observer's own; neither a start of the daemon is one nor what follows one."""
+    if blind.starting or blind.reason is Reason.OBSERVER_GRACE:
         return []
     return [Incident(kind=IncidentKind.OBSERVER, began_at=now)]
 
