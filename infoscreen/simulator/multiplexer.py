@@ -255,6 +255,11 @@ class Multiplexer:
         """Return how many connections all devices share."""
         return len(self._rows) + 1
 
+    @property
+    def is_listening(self) -> bool:
+        """Tell whether commands come in."""
+        return self._ear.is_up
+
     def start(self, tasks: asyncio.TaskGroup) -> None:
         """Begin to connect and to keep time."""
         lines = [self._ear, *(line for line, _ in self._rows)]
