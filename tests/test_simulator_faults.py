@@ -172,6 +172,27 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
     return CommandLine(tmp_path / "work", monkeypatch)
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--fault", "crash=0.1", "--fault", "crash=0.2"), "crash has more than one share."),
+        (("--fault", "hang=1/h", "--fault", "hang=2/h"), "hang has more than one rate."),
+        (("--gateway-password-file", "empty"), "--gateway-password-file needs --gateway-user."),
+        (
+            ("--gateway-user", "g", "--gateway-password-file", "empty"),
+            "empty has no password in its first line.",
+        ),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(
+    here: CommandLine, options: tuple[str, ...], words: str
+) -> None:
+    (here.directory / "empty").write_text("\n")
+    done = here.run("simulate", "--clients", "3", *options)
+    assert done.code == 2
+    assert words in done.err
+
+
 @pytest.mark.broker
 async def test_for_programs_the_figures_are_json_and_nothing_else_is_said(
     here: CommandLine, broker: Broker

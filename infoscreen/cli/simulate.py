@@ -157,11 +157,14 @@ _NAMES = {
 
 def _once_each(faults: tuple[GivenFault, ...], *, rates: bool) -> dict[str, float]:
     """Return the shares or the rates by fault."""
-    wanted = [fault for fault in faults if fault.is_rate == rates]
-    amounts = {fault.name: fault.amount for fault in wanted}
-    if len(amounts) < len(wanted):
-        what = "rate" if rates else "share"
-        raise click.UsageError(f"each fault takes one {what}, but one of them has several.")
+    amounts: dict[str, float] = {}
+    for fault in faults:
+        if fault.is_rate != rates:
+            continue
+        if fault.name in amounts:
+            what = "rate" if rates else "share"
+            raise click.UsageError(f"{fault.name} has more than one {what}.")
+        amounts[fault.name] = fault.amount
     return amounts
 
 

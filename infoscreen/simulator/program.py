@@ -191,7 +191,9 @@ def _passwords(clients: int, credentials: Path | None, password: str | None, see
             " connections with a gateway account, see docs/simulator.md"
         )
     if (credentials is None) == (password is None):
-        raise InvalidInput("give either a file of credentials or one password for all devices")
+        raise InvalidInput(
+            "give either a file of credentials or one password for all devices, or a gateway account"
+        )
     if credentials is None:
         return dict.fromkeys(device_uuids(clients, seed), password or "")
     found = _read_credentials(credentials)
