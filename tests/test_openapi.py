@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from infoscreen.cli import cli
 from infoscreen.domain.accounts import Role
 from infoscreen.web.openapi import document
 from infoscreen.web.routes import ROUTES
@@ -22,6 +24,15 @@ def described() -> dict[str, Any]:
 
 def test_the_document_is_valid(described: dict[str, Any]) -> None:
     OpenAPIV31SpecValidator(described).validate()
+
+
+def test_the_committed_document_is_what_the_command_prints() -> None:
+    printed = CliRunner().invoke(cli, ["describe", "openapi"])
+    assert printed.exit_code == 0, printed.output
+    committed = Path(__file__).parents[1] / "docs" / "openapi.json"
+    assert committed.read_text(encoding="utf-8") == printed.stdout, (
+        "stale: infoscreen describe openapi > docs/openapi.json"
+    )
 
 
 def test_every_route_for_programs_is_in_it_with_its_role_and_no_page_is(described: dict[str, Any]) -> None:
