@@ -14,8 +14,8 @@ from pathlib import Path
 import click
 
 from infoscreen.demo.parts import Part, PartDied, Program, is_listening, running
-from infoscreen.demo.plan import Plan, find_mosquitto, http_port, make_plan
-from infoscreen.demo.visit import USER, is_ready, name_clients, prepare_database, sign_in, visitor
+from infoscreen.demo.plan import ADMIN, Plan, find_mosquitto, http_port, make_plan
+from infoscreen.demo.visit import is_ready, name_clients, prepare_database, sign_in, visitor
 from infoscreen.domain.errors import InvalidInput
 from infoscreen.simulator import allow_open_files
 
@@ -121,7 +121,7 @@ def _invitation(plan: Plan, farewell: str) -> str:
 a failed service.
 
     {plan.url}/
-    user      {USER}
+    user      {ADMIN}
     password  {plan.password}
 
 Ctrl-C {farewell}."""
