@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import re
+import shlex
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -11,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.broker import Broker
+from tests.daemon import Daemon
 
 ROOT = Path(__file__).parents[1]
 
@@ -126,6 +130,24 @@ async def shell(directory: Path, environment: Mapping[str, str] | None = None) -
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.communicate()
+
+
+def demo_env(daemon: Daemon, broker: Broker, hand: str, **more: str) -> str:
+    """Return the file that the demo writes for people, for a daemon and a broker of the test's own."""
+    values = {
+        "INFOSCREEN_URL": f"http://127.0.0.1:{daemon.port}",
+        "ADMIN": "admin",
+        "DATABASE_URL": daemon.url,
+        "MQTT_HOST": broker.host,
+        "MQTT_PORT": str(broker.port),
+        "MQTT_USER": broker.server_user,
+        "MQTT_PASSWORD": broker.server_password,
+        "CANARY": hand,
+        "HAND": hand,
+        "HAND_PASSWORD": broker.passwords[hand],
+        **more,
+    }
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
 
 
 def page(name: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.broker import Broker
 from tests.daemon import installed
-from tests.pages import page, require_infoscreen, shell, steps
+from tests.pages import demo_env, page, require_infoscreen, shell, steps
 from tests.programs import require
 from tests.test_demo import demo
 
@@ -48,27 +48,13 @@ async def test_the_cancelling_prints_what_the_page_says_when_the_broker_is_stopp
 ) -> None:
     desk, hand = tmp_path / "desk", str(uuid4())
     desk.mkdir()
-    password = await broker.add_device(hand)
+    await broker.add_device(hand)
     again = f"{require('mosquitto')} -c {broker.config} >/dev/null 2>&1 &"  # ends with the shell
     told = steps(page(CHECKLIST))
     async with installed(tmp_path / "daemon", broker, CRASH_RECOVERY_POLL_SECONDS=0.2) as daemon:
         await daemon.start()
-        values = {
-            "INFOSCREEN_URL": f"http://127.0.0.1:{daemon.port}",
-            "ADMIN": "admin",
-            "DATABASE_URL": daemon.url,
-            "MQTT_HOST": broker.host,
-            "MQTT_PORT": str(broker.port),
-            "MQTT_USER": broker.server_user,
-            "MQTT_PASSWORD": broker.server_password,
-            "CANARY": hand,
-            "HAND": hand,
-            "HAND_PASSWORD": password,
-            "BROKER_STOP": f"kill {broker.pid}",
-            "BROKER_START": again,
-        }
-        lines = [f"{name}='{value}'\n" for name, value in values.items()]
-        (desk / "check.env").write_text("".join(lines), encoding="utf-8")
+        environment = demo_env(daemon, broker, hand, BROKER_STOP=f"kill {broker.pid}", BROKER_START=again)
+        (desk / "check.env").write_text(environment, encoding="utf-8")
         async with shell(desk) as typing:
             preparation = [step for step in told if step.section.startswith("0.")]
             the_hand = [step for step in told if "say heartbeat" in step.script][:1]

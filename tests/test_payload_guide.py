@@ -24,7 +24,7 @@ from infoscreen.wire.messages import (
 )
 from tests.broker import Broker
 from tests.daemon import installed
-from tests.pages import ROOT, blocks, page, require_infoscreen, shell, steps
+from tests.pages import ROOT, blocks, demo_env, page, require_infoscreen, shell, steps
 from tests.programs import require
 from tests.spine import Spine, open_spine, sqlite_url, uuid_of
 
@@ -169,20 +169,10 @@ async def test_what_the_guide_says_to_type_prints_what_it_says(tmp_path: Path, b
     require_infoscreen()
     desk, hand = tmp_path / "desk", "7d0c1f5a-54d0-4b6a-9aaa-6f1c5c0a7d0c"
     desk.mkdir()
-    password = await broker.add_device(hand)
+    await broker.add_device(hand)
     async with installed(tmp_path / "daemon", broker, CRASH_RECOVERY_POLL_SECONDS=0.2) as daemon:
         await daemon.start()
-        values = {
-            "INFOSCREEN_URL": f"http://127.0.0.1:{daemon.port}",
-            "ADMIN": "admin",
-            "DATABASE_URL": daemon.url,
-            "MQTT_HOST": broker.host,
-            "MQTT_PORT": broker.port,
-            "HAND": hand,
-            "HAND_PASSWORD": password,
-        }
-        lines = [f"{name}='{value}'\n" for name, value in values.items()]
-        (desk / "demo.env").write_text("".join(lines), encoding="utf-8")
+        (desk / "demo.env").write_text(demo_env(daemon, broker, hand), encoding="utf-8")
         async with shell(desk) as typing:
             await typing.follow(steps(page(GUIDE)))
     assert [path.name for path in desk.iterdir() if path.name != ".block.sh"] == []

@@ -61,14 +61,20 @@ def yaml_lines(value: Any, indent: str = "") -> Iterator[str]:
 
 
 def _scalar(value: Any, indent: str) -> str:
-    """Write what fits on a line, and text of several lines as a block. Else JSON, which is YAML, too."""
-    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
+    """Write plain words as they are, several lines as a block, and everything else as JSON does."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    if _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
         return value
-    if (
-        isinstance(value, str)
-        and value.endswith("\n")
-        and not value.endswith("\n\n")
-        and value[0] not in " \n"
-    ):
-        return "|\n" + "\n".join(f"{indent}  {line}" if line else "" for line in value.splitlines())
-    return json.dumps(value, ensure_ascii=False)
+    lines = value.removesuffix("\n").split("\n")
+    if not _fits_a_block(lines):
+        quoted = json.dumps(value, ensure_ascii=False)
+        return "".join(one if one.isprintable() else f"\\U{ord(one):08x}" for one in quoted)
+    mark = "|" if value.endswith("\n") else "|-"
+    return "\n".join([mark, *(f"{indent}  {line}" if line else "" for line in lines)])
+
+
+def _fits_a_block(lines: list[str]) -> bool:
+    """Tell whether a block keeps the lines as they are: blanks at either end would be lost in it."""
+    starts_and_ends = all(lines[place] and not lines[place].startswith(" ") for place in (0, -1))
+    return len(lines) > 1 and starts_and_ends and all(line.isprintable() for line in lines)
