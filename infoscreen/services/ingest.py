@@ -401,9 +401,10 @@ def _ack_line(
 def _rejection(message: Incoming, now: datetime, reason: str, detail: str) -> RejectedMessage:
     return RejectedMessage(
         at=now,
+        # PostgreSQL cannot store NUL in a text, and what is wrong with a message may be told by quoting it.
         topic=message.topic.replace("\x00", "")[:500],
         reason=reason,
-        detail=detail,
+        detail=detail.replace("\x00", ""),
         size=len(message.payload),
         head=message.payload[:HEAD_BYTES],
     )
