@@ -36,13 +36,15 @@ START_SECONDS = 60.0
 
 
 class Daemon:
-    """A daemon with a database in ``directory``, which ``installed`` makes.
+    """A daemon with a database in ``directory`` or elsewhere, which ``installed`` makes.
 
     The same database, port and log across restarts. ``settings`` are environment variables by their names.
     """
 
-    def __init__(self, directory: Path, broker: Broker, **settings: object) -> None:
-        self.database = directory / "infoscreen.db"
+    def __init__(
+        self, directory: Path, broker: Broker, *, database: Path | None = None, **settings: object
+    ) -> None:
+        self.database = database or directory / "infoscreen.db"
         self.url = f"sqlite+aiosqlite:///{self.database}"
         self.port = find_free_port()
         self._directory = directory
@@ -187,7 +189,7 @@ class Daemon:
 
 
 @asynccontextmanager
-async def installed(directory: Path, broker: Broker, **settings: object) -> AsyncIterator[Daemon]:
+async def installed(directory: Path, broker: Broker, **settings: Any) -> AsyncIterator[Daemon]:
     """Yield a daemon that has its database and has not been started; kill it at the end if need be."""
     daemon = Daemon(directory, broker, **settings)
     await daemon.install()

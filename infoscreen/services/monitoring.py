@@ -62,6 +62,8 @@ class Monitoring:
                 await clients.totals(connection)
         except StoreUnavailable as error:
             faults["database"] = str(error)
+        if self._store.locked_elsewhere:
+            faults["database"] = "another program holds its lock; messages and commands wait"
         if self._ingest.in_trouble:
             faults["database"] = "messages cannot be stored just now; the broker keeps them"
         state = self._link.state
