@@ -143,9 +143,9 @@ class Daemon:
             process.wait()
             raise AssertionError(f"the daemon did not end within {within} s:\n{self.log}") from None
 
-    async def wait_for(self, path: str, status: int) -> dict[str, Any]:
+    async def wait_for(self, path: str, status: int, *, within: float = START_SECONDS) -> dict[str, Any]:
         """Ask until a path is answered with the status, and return that answer's JSON."""
-        async with asyncio.timeout(START_SECONDS), self.visitor() as visitor:
+        async with asyncio.timeout(within), self.visitor() as visitor:
             while True:
                 assert self.alive, f"the daemon ended:\n{self.log}"
                 try:
