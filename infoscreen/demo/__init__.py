@@ -41,9 +41,9 @@ def run(*, clients: int = 25, port: int | None = None, directory: Path | None = 
     if clients < 1:
         raise InvalidInput("at least one device is needed")
     mosquitto = find_mosquitto()
-    panel_port = http_port(port)
     allow_open_files(clients + _FILES_BESIDES_SOCKETS)
     with contextlib.ExitStack() as stack:
+        panel_port = stack.enter_context(http_port(port))
         if directory is None:
             path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="infoscreen-demo-")))
         else:

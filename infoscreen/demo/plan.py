@@ -1,5 +1,6 @@
 """Everything that is known before the demo's first process runs: files, ports, passwords, command lines."""
 
+import contextlib
 import os
 import random
 import secrets
@@ -7,7 +8,7 @@ import shlex
 import shutil
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -187,23 +188,39 @@ def find_mosquitto(more_places: Sequence[str] = SERVER_PLACES) -> str:
     return found
 
 
-def http_port(wanted: int | None, usual: int = USUAL_PORT) -> int:
-    """Return the port to serve on: the one asked for, else the usual one, else any.
+@contextlib.contextmanager
+def http_port(wanted: int | None, usual: int = USUAL_PORT) -> Iterator[int]:
+    """Yield the port to serve on: the one asked for, else the usual one, else any; no other demo gets it.
 
     Raises:
         CannotStart: the one asked for cannot be had.
     """
-    port = usual if wanted is None else wanted
-    trouble = _why_not_free(port)
-    if trouble is None:
-        return port
-    if wanted is not None:
-        raise CannotStart(
-            f"Port {port} cannot be had: {trouble}. Give another, or none to take any that is free."
-        )
-    other = _free_port()
-    click.echo(f"Port {port} cannot be had ({trouble}), taking {other}.", err=True)
-    return other
+    with contextlib.ExitStack() as stack:
+        port = usual if wanted is None else wanted
+        trouble = _why_not_free(port) or _why_not_ours(port, stack)
+        if trouble is not None and wanted is not None:
+            raise CannotStart(
+                f"Port {port} cannot be had: {trouble}. Give another, or none to take any that is free."
+            )
+        if trouble is not None:
+            other = _free_port()
+            click.echo(f"Port {port} cannot be had ({trouble}), taking {other}.", err=True)
+            port = other
+        yield port
+
+
+def _why_not_ours(port: int, stack: contextlib.ExitStack) -> str | None:
+    """Claim a port among demos until ``stack`` ends; return None, else why another has it.
+
+    Seconds pass until the daemon listens. Two demos that begin together would both find the port free, and
+    one of them would then talk to the other's daemon. The claim is an abstract socket, gone with the process.
+    """
+    claim = stack.enter_context(socket.socket(socket.AF_UNIX))
+    try:
+        claim.bind(f"\0infoscreen-demo-port-{port}")
+    except OSError:
+        return "another demo is about to take it"
+    return None
 
 
 def _free_port() -> int:
