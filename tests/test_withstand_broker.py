@@ -16,7 +16,7 @@ from tests.proxy import proxied
 from tests.screens import Screen, screen_at
 from tests.waiting import until
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow]
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(300)]
 
 U = "7d3c1f60-19a4-4b52-8e0d-5b6a7c8d9e01"
 DEAD_SECONDS = 90.0
