@@ -1,5 +1,6 @@
 """A broker that refuses us, is slow, goes dead without a word, or comes back without its memory."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -38,10 +39,21 @@ class Scene:
         return str((await ask(self.api, "POST", path, json=body, status=202))["command"]["command_id"])
 
     async def is_done(self, command_id: str) -> None:
-        """Wait until the command is completed; it was carried out once."""
+        """Wait until the command is completed; it was carried out once.
+
+        The device beats meanwhile: if it missed the command, it gets it again when it is heard 10 s later.
+        """
         path = f"/api/commands/{command_id}"
-        await ask_until(self.api, path, lambda command: command["status"] == "completed")
+        async with asyncio.TaskGroup() as tasks:
+            beating = tasks.create_task(self._beat())
+            await ask_until(self.api, path, lambda command: command["status"] == "completed")
+            beating.cancel()
         assert self.screen.executed.count(command_id) == 1
+
+    async def _beat(self) -> None:
+        while True:
+            self.screen.beat()
+            await asyncio.sleep(1)
 
     async def loses_the_broker(self, within: float) -> str:
         """Wait until readiness says that the broker is missing, and return its words."""
