@@ -1,6 +1,7 @@
 """The state of the whole: totals, the broker, and whether the daemon itself is fit."""
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,8 @@ from infoscreen.storage.decisions import LastPoll
 from infoscreen.storage.engine import Store
 from infoscreen.storage.incidents import StoredIncident
 from infoscreen.storage.pauses import Pause
+
+log = logging.getLogger(__name__)
 
 LAG_SECONDS = 0.25
 """How often the event loop's lag is measured."""
@@ -77,6 +80,8 @@ class Monitoring:
                 await clients.totals(connection)
         except StoreUnavailable as error:
             faults["database"] = str(error)
+        if self._store.locked_elsewhere:
+            faults["database"] = "another program holds its lock; messages and commands wait"
         if self._ingest.in_trouble:
             faults["database"] = "messages cannot be stored just now; the broker keeps them"
         state = self._link.state
@@ -85,12 +90,24 @@ class Monitoring:
         return Readiness(not faults, faults)
 
     async def run(self) -> None:
-        """Measure for ever how late the event loop is."""
+        """Measure for ever how late the event loop is, and notice when the clock was set."""
+        step = self._clock.last_step
         while True:
             before = self._clock.monotonic()
             await asyncio.sleep(LAG_SECONDS)
             self.loop_lag_seconds = max(0.0, self._clock.monotonic() - before - LAG_SECONDS)
             self._worst_loop_lag.note(self.loop_lag_seconds)
+            now = self._clock.now()
+            if (latest := self._clock.last_step) is not None and latest is not step:
+                step = latest
+                log.warning(
+                    "this host's clock was set, or it was suspended; silence counts anew from here",
+                    extra={
+                        "event": "clock_step",
+                        "seconds": round(latest.seconds, 1),
+                        "now": now.isoformat(),
+                    },
+                )
 
     @property
     def worst_loop_lag_seconds(self) -> float:
