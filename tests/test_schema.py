@@ -14,6 +14,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import IntegrityError
 
 from infoscreen.domain.errors import Conflict, DatabaseNotReady, Refused
 from infoscreen.storage import schema
@@ -214,6 +215,43 @@ async def test_going_all_the_way_down_keeps_clients_and_commands(url: str) -> No
         assert await rows(url, "SELECT count(*) FROM client_commands") == [(2,)]
     await schema.upgrade(url)
     assert await rows(url, "SELECT name FROM clients ORDER BY uuid") == [("Ärger",), (None,), ("berlin",)]
+
+
+async def test_the_recovery_comes_and_goes_and_its_clients_stay(url: str) -> None:
+    await migrate(url, "upgrade", "d3e4f5a6b7c8")
+    await fill_newer(url)
+    await schema.upgrade(url)
+    assert await rows(url, "SELECT uuid, well_until, heartbeats_at_change FROM clients") == [("u1", None, 0)]
+    await rows(
+        url,
+        "INSERT INTO recovery_ladders"
+        " (client_uuid, phase, began_at, unwell_since, changed_at, rung, returns, tried, would)"
+        f" VALUES ('u1', 'climbing', '{NOW}', '{NOW}', '{NOW}', 1, 0, 0, false)",
+    )
+    decision = (
+        "INSERT INTO recovery_decisions"
+        " (client_uuid, verb, reason, arguments, would, first_at, first_poll)"
+        f" VALUES ('u1', 'wait', 'grace', '{{}}', false, '{NOW}', 1)"
+    )
+    await rows(url, decision)
+    with pytest.raises(IntegrityError):  # one stands at a time, and the index says so
+        await rows(url, decision)
+    await rows(url, "DELETE FROM clients WHERE uuid = 'u1'")
+    assert await rows(url, "SELECT count(*) FROM recovery_decisions") == [(0,)]
+    await fill_newer(url)
+    await migrate(url, "downgrade", "d3e4f5a6b7c8")
+    assert await rows(url, "SELECT uuid, status FROM clients") == [("u1", "online")]
+    assert "well_until" not in await columns_of(url, "clients")
+    await schema.upgrade(url)
+
+
+async def fill_newer(url: str) -> None:
+    """One client as the schema before the recovery's could hold it."""
+    await rows(
+        url,
+        "INSERT INTO clients (uuid, created_at, status, status_since, tags, capabilities)"
+        f" VALUES ('u1', '{NOW}', 'online', '{NOW}', '[]', '[]')",
+    )
 
 
 async def test_copying_a_parent_table_keeps_its_children(sqlite_url: str) -> None:

@@ -30,7 +30,7 @@ from infoscreen.services.bus import Bus
 from infoscreen.services.loops import every
 from infoscreen.services.ports import Link, Measures
 from infoscreen.services.reports import Folding, settle
-from infoscreen.storage import audit, clients, commands, timeline
+from infoscreen.storage import attempts, audit, clients, commands, decisions, incidents, timeline
 from infoscreen.storage.commands import HistoryLine
 from infoscreen.storage.engine import Connection, Store
 
@@ -95,7 +95,14 @@ class Watch:
     async def tidy(self) -> None:
         """Delete what is older than the retention, in small transactions."""
         before = self._clock.now() - self._policy.retention
-        for forget in (timeline.forget_before, commands.forget_before, audit.forget_before):
+        for forget in (
+            timeline.forget_before,
+            commands.forget_before,
+            decisions.forget_before,
+            attempts.forget_before,
+            incidents.forget_before,
+            audit.forget_before,
+        ):
             deleted = AT_ONCE
             while deleted >= AT_ONCE:
                 async with self._store.write() as connection:
