@@ -13,7 +13,7 @@ from infoscreen.domain.attempts import AttemptOutcome
 from infoscreen.domain.commands import Action, ClientCommand, CommandStatus, Source
 from infoscreen.domain.errors import Conflict, NotFound
 from infoscreen.domain.recovery import Phase, Reason, RecoveryPolicy, Rung, Verb
-from infoscreen.storage import attempts, commands, decisions, incidents, ladders, timeline
+from infoscreen.storage import attempts, commands, decisions, history, incidents, ladders, timeline
 from infoscreen.storage.attempts import StoredAttempt
 from infoscreen.storage.commands import CommandQuery
 from infoscreen.storage.decisions import DecisionQuery, StoredDecision
@@ -29,9 +29,9 @@ CRASHED = {"process_status": "crashed"}
 
 
 @asynccontextmanager
-async def scene(folder: Path, policy: RecoveryPolicy = POLICY) -> AsyncIterator[Spine]:
-    """A fleet of a dozen that has beaten for ten minutes, at two sites."""
-    async with open_spine(sqlite_url(folder), recovery=policy) as spine:
+async def scene(url: str, policy: RecoveryPolicy = POLICY) -> AsyncIterator[Spine]:
+    """A fleet of a dozen that has beaten for ten minutes, some of it at a site."""
+    async with open_spine(url, recovery=policy) as spine:
         for _ in range(20):
             await everybody_beats(spine)
             spine.clock.advance(30)
@@ -42,7 +42,7 @@ async def scene(folder: Path, policy: RecoveryPolicy = POLICY) -> AsyncIterator[
 
 @pytest.fixture
 async def spine(tmp_path: Path) -> AsyncIterator[Spine]:
-    async with scene(tmp_path) as parts:
+    async with scene(sqlite_url(tmp_path)) as parts:
         yield parts
 
 
@@ -142,7 +142,7 @@ async def test_a_decision_that_repeats_is_stored_once_with_its_count(spine: Spin
 
 
 async def test_a_dry_run_decides_the_same_and_requests_nothing(tmp_path: Path) -> None:
-    async with scene(tmp_path, replace(POLICY, enabled=False)) as spine:
+    async with scene(sqlite_url(tmp_path), replace(POLICY, enabled=False)) as spine:
         await pass_time(spine, 1800, U, step=30)
         assert await asked_for(spine) == []
         assert [one.rung for one in await tried(spine)] == [
@@ -340,3 +340,31 @@ async def test_ladders_survive_in_the_database(spine: Spine) -> None:
 async def ladders_of(spine: Spine) -> dict[str, Any]:
     async with spine.store.read() as connection:
         return await ladders.all_of_them(connection)
+
+
+@pytest.mark.postgres
+async def test_all_of_it_works_on_postgresql(postgres: str) -> None:
+    async with scene(postgres) as spine:
+        depot = WELL[5:]
+        await pass_time(spine, 300, U, silent=depot, step=30)
+        assert {command.client_uuid for command in await asked_for(spine)} == {U}
+        async with spine.store.read() as connection:
+            [incident] = await incidents.under_way(connection)
+            held = await decisions.page(connection, DecisionQuery(incident_id=incident.id, site="Depot"), 3)
+            story = await timeline.page(connection, U, 100)
+            since = await history.since(connection, spine.clock.now() - timedelta(days=1), spine.clock.now())
+        assert (incident.site, incident.clients, held.total) == ("Depot", 5, 5)
+        assert {"decision", "attempt"} <= {
+            one.data["what"] for one in story.items if one.kind == "recovery" and one.data
+        }
+        assert [attempt.client_uuid for attempt in since.attempts] == [U] * len(since.attempts)
+        until = spine.clock.now() + timedelta(hours=1)
+        await spine.pausing.pause(Scope.SITE, "Umbau", until, OPERATOR, site="Depot")
+        await pass_time(spine, 900, step=60)
+        async with spine.store.read() as connection:
+            assert await incidents.under_way(connection) == []
+        spine.clock.advance(100 * 24 * 3600)
+        await spine.watch.tidy()
+        async with spine.store.read() as connection:
+            assert (await incidents.page(connection, 1)).total == 0
+            assert (await decisions.page(connection, DecisionQuery(client_uuid=V, past=True), 1)).total == 0

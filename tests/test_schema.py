@@ -58,11 +58,12 @@ async def migrate(url: str, direction: str, revision: str) -> None:
 
 async def rows(url: str, statement: str) -> list[Any]:
     store = Store(url)
-    async with store.write() as connection:
-        result = await connection.execute(text(statement))
-        found = [tuple(row) for row in result] if result.returns_rows else []
-    await store.close()
-    return found
+    try:
+        async with store.write() as connection:
+            result = await connection.execute(text(statement))
+            return [tuple(row) for row in result] if result.returns_rows else []
+    finally:
+        await store.close()
 
 
 async def columns_of(url: str, table: str) -> set[str]:
