@@ -154,27 +154,37 @@ async def test_a_dry_run_decides_the_same_and_requests_nothing(tmp_path: Path) -
         assert (await standing(spine)).would
 
 
-async def test_what_was_written_but_not_requested_is_taken_up_once(spine: Spine) -> None:
+async def die(*_: object, **__: object) -> ClientCommand:
+    """Stand for ``kill -9`` between the commit of a decision and the request of its command."""
+    raise SystemExit
+
+
+async def test_what_was_written_but_not_requested_is_decided_anew_and_never_doubled(spine: Spine) -> None:
     await pass_time(spine, 45, U)
-    spine.clock.advance(15)
-    request = spine.commanding.request
-
-    async def die(*_: object, **__: object) -> ClientCommand:
-        raise SystemExit
-
-    spine.commanding.request = die  # type: ignore[method-assign] - what kill -9 does at this very place
+    request, spine.commanding.request = spine.commanding.request, die  # type: ignore[method-assign]
     with pytest.raises(SystemExit):
         await pass_time(spine, 60, U)
     spine.commanding.request = request  # type: ignore[method-assign]
-    [attempt] = await tried(spine)
-    assert attempt.published_at is None
-    assert await asked_for(spine) == []
+    assert [(one.published_at, one.outcome) for one in await tried(spine)] == [(None, None)]
     await pass_time(spine, 45, U)
-    assert [command.command_id for command in await asked_for(spine)] == [attempt.command_id]
-    assert len(await tried(spine)) == 1
+    lost, again = await tried(spine)
+    assert (lost.outcome, lost.detail) == (AttemptOutcome.NOT_SENT, "interrupted")
+    assert [command.command_id for command in await asked_for(spine)] == [again.command_id]
+    assert (await standing(spine)).arguments["action"] == "restart_app"
 
 
-async def test_what_was_lost_in_a_crash_is_not_sent_while_the_observer_is_blind(spine: Spine) -> None:
+async def test_what_was_lost_is_not_sent_to_a_client_that_came_back_meanwhile(spine: Spine) -> None:
+    await pass_time(spine, 45, U)
+    request, spine.commanding.request = spine.commanding.request, die  # type: ignore[method-assign]
+    with pytest.raises(SystemExit):
+        await pass_time(spine, 60, U)
+    spine.commanding.request = request  # type: ignore[method-assign]
+    await pass_time(spine, 60)
+    assert await asked_for(spine) == []
+    assert [one.outcome for one in await tried(spine)] == [AttemptOutcome.NOT_SENT]
+
+
+async def test_what_was_lost_is_not_sent_while_the_observer_is_blind(spine: Spine) -> None:
     async with spine.store.write() as connection:
         lost = StoredAttempt(
             command_id=uuid_of(99), client_uuid=U, rung=Rung.RESTART_APP, decided_at=spine.clock.now()

@@ -32,7 +32,6 @@ from infoscreen.domain.recovery import (
     acknowledged,
     decide,
 )
-from infoscreen.domain.recovery.outage import blindness
 from infoscreen.services.bus import Bus
 from infoscreen.services.commanding import Commanding
 from infoscreen.services.loops import every
@@ -45,6 +44,9 @@ from infoscreen.storage.engine import Store
 from infoscreen.storage.timeline import NewEntry
 
 log = logging.getLogger(__name__)
+
+IN_A_ROW = 500
+"""After so many decisions have been counted the event loop gets a breath."""
 
 DAEMON = Actor(None, "recovery", Role.OPERATOR, "daemon")
 """In whose name commands are requested; it has the rights of an operator and no more."""
@@ -76,7 +78,8 @@ class Recovering:
         self._one_at_a_time = asyncio.Lock()
 
     async def run(self) -> None:
-        """Poll for ever."""
+        """Poll for ever; not at once, since just after a start nobody has been listened to yet."""
+        await self._clock.sleep(self.policy.poll.total_seconds())
         await every(self.policy.poll.total_seconds(), self.poll, self._clock)
 
     async def poll(self) -> Plan:
@@ -123,8 +126,8 @@ class Recovering:
     async def _follow_up(self) -> None:
         """See how far the attempts under way have come.
 
-        One whose command was never requested was decided on by a daemon that died, or could not reach its
-        database. It is asked for again while that still makes sense, and closed otherwise.
+        One whose command is not there was decided on by a daemon that died before it could request it. It is
+        closed and not charged; whether it is still the right thing is decided anew, at once.
         """
         now = self._clock.now()
         async with self._store.read() as connection:
@@ -134,17 +137,10 @@ class Recovering:
             for attempt, command in under_way
             if (after := _followed(attempt, command, now)) is not attempt
         ]
-        lost = [attempt for attempt, command in under_way if command is None and not attempt.would]
-        blind = blindness(self._observer(), self.policy, now) is not None
-        given_up = [one for one in lost if blind or now >= one.decided_at + self.policy.command_expiry]
-        changed += [_closed(one, AttemptOutcome.NOT_SENT, now, "interrupted") for one in given_up]
         if changed:
             async with self._store.write() as connection:
                 await attempts.save(connection, changed)
         self._count(changed)
-        for attempt in lost:
-            if attempt not in given_up:
-                await self._carry_out(attempt, "taken up again")
 
     async def _write(self, world: World, plan: Plan, now: datetime) -> list[tuple[Decision, StoredAttempt]]:
         """Write down what was decided, and return what is to be carried out."""
@@ -155,19 +151,22 @@ class Recovering:
         record = Record(self._store, changes, summary, [attempt for _, attempt in acts], ended)
         began = await record.write(now)
         self._count(ended)
-        self._tell(world, plan, changes_told=bool(changes.begun or changes.ended or began))
+        await self._tell(world, plan, changes_told=bool(acts or changes.begun or changes.ended or began))
         for kind in began:
             self._measures.incident(kind)
         return [(one, attempt) for one, attempt in acts if not attempt.would]
 
-    def _tell(self, world: World, plan: Plan, *, changes_told: bool) -> None:
+    async def _tell(self, world: World, plan: Plan, *, changes_told: bool) -> None:
         reasons = Counter(decision.reason for decision in plan.decisions)
         for reason, count in reasons.items():
             self._measures.recovery_decision(reason, count)
         self._measures.incidents_open(
             Counter(incident.kind.value for incident in plan.incidents if incident.ended_at is None)
         )
-        for patient, decision in zip(world.snapshot.patients, plan.decisions, strict=True):
+        pairs = zip(world.snapshot.patients, plan.decisions, strict=True)
+        for number, (patient, decision) in enumerate(pairs, start=1):
+            if number % IN_A_ROW == 0:
+                await asyncio.sleep(0)
             seconds = _time_to_recovery(patient, decision.ladder)
             if seconds is not None:
                 self._measures.recovered(seconds)
@@ -223,8 +222,10 @@ def _attempt(decision: Decision, now: datetime) -> StoredAttempt:
 
 def _followed(attempt: StoredAttempt, command: ClientCommand | None, now: datetime) -> StoredAttempt:
     """Return the attempt as its command tells; the same object when there is nothing new."""
-    if command is None:
+    if attempt.would:
         return attempt
+    if command is None:
+        return _closed(attempt, AttemptOutcome.NOT_SENT, now, "interrupted")
     if never_sent(command):
         return _closed(attempt, AttemptOutcome.NOT_SENT, now, command.status)
     if command.published_at is not None and attempt.published_at is None:

@@ -214,13 +214,6 @@ def _where(query: DecisionQuery) -> list[ColumnElement[bool]]:
     return matching + [column == value for column, value in wanted.items() if value is not None]
 
 
-async def counts(connection: Connection) -> dict[Reason, int]:
-    """Return how many clients each reason stands for."""
-    c = recovery_decisions.c
-    statement = select(c.reason, func.count()).where(c.last_at.is_(None)).group_by(c.reason)
-    return {row[0]: row[1] for row in await connection.execute(statement)}
-
-
 async def held_by_incidents(connection: Connection) -> int:
     """Return how many clients are held by an incident just now."""
     c = recovery_decisions.c
