@@ -6,6 +6,7 @@ defaults, ``.env`` in the working directory, ``$CREDENTIALS_DIRECTORY``, the env
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.util import find_spec
@@ -288,6 +289,16 @@ def load(*, serving: bool = False) -> Settings:
     if settings is None or faults:
         raise InvalidSettings("\n".join(faults))
     return settings
+
+
+def changed(settings: Settings, wanted: Mapping[str, str]) -> Settings:
+    """Return the settings with others in their place; raise ``InvalidSettings`` for values not allowed."""
+    try:
+        return Settings(**{**settings.model_dump(), **wanted})
+    except ValidationError as error:
+        names = dict.fromkeys(str(fault["loc"][0]) for fault in error.errors())
+        faults = [f"{name.upper()}={wanted.get(name, '')}: allowed is {allowed(name)}" for name in names]
+        raise InvalidSettings("\n".join(faults)) from None
 
 
 _SKIPPED = "default_factory_not_called"

@@ -78,9 +78,8 @@ def replay(since: timedelta, changes: Sequence[str], as_json: bool) -> None:
 
 
 def _settings(changes: Sequence[str]) -> tuple["Settings", "Settings"]:
-    from pydantic import ValidationError
-
     from infoscreen import settings
+    from infoscreen.domain.errors import InvalidSettings
 
     wanted: dict[str, str] = {}
     for change in changes:
@@ -92,11 +91,9 @@ def _settings(changes: Sequence[str]) -> tuple["Settings", "Settings"]:
         wanted[name.lower()] = value
     present = settings.load()
     try:
-        return present, settings.Settings(**{**present.model_dump(), **wanted})
-    except ValidationError as error:
-        faults = [f"{fault['loc'][0]!s}".upper() for fault in error.errors()]
-        allowed = "; ".join(f"{name}: allowed is {settings.allowed(name.lower())}" for name in faults)
-        raise click.UsageError(allowed) from None
+        return present, settings.changed(present, wanted)
+    except InvalidSettings as fault:
+        raise click.UsageError(str(fault)) from None
 
 
 async def _replay(present: "Settings", changed: "Settings", ago: timedelta, *, quiet: bool) -> "Comparison":
