@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from infoscreen.cli.output import as_json_option, write_json
+from infoscreen.cli.scenarios import playable
 
 seconds = click.FloatRange(min=0, min_open=True)
 
@@ -77,6 +78,7 @@ class FaultShare(click.ParamType[tuple[str, float]]):
 
 
 @click.command()
+@playable
 @click.option("--clients", type=click.IntRange(min=1), required=True, help="How many devices.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The broker's.")
 @click.option("--port", type=click.IntRange(1, 65535), default=1883, show_default=True, help="The broker's.")
@@ -110,7 +112,8 @@ def simulate(
 ) -> None:
     """Play many devices.
 
-    They talk to a live broker; figures are printed at the end.
+    They talk to a live broker; figures are printed at the end. With --scenario nothing is live: it judges the
+    automatic recovery on a virtual clock (docs/recovery.md).
     """
     from infoscreen import simulator
 

@@ -16,7 +16,8 @@ class Figures:
     ``recoverable`` are faults that would not pass by themselves and that a command can cure; of them,
     ``recovered`` were over at the end. ``needless`` are actions on clients that would have come back alone or
     had nothing at all (``healthy``), ``in_outages`` those sent while the client was cut off for a reason that
-    it shares with others. ``late`` is how much longer each recovery took than the configured waits demand (``best``).
+    it shares with others. ``late`` is how much longer each recovery took than the configured waits demand,
+    which ``best`` is.
     """
 
     scenario: str
@@ -63,6 +64,25 @@ class Figures:
             self.best.append(best - fault.began)
             self.late.append(fault.healed - best)
 
+    def lines(self) -> list[tuple[str, str]]:
+        """Return the figures for people, in the order of their weight."""
+        recovered = f"{self.recovered} of {self.recoverable}" if self.recoverable else "-"
+        return [
+            ("faults", str(self.faults)),
+            ("recovered, of those that a command can cure", recovered),
+            ("time to recovery, median", in_seconds(percentile(self.times, 50))),
+            ("time to recovery, 99 %", in_seconds(percentile(self.times, 99))),
+            ("best possible for the configured waits, median", in_seconds(percentile(self.best, 50))),
+            ("later than that, 99 %", in_seconds(percentile(self.late, 99))),
+            ("disruptive actions", str(self.disruptive)),
+            ("needless ones", str(self.needless)),
+            ("on healthy clients", str(self.healthy)),
+            ("during outages", str(self.in_outages)),
+            ("calls for help", str(self.alarms)),
+            ("decisions", str(self.decisions)),
+            ("decisions without a reason", str(self.without_reason)),
+        ]
+
     def as_dict(self) -> dict[str, object]:
         """Return the figures as JSON has them; seconds, None where there was nothing to measure."""
         return {
@@ -90,6 +110,11 @@ class Figures:
             "reasons": dict(sorted(self.reasons.items())),
             "incidents": dict(sorted(self.incidents.items())),
         }
+
+
+def in_seconds(seconds: float | None) -> str:
+    """Return a length of time for people."""
+    return "-" if seconds is None else f"{seconds:.0f} s"
 
 
 def percentile(values: Sequence[float], percent: int) -> float | None:

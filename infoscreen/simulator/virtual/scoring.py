@@ -17,7 +17,7 @@ def is_needless(screen: Screen) -> tuple[bool, bool]:
     passes, or it is on its way up already. Being cut off passes too, but a fault behind it does not.
     """
     fault = screen.fault
-    healthy = fault is None and not screen.cut and not screen.rebooting and screen.is_well
+    healthy = fault is None and not screen.rebooting and screen.is_well and screen.connected
     return fault is None or fault.heals_at is not None or screen.rebooting, healthy
 
 
