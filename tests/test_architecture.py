@@ -46,7 +46,7 @@ LIBRARIES = {
     "aiohttp_sse": {"web"},
     "jinja2": {"web"},
     "prometheus_client": {"metrics"},
-    "pydantic": {"wire", "web", "settings"},
+    "pydantic": {"wire", "web", "settings", "agent"},
     "pydantic_settings": {"settings"},
     "psutil": {"agent"},
 }

@@ -24,6 +24,11 @@ class Outbox:
         self._events: deque[tuple[Packet, Hashable]] = deque()
         self._state: dict[str, Packet] = {}
 
+    @property
+    def events(self) -> int:
+        """Return how many events have not been sent."""
+        return len(self._events)
+
     def greet(self, packet: Packet) -> None:
         """Put ``packet`` before all others; it is dropped with the connection."""
         self._greeting = packet
