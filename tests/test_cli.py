@@ -27,6 +27,7 @@ COMMANDS = [
     "agent",
     "report-service-failed",
     "simulate",
+    "describe",
     "doctor",
 ]
 HEAVY = ["aiohttp", "aiomqtt", "alembic", "pydantic", "sqlalchemy"]

@@ -14,6 +14,7 @@ from infoscreen.cli.accounts import token, user
 from infoscreen.cli.configuration import config
 from infoscreen.cli.daemon import demo, doctor, serve, simulate
 from infoscreen.cli.database import db
+from infoscreen.cli.descriptions import describe
 from infoscreen.cli.device import agent, report_service_failed
 from infoscreen.cli.remote import clients, send, show
 from infoscreen.domain.errors import InfoscreenError
@@ -46,7 +47,7 @@ def cli() -> None:
 
 for command in (
     *(serve, demo, db, user, token, clients, show, send, config),
-    *(agent, report_service_failed, simulate, doctor),
+    *(agent, report_service_failed, simulate, describe, doctor),
 ):
     cli.add_command(command)
 
