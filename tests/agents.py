@@ -60,7 +60,7 @@ Result=start-limit-hit
 """
 
 JOURNALCTL = """#!/bin/sh
-exec tail -n 0 -F "$(dirname "$0")/journal" 2>/dev/null
+exec tail -n +1 -F "$(dirname "$0")/journal" 2>/dev/null
 """
 
 
@@ -83,7 +83,7 @@ class Device:
             "HEARTBEAT_SECONDS": 0.5,
             "HEALTH_SECONDS": 0.5,
             "RECONNECT_SECONDS": 0.2,
-            "APP_RESTART_SECONDS": 10,
+            "APP_RESTART_SECONDS": 60,
             "SOFTWARE_VERSION": "4.2.1",
             "LOG_FORMAT": "json",
             **settings,

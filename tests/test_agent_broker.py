@@ -24,6 +24,7 @@ from tests.agents import DOWN, Device, Server
 from tests.broker import Broker
 from tests.programs import find_free_port
 from tests.test_api_clients import PNG
+from tests.test_mqtt_connection import DEVICE, _secure_site
 from tests.waiting import until
 
 pytestmark = pytest.mark.broker
@@ -263,7 +264,6 @@ async def test_warnings_of_the_application_are_forwarded_and_a_flood_is_counted(
     device.settings["LOG_LINES_PER_MINUTE"] = 5
     await device.start()
     await server.until(lambda: server.presence() == ["online"])
-    await until(lambda: bool(subprocess.run(["pgrep", "-P", str(device.pid)], capture_output=True).stdout))
     device.app_says("the media server is away", priority=3)
     await server.until(lambda: server.said("logs/error"))
     (line,) = server.said("logs/error")
@@ -437,6 +437,25 @@ async def test_a_server_that_is_not_ours_gets_on_with_it(
         "restart -- infoscreen-app.service",
         "poweroff",
     ]
+
+
+async def test_tls_with_a_client_certificate_against_a_broker_that_asks_for_one(tmp_path: Path) -> None:
+    site = await _secure_site(tmp_path, "require_certificate true")
+    files = {"MQTT_TLS_ENABLED": "true", "MQTT_TLS_CA_CERT": site.authority.ca_cert}
+    device = Device(tmp_path / "device", site.broker, DEVICE, MQTT_PORT=site.port, **files)
+    try:
+        async with Server(site.broker, DEVICE).listening() as server:
+            await device.start()
+            await until(lambda: "no connection to the broker" in device.log)
+            await device.stop()
+            assert server.presence() == []
+            certificate, key = site.authority.issue(DEVICE)
+            device.settings |= {"MQTT_TLS_CERTFILE": certificate, "MQTT_TLS_KEYFILE": key}
+            await device.start()
+            await server.until(lambda: server.presence() == ["online"])
+    finally:
+        await device.kill()
+        await site.broker.stop()
 
 
 async def test_agents_that_lost_their_broker_do_not_come_back_in_the_same_second(

@@ -1,5 +1,6 @@
 """Parts of the agent by themselves: what they read from the machine, from systemd, from the journal."""
 
+import asyncio
 import json
 import logging
 import os
@@ -7,22 +8,27 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
+from uuid import uuid4
 
 import pytest
 
 from infoscreen.agent import readings
-from infoscreen.agent.app_logs import WINDOW_SECONDS, Limit, parse
+from infoscreen.agent.app_logs import WINDOW_SECONDS, AppLogs, Limit, parse
 from infoscreen.agent.connection import LONGEST_BACKOFF_SECONDS, backoff
+from infoscreen.agent.mail import Mail
 from infoscreen.agent.protocol.journal import Given, Linked, Sent, decode_records
 from infoscreen.agent.screenshots import NoScreenshot, checked
+from infoscreen.agent.settings import load
 from infoscreen.agent.state_files import COMPACT_BYTES, StateFiles
 from infoscreen.agent.systemd import notify, parse_unit_state
 from infoscreen.domain.clients import ProcessStatus
 from infoscreen.domain.commands import AckStatus
 from infoscreen.wire.messages import MAX_SCREENSHOT_BYTES
 from infoscreen.wire.topics import LogLevel
+from tests.fakes import FakeClock
 from tests.test_agent_protocol import entry
 from tests.test_api_clients import PNG
+from tests.waiting import until
 
 # systemd.
 
@@ -166,6 +172,41 @@ def test_a_flood_passes_at_its_rate_and_the_rest_is_counted() -> None:
     assert limit.ends == 100.0 + WINDOW_SECONDS
     assert limit.admits(limit.ends)
     assert (limit.take_dropped(), limit.take_dropped()) == (2, 0)
+
+
+async def test_one_line_tells_how_many_were_dropped(files: StateFiles, clock: FakeClock) -> None:
+    given = {"AGENT_UUID": str(uuid4()), "AGENT_MQTT_PASSWORD": "x", "AGENT_LOG_LINES_PER_MINUTE": "2"}
+    mail = Mail(files, [])
+    logs = AppLogs(load(given), mail, clock)
+    found = parse(line())
+    assert found is not None
+    for _ in range(5):
+        logs._forward(found)
+    clock.advance(WINDOW_SECONDS)
+    logs._forward(found)
+    said = []
+    while (packet := mail.outbox.next()) is not None:
+        mail.sent(packet)
+        said.append(json.loads(packet.payload)["message"])
+    dropped = "3 lines of infoscreen-app.service were dropped: more than 2 in a minute"
+    assert said == ["text", "text", dropped, "text"]
+
+
+async def test_a_flood_that_ended_is_told_of_without_another_line(
+    files: StateFiles, clock: FakeClock
+) -> None:
+    given = {"AGENT_UUID": str(uuid4()), "AGENT_MQTT_PASSWORD": "x", "AGENT_LOG_LINES_PER_MINUTE": "1"}
+    mail = Mail(files, [])
+    logs = AppLogs(load(given), mail, clock)
+    output = asyncio.StreamReader()
+    reading = asyncio.create_task(logs._read(output))
+    output.feed_data((line() + b"\n") * 3)
+    await until(lambda: logs._limit.dropped == 2)
+    clock.advance(WINDOW_SECONDS)
+    output.feed_data(b"\n")  # says nothing; it only makes the reader look at the clock again
+    await until(lambda: mail.outbox.events == 2)
+    output.feed_eof()
+    await reading
 
 
 # The connection.

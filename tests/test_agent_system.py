@@ -152,7 +152,9 @@ async def conversation(device: Device, server: Server, host: Host) -> None:
     assert (report["unit"], report["client_uuid"]) == ("infoscreen-app.service", UUID)
     assert report["result"]
     await server.until(lambda: server.said("heartbeat")[-1]["process_status"] == "crashed")
-    assert any("infoscreen-app.service" in line["message"] for line in server.said("logs/warn"))
+    await server.until(
+        lambda: any("infoscreen-app.service" in line["message"] for line in server.said("logs/warn"))
+    )
     # It had no need of a connection of its own.
     presence = server.presence()
     assert presence[-1] == "online"
