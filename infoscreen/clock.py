@@ -1,8 +1,8 @@
 """The only module that asks the time; everything else takes ``now`` as an argument or a ``Clock``.
 
-Wall time is aware UTC and may be set, forward or back: by NTP, by hand, by a host that was suspended.
-``monotonic()`` never is, and is for durations only. Whoever compares wall times of two moments must think of
-``last_step``.
+Wall time is aware UTC and may be set, forward or back, by NTP or by hand. ``monotonic()`` never is, stands
+still while the host is suspended, and is for durations only. Whoever compares wall times of two moments must
+think of ``last_step``.
 """
 
 import asyncio
@@ -17,10 +17,19 @@ STEP_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ClockStep:
-    """The wall time was set by so many ``seconds``, back if negative; ``at`` is the new time when noticed."""
+    """The wall time was set, or went on while we did not: the host was suspended.
+
+    ``at`` is the new time when noticed; ``seconds`` is by how much it was set, back if negative, and about 0
+    after a suspension.
+    """
 
     at: datetime
     seconds: float
+
+    @property
+    def was_set(self) -> bool:
+        """Tell whether times from before are wrong now; after a suspension they are not."""
+        return abs(self.seconds) >= STEP_SECONDS
 
 
 class Clock(Protocol):
@@ -45,20 +54,22 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The real clock. ``monotonic()`` stands still while the host is suspended, so that is a step too."""
+    """The real clock."""
 
     def __init__(self) -> None:
-        self._offset: float | None = None
+        self._before: tuple[float, float, float] | None = None
         self._last_step: ClockStep | None = None
 
     def now(self) -> datetime:
         """Return the wall time, aware, UTC."""
         now = datetime.now(UTC)
+        reading = (now.timestamp(), time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME))
         # Against the last time, not the first: what NTP slews over days is no step.
-        offset, before = now.timestamp() - time.monotonic(), self._offset
-        self._offset = offset
-        if before is not None and abs(offset - before) >= STEP_SECONDS:
-            self._last_step = ClockStep(now, offset - before)
+        if self._before is not None:
+            wall, awake, booted = (new - old for new, old in zip(reading, self._before, strict=True))
+            if abs(wall - awake) >= STEP_SECONDS:
+                self._last_step = ClockStep(now, wall - booted)
+        self._before = reading
         return now
 
     @property

@@ -17,7 +17,7 @@ from infoscreen.domain.commands import AckStatus, Action
 from infoscreen.domain.errors import BadMessage, InvalidInput
 from infoscreen.simulator.connection import DeviceClock
 from infoscreen.simulator.device import Fault, Link, SimulatedDevice, Tally, Timing
-from infoscreen.simulator.fleet import FaultPlan
+from infoscreen.simulator.faults import FaultPlan
 from infoscreen.simulator.identity import device_uuids, identities
 from infoscreen.simulator.picture import Shown, screenshot
 from infoscreen.wire import topics

@@ -1,5 +1,6 @@
 """A broker that refuses us, is slow, goes dead without a word, or comes back without its memory."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from tests.proxy import proxied
 from tests.screens import Screen, screen_at
 from tests.waiting import until
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow]
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(300)]
 
 U = "7d3c1f60-19a4-4b52-8e0d-5b6a7c8d9e01"
 DEAD_SECONDS = 90.0
@@ -38,10 +39,21 @@ class Scene:
         return str((await ask(self.api, "POST", path, json=body, status=202))["command"]["command_id"])
 
     async def is_done(self, command_id: str) -> None:
-        """Wait until the command is completed; it was carried out once."""
+        """Wait until the command is completed; it was carried out once.
+
+        The device beats meanwhile: if it missed the command, it gets it again when it is heard 10 s later.
+        """
         path = f"/api/commands/{command_id}"
-        await ask_until(self.api, path, lambda command: command["status"] == "completed")
+        async with asyncio.TaskGroup() as tasks:
+            beating = tasks.create_task(self._beat())
+            await ask_until(self.api, path, lambda command: command["status"] == "completed")
+            beating.cancel()
         assert self.screen.executed.count(command_id) == 1
+
+    async def _beat(self) -> None:
+        while True:
+            self.screen.beat()
+            await asyncio.sleep(1)
 
     async def loses_the_broker(self, within: float) -> str:
         """Wait until readiness says that the broker is missing, and return its words."""

@@ -15,7 +15,7 @@ from tests.holding import locked
 from tests.screens import Screen, screen_at
 from tests.waiting import until
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow]
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(300)]
 
 U = "4f0c2a18-7b3d-4e65-8c91-5d2e6f7a8b09"
 LOCKED_SECONDS = 3.0

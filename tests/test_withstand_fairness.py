@@ -21,7 +21,7 @@ from tests.screens import Screen, living
 from tests.spine import uuid_of
 from tests.waiting import until
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow]
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(300)]
 
 FLOODER = uuid_of(666)
 HEALTHY = [uuid_of(number) for number in range(1, 21)]

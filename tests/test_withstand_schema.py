@@ -13,7 +13,7 @@ from infoscreen.storage import audit
 from tests.spine import uuid_of
 from tests.web import PASSWORD, Site
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 U = uuid_of(1)
 DECOYS = 25

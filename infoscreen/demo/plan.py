@@ -26,7 +26,7 @@ from infoscreen.provisioning.broker_files import (
 from infoscreen.resources import resource
 from infoscreen.settings import Settings
 from infoscreen.simulator import Fault, device_uuids
-from infoscreen.simulator.fleet import FaultPlan
+from infoscreen.simulator.faults import FaultPlan
 from infoscreen.simulator.identity import Identity, identities
 
 USUAL_PORT = 8080

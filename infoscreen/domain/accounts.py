@@ -86,6 +86,8 @@ FREE_FAILURES_PER_ADDRESS = 10
 
 LONGEST_DELAY = timedelta(minutes=15)
 CLOCK_DOUBT = timedelta(minutes=1)
+"""A failure further in the future is of a clock that was set back since."""
+
 FORGET_FAILURES_AFTER = timedelta(hours=24)
 
 
@@ -95,7 +97,7 @@ def login_blocked_until(
     """Return when the next login may be tried, or None when it may be tried now.
 
     The delay doubles with each failure past the ``free`` ones, from one second up to ``LONGEST_DELAY``. A
-    failure from the future is of a clock that was set back since, and must not lock people out until then.
+    failure from the future (``CLOCK_DOUBT``) must not lock people out until then.
     """
     if failures < free or last_at <= now - FORGET_FAILURES_AFTER or last_at > now + CLOCK_DOUBT:
         return None

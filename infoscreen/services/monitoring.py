@@ -72,7 +72,7 @@ class Monitoring:
         return Readiness(not faults, faults)
 
     async def run(self) -> None:
-        """Measure for ever how late the event loop is, and notice when the host's clock is set."""
+        """Measure for ever how late the event loop is, and notice when the clock was set."""
         step = self._clock.last_step
         while True:
             before = self._clock.monotonic()
@@ -82,7 +82,7 @@ class Monitoring:
             if (latest := self._clock.last_step) is not None and latest is not step:
                 step = latest
                 log.warning(
-                    "the clock of this host was set; silence counts anew from here",
+                    "this host's clock was set, or it was suspended; silence counts anew from here",
                     extra={
                         "event": "clock_step",
                         "seconds": round(latest.seconds, 1),

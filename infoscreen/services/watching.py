@@ -133,7 +133,7 @@ class Watch:
     async def _after_a_step(self, now: datetime) -> None:
         """Move deadlines along once the host's clock was set, before anything is held to them."""
         step = self._clock.last_step
-        if step is None or step is self._step_before:
+        if step is None or step is self._step_before or not step.was_set:
             return
         by = timedelta(seconds=step.seconds)
         words = f"this host's clock was set by {step.seconds:+.0f} s; the deadline moves along"
