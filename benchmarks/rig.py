@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import shutil
 import socket
-import struct
 import subprocess
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.packets import DISCONNECT, connect, publish
 from infoscreen.mqtt.connection import BrokerAddress
 from infoscreen.provisioning.broker_files import (
     SERVER_ACCOUNT,
@@ -70,13 +70,13 @@ async def load(rig: Rig, messages: Iterable[tuple[str, bytes]]) -> int:
     Speaks MQTT 3.1.1 by hand: a client library would be the slowest part of the benchmark.
     """
     reader, writer = await asyncio.open_connection("127.0.0.1", rig.directory.port)
-    writer.write(_connect(LOADER, rig.loader_password))
+    writer.write(connect(LOADER, rig.loader_password))
     connack = await reader.readexactly(4)
     if connack[3] != 0:
         raise RuntimeError(f"the broker refused the loader: {connack[3]}")
     sent = acked = 0
     for topic, payload in messages:
-        writer.write(_publish(topic, payload, sent % 65_535 + 1))
+        writer.write(publish(topic, payload, sent % 65_535 + 1))
         sent += 1
         while sent - acked >= WINDOW:
             await writer.drain()
@@ -84,35 +84,11 @@ async def load(rig: Rig, messages: Iterable[tuple[str, bytes]]) -> int:
     while acked < sent:
         await reader.readexactly(4)
         acked += 1
-    writer.write(b"\xe0\x00")
+    writer.write(DISCONNECT)
     await writer.drain()
     writer.close()
     await writer.wait_closed()
     return sent
-
-
-def _text(value: str) -> bytes:
-    data = value.encode()
-    return struct.pack("!H", len(data)) + data
-
-
-def _packet(kind: int, body: bytes) -> bytes:
-    length, encoded = len(body), bytearray()
-    while True:
-        length, digit = divmod(length, 128)
-        encoded.append(digit | (0x80 if length else 0))
-        if not length:
-            return bytes([kind]) + bytes(encoded) + body
-
-
-def _connect(account: str, password: str) -> bytes:
-    return _packet(
-        0x10, _text("MQTT") + b"\x04\xc2\x00\x3c" + _text(account) + _text(account) + _text(password)
-    )
-
-
-def _publish(topic: str, payload: bytes, packet_id: int) -> bytes:
-    return _packet(0x32, _text(topic) + struct.pack("!H", packet_id) + payload)
 
 
 def _free_port() -> int:

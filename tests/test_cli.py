@@ -24,7 +24,10 @@ COMMANDS = [
     "show",
     "send",
     "config",
+    "agent",
+    "report-service-failed",
     "simulate",
+    "describe",
     "doctor",
 ]
 HEAVY = ["aiohttp", "aiomqtt", "alembic", "pydantic", "sqlalchemy"]

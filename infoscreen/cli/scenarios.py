@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from infoscreen.cli.output import as_json_option, write_json, write_table
+from infoscreen.cli.output import write_json, write_table
 
 OURS = {"scenario", "policy", "compare", "clients", "seed", "as_json"}
 
@@ -19,7 +19,6 @@ def playable(simulate: Callable[..., None]) -> Callable[..., None]:
     params: list[click.Parameter] = getattr(simulate, "__click_params__", [])
     clients = next(param for param in params if param.name == "clients")
     clients.required = False
-    takes_json = any(param.name == "as_json" for param in params)
 
     @functools.wraps(simulate)
     def command(
@@ -30,9 +29,7 @@ def playable(simulate: Callable[..., None]) -> Callable[..., None]:
                 raise click.UsageError("--policy and --compare need --scenario.")
             if options["clients"] is None:
                 raise click.UsageError("Missing option '--clients'.")
-            if as_json and not takes_json:
-                raise click.UsageError("--json needs --scenario.")
-            simulate(**options, **({"as_json": as_json} if takes_json else {}))
+            simulate(as_json=as_json, **options)
             return
         _refuse_others()
         if compare and policy is not None:
@@ -40,16 +37,14 @@ def playable(simulate: Callable[..., None]) -> Callable[..., None]:
         modes = ["recovery", "naive"] if compare else [policy or "recovery"]
         _play(scenario, modes, options["clients"], options["seed"], as_json)
 
-    decorated = click.option(
-        "--scenario", help="Play it on a virtual clock, without a broker: a name, or a path to your own."
-    )(command)
-    decorated = click.option(
-        "--policy", type=click.Choice(["recovery", "naive"]), help="Who decides in it; recovery without."
-    )(decorated)
-    decorated = click.option("--compare", is_flag=True, help="Play both, and show them side by side.")(
-        decorated
+    options = (
+        click.option("--compare", is_flag=True, help="Play both policies, and show them side by side."),
+        click.option(
+            "--policy", type=click.Choice(["recovery", "naive"]), help="Who decides; recovery without."
+        ),
+        click.option("--scenario", help="Play it on a virtual clock, without a broker: a name, or a path."),
     )
-    return decorated if takes_json else as_json_option(decorated)
+    return functools.reduce(lambda decorated, option: option(decorated), options, command)
 
 
 def _refuse_others() -> None:
