@@ -24,6 +24,8 @@ COMMANDS = [
     "show",
     "send",
     "config",
+    "agent",
+    "report-service-failed",
     "simulate",
     "describe",
     "doctor",

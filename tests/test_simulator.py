@@ -10,6 +10,8 @@ from uuid import uuid4
 
 import pytest
 
+from infoscreen.agent.protocol.outbox import UNSENT_EVENTS
+from infoscreen.agent.protocol.packets import Packet
 from infoscreen.domain.clients import ProcessStatus
 from infoscreen.domain.commands import AckStatus, Action
 from infoscreen.domain.errors import BadMessage, InvalidInput
@@ -17,7 +19,6 @@ from infoscreen.simulator.connection import DeviceClock
 from infoscreen.simulator.device import Fault, Link, SimulatedDevice, Tally, Timing
 from infoscreen.simulator.faults import FaultPlan
 from infoscreen.simulator.identity import device_uuids, identities
-from infoscreen.simulator.outbox import UNSENT_EVENTS, Packet
 from infoscreen.simulator.picture import Shown, screenshot
 from infoscreen.wire import topics
 from infoscreen.wire.messages import (

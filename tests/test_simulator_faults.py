@@ -13,6 +13,7 @@ from uuid import uuid4
 import click
 import pytest
 
+from infoscreen.agent.protocol.packets import Packet
 from infoscreen.cli.simulate import FaultType
 from infoscreen.domain.errors import InvalidInput
 from infoscreen.simulator import device_uuids
@@ -23,7 +24,6 @@ from infoscreen.simulator.fleet import Fleet
 from infoscreen.simulator.identity import identities
 from infoscreen.simulator.line import Account
 from infoscreen.simulator.multiplexer import Gateway
-from infoscreen.simulator.outbox import Packet
 from infoscreen.simulator.traffic import MOST_UNANSWERED, PRECISION, Latencies, Unanswered
 from infoscreen.wire import topics
 from tests.broker import Broker

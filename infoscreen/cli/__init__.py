@@ -15,6 +15,7 @@ from infoscreen.cli.configuration import config
 from infoscreen.cli.daemon import demo, doctor, serve
 from infoscreen.cli.database import db
 from infoscreen.cli.descriptions import describe
+from infoscreen.cli.device import agent, report_service_failed
 from infoscreen.cli.recovery import recovery
 from infoscreen.cli.remote import clients, send, show
 from infoscreen.cli.simulate import simulate
@@ -47,19 +48,8 @@ def cli() -> None:
 
 
 for command in (
-    serve,
-    demo,
-    db,
-    user,
-    token,
-    clients,
-    show,
-    send,
-    recovery,
-    config,
-    simulate,
-    describe,
-    doctor,
+    *(serve, demo, db, user, token, clients, show, send, recovery, config),
+    *(agent, report_service_failed, simulate, describe, doctor),
 ):
     cli.add_command(command)
 

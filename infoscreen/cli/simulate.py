@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import click
 
 from infoscreen.cli.output import as_json_option, write_json
+from infoscreen.cli.scenarios import playable
 
 seconds = click.FloatRange(min=0, min_open=True)
 file = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -55,6 +56,7 @@ class FaultType(click.ParamType[GivenFault]):
 
 
 @click.command()
+@playable
 @click.option("--clients", type=click.IntRange(1, 50_000), required=True, help="How many devices.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The broker's.")
 @click.option("--port", type=click.IntRange(1, 65535), default=1883, show_default=True, help="The broker's.")
@@ -115,6 +117,8 @@ def simulate(
 
     Up to 5,000 devices have a connection each, with --credentials or --password. Up to 50,000 share a few
     connections, with --gateway-user; docs/simulator.md says what that account must be allowed.
+
+    With --scenario nothing is live: it judges the automatic recovery on a virtual clock (docs/recovery.md).
     """
     from infoscreen import simulator
 

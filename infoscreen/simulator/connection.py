@@ -13,9 +13,9 @@ from random import Random
 
 import aiomqtt
 
+from infoscreen.agent.protocol.packets import Packet
 from infoscreen.clock import Clock
 from infoscreen.simulator.device import Link, SimulatedDevice
-from infoscreen.simulator.outbox import Packet
 from infoscreen.simulator.traffic import Traffic, Unanswered
 
 FIRST_BACKOFF, LONGEST_BACKOFF = timedelta(seconds=1), timedelta(seconds=30)

@@ -1,11 +1,12 @@
 """One simulated device by the wire contract, as a state machine: no transport, no clock, no waiting.
 
 ``now`` goes in; packets and the next deadline come out. A connection carries the packets, tells what it
-heard, and follows ``link``. What a real device keeps on disk (journal of commands, unsent events, count of
-reconnects) outlives a reboot here; everything else does not.
+heard, and follows ``link``. Commands are taken, answered and remembered by the reference agent's own code.
+What a real device keeps on disk (journal of commands, unsent events, count of reconnects) outlives a reboot
+here; everything else does not.
 """
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
@@ -13,21 +14,21 @@ from functools import partial
 from random import Random
 from uuid import UUID
 
+from infoscreen.agent.protocol import packets
+from infoscreen.agent.protocol.desk import CommandDesk, Verdict
+from infoscreen.agent.protocol.journal import Before, Journal
+from infoscreen.agent.protocol.outbox import Outbox
+from infoscreen.agent.protocol.packets import Packet
 from infoscreen.domain.clients import Presence, ProcessStatus
-from infoscreen.domain.commands import DISRUPTIVE, AckStatus, Action
-from infoscreen.domain.errors import BadMessage
+from infoscreen.domain.commands import Action
 from infoscreen.simulator import reports
 from infoscreen.simulator.agenda import Agenda, Step
 from infoscreen.simulator.host import APP_UNIT, Host
 from infoscreen.simulator.identity import Identity
-from infoscreen.simulator.outbox import Outbox, Packet
 from infoscreen.simulator.picture import screenshot
 from infoscreen.wire import topics
-from infoscreen.wire.messages import Command, CommandAck, LogLine, ServiceFailed, decode_command, encode
+from infoscreen.wire.messages import Command, ServiceFailed, encode
 from infoscreen.wire.topics import LogLevel
-
-JOURNAL_LENGTH = 500
-"""Commands remembered for telling duplicates; far more than any lockout window lets through."""
 
 JITTER = 0.02
 """Share by which intervals vary, so that a fleet does not beat in step."""
@@ -87,14 +88,6 @@ class Tally:
     faults: Counter[str] = field(default_factory=Counter)
 
 
-@dataclass(slots=True)
-class _Journaled:
-    """A command and the ack last given for it."""
-
-    command: Command
-    ack: CommandAck
-
-
 class SimulatedDevice:
     """The device's side of the wire contract.
 
@@ -124,12 +117,10 @@ class SimulatedDevice:
         self._hung = False
         self._deaf = False
         self._connected = False
-        self._connections = 0
-        self._last_disconnect_at: datetime | None = None
         self._introduced = False
-        self._executing: Command | None = None
-        self._journal: OrderedDict[UUID, _Journaled] = OrderedDict()
         self._outbox = Outbox()
+        self._journal = Journal()
+        self._desk = CommandDesk(identity.uuid, can=identity.can, journal=self._journal, outbox=self._outbox)
         # The agent's own plans end with the power; what the world does to the device does not.
         self._plans = Agenda()
         self._fate = Agenda()
@@ -157,7 +148,7 @@ class SimulatedDevice:
     @property
     def goodbye(self) -> Packet:
         """Return what a leaving device says last, and the broker for one that drops off (last will)."""
-        return Packet(topics.presence(self.identity.uuid), Presence.OFFLINE.encode(), retain=True)
+        return packets.presence(self.identity.uuid, Presence.OFFLINE)
 
     def next_packet(self) -> Packet | None:
         """Return what to send next; it stays until ``sent`` is told. None when there is nothing to say."""
@@ -172,9 +163,9 @@ class SimulatedDevice:
     def connected(self, now: datetime) -> None:
         """Take up a connection: say ``online``, who it is (once per boot) and how it is."""
         self._connected = True
-        self._connections += 1
+        self._journal.connected()
         uuid = self.identity.uuid
-        self._outbox.greet(Packet(topics.presence(uuid), Presence.ONLINE.encode(), retain=True))
+        self._outbox.greet(packets.presence(uuid, Presence.ONLINE))
         if not self._introduced:
             self._introduced = True
             self._tell(topics.discovery(uuid), encode(reports.discovery(self.identity)))
@@ -184,7 +175,7 @@ class SimulatedDevice:
     def disconnected(self, now: datetime) -> None:
         """Lose the connection, wanted or not; unsent events wait for the next one."""
         self._connected = False
-        self._last_disconnect_at = now
+        self._journal.disconnected(now)
         self._outbox.drop_state()
 
     def receive(self, payload: bytes, now: datetime, *, retain: bool = False) -> None:
@@ -193,29 +184,23 @@ class SimulatedDevice:
         Only a new and valid command for this device is carried out. A known one is answered with the ack last
         given for it, and everything else is ignored.
         """
-        if retain:
-            self._tally.ignored["retained"] += 1
-            return
-        if self._deaf or not self._powered:
+        if not retain and (self._deaf or not self._powered):
             self._tally.ignored["not_heard"] += 1
             return
-        try:
-            command = decode_command(payload)
-        except BadMessage as error:
-            self._tally.ignored["invalid"] += 1
-            self._log(LogLevel.WARN, f"ignored an invalid command: {error.detail}", now)
-            return
-        if str(command.client_uuid) != self.identity.uuid:
-            self._tally.ignored["foreign"] += 1
-            self._log(LogLevel.WARN, "ignored a command for another device", now)
-            return
-        known = self._journal.get(command.command_id)
-        if known is not None:
-            self._tally.duplicates += 1
-            self._send(known.ack)
-            return
-        self._tally.commands += 1
-        self._take(command, now)
+        receipt = self._desk.receive(payload, now, retain=retain)
+        match receipt.verdict:
+            case Verdict.TAKEN | Verdict.REFUSED:
+                self._tally.commands += 1
+                self._tally.acks += 1
+            case Verdict.REPEATED:
+                self._tally.duplicates += 1
+                self._tally.acks += 1
+            case Verdict.RETAINED | Verdict.INVALID | Verdict.FOREIGN:
+                self._tally.ignored[receipt.verdict.value] += 1
+        if receipt.complaint is not None:
+            self._log(LogLevel.WARN, receipt.complaint, now)
+        if receipt.command is not None:
+            self._plans.add(now + self._timing.until_started, partial(self._execute, receipt.command))
 
     def advance(self, now: datetime) -> None:
         """Do everything that is due by ``now``."""
@@ -266,22 +251,9 @@ class SimulatedDevice:
 
     # The commands.
 
-    def _take(self, command: Command, now: datetime) -> None:
-        """Answer a new command, and begin to carry it out unless there is a reason not to."""
-        if command.expires_at <= now:
-            self._answer(command, AckStatus.FAILED, "expired", f"expired at {command.expires_at.isoformat()}")
-        elif not self.identity.can(command.action):
-            self._answer(command, AckStatus.FAILED, "unsupported_action", f"cannot do {command.action}")
-        elif self._executing is not None and command.action in DISRUPTIVE:
-            self._answer(command, AckStatus.FAILED, "busy", f"still at {self._executing.command_id}")
-        else:
-            self._answer(command, AckStatus.ACCEPTED)
-            if command.action in DISRUPTIVE:
-                self._executing = command
-            self._plans.add(now + self._timing.until_started, partial(self._execute, command))
-
     def _execute(self, command: Command, now: datetime) -> None:
-        self._answer(command, AckStatus.EXECUTION_STARTED)
+        self._tally.acks += 1
+        self._desk.start(command, Before(self._host.boot_id, self._host.app_started_at))
         match command.action:
             case Action.RESTART_APP:
                 self._host.lose_app(ProcessStatus.STARTING)
@@ -289,21 +261,20 @@ class SimulatedDevice:
             case Action.REBOOT_HOST:
                 self._plans.add(now + self._timing.going_down, self._reboot)
             case Action.SHUTDOWN_HOST:
-                self._answer(command, AckStatus.COMPLETED)
+                self._complete(command)
                 self._plans.add(now + self._timing.going_down, self._halt)
             case Action.SCREENSHOT:
                 self._outbox.event(self._screenshot())
-                self._answer(command, AckStatus.COMPLETED)
+                self._complete(command)
             case Action.DISPLAY_ON | Action.DISPLAY_OFF:
                 self._host.screen_on = command.action is Action.DISPLAY_ON
-                self._answer(command, AckStatus.COMPLETED)
+                self._complete(command)
                 self._report_health(now)
 
     def _app_started(self, command: Command, now: datetime) -> None:
         self._host.start_app(now)
-        self._executing = None
         self._report(now)
-        self._answer(command, AckStatus.COMPLETED)
+        self._complete(command)
 
     def _reboot(self, now: datetime) -> None:
         self._go_down(Link.DROPPED)
@@ -312,22 +283,9 @@ class SimulatedDevice:
     def _halt(self, now: datetime) -> None:
         self._go_down(Link.LEFT)
 
-    def _answer(
-        self, command: Command, status: AckStatus, code: str | None = None, text: str | None = None
-    ) -> None:
-        """Write the ack into the journal, then send it."""
-        ack = CommandAck(command_id=command.command_id, status=status, error_code=code, error_message=text)
-        self._journal[command.command_id] = _Journaled(command, ack)
-        if len(self._journal) > JOURNAL_LENGTH:
-            self._journal.popitem(last=False)
-        self._send(ack)
-
-    def _send(self, ack: CommandAck) -> None:
-        """Send an ack on both topics, as devices in the field do."""
+    def _complete(self, command: Command) -> None:
         self._tally.acks += 1
-        payload = ack.model_dump_json().encode()
-        for topic in topics.acks(self.identity.uuid):
-            self._tell(topic, payload)
+        self._desk.complete(command)
 
     # The power.
 
@@ -336,7 +294,6 @@ class SimulatedDevice:
         self._parting = parting
         self._plans.clear()
         self._outbox.drop_state()
-        self._executing = None
         self._hung = self._deaf = False
 
     def _boot(self, now: datetime) -> None:
@@ -346,13 +303,8 @@ class SimulatedDevice:
         self._powered = True
         self._introduced = False
         self._host.boot(now)
-        for command, ack in [(entry.command, entry.ack) for entry in self._journal.values()]:
-            if ack.status in (AckStatus.COMPLETED, AckStatus.FAILED):
-                continue
-            if command.action is Action.REBOOT_HOST:
-                self._answer(command, AckStatus.COMPLETED)
-            else:
-                self._answer(command, AckStatus.FAILED, "interrupted", "the device went down meanwhile")
+        self._tally.acks += sum(not entry.is_final for entry in self._journal.entries)
+        self._desk.resume(self._host.boot_id)
         self._log(LogLevel.INFO, f"agent {self.identity.agent_version} started", now)
         self._repeat(self._timing.heartbeat, self._report, now)
         self._repeat(self._timing.health, self._report_health, now)
@@ -383,9 +335,7 @@ class SimulatedDevice:
     def _report_health(self, now: datetime) -> None:
         if self._connected and not self._hung:
             self._host.slides_shown += 1
-            health = reports.health(
-                self.identity, self._host, now, self._connections - 1, self._last_disconnect_at
-            )
+            health = reports.health(self.identity, self._host, now, self._journal.link)
             self._outbox.state(Packet(topics.health(self.identity.uuid), encode(health)))
 
     def _fail_service(self, now: datetime) -> None:
@@ -393,7 +343,7 @@ class SimulatedDevice:
         failed = ServiceFailed(
             unit=APP_UNIT, failed_at=now, client_uuid=UUID(self.identity.uuid), result="start-limit-hit"
         )
-        self._tell(topics.service_failed(self.identity.uuid), encode(failed), retain=True)
+        self._outbox.event(packets.service_failed(self.identity.uuid, failed))
         self._log(LogLevel.ERROR, f"{APP_UNIT}: start request repeated too quickly", now)
         self._report(now)
 
@@ -411,8 +361,7 @@ class SimulatedDevice:
             self._log(level, text, now)
 
     def _log(self, level: LogLevel, text: str, now: datetime) -> None:
-        line = LogLine(timestamp=now, message=text, logger="infoscreen-agent")
-        self._tell(topics.logs(self.identity.uuid, level), encode(line))
+        self._outbox.event(packets.log_line(self.identity.uuid, level, text, now))
 
-    def _tell(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        self._outbox.event(Packet(topic, payload, retain))
+    def _tell(self, topic: str, payload: bytes) -> None:
+        self._outbox.event(Packet(topic, payload))

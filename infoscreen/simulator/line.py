@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import aiomqtt
 import paho.mqtt.client as paho
 
+from infoscreen.agent.protocol.packets import Packet
 from infoscreen.simulator.connection import KEEPALIVE_SECONDS, NO_DELAY, Backoff, Broker, DeviceClock, drop
-from infoscreen.simulator.outbox import Packet
 from infoscreen.simulator.traffic import Traffic
 
 UNLIMITED = 0

@@ -14,12 +14,12 @@ from random import Random
 
 import aiomqtt
 
+from infoscreen.agent.protocol.packets import Packet
 from infoscreen.domain.errors import BadMessage, InvalidInput
 from infoscreen.simulator.agenda import Agenda
 from infoscreen.simulator.connection import LONGEST_BACKOFF, Broker, DeviceClock
 from infoscreen.simulator.device import Link, SimulatedDevice
 from infoscreen.simulator.line import Account, Line, Subscription
-from infoscreen.simulator.outbox import Packet
 from infoscreen.simulator.traffic import Traffic, Unanswered
 from infoscreen.wire.messages import decode_command
 from infoscreen.wire.topics import COMMAND_FILTERS

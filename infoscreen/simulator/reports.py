@@ -3,6 +3,7 @@
 from datetime import datetime
 from uuid import UUID, uuid4
 
+from infoscreen.agent.protocol.journal import Linked
 from infoscreen.domain.clients import ProcessStatus
 from infoscreen.simulator.host import APP_PROCESS, Host
 from infoscreen.simulator.identity import Identity
@@ -47,9 +48,7 @@ def heartbeat(identity: Identity, host: Host, now: datetime, *, persistent_sessi
     )
 
 
-def health(
-    identity: Identity, host: Host, now: datetime, reconnects: int, last_disconnect_at: datetime | None
-) -> Health:
+def health(identity: Identity, host: Host, now: datetime, link: Linked) -> Health:
     """Return the health with all of its blocks."""
     readings = host.read()
     media = f"slide-{host.slides_shown % 12:02d}.mp4"
@@ -77,7 +76,7 @@ def health(
             undervoltage=readings.undervoltage,
         ),
         broker_connection=BrokerConnection(
-            broker_reachable=True, reconnect_count=reconnects, last_disconnect_at=last_disconnect_at
+            broker_reachable=True, reconnect_count=link.reconnects, last_disconnect_at=link.last_disconnect_at
         ),
     )
 

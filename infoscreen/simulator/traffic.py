@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from infoscreen.simulator.outbox import Packet
+from infoscreen.agent.protocol.packets import Packet
 from infoscreen.wire import topics
 
 PRECISION = 0.05

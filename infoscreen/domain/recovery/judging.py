@@ -108,8 +108,8 @@ class Case:
 
     @property
     def explained(self) -> bool:
-        """Tell whether its silence may come from a command, ours or an operator's."""
-        return self.in_flight or self.patient.command is not None
+        """Tell whether its silence may come from a command, ours or an operator's; a dry run sends none."""
+        return (self.in_flight and self.policy.enabled) or self.patient.command is not None
 
 
 def case_of(
@@ -307,7 +307,7 @@ def _too_early(case: Case, _: Weather) -> Verdict | None:
         if returns:
             return Verdict(Verb.WAIT, Reason.FLAPPING, until, {"returns": returns})
         return Verdict(Verb.WAIT, Reason.GRACE, until)
-    if case.trouble is Trouble.UNREACHABLE and not case.tried:
+    if case.trouble is Trouble.UNREACHABLE:
         until = (case.client.last_alive or case.since) + policy.reboot_wait
         if case.now < until:
             return Verdict(Verb.WAIT, Reason.MAY_BE_REBOOTING, until)

@@ -103,6 +103,7 @@ def _fleet(table: "_Table") -> Fleet:
 
 
 def _event(table: "_Table", fleet: Fleet) -> Event:
+    named = "what" in table
     what = table.take("what", _kind, None)
     event = Event(
         what=what or Kind.CRASH,
@@ -121,8 +122,9 @@ def _event(table: "_Table", fleet: Fleet) -> Event:
         seconds=table.take("seconds", _number, 0.0),
     )
     table.close()
-    if what is None:
+    if not named:
         table.fault("what", f"is missing; allowed is {', '.join(Kind)}")
+    if what is None:
         return event
     for fault in _contradictions(event, fleet):
         table.fault("", fault)
@@ -158,6 +160,9 @@ class _Table:
         self._place = place
         self._faults = faults
         self._known: list[str] = []
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._content
 
     def take(self, key: str, read: Callable[[Any], Any], default: Any) -> Any:
         """Return the value of ``key`` as ``read`` reads it, or the default."""

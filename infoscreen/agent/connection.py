@@ -1,0 +1,238 @@
+"""The agent's connection to the broker: MQTT 3.1.1, user name and client id are the device's UUID.
+
+The session is persistent. A command is acknowledged to the broker only once the journal knows it. Errors of
+the network are told, waited out and never leave this module.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from random import Random
+
+import aiomqtt
+
+from infoscreen.agent.mail import Mail
+from infoscreen.agent.protocol import packets
+from infoscreen.agent.protocol.packets import Packet
+from infoscreen.agent.settings import AgentSettings
+from infoscreen.clock import Clock
+from infoscreen.domain.clients import Presence
+from infoscreen.wire import topics
+
+log = logging.getLogger(__name__)
+
+_library_log = logging.getLogger(f"{__name__}.library")
+_library_log.setLevel(logging.CRITICAL)
+
+LONGEST_BACKOFF_SECONDS = 60.0
+STABLE_SECONDS = 60.0
+"""A connection that held for so long ends the backoff."""
+KEEPALIVE_SECONDS = 30
+ANSWER_SECONDS = 10.0
+SLOWEST_BYTES_PER_SECOND = 5_000
+PARTING_SECONDS = 2.0
+"""How long a stop waits for what is still to be sent."""
+
+
+class Connection:
+    """Keeps the agent connected until ``stop``."""
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        mail: Mail,
+        *,
+        on_command: Callable[[bytes, bool], Awaitable[None]],
+        on_connected: Callable[[], Awaitable[None]],
+        clock: Clock,
+        random: Random,
+    ) -> None:
+        """Keep the parts; ``on_command`` gets the payload and the retain flag."""
+        self._settings = settings
+        self._mail = mail
+        self._on_command = on_command
+        self._on_connected = on_connected
+        self._clock = clock
+        self._random = random
+        self._stopping = asyncio.Event()
+        self._told: str | None = None
+        self.is_up = False
+
+    def stop(self) -> None:
+        """Let ``run`` send what is left, say goodbye and return."""
+        self._stopping.set()
+        self._mail.close()
+
+    async def run(self) -> None:
+        """Connect again and again."""
+        failures = 0
+        while not self._stopping.is_set():
+            began = self._clock.monotonic()
+            # A task of its own: when a child fails while a TaskGroup is being left, Python 3.11 leaves the
+            # task marked as cancelled, and in such a task the asyncio.timeout of Debian 12 does not work.
+            attempt = asyncio.create_task(self._once())
+            await self._until_over(attempt)
+            if attempt.cancelled() or (trouble := attempt.result()) is None:
+                return
+            failures = 0 if self._clock.monotonic() - began > STABLE_SECONDS else failures
+            pause = backoff(self._settings.reconnect_seconds, failures, self._random)
+            failures += 1
+            self._tell(trouble, pause)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._stopping.wait()
+
+    async def _until_over(self, attempt: "asyncio.Task[str | None]") -> None:
+        """Wait for the end of a connection; after a stop not for long, it may be just in the making."""
+        stop = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({attempt, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not attempt.done():
+                await asyncio.wait({attempt}, timeout=2 * PARTING_SECONDS)
+        finally:
+            stop.cancel()
+            attempt.cancel()
+            await asyncio.wait({attempt})
+
+    async def _once(self) -> str | None:
+        """Hold one connection; return what ended it, None if we did."""
+        client = None
+        trouble = None
+        try:
+            client = await make_client(self._settings, will=True)
+            async with client, asyncio.TaskGroup() as tasks:
+                listening = tasks.create_task(self._listen(client))
+                stopping = tasks.create_task(self._cut_short(client))
+                await client.subscribe([(topic, 1) for topic in command_topics(self._settings.name)])
+                await self._carry(client)
+                goodbye = packets.presence(self._settings.name, Presence.OFFLINE)
+                await publish(client, goodbye)
+                listening.cancel()
+                stopping.cancel()
+        except* (aiomqtt.MqttError, OSError, UnicodeError) as errors:
+            trouble = reason(errors)
+        finally:
+            if client is not None:
+                drop(client)
+        return trouble
+
+    async def _listen(self, client: aiomqtt.Client) -> None:
+        """Hand on commands; end with ``MqttError`` when the connection does."""
+        async for message in client.messages:
+            if isinstance(message.payload, bytes):
+                await self._on_command(message.payload, message.retain)
+            client._client.ack(message.mid, message.qos)  # noqa: SLF001  (aiomqtt has no manual ack)
+
+    async def _carry(self, client: aiomqtt.Client) -> None:
+        """Send what there is to say, until a stop and its last event."""
+        self._mail.outbox.drop_state()  # what was read while there was no connection is old by now
+        self._mail.journal.connected()
+        self._mail.outbox.greet(packets.presence(self._settings.name, Presence.ONLINE))
+        self.is_up = True
+        self._told = None
+        log.info("connected to the broker", extra={"event": "broker_connected"})
+        try:
+            await self._on_connected()
+            while (packet := await self._mail.next()) is not None:
+                await publish(client, packet)
+                self._mail.sent(packet)
+        finally:
+            self.is_up = False
+            self._mail.outbox.drop_state()
+            self._mail.journal.disconnected(self._clock.now())
+            await self._mail.save()
+
+    async def _cut_short(self, client: aiomqtt.Client) -> None:
+        """After a stop, wait for the rest for a while, then let go."""
+        await self._stopping.wait()
+        await self._clock.sleep(PARTING_SECONDS)
+        drop(client)
+
+    def _tell(self, trouble: str, pause: float) -> None:
+        """Log an outage once, not each attempt."""
+        level = logging.DEBUG if trouble == self._told else logging.WARNING
+        self._told = trouble
+        log.log(
+            level,
+            "no connection to the broker, trying again",
+            extra={"event": "broker_unavailable", "error": trouble, "retry_seconds": round(pause, 1)},
+        )
+
+
+def backoff(within: float, failures: int, random: Random) -> float:
+    """Return the seconds to wait: anything up to ``within``, which doubles with each failure before.
+
+    The whole range is used, so that a fleet that lost its broker comes back evenly and not as one.
+    """
+    return random.uniform(0, min(within * 2.0 ** min(failures, 10), max(within, LONGEST_BACKOFF_SECONDS)))
+
+
+def command_topics(uuid: str) -> tuple[str, str]:
+    """Return both names of the topic on which the device takes commands."""
+    return topics.commands(uuid), topics.command_alias(uuid)
+
+
+async def make_client(settings: AgentSettings, *, will: bool) -> aiomqtt.Client:
+    """Prepare a connection as this device; TLS files are read anew each time, so renewed ones count at once.
+
+    Never with a clean session: it would throw away the commands that wait for the device. What is received
+    stays with the broker until it is acknowledged by hand.
+
+    Raises:
+        OSError: a TLS file cannot be read.
+    """
+    tls = await asyncio.to_thread(tls_context, settings) if settings.mqtt_tls_enabled else None
+    offline = packets.presence(settings.name, Presence.OFFLINE)
+    client = aiomqtt.Client(
+        settings.mqtt_host,
+        settings.port,
+        username=settings.name,
+        password=settings.mqtt_password.get_secret_value(),
+        identifier=settings.name,
+        protocol=aiomqtt.ProtocolVersion.V311,
+        will=aiomqtt.Will(offline.topic, offline.payload, qos=1, retain=True) if will else None,
+        clean_session=False,
+        keepalive=KEEPALIVE_SECONDS,
+        tls_context=tls,
+        logger=_library_log,
+    )
+    client._client.manual_ack_set(True)  # noqa: SLF001
+    return client
+
+
+def tls_context(settings: AgentSettings) -> ssl.SSLContext:
+    """Load CA and certificate."""
+    context = ssl.create_default_context(cafile=settings.mqtt_tls_ca_cert)
+    context.check_hostname = not settings.mqtt_tls_insecure
+    if settings.mqtt_tls_certfile is not None:
+        # Without a password OpenSSL would ask for one on the terminal and wait.
+        context.load_cert_chain(settings.mqtt_tls_certfile, settings.mqtt_tls_keyfile, password="")
+    return context
+
+
+async def publish(client: aiomqtt.Client, packet: Packet) -> None:
+    """Publish at QoS 1 and wait for the broker's PUBACK; raise ``MqttError``.
+
+    A picture on a slow line may take its time: else it would be begun again and again, before all others.
+    """
+    seconds = ANSWER_SECONDS + len(packet.payload) / SLOWEST_BYTES_PER_SECOND
+    await client.publish(packet.topic, packet.payload, qos=1, retain=packet.retain, timeout=seconds)
+
+
+def drop(client: aiomqtt.Client) -> None:
+    """Cut the connection if it still stands; harmless twice."""
+    # aiomqtt only knows how to leave politely; the socket is the paho client's.
+    connection = client._client.socket()  # noqa: SLF001
+    if isinstance(connection, socket.socket):
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+
+def reason(trouble: BaseException) -> str:
+    """Return the first error's text."""
+    while isinstance(trouble, BaseExceptionGroup):
+        trouble = trouble.exceptions[0]
+    return str(trouble) or type(trouble).__name__

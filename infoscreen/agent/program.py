@@ -1,0 +1,251 @@
+"""The agent put together: every part by hand, in one TaskGroup. A part that fails ends the process."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from pydantic import ValidationError
+
+from infoscreen.agent import readings, systemd
+from infoscreen.agent.app_logs import AppLogs
+from infoscreen.agent.connection import Connection
+from infoscreen.agent.executor import Executor
+from infoscreen.agent.mail import Mail
+from infoscreen.agent.protocol import packets
+from infoscreen.agent.protocol.desk import CommandDesk, Verdict
+from infoscreen.agent.protocol.packets import Packet
+from infoscreen.agent.reports import Reporter, capabilities
+from infoscreen.agent.screenshots import NoScreenshot, take
+from infoscreen.agent.settings import AgentSettings
+from infoscreen.agent.state_files import Opened, StateFiles
+from infoscreen.clock import Clock, SystemClock
+from infoscreen.domain.errors import CannotStart
+from infoscreen.wire import topics
+from infoscreen.wire.messages import ServiceFailed
+from infoscreen.wire.topics import LogLevel
+
+log = logging.getLogger(__name__)
+
+LOCK_SECONDS = 30.0
+"""How long a start waits for ``report-service-failed`` to be through with its own connection."""
+SPOOL_SECONDS = 1.0
+"""How often it is looked whether a failed service was reported."""
+LAST_WORDS_SECONDS = 1.0
+"""How long a stop waits for the execution of commands."""
+HEARTBEATS_MISSED = 5
+"""So many heartbeats that were not made stop the answers to systemd's watchdog."""
+JITTER = 0.1
+"""Share by which intervals vary, so that a fleet does not beat in step."""
+
+
+async def run(settings: AgentSettings, *, dry_run: bool = False) -> None:
+    """Be the agent until SIGTERM or SIGINT.
+
+    Raises:
+        CannotStart: another agent runs here, or the state directory cannot be used.
+    """
+    files = StateFiles(settings.state_dir)
+    clock = SystemClock()
+    async with _alone(files, clock):
+        opened = await asyncio.to_thread(_opened, files)
+        if opened.damaged:
+            log.warning(
+                "lines of the journal were damaged and are left out",
+                extra={"event": "journal_damaged", "lines": opened.damaged},
+            )
+        await Agent(settings, files, opened, clock, Random(), dry_run=dry_run).run()
+
+
+class Agent:
+    """All parts of one agent. To be made inside the event loop, holding the lock."""
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        files: StateFiles,
+        opened: Opened,
+        clock: Clock,
+        random: Random,
+        *,
+        dry_run: bool,
+    ) -> None:
+        self._settings = settings
+        self._files = files
+        self._clock = clock
+        self._random = random
+        self._boot_id = readings.boot_id()
+        self._mail = Mail(files, opened.records)
+        able = capabilities(settings)
+        self._desk = CommandDesk(
+            settings.name,
+            can=lambda action: action in able,
+            journal=self._mail.journal,
+            outbox=self._mail.outbox,
+        )
+        control = systemd.Systemd()
+        self._reporter = Reporter(settings, self._mail, control, clock)
+        self._executor = Executor(
+            settings,
+            self._desk,
+            self._mail,
+            self._reporter,
+            control,
+            clock,
+            boot_id=self._boot_id,
+            dry_run=dry_run,
+        )
+        self._connection = Connection(
+            settings,
+            self._mail,
+            on_command=self._take,
+            on_connected=self._introduce,
+            clock=clock,
+            random=random,
+        )
+        self._logs = AppLogs(settings, self._mail, clock)
+        self._tasks = asyncio.TaskGroup()
+        self._beaten = clock.monotonic()
+        self._spooled: set[Path] = set()
+        self._executing: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Live until a signal, then say goodbye."""
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        self._desk.send_unsent()
+        undecided = self._desk.resume(self._boot_id)
+        await self._mail.save()
+        async with self._tasks:
+            connecting = self._tasks.create_task(self._connection.run())
+            parts = [self._tasks.create_task(part) for part in self._parts()]
+            for entry in undecided:
+                self._start(self._executor.see_through(entry))
+            systemd.notify("READY=1")
+            await stop.wait()
+            systemd.notify("STOPPING=1")
+            if self._executing:  # a host that was told to go down stops us, too: let it be said
+                await asyncio.wait(self._executing, timeout=LAST_WORDS_SECONDS)
+            self._connection.stop()
+            await connecting
+            for task in (*parts, *self._executing):
+                task.cancel()
+        await self._mail.save()
+
+    def _parts(self) -> Iterator[Coroutine[Any, Any, None]]:
+        yield self._every(self._settings.heartbeat_seconds, self._beat)
+        yield self._every(self._settings.health_seconds, self._reporter.health)
+        yield self._every(SPOOL_SECONDS, self._collect_reports)
+        if self._settings.log_forwarding:
+            yield self._logs.run()
+        if self._settings.screenshot_seconds and self._settings.screenshot_command:
+            yield self._every(self._settings.screenshot_seconds, self._show)
+        watched = systemd.watchdog_seconds()
+        if watched is not None:
+            yield self._every(watched / 3, self._pat_watchdog)
+
+    async def _every(self, seconds: float, step: Callable[[], Awaitable[None]]) -> None:
+        """Take ``step`` again and again, first after about one interval."""
+        while True:
+            await self._clock.sleep(seconds * self._random.uniform(1 - JITTER, 1 + JITTER))
+            await step()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._tasks.create_task(work)
+        self._executing.add(task)
+        task.add_done_callback(self._executing.discard)
+
+    async def _take(self, payload: bytes, retain: bool) -> None:
+        """Take what arrived on a command topic; on return it may be acknowledged to the broker."""
+        now = self._clock.now()
+        receipt = self._desk.receive(payload, now, retain=retain)
+        self._mail.wake()
+        if receipt.verdict is Verdict.RETAINED:
+            log.warning("a retained command is ignored", extra={"event": "command_ignored"})
+        if receipt.complaint is not None:
+            log.warning(
+                "a command is ignored", extra={"event": "command_ignored", "error": receipt.complaint}
+            )
+            self._mail.event(packets.log_line(self._settings.name, LogLevel.WARN, receipt.complaint, now))
+        await self._mail.save()
+        if receipt.command is not None:
+            self._start(self._executor.carry_out(receipt.command))
+
+    async def _introduce(self) -> None:
+        self._tell_status()
+        await self._reporter.introduce()
+
+    async def _beat(self) -> None:
+        await self._reporter.heartbeat()
+        self._beaten = self._clock.monotonic()
+        self._tell_status()
+
+    def _tell_status(self) -> None:
+        systemd.notify(f"STATUS={'connected' if self._connection.is_up else 'no connection to the broker'}")
+
+    async def _pat_watchdog(self) -> None:
+        """Tell systemd that we live, as long as heartbeats are made; the broker may be down for weeks."""
+        if self._clock.monotonic() - self._beaten < HEARTBEATS_MISSED * self._settings.heartbeat_seconds:
+            systemd.notify("WATCHDOG=1")
+
+    async def _collect_reports(self) -> None:
+        """Put reports of failed services into the mail; each file goes once the broker has its report."""
+        for path, report in await asyncio.to_thread(_read_reports, self._files, self._spooled):
+            self._spooled.add(path)
+            self._mail.event(packets.service_failed(self._settings.name, report), path)
+
+    async def _show(self) -> None:
+        if not self._connection.is_up:
+            return
+        try:
+            picture = await take(self._settings.screenshot_command)
+        except NoScreenshot as error:
+            log.warning("no screenshot", extra={"event": "no_screenshot", "error": str(error)})
+            return
+        self._mail.state(Packet(topics.screenshot(self._settings.name), picture))
+
+
+def _read_reports(files: StateFiles, known: set[Path]) -> list[tuple[Path, ServiceFailed]]:
+    found = []
+    for path in files.spooled():
+        if path in known:
+            continue
+        try:
+            found.append((path, ServiceFailed.model_validate_json(path.read_bytes())))
+        except (OSError, ValidationError) as error:
+            log.warning(
+                "a report of a failed service is left out", extra={"event": "bad_report", "error": str(error)}
+            )
+            path.with_suffix(".bad").unlink(missing_ok=True)
+            path.rename(path.with_suffix(".bad"))
+    return found
+
+
+def _opened(files: StateFiles) -> Opened:
+    try:
+        return files.open_journal()
+    except OSError as error:
+        raise CannotStart(f"{files.directory}: the journal cannot be used: {error.strerror}") from None
+
+
+@contextlib.asynccontextmanager
+async def _alone(files: StateFiles, clock: Clock) -> AsyncIterator[None]:
+    """Be the only agent of this state directory."""
+    try:
+        await asyncio.to_thread(files.prepare)
+    except OSError as error:
+        raise CannotStart(f"{files.directory}: cannot be made: {error.strerror}") from None
+    deadline = clock.monotonic() + LOCK_SECONDS
+    while True:
+        with files.lock() as alone:
+            if alone:
+                yield
+                return
+        if clock.monotonic() >= deadline:
+            raise CannotStart(f"{files.directory}: another agent is running with this state directory")
+        await clock.sleep(0.2)

@@ -1,0 +1,181 @@
+"""Where a device takes commands: bytes in; acks into the outbox, and what is to be done, out.
+
+It decides what becomes of a command and never carries one out. Every ack is in the journal before it is in
+the outbox.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, StrEnum
+
+from infoscreen.agent.protocol import packets
+from infoscreen.agent.protocol.journal import Before, Entry, Journal
+from infoscreen.agent.protocol.outbox import Outbox
+from infoscreen.domain.commands import DISRUPTIVE, AckStatus, Action
+from infoscreen.domain.errors import BadMessage
+from infoscreen.wire.messages import Command, CommandAck, decode_command
+
+
+class Verdict(StrEnum):
+    """What became of something that arrived on a command topic."""
+
+    TAKEN = "taken"
+    """New and accepted; it is to be carried out."""
+    REFUSED = "refused"
+    """New, and answered with ``failed``."""
+    REPEATED = "repeated"
+    """Known, and answered with the ack last given for it."""
+    RETAINED = "retained"
+    INVALID = "invalid"
+    FOREIGN = "foreign"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The verdict; ``command`` is set if it was taken, ``complaint`` if the device should say something."""
+
+    verdict: Verdict
+    command: Command | None = None
+    complaint: str | None = None
+
+
+class Fate(Enum):
+    """What became of a command that was not over when the agent ended."""
+
+    COMPLETED = "completed"
+    INTERRUPTED = "interrupted"
+    UNDECIDED = "undecided"
+    """Whoever carries commands out must look."""
+
+
+def fate(entry: Entry, boot_id: str) -> Fate:
+    """Tell what became of an unfinished command, seen from the boot ``boot_id``.
+
+    A host that was told to go down and has a new boot has gone down. An application that was being restarted
+    when only the agent ended may be up again.
+    """
+    if entry.before is None:
+        return Fate.INTERRUPTED
+    rebooted = entry.before.boot_id != boot_id
+    match entry.command.action:
+        case Action.REBOOT_HOST | Action.SHUTDOWN_HOST if rebooted:
+            return Fate.COMPLETED
+        case Action.RESTART_APP if not rebooted:
+            return Fate.UNDECIDED
+        case _:
+            return Fate.INTERRUPTED
+
+
+class CommandDesk:
+    """Takes commands for the device ``uuid``, one disruptive one at a time, and answers them.
+
+    ``can`` tells which actions the device carries out.
+    """
+
+    def __init__(self, uuid: str, *, can: Callable[[Action], bool], journal: Journal, outbox: Outbox) -> None:
+        self._uuid = uuid
+        self._can = can
+        self._journal = journal
+        self._outbox = outbox
+        self._executing: Command | None = None
+
+    def receive(self, payload: bytes, now: datetime, *, retain: bool = False) -> Receipt:
+        """Take what arrived on a command topic.
+
+        Only a new and valid command for this device is to be carried out. A known one is answered with the
+        ack last given for it, however late it comes, and everything else is ignored.
+        """
+        if retain:
+            return Receipt(Verdict.RETAINED)
+        try:
+            command = decode_command(payload)
+        except BadMessage as error:
+            return Receipt(Verdict.INVALID, complaint=f"ignored an invalid command: {error.detail}")
+        if str(command.client_uuid) != self._uuid:
+            return Receipt(Verdict.FOREIGN, complaint="ignored a command for another device")
+        known = self._journal.find(command.command_id)
+        if known is not None:
+            for packet in packets.acks(self._uuid, known.ack):
+                self._outbox.event(packet)
+            return Receipt(Verdict.REPEATED)
+        return self._take(command, now)
+
+    def start(self, command: Command, before: Before) -> None:
+        """Say that it is being carried out; ``before`` is how the device is just now."""
+        self._answer(command, AckStatus.EXECUTION_STARTED, before=before)
+
+    def complete(self, command: Command) -> None:
+        """Say that it has been carried out."""
+        self._finish(command, AckStatus.COMPLETED)
+
+    def fail(self, command: Command, code: str, text: str) -> None:
+        """Say that it could not be carried out: a stable code, and a sentence for people."""
+        self._finish(command, AckStatus.FAILED, code, text)
+
+    def resume(self, boot_id: str) -> list[Entry]:
+        """Come up: answer what was not over when the agent ended, and return what is undecided.
+
+        An undecided one occupies the device until ``complete`` or ``fail`` ends it.
+        """
+        self._executing = None
+        undecided = []
+        for entry in self._journal.entries:
+            if entry.is_final:
+                continue
+            match fate(entry, boot_id):
+                case Fate.COMPLETED:
+                    self.complete(entry.command)
+                case Fate.INTERRUPTED:
+                    self.fail(entry.command, "interrupted", "the device or its agent went down meanwhile")
+                case Fate.UNDECIDED:
+                    self._executing = entry.command
+                    undecided.append(entry)
+        return undecided
+
+    def send_unsent(self) -> None:
+        """Put the acks back into the outbox that the process before this one gave and could not send."""
+        for given in self._journal.unsent:
+            for packet in packets.acks(self._uuid, given.entry.ack):
+                self._outbox.event(packet, given.serial)
+
+    def _take(self, command: Command, now: datetime) -> Receipt:
+        refusal = self._refusal(command, now)
+        if refusal is not None:
+            self._answer(command, AckStatus.FAILED, *refusal)
+            return Receipt(Verdict.REFUSED)
+        self._answer(command, AckStatus.ACCEPTED)
+        if command.action in DISRUPTIVE:
+            self._executing = command
+        return Receipt(Verdict.TAKEN, command)
+
+    def _refusal(self, command: Command, now: datetime) -> tuple[str, str] | None:
+        if command.expires_at <= now:
+            return "expired", f"expired at {command.expires_at.isoformat()}"
+        if not self._can(command.action):
+            return "unsupported_action", f"cannot do {command.action}"
+        if self._executing is not None and command.action in DISRUPTIVE:
+            return "busy", f"still at {self._executing.command_id}"
+        return None
+
+    def _finish(
+        self, command: Command, status: AckStatus, code: str | None = None, text: str | None = None
+    ) -> None:
+        if self._executing is not None and self._executing.command_id == command.command_id:
+            self._executing = None
+        self._answer(command, status, code, text)
+
+    def _answer(
+        self,
+        command: Command,
+        status: AckStatus,
+        code: str | None = None,
+        text: str | None = None,
+        *,
+        before: Before | None = None,
+    ) -> None:
+        """Write the ack into the journal, then send it."""
+        ack = CommandAck(command_id=command.command_id, status=status, error_code=code, error_message=text)
+        serial = self._journal.give(Entry(command, ack, before))
+        for packet in packets.acks(self._uuid, ack):
+            self._outbox.event(packet, serial)

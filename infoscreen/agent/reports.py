@@ -1,0 +1,143 @@
+"""What the agent says of the device: who it is and how it is. Puts facts into messages of the contract."""
+
+import asyncio
+import logging
+import socket
+from uuid import UUID
+
+from infoscreen import __version__
+from infoscreen.agent import readings
+from infoscreen.agent.mail import Mail
+from infoscreen.agent.protocol.packets import Packet
+from infoscreen.agent.settings import AgentSettings
+from infoscreen.agent.systemd import Systemd, SystemdRefused, UnitState
+from infoscreen.clock import Clock
+from infoscreen.domain.commands import Action
+from infoscreen.wire import topics
+from infoscreen.wire.messages import (
+    ActualState,
+    BrokerConnection,
+    Discovery,
+    Health,
+    HealthMetrics,
+    Heartbeat,
+    encode,
+)
+
+log = logging.getLogger(__name__)
+
+
+def capabilities(settings: AgentSettings) -> list[Action]:
+    """Return the actions that this device handles."""
+    basic = [Action.RESTART_APP, Action.REBOOT_HOST, Action.SHUTDOWN_HOST]
+    return [*basic, Action.SCREENSHOT] if settings.screenshot_command else basic
+
+
+class Reporter:
+    """Reads the device and puts reports into the mail."""
+
+    def __init__(self, settings: AgentSettings, mail: Mail, systemd: Systemd, clock: Clock) -> None:
+        self._settings = settings
+        self._mail = mail
+        self._systemd = systemd
+        self._clock = clock
+        self._boot_time = readings.BootTime()
+        self._boot_id = readings.boot_id()
+        self._trouble: str | None = None
+        self._introduced = False
+
+    async def introduce(self) -> None:
+        """On a new connection: who this is, once per start of the agent, and how it is."""
+        if not self._introduced:
+            self._introduced = True
+            discovery = await asyncio.to_thread(self._discovery)
+            self._mail.event(Packet(topics.discovery(self._settings.name), encode(discovery)))
+        await self.heartbeat()
+        await self.health()
+
+    async def heartbeat(self) -> None:
+        """Report that device and agent are alive, and how the application is."""
+        app = await self._app()
+        beat = await asyncio.to_thread(self._heartbeat, app)
+        self._mail.state(Packet(topics.heartbeat(self._settings.name), encode(beat)))
+
+    async def health(self) -> None:
+        """Report the readings of the device."""
+        app = await self._app()
+        health = await asyncio.to_thread(self._health, app)
+        self._mail.state(Packet(topics.health(self._settings.name), encode(health)))
+
+    async def _app(self) -> UnitState | None:
+        """Return the state of the application's unit; None, told once, while systemd does not tell."""
+        try:
+            state = await self._systemd.show(self._settings.app_unit)
+        except SystemdRefused as error:
+            if str(error) != self._trouble:
+                log.warning(
+                    "systemd does not tell how the application is",
+                    extra={"event": "systemd_refused", "error": str(error)},
+                )
+            self._trouble = str(error)
+            return None
+        self._trouble = None
+        return state
+
+    def _discovery(self) -> Discovery:
+        ip = readings.address_towards(self._settings.mqtt_host, self._settings.port)
+        return Discovery(
+            uuid=self._settings.uuid,
+            hostname=socket.gethostname(),
+            ip=ip,
+            mac=readings.mac_of(ip),
+            hardware_model=readings.hardware_model(),
+            os_release=readings.os_release(),
+            software_version=self._settings.software_version,
+            agent_version=__version__,
+            capabilities=list(capabilities(self._settings)),
+        )
+
+    def _heartbeat(self, app: UnitState | None) -> Heartbeat:
+        pid = None if app is None else app.pid
+        return Heartbeat(
+            timestamp=self._clock.now(),
+            uuid=UUID(self._settings.name),
+            process_status=None if app is None else app.process_status,
+            current_process=None if pid is None else readings.process_name(pid),
+            process_pid=pid,
+            app_started_at=None if app is None else app.started_at,
+            boot_id=self._boot_id,
+            booted_at=self._boot_time.read(),
+            ip=readings.address_towards(self._settings.mqtt_host, self._settings.port),
+            hostname=socket.gethostname(),
+            software_version=self._settings.software_version,
+            persistent_session=True,
+        )
+
+    def _health(self, app: UnitState | None) -> Health:
+        now = self._clock.now()
+        read = readings.read_sensors(self._settings.disk_path)
+        link = self._mail.journal.link
+        actual = None
+        if app is not None:
+            name = None if app.pid is None else readings.process_name(app.pid)
+            actual = ActualState(
+                process=name, pid=app.pid, status=app.process_status, started_at=app.started_at
+            )
+        return Health(
+            timestamp=now,
+            uuid=self._settings.uuid,
+            actual_state=actual,
+            health_metrics=HealthMetrics(
+                cpu_percent=read.cpu_percent,
+                memory_percent=read.memory_percent,
+                disk_percent=read.disk_percent,
+                temperature_celsius=read.temperature_celsius,
+                uptime_seconds=max(0.0, (now - self._boot_time.read()).total_seconds()),
+                undervoltage=read.undervoltage,
+            ),
+            broker_connection=BrokerConnection(
+                broker_reachable=True,
+                reconnect_count=link.reconnects,
+                last_disconnect_at=link.last_disconnect_at,
+            ),
+        )

@@ -1,0 +1,200 @@
+"""Every knob of the agent. Environment variables, and systemd credentials named like them in lower case.
+
+Separate from the daemon's: a device has its own few settings, and loads nothing of the server's.
+"""
+
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+
+from infoscreen.domain.errors import InvalidSettings
+
+PREFIX = "AGENT_"
+MASK = "********"
+
+
+def _lower(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def _unit(value: str) -> str:
+    if not value.endswith(".service") or "/" in value or not value.isprintable() or " " in value:
+        raise ValueError
+    return value
+
+
+def _words(value: object) -> object:
+    return tuple(shlex.split(value)) if isinstance(value, str) else value
+
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NoneOrMore = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Unit = Annotated[str, AfterValidator(_unit)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+
+
+def _knob(default: Any, help_line: str, allowed: str) -> Any:
+    return Field(default, description=help_line, json_schema_extra={"allowed": allowed})
+
+
+_SECONDS = "seconds, more than 0, fractions are fine"
+_SWITCH = "true or false"
+
+
+class AgentSettings(BaseModel):
+    """What the agent can be told. Use ``load()``: it names every fault at once and masks the password."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    uuid: UUID = _knob(
+        ..., "The device's UUID: its name on all topics, and its account at the broker.", "a UUID"
+    )
+    mqtt_password: Annotated[SecretStr, Field(min_length=1)] = _knob(
+        ..., "The password of that account.", "text, secret"
+    )
+    mqtt_host: Annotated[str, Field(min_length=1)] = _knob("127.0.0.1", "Where the broker is.", "text")
+    mqtt_port: Annotated[int, Field(ge=1, le=65535)] | None = _knob(
+        None, "The broker's port; unset: 1883, with TLS 8883.", "a port, 1 to 65535"
+    )
+    mqtt_tls_enabled: bool = _knob(False, "Talk TLS with the broker.", _SWITCH)
+    mqtt_tls_ca_cert: Path | None = _knob(
+        None, "CA that the broker's certificate is checked with; unset: the system's.", "a file"
+    )
+    mqtt_tls_certfile: Path | None = _knob(None, "The device's own certificate, for mutual TLS.", "a file")
+    mqtt_tls_keyfile: Path | None = _knob(None, "The key of that certificate.", "a file")
+    mqtt_tls_insecure: bool = _knob(
+        False, "Do not check whom the broker's certificate names. For tests only.", _SWITCH
+    )
+    reconnect_seconds: Seconds = _knob(
+        10,
+        "When a lost connection is made again: at a random moment within so long, doubled up to 60 s.",
+        _SECONDS,
+    )
+    app_unit: Unit = _knob("infoscreen-app.service", "The systemd unit of the application.", "NAME.service")
+    app_restart_seconds: Seconds = _knob(
+        90, "How long `restart_app` waits for the unit to be active.", _SECONDS
+    )
+    software_version: str | None = _knob(None, "The application's version, as it is reported.", "text")
+    heartbeat_seconds: Seconds = _knob(30, "How often a heartbeat is sent.", _SECONDS)
+    health_seconds: Seconds = _knob(60, "How often health is sent.", _SECONDS)
+    disk_path: Path = _knob(Path("/"), "The file system whose use is reported.", "a directory")
+    log_forwarding: bool = _knob(True, "Forward warnings and errors from the unit's journal.", _SWITCH)
+    log_lines_per_minute: Annotated[int, Field(ge=1)] = _knob(
+        60, "More lines are dropped, and counted in one line.", "a whole number, 1 or more"
+    )
+    screenshot_command: Words = _knob(
+        (),
+        "Writes a JPEG or PNG to standard output, or to the file for which `{file}` stands; no shell.",
+        "a command with its arguments",
+    )
+    screenshot_seconds: NoneOrMore = _knob(
+        0, "How often a screenshot is sent unasked; 0: never.", "seconds, 0 or more"
+    )
+    state_dir: Path = _knob(
+        Path("/var/lib/infoscreen-agent"),
+        "Journal and unsent reports; it must outlive a reboot. systemd's STATE_DIRECTORY if that is set.",
+        "a directory",
+    )
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)
+    ] = _knob("info", "From how grave on something is logged.", "debug, info, warning, error, critical")
+    log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = _knob(
+        "text", "How a log line looks.", "text, json"
+    )
+
+    @property
+    def name(self) -> str:
+        """Return the UUID as topics and the broker spell it."""
+        return str(self.uuid)
+
+    @property
+    def port(self) -> int:
+        """Return the broker's port."""
+        return self.mqtt_port or (8883 if self.mqtt_tls_enabled else 1883)
+
+    @model_validator(mode="after")
+    def _certificate_comes_with_its_key(self) -> "AgentSettings":
+        if (self.mqtt_tls_certfile is None) != (self.mqtt_tls_keyfile is None):
+            raise ValueError("AGENT_MQTT_TLS_CERTFILE and AGENT_MQTT_TLS_KEYFILE are needed together")
+        return self
+
+
+TLS_FILES = ("mqtt_tls_ca_cert", "mqtt_tls_certfile", "mqtt_tls_keyfile")
+
+
+def load(environment: Mapping[str, str] = os.environ) -> AgentSettings:
+    """Return the settings as environment and credentials give them; an empty value counts as not given.
+
+    Raises:
+        InvalidSettings: one line for each fault: the variable, what was given and what is allowed.
+    """
+    given, faults = _given(environment)
+    faults += [
+        f"{_assignment(name, given[name])}: no such file, or not readable by this user"
+        for name in TLS_FILES
+        if name in given and not os.access(given[name], os.R_OK)
+    ]
+    settings = None
+    try:
+        settings = AgentSettings.model_validate(given)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False, include_input=False):
+            if not detail["loc"]:
+                faults.append(str(detail["ctx"]["error"]))
+                continue
+            name = str(detail["loc"][0])
+            said = f"{variable(name)} is not set" if name not in given else _assignment(name, given[name])
+            faults.append(f"{said}: allowed is {allowed(name)}")
+    if settings is None or faults:
+        raise InvalidSettings("\n".join(faults))
+    return settings
+
+
+def variable(name: str) -> str:
+    """Return the environment variable of a setting."""
+    return f"{PREFIX}{name.upper()}"
+
+
+def allowed(name: str) -> str:
+    """Return in words what may be given for the setting."""
+    extra = AgentSettings.model_fields[name].json_schema_extra
+    assert isinstance(extra, dict)  # noqa: S101  (every knob is made by _knob)
+    return str(extra["allowed"])
+
+
+def _given(environment: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    names = AgentSettings.model_fields
+    given: dict[str, str] = {}
+    faults = []
+    if environment.get("STATE_DIRECTORY"):
+        given["state_dir"] = environment["STATE_DIRECTORY"]
+    directory = environment.get("CREDENTIALS_DIRECTORY")
+    for name in names:
+        file = Path(directory or "/nonexistent") / variable(name).lower()
+        try:
+            if directory and file.is_file():
+                given[name] = file.read_text(encoding="utf-8").removesuffix("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            faults.append(f"credential {file.name}: cannot be read: {error}")
+        if environment.get(variable(name)):
+            given[name] = environment[variable(name)]
+    return given, faults
+
+
+def _assignment(name: str, value: str) -> str:
+    shown = MASK if name == "mqtt_password" else value if value.isprintable() else repr(value)
+    return f"{variable(name)}={shown}"

@@ -1,0 +1,48 @@
+"""What runs on a device: the agent, and the report that systemd's ``OnFailure=`` makes."""
+
+import asyncio
+from importlib.util import find_spec
+
+import click
+
+
+@click.command()
+@click.option(
+    "--dry-run", is_flag=True, help="Restart, reboot and shut down nothing; answer that it was a dry run."
+)
+def agent(dry_run: bool) -> None:
+    """Be the agent of this device.
+
+    It stays in the foreground until SIGTERM or Ctrl-C. Its settings are the variables AGENT_..., see
+    docs/agent.md.
+    """
+    from infoscreen.agent.settings import load
+    from infoscreen.domain.errors import CannotStart
+
+    settings = load()
+    if find_spec("psutil") is None:
+        raise CannotStart("the agent needs psutil: pip install 'infoscreen[agent]'")
+    from infoscreen import logs
+    from infoscreen.agent import program
+
+    logs.configure(settings.log_level, settings.log_format)
+    asyncio.run(program.run(settings, dry_run=dry_run))
+
+
+@click.command("report-service-failed")
+@click.option("--unit", required=True, help="The unit that systemd has given up on.")
+def report_service_failed(unit: str) -> None:
+    """Report a unit that systemd has given up on.
+
+    Returns once the broker has the report, however long that takes.
+    """
+    from random import Random
+
+    from infoscreen import logs
+    from infoscreen.agent import service_failed
+    from infoscreen.agent.settings import load
+    from infoscreen.clock import SystemClock
+
+    settings = load()
+    logs.configure(settings.log_level, settings.log_format)
+    asyncio.run(service_failed.report(settings, unit, SystemClock(), Random()))

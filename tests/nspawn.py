@@ -1,0 +1,193 @@
+"""Real hosts: a Debian that systemd-nspawn boots, with systemd as its first process and a boot id of its own.
+
+The file system is an overlay over a Debian that is made once and kept in ``.cache``. The network is ours, so
+a broker of the test on loopback can be reached, and nothing in a host may listen.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.programs import require
+from tests.waiting import until
+
+CHECKOUT = Path(__file__).parent.parent
+CACHE = CHECKOUT / ".cache" / "hosts"
+RELEASE = "bookworm"
+PACKAGES = (
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "libpam-systemd",
+    "polkitd",
+    "python3",
+    "python3-venv",
+    "iproute2",
+)
+BOOT_SECONDS = 60.0
+REBOOTED = 133
+"""The exit status of systemd-nspawn after a reboot inside."""
+
+
+def require_nspawn() -> None:
+    """Skip the test where hosts cannot be booted; on CI it fails."""
+    require("systemd-nspawn")
+    require("debootstrap")
+    if os.geteuid() == 0:
+        return
+    if os.environ.get("CI") == "true":
+        pytest.fail("only root can boot hosts", pytrace=False)
+    pytest.skip("only root can boot hosts")
+
+
+def debian() -> Path:
+    """Return the root of a fresh Debian, which is made the first time."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    base = CACHE / f"{RELEASE}-{'-'.join(sorted(PACKAGES))}-{platform.machine()}"
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not base.exists():
+            fresh = CACHE / "fresh"
+            shutil.rmtree(fresh, ignore_errors=True)
+            include = f"--include={','.join(PACKAGES)}"
+            run("debootstrap", "--variant=minbase", include, RELEASE, fresh)
+            fresh.rename(base)
+    return base
+
+
+def run(*command: str | Path) -> str:
+    """Run a command of this machine to its end and return what it wrote; show it if it fails."""
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+class Host:
+    """A host that boots again when it reboots. ``root`` may be written at any time."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.root = directory / "root"
+        self.boots = 0
+        self.exit_status: int | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def is_up(self) -> bool:
+        """Tell whether there is a first process."""
+        try:
+            self._leader()
+        except LookupError:
+            return False
+        return True
+
+    @property
+    def console(self) -> str:
+        """Return what systemd wrote to the console over all boots."""
+        return (self._directory / "console").read_text(errors="replace")
+
+    def mount(self) -> None:
+        """Put the overlay together."""
+        for name in ("root", "upper", "work"):
+            (self._directory / name).mkdir(parents=True)
+        here = self._directory
+        options = f"lowerdir={debian()},upperdir={here}/upper,workdir={here}/work"
+        run("mount", "-t", "overlay", "overlay", "-o", options, self.root)
+        (self.root / "etc/machine-id").write_text(os.urandom(16).hex() + "\n")
+
+    def chroot(self, *command: str) -> str:
+        """Run a command in the file system of a host that is not booted."""
+        return run("chroot", self.root, *command)
+
+    def inside(self, *command: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command as root inside of the booted host; its first process decides which boot."""
+        return subprocess.run(
+            ["nsenter", "--target", str(self._leader()), "--all", "--", *command],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+
+    async def live(self) -> None:
+        """Boot, and again after each reboot, until it is powered off or we are cancelled."""
+        try:
+            while self.exit_status in (None, REBOOTED):
+                with (self._directory / "console").open("ab") as console:
+                    self._process = await asyncio.to_thread(
+                        subprocess.Popen,
+                        ["systemd-nspawn", "-D", self.root, "--register=no", "--keep-unit", "--boot"],
+                        stdin=subprocess.DEVNULL,
+                        stdout=console,
+                        stderr=console,
+                    )
+                self.boots += 1
+                self.exit_status = None
+                self.exit_status = await _ended(self._process)
+        finally:
+            if self._process is not None and self._process.poll() is None:
+                self._process.kill()  # and with it all of the host
+                await asyncio.to_thread(self._process.wait)
+
+    async def booted(self) -> None:
+        """Wait until systemd has started everything."""
+
+        def is_up() -> bool:
+            try:
+                state = self.inside("systemctl", "is-system-running").stdout.strip()
+            except LookupError:
+                return False
+            return state in {"running", "degraded"}
+
+        await asyncio.to_thread(_poll, is_up)
+
+    def unmount(self) -> None:
+        """Take the overlay apart."""
+        subprocess.run(["umount", "--lazy", self.root], check=False, capture_output=True)
+
+    def _leader(self) -> int:
+        process = self._process
+        if process is None or process.poll() is not None:
+            raise LookupError("the host is not up")
+        try:
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        except OSError:
+            children = []
+        if not children:
+            raise LookupError("the host is not up")
+        return int(children[0])
+
+
+async def _ended(process: "subprocess.Popen[bytes]") -> int:
+    await until(lambda: process.poll() is not None, every=0.05, within=3_600)
+    assert process.returncode is not None
+    return process.returncode
+
+
+def _poll(condition: Callable[[], bool]) -> None:
+    asyncio.run(until(condition, every=0.1, within=BOOT_SECONDS))
+
+
+@contextlib.asynccontextmanager
+async def a_host(directory: Path, prepare: Callable[[Host], None]) -> AsyncIterator[Host]:
+    """Yield a host that is up; ``prepare`` gets it before it is booted."""
+    host = Host(directory)
+    living = None
+    try:
+        await asyncio.to_thread(host.mount)
+        await asyncio.to_thread(prepare, host)
+        living = asyncio.create_task(host.live())
+        await host.booted()
+        yield host
+    finally:
+        if living is not None:
+            living.cancel()
+            await asyncio.gather(living, return_exceptions=True)
+        await asyncio.to_thread(host.unmount)

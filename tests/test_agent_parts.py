@@ -1,0 +1,296 @@
+"""Parts of the agent by themselves: what they read from the machine, from systemd, from the journal."""
+
+import asyncio
+import json
+import logging
+import os
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from uuid import uuid4
+
+import pytest
+
+from infoscreen.agent import readings
+from infoscreen.agent.app_logs import WINDOW_SECONDS, AppLogs, Limit, parse
+from infoscreen.agent.connection import LONGEST_BACKOFF_SECONDS, backoff
+from infoscreen.agent.mail import Mail
+from infoscreen.agent.protocol.journal import Given, Linked, Sent, decode_records
+from infoscreen.agent.screenshots import NoScreenshot, checked
+from infoscreen.agent.settings import load
+from infoscreen.agent.state_files import COMPACT_BYTES, StateFiles
+from infoscreen.agent.systemd import notify, parse_unit_state
+from infoscreen.domain.clients import ProcessStatus
+from infoscreen.domain.commands import AckStatus
+from infoscreen.wire.messages import MAX_SCREENSHOT_BYTES
+from infoscreen.wire.topics import LogLevel
+from tests.fakes import FakeClock
+from tests.test_agent_protocol import entry
+from tests.test_api_clients import PNG
+from tests.waiting import until
+
+# systemd.
+
+
+@pytest.mark.parametrize(
+    ("active", "sub", "result", "expected"),
+    [
+        ("active", "running", "success", ProcessStatus.RUNNING),
+        ("activating", "start", "success", ProcessStatus.STARTING),
+        ("activating", "auto-restart", "exit-code", ProcessStatus.CRASHED),
+        ("activating", "auto-restart", "success", ProcessStatus.STARTING),
+        ("deactivating", "stop-sigterm", "success", ProcessStatus.STOPPED),
+        ("inactive", "dead", "success", ProcessStatus.STOPPED),
+        ("failed", "failed", "start-limit-hit", ProcessStatus.CRASHED),
+        ("maintenance", "", "", None),
+    ],
+)
+def test_the_state_of_a_unit_in_the_words_of_the_contract(
+    active: str, sub: str, result: str, expected: ProcessStatus | None
+) -> None:
+    state = parse_unit_state(f"ActiveState={active}\nSubState={sub}\nResult={result}\nMainPID=0\n")
+    assert (state.process_status, state.pid, state.started_at) == (expected, None, None)
+
+
+def test_the_start_of_a_unit_is_read_to_the_microsecond() -> None:
+    state = parse_unit_state(
+        "Result=success\nNRestarts=3\nMainPID=812\nActiveState=active\nSubState=running\n"
+        "ExecMainStartTimestamp=Tue 2026-11-24 21:21:13.123456 UTC\n"
+    )
+    assert state.started_at == datetime(2026, 11, 24, 21, 21, 13, 123456, tzinfo=UTC)
+    assert (state.pid, state.restarts, state.is_up) == (812, 3, True)
+
+
+def test_without_systemd_nobody_is_notified(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    notify("READY=1")
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
+    notify("READY=1")
+
+
+# The machine.
+
+
+@pytest.mark.parametrize(("flags", "expected"), [("0x50005", True), ("50000", False), ("x", None)])
+def test_undervoltage_of_a_raspberry_pi(tmp_path: Path, flags: str, expected: bool | None) -> None:
+    file = tmp_path / "sys/devices/platform/soc/soc:firmware/get_throttled"
+    file.parent.mkdir(parents=True)
+    file.write_text(f"{flags}\n")
+    assert readings.undervoltage(tmp_path) is expected
+
+
+def test_undervoltage_of_a_newer_kernel(tmp_path: Path) -> None:
+    monitor = tmp_path / "sys/class/hwmon/hwmon1"
+    monitor.mkdir(parents=True)
+    (monitor / "name").write_text("rpi_volt\n")
+    (monitor / "in0_lcrit_alarm").write_text("1\n")
+    assert readings.undervoltage(tmp_path) is True
+
+
+def test_the_cpus_sensor_is_preferred_to_a_thermal_zone(tmp_path: Path) -> None:
+    zone = tmp_path / "sys/class/thermal/thermal_zone0"
+    zone.mkdir(parents=True)
+    (zone / "temp").write_text("31000\n")
+    assert readings.temperature(tmp_path) == 31
+    for number, (name, value) in enumerate([("nvme", 40_000), ("cpu_thermal", 52_500)]):
+        monitor = tmp_path / f"sys/class/hwmon/hwmon{number}"
+        monitor.mkdir(parents=True)
+        (monitor / "name").write_text(name)
+        (monitor / "temp1_input").write_text(str(value))
+    assert readings.temperature(tmp_path) == 52.5
+
+
+def test_a_machine_without_sensors_says_nothing(tmp_path: Path) -> None:
+    assert (readings.temperature(tmp_path), readings.undervoltage(tmp_path)) == (None, None)
+    assert readings.hardware_model(tmp_path) is None
+
+
+def test_the_board_names_itself(tmp_path: Path) -> None:
+    model = tmp_path / "proc/device-tree/model"
+    model.parent.mkdir(parents=True)
+    model.write_text("Raspberry Pi 4 Model B Rev 1.5\0")
+    assert readings.hardware_model(tmp_path) == "Raspberry Pi 4 Model B Rev 1.5"
+
+
+def test_this_machine_has_readings_and_a_boot() -> None:
+    read = readings.read_sensors(Path("/"))
+    assert read.disk_percent is not None
+    assert 0 <= read.memory_percent <= 100
+    assert len(readings.boot_id()) == 36
+    boot = readings.BootTime()
+    assert boot.read() == boot.read()
+    assert readings.address_towards("127.0.0.1", 1883) == "127.0.0.1"
+    assert readings.process_name(os.getpid())
+
+
+# The application's journal.
+
+
+def line(**fields: object) -> bytes:
+    return json.dumps(
+        {"__REALTIME_TIMESTAMP": "1767225600500000", "MESSAGE": "text", "PRIORITY": "4"} | fields
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    ("priority", "level"), [("0", LogLevel.ERROR), ("3", LogLevel.ERROR), ("4", LogLevel.WARN)]
+)
+def test_priorities_become_levels(priority: str, level: LogLevel) -> None:
+    found = parse(line(PRIORITY=priority))
+    assert found is not None
+    assert found.level is level
+    assert found.at == datetime(2026, 1, 1, 0, 0, 0, 500000, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("text", "text"),
+        ([104, 105, 255], "hi\ufffd"),  # journalctl's way with what is not UTF-8
+        ("a\0b", "a?b"),
+        ("\ud800", "?"),
+        ("x" * 5_000, "x" * 4_000),
+    ],
+)
+def test_whatever_the_application_writes_becomes_a_line(message: object, expected: str) -> None:
+    found = parse(line(MESSAGE=message))
+    assert found is not None
+    assert found.message == expected
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"[]", b"{}", line(MESSAGE=None), line(MESSAGE=""), line(MESSAGE=[999])]
+)
+def test_a_line_that_says_nothing_is_left_out(data: bytes) -> None:
+    assert parse(data) is None
+
+
+def test_a_flood_passes_at_its_rate_and_the_rest_is_counted() -> None:
+    limit = Limit(3)
+    assert [limit.admits(100.0 + n) for n in range(5)] == [True, True, True, False, False]
+    assert limit.ends == 100.0 + WINDOW_SECONDS
+    assert limit.admits(limit.ends)
+    assert (limit.take_dropped(), limit.take_dropped()) == (2, 0)
+
+
+async def test_one_line_tells_how_many_were_dropped(files: StateFiles, clock: FakeClock) -> None:
+    given = {"AGENT_UUID": str(uuid4()), "AGENT_MQTT_PASSWORD": "x", "AGENT_LOG_LINES_PER_MINUTE": "2"}
+    mail = Mail(files, [])
+    logs = AppLogs(load(given), mail, clock)
+    found = parse(line())
+    assert found is not None
+    for _ in range(5):
+        logs._forward(found)
+    clock.advance(WINDOW_SECONDS)
+    logs._forward(found)
+    said = []
+    while (packet := mail.outbox.next()) is not None:
+        mail.sent(packet)
+        said.append(json.loads(packet.payload)["message"])
+    dropped = "3 lines of infoscreen-app.service were dropped: more than 2 in a minute"
+    assert said == ["text", "text", dropped, "text"]
+
+
+async def test_a_flood_that_ended_is_told_of_without_another_line(
+    files: StateFiles, clock: FakeClock
+) -> None:
+    given = {"AGENT_UUID": str(uuid4()), "AGENT_MQTT_PASSWORD": "x", "AGENT_LOG_LINES_PER_MINUTE": "1"}
+    mail = Mail(files, [])
+    logs = AppLogs(load(given), mail, clock)
+    output = asyncio.StreamReader()
+    reading = asyncio.create_task(logs._read(output))
+    output.feed_data((line() + b"\n") * 3)
+    await until(lambda: logs._limit.dropped == 2)
+    clock.advance(WINDOW_SECONDS)
+    output.feed_data(b"\n")  # says nothing; it only makes the reader look at the clock again
+    await until(lambda: mail.outbox.events == 2)
+    output.feed_eof()
+    await reading
+
+
+# The connection.
+
+
+def test_a_fleet_that_lost_its_broker_comes_back_evenly() -> None:
+    pauses = [backoff(10, 0, Random(seed)) for seed in range(10_000)]
+    seconds = Counter(int(pause) for pause in pauses)
+    assert set(seconds) == set(range(10))
+    assert max(seconds.values()) < 1_200  # of the 1,000 that would be quite even
+
+
+def test_the_pauses_grow_up_to_a_minute() -> None:
+    longest = [max(backoff(10, failures, Random(seed)) for seed in range(200)) for failures in range(8)]
+    assert longest == sorted(longest)
+    assert 50 < longest[-1] <= LONGEST_BACKOFF_SECONDS
+    assert backoff(120, 3, Random(1)) <= 120
+
+
+# Screenshots.
+
+
+@pytest.mark.parametrize("picture", [b"", b"GIF89a", PNG[:-1], PNG + b"\0" * MAX_SCREENSHOT_BYTES])
+def test_what_the_contract_does_not_allow_is_no_screenshot(picture: bytes) -> None:
+    assert checked(PNG) == PNG
+    with pytest.raises(NoScreenshot):
+        checked(picture)
+
+
+# The files.
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> StateFiles:
+    files = StateFiles(tmp_path / "state")
+    files.prepare()
+    files.open_journal()
+    return files
+
+
+def test_a_journal_that_was_cut_at_any_byte_opens_and_goes_on(files: StateFiles) -> None:
+    path = files.directory / "journal"
+    records = [Linked(1), entry(1, AckStatus.ACCEPTED), Sent(1)]
+    files.append(records)
+    whole = path.read_bytes()
+    assert decode_records(whole) == (records, 0)
+    for length in range(len(whole) + 1):
+        path.write_bytes(whole[:length])
+        opened = files.open_journal()
+        assert opened.damaged <= 1
+        assert set(map(type, opened.records)) <= {Linked, Given, Sent}
+        files.append([Linked(2)])
+        assert decode_records(path.read_bytes()) == ([*opened.records, Linked(2)], 0), length
+
+
+def test_a_power_loss_while_the_journal_is_written_anew_leaves_the_old_one(files: StateFiles) -> None:
+    files.append([entry(1, AckStatus.ACCEPTED)])
+    (files.directory / "journal.new").write_bytes(b"\n0000")
+    assert len(files.open_journal().records) == 1
+
+
+def test_a_journal_that_cannot_be_written_anew_is_still_read(files: StateFiles) -> None:
+    files.append([entry(1, AckStatus.ACCEPTED)])
+    (files.directory / "journal.new").mkdir()
+    assert len(files.open_journal().records) == 1
+
+
+def test_a_journal_does_not_grow_for_ever(files: StateFiles) -> None:
+    for number in range(2 * COMPACT_BYTES // 30_000):
+        files.append([Linked(number)] * 500)
+    assert (files.directory / "journal").stat().st_size < COMPACT_BYTES + 50_000
+
+
+def test_only_one_speaks_for_the_device(files: StateFiles) -> None:
+    with files.lock() as first, StateFiles(files.directory).lock() as second:
+        assert (first, second) == (True, False)
+    with StateFiles(files.directory).lock() as third:
+        assert third
+
+
+def test_state_is_for_this_user_only(files: StateFiles) -> None:
+    for directory in (files.directory, files.directory / "failed"):
+        assert directory.stat().st_mode & 0o077 == 0
+
+
+def test_the_libraries_log_is_quiet() -> None:
+    assert logging.getLogger("infoscreen.agent.connection.library").level == logging.CRITICAL
