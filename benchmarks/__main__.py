@@ -1,31 +1,92 @@
-"""Runs every benchmark, prints the table and writes ``benchmarks/results.json``."""
+"""Runs benchmarks, prints the table, and writes ``benchmarks/results.json`` if they were run in full."""
 
+import argparse
 import json
 import os
 import platform
 import sqlite3
-from dataclasses import asdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
-from benchmarks import ingest
-from benchmarks.figures import table
+from benchmarks import bulk, command, ingest, lag, memory, pages, recovery, start, viewers
+from benchmarks.figures import Figure, NotMeasured, table, unmeasured
+from benchmarks.sizes import FULL, QUICK, Sizes
 
 RESULTS = Path(__file__).with_name("results.json")
+HOUR = 3_600.0
+
+BENCHMARKS: dict[str, Callable[[Sizes], Awaitable[list[Figure]]]] = {
+    "ingest": ingest.measure,
+    "bulk": bulk.measure,
+    "command": command.measure,
+    "pages": pages.measure,
+    "recovery": recovery.measure,
+    "lag": lag.measure,
+    "memory": memory.measure,
+    "start": start.measure,
+    "viewers": viewers.measure,
+}
 
 
-async def run() -> None:
-    """Measure, print and save."""
-    figures = await ingest.measure()
-    print(table(figures))  # noqa: T201 - this is a program for people
+async def run(names: Sequence[str], sizes: Sizes) -> dict[str, Any]:
+    """Measure and print; return what belongs into the results, by benchmark."""
+    results: dict[str, Any] = {}
+    everything: list[Figure] = []
+    for name in names:
+        begun, load = datetime.now(UTC), os.getloadavg()[0]
+        _say(f"{name} ...")
+        try:
+            figures = await BENCHMARKS[name](sizes)
+        except NotMeasured as error:
+            figures = [unmeasured(name, str(error))]
+        everything += figures
+        results[name] = {
+            "at": begun.isoformat(timespec="seconds"),
+            "load_before": round(load, 2),
+            "figures": [figure.as_json() for figure in figures],
+        }
+    _say("", table(everything))
+    return results
+
+
+def save(results: Mapping[str, Any]) -> None:
+    """Put results in the place of older ones of the same benchmarks."""
+    kept = json.loads(RESULTS.read_text(encoding="utf-8"))["benchmarks"] if RESULTS.exists() else {}
+    merged = {name: results.get(name, kept.get(name)) for name in BENCHMARKS}
     about = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, "cores": os.cpu_count()}
-    results = {
+    shown = {
         "about": about,
-        "figures": [asdict(figure) | {"reached": figure.reached} for figure in figures],
+        "benchmarks": {name: result for name, result in merged.items() if result is not None},
     }
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    RESULTS.write_text(json.dumps(shown, indent=2) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(BENCHMARKS)}; all")
+    parser.add_argument("--quick", action="store_true", help="smaller sizes; nothing is written")
+    parser.add_argument("--hour", action="store_true", help="watch the memory for an hour, not for a minute")
+    given = parser.parse_args()
+    unknown = sorted(set(given.names) - BENCHMARKS.keys())
+    if unknown:
+        parser.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    sizes = QUICK if given.quick else FULL
+    if given.hour:
+        sizes = replace(sizes, traffic_seconds=HOUR)
+    results = uvloop.run(run(given.names or list(BENCHMARKS), sizes))
+    if not given.quick:
+        save(results)
+
+
+def _say(*lines: str) -> None:
+    print(*lines, sep="\n", flush=True)  # noqa: T201 - this is a program for people
 
 
 if __name__ == "__main__":
-    uvloop.run(run())
+    main()
