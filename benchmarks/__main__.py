@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,9 @@ from benchmarks.sizes import FULL, QUICK, Sizes
 RESULTS = Path(__file__).with_name("results.json")
 HOUR = 3_600.0
 
-BENCHMARKS: dict[str, Callable[[Sizes], Awaitable[list[Figure]]]] = {
+Benchmark = Callable[[Sizes], Awaitable[list[Figure]]]
+
+BENCHMARKS: Mapping[str, Benchmark] = {
     "ingest": ingest.measure,
     "bulk": bulk.measure,
     "command": command.measure,
@@ -33,15 +35,15 @@ BENCHMARKS: dict[str, Callable[[Sizes], Awaitable[list[Figure]]]] = {
 }
 
 
-async def run(names: Sequence[str], sizes: Sizes) -> dict[str, Any]:
+async def run(benchmarks: Mapping[str, Benchmark], sizes: Sizes) -> dict[str, Any]:
     """Measure and print; return what belongs into the results, by benchmark."""
     results: dict[str, Any] = {}
     everything: list[Figure] = []
-    for name in names:
+    for name, measure in benchmarks.items():
         begun, load = datetime.now(UTC), os.getloadavg()[0]
         _say(f"{name} ...")
         try:
-            figures = await BENCHMARKS[name](sizes)
+            figures = await measure(sizes)
         except NotMeasured as error:
             figures = [unmeasured(name, str(error))]
         everything += figures
@@ -54,16 +56,16 @@ async def run(names: Sequence[str], sizes: Sizes) -> dict[str, Any]:
     return results
 
 
-def save(results: Mapping[str, Any]) -> None:
+def save(results: Mapping[str, Any], path: Path) -> None:
     """Put results in the place of older ones of the same benchmarks."""
-    kept = json.loads(RESULTS.read_text(encoding="utf-8"))["benchmarks"] if RESULTS.exists() else {}
+    kept = json.loads(path.read_text(encoding="utf-8"))["benchmarks"] if path.exists() else {}
     merged = {name: results.get(name, kept.get(name)) for name in BENCHMARKS}
     about = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, "cores": os.cpu_count()}
     shown = {
         "about": about,
         "benchmarks": {name: result for name, result in merged.items() if result is not None},
     }
-    RESULTS.write_text(json.dumps(shown, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(shown, indent=2) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -79,9 +81,10 @@ def main() -> None:
     sizes = QUICK if given.quick else FULL
     if given.hour:
         sizes = replace(sizes, traffic_seconds=HOUR)
-    results = uvloop.run(run(given.names or list(BENCHMARKS), sizes))
+    chosen = {name: BENCHMARKS[name] for name in given.names or BENCHMARKS}
+    results = uvloop.run(run(chosen, sizes))
     if not given.quick:
-        save(results)
+        save(results, RESULTS)
 
 
 def _say(*lines: str) -> None:

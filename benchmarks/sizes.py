@@ -10,6 +10,7 @@ class Sizes:
     fleets: tuple[int, int, int] = (1_000, 10_000, 50_000)
     """A small fleet, the one that most figures are about, and the largest."""
     rounds: int = 3
+    starts: int = 9
     backlog: int = 60_000
     """Messages drained in one go."""
     backlog_one_by_one: int = 1_500
@@ -32,6 +33,7 @@ FULL = Sizes()
 QUICK = Sizes(
     fleets=(1_000, 2_000, 10_000),
     rounds=1,
+    starts=3,
     backlog=20_000,
     backlog_one_by_one=500,
     bulk=1_000,

@@ -10,8 +10,6 @@ from benchmarks.figures import Figure, Wanted
 from benchmarks.rig import running_broker
 from benchmarks.sizes import Sizes
 
-STARTS_PER_ROUND = 3
-
 
 async def measure(sizes: Sizes) -> list[Figure]:
     """Start daemons of each fleet size in turn, so that a busy moment meets all of them."""
@@ -24,18 +22,15 @@ async def measure(sizes: Sizes) -> list[Figure]:
                 clients: await stack.enter_async_context(installed(rig, folder / str(clients), clients))
                 for clients in sizes.fleets
             }
-            for _ in range(STARTS_PER_ROUND * sizes.rounds):
+            for _ in range(sizes.starts):
                 for clients, daemon in daemons.items():
                     seconds[clients].append(await daemon.start())
                     await daemon.stop()
     medians = {clients: statistics.median(taken) for clients, taken in seconds.items()}
     small, _, large = sizes.fleets
-    detail = (
-        f"start to ready, s, median of {STARTS_PER_ROUND * sizes.rounds}, fastest and slowest by fleet: "
-        + ", ".join(
-            f"{clients:,}: {medians[clients]:.2f} ({min(taken):.2f} to {max(taken):.2f})"
-            for clients, taken in seconds.items()
-        )
+    detail = f"start to ready, s, median of {sizes.starts}, fastest and slowest by fleet: " + ", ".join(
+        f"{clients:,}: {medians[clients]:.2f} ({min(taken):.2f} to {max(taken):.2f})"
+        for clients, taken in seconds.items()
     )
     return [
         Figure(f"start to ready with {large:,} clients", medians[large], Wanted.AT_MOST, 2, "s", detail),
