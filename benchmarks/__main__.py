@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -81,6 +82,8 @@ def main() -> None:
     sizes = QUICK if given.quick else FULL
     if given.hour:
         sizes = replace(sizes, traffic_seconds=HOUR)
+    # Ended by whoever started it, it takes its daemons and brokers down like after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     chosen = {name: BENCHMARKS[name] for name in given.names or BENCHMARKS}
     results = uvloop.run(run(chosen, sizes))
     if not given.quick:
