@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import uvloop
 
 from benchmarks import bulk, command, ingest, lag, memory, pages, recovery, start, viewers
@@ -45,8 +46,9 @@ async def run(benchmarks: Mapping[str, Benchmark], sizes: Sizes) -> dict[str, An
         _say(f"{name} ...")
         try:
             figures = await measure(sizes)
-        except NotMeasured as error:
-            figures = [unmeasured(name, str(error))]
+        except (NotMeasured, aiohttp.ClientError, OSError) as error:
+            # The daemon or the broker has ended, or does not answer any more: a finding, not a figure.
+            figures = [unmeasured(name, str(error) or type(error).__name__)]
         everything += figures
         results[name] = {
             "at": begun.isoformat(timespec="seconds"),
