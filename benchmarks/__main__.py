@@ -1,4 +1,4 @@
-"""Runs benchmarks, prints the table, and writes ``benchmarks/results.json`` if they were run in full."""
+"""Runs benchmarks and prints the table; in full, writes ``results.json`` and ``docs/performance.md`` too."""
 
 import argparse
 import json
@@ -16,10 +16,12 @@ import aiohttp
 import uvloop
 
 from benchmarks import bulk, command, ingest, lag, memory, pages, recovery, start, viewers
+from benchmarks.document import rewritten
 from benchmarks.figures import Figure, NotMeasured, table, unmeasured
 from benchmarks.sizes import FULL, QUICK, Sizes
 
 RESULTS = Path(__file__).with_name("results.json")
+DOCUMENT = RESULTS.parent.with_name("docs") / "performance.md"
 HOUR = 3_600.0
 
 Benchmark = Callable[[Sizes], Awaitable[list[Figure]]]
@@ -37,38 +39,23 @@ BENCHMARKS: Mapping[str, Benchmark] = {
 }
 
 
-async def run(benchmarks: Mapping[str, Benchmark], sizes: Sizes) -> dict[str, Any]:
-    """Measure and print; return what belongs into the results, by benchmark."""
-    results: dict[str, Any] = {}
-    everything: list[Figure] = []
-    for name, measure in benchmarks.items():
-        begun, load = datetime.now(UTC), os.getloadavg()[0]
-        _say(f"{name} ...")
-        try:
-            figures = await measure(sizes)
-        except (NotMeasured, aiohttp.ClientError, OSError) as error:
-            # The daemon or the broker has ended, or does not answer any more: a finding, not a figure.
-            figures = [unmeasured(name, str(error) or type(error).__name__)]
-        everything += figures
-        results[name] = {
-            "at": begun.isoformat(timespec="seconds"),
-            "load_before": round(load, 2),
-            "figures": [figure.as_json() for figure in figures],
-        }
-    _say("", table(everything))
-    return results
+async def run(name: str, measure: Benchmark, sizes: Sizes) -> list[Figure]:
+    """Return the figures of a benchmark; those of one that failed say so."""
+    try:
+        return await measure(sizes)
+    except (NotMeasured, aiohttp.ClientError, OSError) as error:
+        # The daemon or the broker has ended, or does not answer any more: a finding, not a figure.
+        return [unmeasured(name, str(error) or type(error).__name__)]
 
 
-def save(results: Mapping[str, Any], path: Path) -> None:
-    """Put results in the place of older ones of the same benchmarks."""
+def save(name: str, record: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    """Put what was measured into the place of older results of the same benchmark, and return them all."""
     kept = json.loads(path.read_text(encoding="utf-8"))["benchmarks"] if path.exists() else {}
-    merged = {name: results.get(name, kept.get(name)) for name in BENCHMARKS}
+    known = {**kept, name: record}
     about = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, "cores": os.cpu_count()}
-    shown = {
-        "about": about,
-        "benchmarks": {name: result for name, result in merged.items() if result is not None},
-    }
-    path.write_text(json.dumps(shown, indent=2) + "\n", encoding="utf-8")
+    results = {"about": about, "benchmarks": {one: known[one] for one in BENCHMARKS if one in known}}
+    path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    return results
 
 
 def main() -> None:
@@ -86,10 +73,21 @@ def main() -> None:
         sizes = replace(sizes, traffic_seconds=HOUR)
     # Ended by whoever started it, it takes its daemons and brokers down like after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    chosen = {name: BENCHMARKS[name] for name in given.names or BENCHMARKS}
-    results = uvloop.run(run(chosen, sizes))
-    if not given.quick:
-        save(results, RESULTS)
+    everything: list[Figure] = []
+    for name in given.names or BENCHMARKS:
+        _say(f"{name} ...")
+        begun, load = datetime.now(UTC), os.getloadavg()[0]
+        figures = uvloop.run(run(name, BENCHMARKS[name], sizes))
+        everything += figures
+        if not given.quick:
+            record = {
+                "at": begun.isoformat(timespec="seconds"),
+                "load_before": round(load, 1),
+                "figures": [figure.as_json() for figure in figures],
+            }
+            results = save(name, record, RESULTS)
+            DOCUMENT.write_text(rewritten(DOCUMENT.read_text(encoding="utf-8"), results), encoding="utf-8")
+    _say("", table(everything))
 
 
 def _say(*lines: str) -> None:

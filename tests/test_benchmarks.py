@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as suite
+from benchmarks.document import rewritten
 from benchmarks.figures import Figure, NotMeasured, Wanted, percentile, table, unmeasured
 from benchmarks.sizes import Sizes
 
@@ -36,6 +37,11 @@ async def test_a_benchmark_measures_all_its_figures(name: str) -> None:
         assert figure.value is not None, figure.detail
         assert math.isfinite(figure.value)
         assert figure.detail
+
+
+def test_the_document_tells_the_results_that_were_measured() -> None:
+    text = suite.DOCUMENT.read_text(encoding="utf-8")
+    assert rewritten(text, json.loads(suite.RESULTS.read_text(encoding="utf-8"))) == text
 
 
 @pytest.mark.parametrize(
@@ -74,15 +80,15 @@ async def test_a_benchmark_that_fails_to_measure_does_not_count_as_reached() -> 
     async def measure(sizes: Sizes) -> list[Figure]:
         raise NotMeasured("the load was not there")
 
-    (figure,) = (await suite.run({"lag": measure}, TINY))["lag"]["figures"]
-    assert figure["value"] is None
-    assert figure["reached"] is False
-    assert "the load was not there" in figure["detail"]
+    (figure,) = await suite.run("lag", measure, TINY)
+    assert figure.value is None
+    assert not figure.reached
+    assert "the load was not there" in figure.detail
 
 
 def test_results_take_the_place_of_older_ones_of_the_same_benchmark_only(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    suite.save({"lag": {"figures": ["old"]}, "start": {"figures": ["kept"]}}, path)
-    suite.save({"lag": {"figures": ["new"]}}, path)
-    saved = json.loads(path.read_text(encoding="utf-8"))["benchmarks"]
-    assert saved == {"lag": {"figures": ["new"]}, "start": {"figures": ["kept"]}}
+    for name, figures in (("lag", ["old"]), ("start", ["kept"]), ("lag", ["new"])):
+        results = suite.save(name, {"figures": figures}, path)
+    assert results["benchmarks"] == {"lag": {"figures": ["new"]}, "start": {"figures": ["kept"]}}
+    assert json.loads(path.read_text(encoding="utf-8")) == results
