@@ -63,7 +63,7 @@ async def delays(api: aiohttp.ClientSession, ears: Ears, uuids: Sequence[str]) -
 
 async def measure(sizes: Sizes) -> list[Figure]:
     """Command clients of the middle fleet, first in silence, then under load."""
-    clients, samples = sizes.fleets[1], min(sizes.samples, sizes.fleets[1] // 2)
+    clients, samples = sizes.fleets[1], min(sizes.commands, sizes.fleets[1] // 2)
     uuids = [uuid_of(number) for number in range(2 * samples)]
     ears = Ears()
     with tempfile.TemporaryDirectory(prefix="infoscreen-bench-") as name:

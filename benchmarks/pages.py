@@ -39,10 +39,10 @@ async def taken(rig: Rig, folder: Path, clients: int, sizes: Sizes) -> Taken:
         for _ in range(WARM_UP):
             for path in PAGES.values():
                 await _milliseconds(visitor, path)
-        used = {name: await _cost(daemon, visitor, path, sizes.samples) for name, path in PAGES.items()}
+        used = {name: await _cost(daemon, visitor, path, sizes.visits) for name, path in PAGES.items()}
         waited: dict[str, list[float]] = {name: [] for name in PAGES}
         async with beating(rig, daemon, clients, sizes.load) as traffic, traffic.watched():
-            for _ in range(sizes.samples):
+            for _ in range(sizes.visits):
                 for name, path in PAGES.items():
                     waited[name].append(await _milliseconds(visitor, path))
         return Taken(waited, used)
@@ -87,7 +87,7 @@ def _figures(page: str, by_fleet: Mapping[int, Taken], sizes: Sizes) -> list[Fig
     detail = f"{what}: {'; '.join(by_size)}"
     waited = percentile(by_fleet[usual].waited[page], 95)
     # One tick of the clock that processor time is counted with, or a handful of answers would divide by zero.
-    grown = by_fleet[large].used[page] / max(by_fleet[small].used[page], 10 / sizes.samples)
+    grown = by_fleet[large].used[page] / max(by_fleet[small].used[page], 10 / sizes.visits)
     return [
         Figure(f"{page}, {usual:,} clients, p95", waited, Wanted.AT_MOST, 50, "ms", detail),
         Figure(

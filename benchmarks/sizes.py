@@ -16,8 +16,10 @@ class Sizes:
     backlog_one_by_one: int = 1_500
     bulk: int = 5_000
     """Clients that one bulk request is for."""
-    samples: int = 300
-    """Requests of each kind."""
+    commands: int = 300
+    """Single commands, each in silence and under load."""
+    visits: int = 100
+    """Visits to each page, each in silence and under load."""
     load: int = 2_000
     """Heartbeats per second while something else is measured."""
     flood: int = 5_000
@@ -37,7 +39,8 @@ QUICK = Sizes(
     backlog=20_000,
     backlog_one_by_one=500,
     bulk=1_000,
-    samples=60,
+    commands=60,
+    visits=40,
     seconds=6.0,
     traffic_seconds=10.0,
 )

@@ -14,11 +14,11 @@ from benchmarks.sizes import Sizes
 TINY = Sizes(
     fleets=(60, 80, 120),
     rounds=1,
-    starts=1,
     backlog=300,
     backlog_one_by_one=20,
     bulk=10,
-    samples=3,
+    commands=3,
+    visits=3,
     load=100,
     flood=100,
     seconds=1.0,
@@ -26,10 +26,13 @@ TINY = Sizes(
     traffic_seconds=0.5,
 )
 
+CHEAP = ("bulk", "command", "ingest", "lag", "pages", "viewers")
+"""The others start daemons and watch them, with nothing that these do not use as well."""
+
 
 @pytest.mark.broker
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(suite.BENCHMARKS.keys() - {"recovery"}))
+@pytest.mark.parametrize("name", CHEAP)
 async def test_a_benchmark_measures_all_its_figures(name: str) -> None:
     figures = await suite.BENCHMARKS[name](TINY)
     assert figures
