@@ -26,7 +26,8 @@ def _lines(results: Mapping[str, Any]) -> Iterator[str]:
     for benchmark in results["benchmarks"].values():
         at = f"{benchmark['at'][:16].replace('T', ' ')}, load {benchmark['load_before']:.1f}"
         for detail in dict.fromkeys(figure["detail"] for figure in benchmark["figures"]):
-            yield f"- {detail} ({at})"
+            first = detail.partition("\n")[0]  # a daemon that ended brings its log along
+            yield f"- {first} ({at})"
             at = "same run"
 
 

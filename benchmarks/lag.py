@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+import time
 from pathlib import Path
 
 import aiohttp
@@ -20,7 +21,8 @@ SERIES = "infoscreen_event_loop_lag_seconds"
 async def readings(daemon: Daemon, visitor: aiohttp.ClientSession, seconds: float) -> list[float]:
     """Read the daemon's gauge, in ms, as often as it changes."""
     lags: list[float] = []
-    for _ in range(round(seconds / LAG_SECONDS)):
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
         await asyncio.sleep(LAG_SECONDS)
         lags.append(await daemon.counted(visitor, SERIES) * 1000)
     return lags
