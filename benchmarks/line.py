@@ -4,15 +4,16 @@ A client library would be the slowest part of a benchmark. Knows as much of the 
 """
 
 import asyncio
-import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import cast
 
+from benchmarks.packets import DISCONNECT, connect, publish, subscribe
+
 WINDOW = 1_000
 """Messages of QoS 1 in flight."""
 
-_PUBLISH, _PUBACK = 3, 4
+_PUBLISH, _PUBACK = 3, 4  # the upper half of a packet's first byte
 
 OnMessage = Callable[[str, bytes], None]
 
@@ -56,7 +57,7 @@ class Line(asyncio.Protocol):
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Send at QoS 1, without regard to what is in flight."""
-        self._write(_packet(0x32, _text(topic) + struct.pack("!H", self.sent % 65_535 + 1) + payload))
+        self._write(publish(topic, payload, self.sent % 65_535 + 1))
         self.sent += 1
 
     async def room(self) -> None:
@@ -69,22 +70,21 @@ class Line(asyncio.Protocol):
 
     async def sign_in(self, client_id: str, account: str, password: str) -> None:
         """Open a session that does not outlive the connection."""
-        head = _text("MQTT") + b"\x04\xc2" + struct.pack("!H", 0)
-        self._write(_packet(0x10, head + _text(client_id) + _text(account) + _text(password)))
+        self._write(connect(account, password, client_id=client_id, keepalive=0))
         if (await self._answer)[1] != 0:
             raise RuntimeError("the broker refused the benchmark's devices")
 
     async def subscribe(self, name: str) -> None:
         """Subscribe at QoS 1."""
         self._answer = asyncio.get_running_loop().create_future()
-        self._write(_packet(0x82, struct.pack("!H", 1) + _text(name) + b"\x01"))
+        self._write(subscribe(name, 1))
         if (await self._answer)[2] != 1:
             raise RuntimeError(f"the broker refused {name}")
 
     async def leave(self) -> None:
         """Disconnect in order."""
         if self._transport is not None and not self._transport.is_closing():
-            self._write(b"\xe0\x00")
+            self._write(DISCONNECT)
             self._transport.close()
             await asyncio.sleep(0)
 
@@ -131,20 +131,6 @@ async def line(
         yield made
     finally:
         await made.leave()
-
-
-def _text(value: str) -> bytes:
-    data = value.encode()
-    return struct.pack("!H", len(data)) + data
-
-
-def _packet(kind: int, body: bytes) -> bytes:
-    length, encoded = len(body), bytearray()
-    while True:
-        length, digit = divmod(length, 128)
-        encoded.append(digit | (0x80 if length else 0))
-        if not length:
-            return bytes([kind]) + bytes(encoded) + body
 
 
 def _packet_at(data: bytearray, at: int) -> tuple[int, int] | None:

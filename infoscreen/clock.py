@@ -1,12 +1,35 @@
 """The only module that asks the time; everything else takes ``now`` as an argument or a ``Clock``.
 
-Wall time is aware UTC and may jump; ``monotonic()`` never does and is for durations only.
+Wall time is aware UTC and may be set, forward or back, by NTP or by hand. ``monotonic()`` never is, stands
+still while the host is suspended, and is for durations only. Whoever compares wall times of two moments must
+think of ``last_step``.
 """
 
 import asyncio
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
+
+STEP_SECONDS = 5.0
+"""What counts as a step. NTP slews what is less than a tenth of that; our rules have more patience."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockStep:
+    """The wall time was set, or went on while we did not: the host was suspended.
+
+    ``at`` is the new time when noticed; ``seconds`` is by how much it was set, back if negative, and about 0
+    after a suspension.
+    """
+
+    at: datetime
+    seconds: float
+
+    @property
+    def was_set(self) -> bool:
+        """Tell whether times from before are wrong now; after a suspension they are not."""
+        return abs(self.seconds) >= STEP_SECONDS
 
 
 class Clock(Protocol):
@@ -14,6 +37,11 @@ class Clock(Protocol):
 
     def now(self) -> datetime:
         """Return the wall time, aware, UTC."""
+        ...
+
+    @property
+    def last_step(self) -> ClockStep | None:
+        """Return the last step of the wall time since the start; ``now()`` notices, so ask it first."""
         ...
 
     def monotonic(self) -> float:
@@ -28,9 +56,26 @@ class Clock(Protocol):
 class SystemClock:
     """The real clock."""
 
+    def __init__(self) -> None:
+        self._before: tuple[float, float, float] | None = None
+        self._last_step: ClockStep | None = None
+
     def now(self) -> datetime:
         """Return the wall time, aware, UTC."""
-        return datetime.now(UTC)
+        now = datetime.now(UTC)
+        reading = (now.timestamp(), time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME))
+        # Against the last time, not the first: what NTP slews over days is no step.
+        if self._before is not None:
+            wall, awake, booted = (new - old for new, old in zip(reading, self._before, strict=True))
+            if abs(wall - awake) >= STEP_SECONDS:
+                self._last_step = ClockStep(now, wall - booted)
+        self._before = reading
+        return now
+
+    @property
+    def last_step(self) -> ClockStep | None:
+        """Return the last step of the wall time that ``now()`` has noticed."""
+        return self._last_step
 
     def monotonic(self) -> float:
         """Return seconds since an arbitrary start."""

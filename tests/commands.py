@@ -20,6 +20,7 @@ VARIABLES = [name.upper() for name in Settings.model_fields] + [
     "INFOSCREEN_URL",
     "INFOSCREEN_TOKEN",
     "INFOSCREEN_DEVICE_PASSWORD",
+    "INFOSCREEN_GATEWAY_PASSWORD",
 ]
 
 
@@ -72,7 +73,9 @@ class CommandLine:
         (reason,) = done.err.splitlines()
         return reason
 
-    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
+    async def start(
+        self, *arguments: str, stderr: int = asyncio.subprocess.PIPE
+    ) -> asyncio.subprocess.Process:
         """Start a process of its own."""
         return await asyncio.create_subprocess_exec(
             sys.executable,
@@ -80,5 +83,5 @@ class CommandLine:
             env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+            stderr=stderr,
         )

@@ -36,13 +36,15 @@ START_SECONDS = 60.0
 
 
 class Daemon:
-    """A daemon with a database in ``directory``, which ``installed`` makes.
+    """A daemon with a database in ``directory`` or elsewhere, which ``installed`` makes.
 
     The same database, port and log across restarts. ``settings`` are environment variables by their names.
     """
 
-    def __init__(self, directory: Path, broker: Broker, **settings: object) -> None:
-        self.database = directory / "infoscreen.db"
+    def __init__(
+        self, directory: Path, broker: Broker, *, database: Path | None = None, **settings: object
+    ) -> None:
+        self.database = database or directory / "infoscreen.db"
         self.url = f"sqlite+aiosqlite:///{self.database}"
         self.port = find_free_port()
         self._directory = directory
@@ -141,9 +143,9 @@ class Daemon:
             process.wait()
             raise AssertionError(f"the daemon did not end within {within} s:\n{self.log}") from None
 
-    async def wait_for(self, path: str, status: int) -> dict[str, Any]:
+    async def wait_for(self, path: str, status: int, *, within: float = START_SECONDS) -> dict[str, Any]:
         """Ask until a path is answered with the status, and return that answer's JSON."""
-        async with asyncio.timeout(START_SECONDS), self.visitor() as visitor:
+        async with asyncio.timeout(within), self.visitor() as visitor:
             while True:
                 assert self.alive, f"the daemon ended:\n{self.log}"
                 try:
@@ -187,7 +189,7 @@ class Daemon:
 
 
 @asynccontextmanager
-async def installed(directory: Path, broker: Broker, **settings: object) -> AsyncIterator[Daemon]:
+async def installed(directory: Path, broker: Broker, **settings: Any) -> AsyncIterator[Daemon]:
     """Yield a daemon that has its database and has not been started; kill it at the end if need be."""
     daemon = Daemon(directory, broker, **settings)
     await daemon.install()

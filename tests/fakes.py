@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
+from infoscreen.clock import ClockStep
 from infoscreen.domain.errors import BrokerUnavailable, PublishRefused
 from infoscreen.services.ports import LinkState, Outgoing
 from tests.waiting import DEADLINE_SECONDS
@@ -17,6 +18,7 @@ class FakeClock:
         self._monotonic = 1_000.0
         self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
         self._fell_asleep = asyncio.Event()
+        self.last_step: ClockStep | None = None
 
     def now(self) -> datetime:
         return self._now
@@ -46,6 +48,7 @@ class FakeClock:
 
     def set_wall_time(self, now: datetime) -> None:
         """Let the wall time jump; monotonic time and sleepers do not notice."""
+        self.last_step = ClockStep(now, (now - self._now).total_seconds())
         self._now = now
 
     async def wait_for_sleepers(self, count: int = 1) -> None:

@@ -25,6 +25,7 @@ COMMANDS = [
     "send",
     "config",
     "simulate",
+    "describe",
     "doctor",
 ]
 HEAVY = ["aiohttp", "aiomqtt", "alembic", "pydantic", "sqlalchemy"]

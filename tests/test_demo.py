@@ -248,11 +248,23 @@ def test_without_mosquitto_the_demo_says_what_to_install(
 def test_the_usual_port_is_replaced_when_it_is_in_use_and_an_asked_one_is_not(
     free_port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert http_port(None, free_port) == free_port
+    with http_port(None, free_port) as usual:
+        assert usual == free_port
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", free_port))
         taken.listen()
-        assert http_port(None, free_port) != free_port
+        with http_port(None, free_port) as other:
+            assert other != free_port
         assert f"Port {free_port} cannot be had" in capsys.readouterr().err
-        with pytest.raises(CannotStart, match=str(free_port)):
-            http_port(free_port)
+        with pytest.raises(CannotStart, match=str(free_port)), http_port(free_port):
+            pass
+
+
+def test_a_demo_that_does_not_listen_yet_keeps_its_port_from_another(free_port: int) -> None:
+    with http_port(None, free_port):
+        with http_port(None, free_port) as other:
+            assert other != free_port
+        with pytest.raises(CannotStart, match="another demo"), http_port(free_port):
+            pass
+    with http_port(free_port) as again:
+        assert again == free_port

@@ -15,7 +15,7 @@ from infoscreen.domain.commands import AckStatus, Action
 from infoscreen.domain.errors import BadMessage, InvalidInput
 from infoscreen.simulator.connection import DeviceClock
 from infoscreen.simulator.device import Fault, Link, SimulatedDevice, Tally, Timing
-from infoscreen.simulator.fleet import FaultPlan
+from infoscreen.simulator.faults import FaultPlan
 from infoscreen.simulator.identity import device_uuids, identities
 from infoscreen.simulator.outbox import UNSENT_EVENTS, Packet
 from infoscreen.simulator.picture import Shown, screenshot

@@ -16,13 +16,15 @@ from infoscreen.clock import SystemClock
 from infoscreen.domain.commands import Action
 from infoscreen.domain.errors import InvalidInput
 from infoscreen.provisioning.broker_files import SERVER_ACCOUNT
-from infoscreen.simulator import device_uuids, program
+from infoscreen.simulator import device_uuids
 from infoscreen.simulator import run as simulate
 from infoscreen.simulator.connection import Broker as Address
-from infoscreen.simulator.connection import DeviceClock, DeviceConnection, Traffic
+from infoscreen.simulator.connection import DeviceClock, DeviceConnection
 from infoscreen.simulator.device import Fault, SimulatedDevice, Tally, Timing
+from infoscreen.simulator.faults import FaultPlan
 from infoscreen.simulator.fleet import Fleet
 from infoscreen.simulator.identity import identities
+from infoscreen.simulator.traffic import Traffic
 from infoscreen.wire import topics
 from tests.broker import Broker, Subscriber
 from tests.waiting import until
@@ -34,7 +36,7 @@ QUICK = Timing(
     heartbeat=timedelta(seconds=30),
     until_started=timedelta(milliseconds=20),
     app_start=timedelta(milliseconds=50),
-    going_down=timedelta(milliseconds=50),
+    going_down=timedelta(milliseconds=300),
     boot=timedelta(milliseconds=300),
 )
 COMMANDS = topics.commands(UUID)
@@ -327,7 +329,7 @@ async def test_a_fleet_starts_suffers_its_faults_and_says_goodbye(broker: Broker
         Address(broker.host, broker.port),
         SystemClock(),
         timing=Timing(heartbeat=timedelta(milliseconds=500)),
-        faults=program.FaultPlan(
+        faults=FaultPlan(
             {Fault.CRASH: 0.1, Fault.SILENCE: 0.1}, timedelta(0), relief_after=timedelta(milliseconds=500)
         ),
         start_within=timedelta(milliseconds=500),
@@ -348,9 +350,7 @@ async def test_a_fleet_starts_suffers_its_faults_and_says_goodbye(broker: Broker
     assert fleet.traffic.errors == {}
 
 
-def test_a_simulation_by_the_clock_ends_with_figures(
-    tmp_path: Path, free_port: int, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_simulation_by_the_clock_ends_with_figures(tmp_path: Path, free_port: int) -> None:
     broker = Broker(tmp_path / "broker", free_port)
     uuids = device_uuids(5, "figures")
 
@@ -362,18 +362,12 @@ def test_a_simulation_by_the_clock_ends_with_figures(
     try:
         credentials = tmp_path / "devices"
         credentials.write_text("".join(f"{uuid} {broker.passwords[uuid]}\n" for uuid in uuids))
-        simulate(5, port=free_port, credentials=credentials, heartbeat_seconds=0.2, duration_seconds=2)
+        done = simulate(5, port=free_port, credentials=credentials, heartbeat_seconds=0.2, duration_seconds=2)
     finally:
         asyncio.run(broker.stop())
-    figures = {
-        name.strip(): int(number) for number, _, name in map(_split, capfd.readouterr().out.splitlines())
-    }
-    assert figures["devices"] == figures["connections made"] == 5
-    assert figures["messages sent"] == figures["acknowledged by the broker"] > 25
-
-
-def _split(line: str) -> tuple[str, str, str]:
-    return line.strip().partition("  ")
+    assert done.devices == done.connections == 5
+    assert done.sent == done.acked == done.puback.count > 25
+    assert done.unacknowledged == 0
 
 
 @pytest.mark.parametrize(

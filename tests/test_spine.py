@@ -230,11 +230,22 @@ async def test_bad_messages_are_counted_kept_and_never_fatal(
 
 async def test_the_rejected_messages_are_bounded_and_the_newest_stay(spine: Spine) -> None:
     for number in range(11):
-        await spine.hear(*((f"{U}/heartbeat", f"bad {number}") for _ in range(100)))
+        await spine.hear(*((f"{uuid_of(device)}/heartbeat", f"bad {number}") for device in range(100)))
     async with spine.store.read() as connection:
         kept = await rejected.newest(connection, 2_000)
     assert len(kept) == 1_000
     assert kept[0].head == b"bad 10"
+
+
+async def test_a_device_that_sends_nothing_but_nonsense_does_not_crowd_out_the_others(spine: Spine) -> None:
+    await spine.hear((f"{V}/heartbeat", "the only one"), *((f"{U}/heartbeat", "bad") for _ in range(1_500)))
+    for _ in range(10):
+        await spine.hear(*((f"{U}/heartbeat", "bad") for _ in range(150)))
+    async with spine.store.read() as connection:
+        kept = await rejected.newest(connection, 2_000)
+    assert len(kept) == 250 + 1
+    assert kept[-1].head == b"the only one"
+    assert spine.measures.counts["rejected", "malformed"] == 3_001
 
 
 async def test_unknown_clients_are_refused_when_they_may_not_register_themselves(tmp_path: Path) -> None:

@@ -5,10 +5,8 @@ import json
 import os
 import signal
 import sqlite3
-import sys
-from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,6 +18,7 @@ from infoscreen.wire.topics import DEVICE_FILTERS
 from tests.api import ask
 from tests.broker import Broker
 from tests.daemon import START_SECONDS, Daemon, ask_until, installed
+from tests.holding import locked
 from tests.screens import screen_at
 from tests.waiting import until
 
@@ -28,7 +27,6 @@ pytestmark = [pytest.mark.broker, pytest.mark.slow]
 U = "4f0c2a18-7b3d-4e65-8c91-5d2e6f7a8b09"
 NOW = "2026-03-02T07:00:00Z"
 
-LOCKED_SECONDS = 3.0
 STREAMS = 20
 PER_SECOND = 1_000
 DEVICES = [f"00000000-0000-4000-8000-{number:012d}" for number in range(250)]
@@ -160,51 +158,6 @@ async def test_it_stops_in_order_while_the_broker_does_not_answer(tmp_path: Path
 
 
 # Databases.
-
-
-@asynccontextmanager
-async def locked(database: Path) -> AsyncIterator[None]:
-    """Hold the database as another program does that writes and takes its time."""
-    script = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None)"
-    script += "; c.execute('BEGIN IMMEDIATE'); print('locked', flush=True); sys.stdin.read()"
-    holder = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", script, str(database)), stdin=PIPE, stdout=PIPE
-    )
-    assert holder.stdin is not None
-    assert holder.stdout is not None
-    try:
-        assert await holder.stdout.readline() == b"locked\n"
-        yield
-    finally:
-        holder.stdin.close()
-        await holder.wait()
-
-
-async def test_a_locked_database_loses_nothing_and_can_be_read(tmp_path: Path, broker: Broker) -> None:
-    async with (
-        installed(tmp_path / "daemon", broker) as daemon,
-        screen_at(broker, U) as screen,
-        daemon.program() as api,
-    ):
-        await daemon.start()
-        screen.beat()
-        await ask_until(api, f"/api/clients?q={U}", lambda page: page["total"])
-        said = [f"line {number}" for number in range(100)]
-        clock, body = asyncio.get_running_loop().time, {"action": "restart_app"}
-        async with asyncio.TaskGroup() as tasks, locked(daemon.database):
-            locked_at = clock()
-            for line in said:
-                screen.log(line)
-            order = ask(api, "POST", f"/api/clients/{U}/commands", json=body, status=202)
-            ordering = tasks.create_task(order)
-            while clock() < locked_at + LOCKED_SECONDS:
-                for path in ("/api/clients", "/api/monitoring/overview", f"/api/clients/{U}/timeline"):
-                    await ask(api, "GET", path)
-            assert lines_in(daemon) == []
-            assert not ordering.done()
-        await until(lambda: len(lines_in(daemon)) >= len(said))
-        assert lines_in(daemon) == said
-        assert "Traceback" not in daemon.log
 
 
 async def test_it_stops_in_order_while_the_database_is_locked(tmp_path: Path, broker: Broker) -> None:

@@ -12,9 +12,11 @@ import click
 from infoscreen import __version__
 from infoscreen.cli.accounts import token, user
 from infoscreen.cli.configuration import config
-from infoscreen.cli.daemon import demo, doctor, serve, simulate
+from infoscreen.cli.daemon import demo, doctor, serve
 from infoscreen.cli.database import db
+from infoscreen.cli.descriptions import describe
 from infoscreen.cli.remote import clients, send, show
+from infoscreen.cli.simulate import simulate
 from infoscreen.domain.errors import InfoscreenError
 
 
@@ -43,7 +45,7 @@ def cli() -> None:
     """
 
 
-for command in (serve, demo, db, user, token, clients, show, send, config, simulate, doctor):
+for command in (serve, demo, db, user, token, clients, show, send, config, simulate, describe, doctor):
     cli.add_command(command)
 
 

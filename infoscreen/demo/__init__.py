@@ -14,8 +14,8 @@ from pathlib import Path
 import click
 
 from infoscreen.demo.parts import Part, PartDied, Program, is_listening, running
-from infoscreen.demo.plan import Plan, find_mosquitto, http_port, make_plan
-from infoscreen.demo.visit import USER, is_ready, name_clients, prepare_database, sign_in, visitor
+from infoscreen.demo.plan import ADMIN, Plan, find_mosquitto, http_port, make_plan
+from infoscreen.demo.visit import is_ready, name_clients, prepare_database, sign_in, visitor
 from infoscreen.domain.errors import InvalidInput
 from infoscreen.simulator import allow_open_files
 
@@ -41,9 +41,9 @@ def run(*, clients: int = 25, port: int | None = None, directory: Path | None = 
     if clients < 1:
         raise InvalidInput("at least one device is needed")
     mosquitto = find_mosquitto()
-    panel_port = http_port(port)
     allow_open_files(clients + _FILES_BESIDES_SOCKETS)
     with contextlib.ExitStack() as stack:
+        panel_port = stack.enter_context(http_port(port))
         if directory is None:
             path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="infoscreen-demo-")))
         else:
@@ -121,7 +121,7 @@ def _invitation(plan: Plan, farewell: str) -> str:
 a failed service.
 
     {plan.url}/
-    user      {USER}
+    user      {ADMIN}
     password  {plan.password}
 
 Ctrl-C {farewell}."""

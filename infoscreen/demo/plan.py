@@ -1,12 +1,14 @@
 """Everything that is known before the demo's first process runs: files, ports, passwords, command lines."""
 
+import contextlib
 import os
 import random
 import secrets
+import shlex
 import shutil
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,10 +26,16 @@ from infoscreen.provisioning.broker_files import (
 from infoscreen.resources import resource
 from infoscreen.settings import Settings
 from infoscreen.simulator import Fault, device_uuids
+from infoscreen.simulator.faults import FaultPlan
 from infoscreen.simulator.identity import Identity, identities
 
 USUAL_PORT = 8080
 SEED = "demo"
+
+NOTES = "demo.env"
+"""Where a shell finds what it needs to talk to the demo, beside the database."""
+
+ADMIN = "admin"
 
 SERVER_PLACES = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 """Debian keeps servers where the PATH of an ordinary user does not look."""
@@ -83,6 +91,9 @@ class Plan:
 def make_plan(path: Path, mosquitto: str, panel_port: int, clients: int) -> Plan:
     """Write the files of broker and devices, and say what is to be started with them.
 
+    ``demo.env`` is for people: it names a device that no fault befalls (``CANARY``), and an account that no
+    simulated device has, for playing one by hand (``HAND``).
+
     Args:
         path: where, absolute.
         mosquitto: the broker's program.
@@ -90,29 +101,36 @@ def make_plan(path: Path, mosquitto: str, panel_port: int, clients: int) -> Plan
         clients: how many devices.
     """
     devices = identities(device_uuids(clients, SEED))
+    by_hand = device_uuids(1, f"{SEED}/by hand")[0]
     broker_port = _free_port()
     broker = write_broker_directory(
         path / "broker", broker_port, resource("mosquitto"), save_every_change=False
     )
-    passwords = add_devices(broker, [device.uuid for device in devices])
+    passwords = add_devices(broker, [by_hand, *(device.uuid for device in devices)])
+    hand_password = passwords.pop(by_hand)
     credentials = path / "devices"
     write_private(credentials, "".join(f"{uuid} {password}\n" for uuid, password in passwords.items()))
     database_url = f"sqlite+aiosqlite:///{path / 'infoscreen.db'}"
+    url = f"http://{HOST}:{panel_port}"
+    server = {
+        "DATABASE_URL": database_url,
+        "MQTT_HOST": HOST,
+        "MQTT_PORT": str(broker_port),
+        "MQTT_USER": SERVER_ACCOUNT,
+        "MQTT_PASSWORD": broker.server_password,
+    }
+    canary = devices[_spared(clients)].uuid
+    _write_notes(
+        path / NOTES,
+        {"INFOSCREEN_URL": url, "ADMIN": ADMIN, **server, "CANARY": canary},
+        {"HAND": by_hand, "HAND_PASSWORD": hand_password},
+    )
     ours = [sys.executable, "-m", "infoscreen"]
     return Plan(
         path=path,
         devices=devices,
         environment=_environment(
-            {
-                **DAEMON_SETTINGS,
-                "DATABASE_URL": database_url,
-                "HTTP_HOST": HOST,
-                "HTTP_PORT": str(panel_port),
-                "MQTT_HOST": HOST,
-                "MQTT_PORT": str(broker_port),
-                "MQTT_USER": SERVER_ACCOUNT,
-                "MQTT_PASSWORD": broker.server_password,
-            }
+            {**DAEMON_SETTINGS, **server, "HTTP_HOST": HOST, "HTTP_PORT": str(panel_port)}
         ),
         broker=Program("broker", [mosquitto, "-c", str(broker.config)], broker.log),
         broker_port=broker_port,
@@ -126,9 +144,24 @@ def make_plan(path: Path, mosquitto: str, panel_port: int, clients: int) -> Plan
             path / "simulation.log",
         ),
         database_url=database_url,
-        url=f"http://{HOST}:{panel_port}",
+        url=url,
         password=secrets.token_urlsafe(12),
     )
+
+
+def _write_notes(path: Path, *notes: Mapping[str, str]) -> None:
+    """Write a file of variables that a shell can read, for its owner only."""
+    lines = [f"{name}={shlex.quote(value)}\n" for some in notes for name, value in some.items()]
+    write_private(path, "".join(lines))
+
+
+def _spared(clients: int) -> int:
+    """Return the position of the first device that no fault befalls; 0 if there is none.
+
+    The simulation, started with the same seed and shares, chooses the same victims.
+    """
+    victims = FaultPlan(FAULTS).victims(clients, random.Random(SEED))
+    return next((number for number in range(clients) if number not in victims), 0)
 
 
 def _environment(settings: Mapping[str, str]) -> dict[str, str]:
@@ -155,23 +188,39 @@ def find_mosquitto(more_places: Sequence[str] = SERVER_PLACES) -> str:
     return found
 
 
-def http_port(wanted: int | None, usual: int = USUAL_PORT) -> int:
-    """Return the port to serve on: the one asked for, else the usual one, else any.
+@contextlib.contextmanager
+def http_port(wanted: int | None, usual: int = USUAL_PORT) -> Iterator[int]:
+    """Yield the port to serve on: the one asked for, else the usual one, else any; no other demo gets it.
 
     Raises:
         CannotStart: the one asked for cannot be had.
     """
-    port = usual if wanted is None else wanted
-    trouble = _why_not_free(port)
-    if trouble is None:
-        return port
-    if wanted is not None:
-        raise CannotStart(
-            f"Port {port} cannot be had: {trouble}. Give another, or none to take any that is free."
-        )
-    other = _free_port()
-    click.echo(f"Port {port} cannot be had ({trouble}), taking {other}.", err=True)
-    return other
+    with contextlib.ExitStack() as stack:
+        port = usual if wanted is None else wanted
+        trouble = _why_not_free(port) or _why_not_ours(port, stack)
+        if trouble is not None and wanted is not None:
+            raise CannotStart(
+                f"Port {port} cannot be had: {trouble}. Give another, or none to take any that is free."
+            )
+        if trouble is not None:
+            other = _free_port()
+            click.echo(f"Port {port} cannot be had ({trouble}), taking {other}.", err=True)
+            port = other
+        yield port
+
+
+def _why_not_ours(port: int, stack: contextlib.ExitStack) -> str | None:
+    """Claim a port among demos until ``stack`` ends; return None, else why another has it.
+
+    Seconds pass until the daemon listens. Two demos that begin together would both find the port free, and
+    one of them would then talk to the other's daemon. The claim is an abstract socket, gone with the process.
+    """
+    claim = stack.enter_context(socket.socket(socket.AF_UNIX))
+    try:
+        claim.bind(f"\0infoscreen-demo-port-{port}")
+    except OSError:
+        return "another demo is about to take it"
+    return None
 
 
 def _free_port() -> int:

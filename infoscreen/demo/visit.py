@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import aiohttp
 
 from infoscreen.clock import SystemClock
+from infoscreen.demo.plan import ADMIN
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.errors import NotFound
 from infoscreen.services.accounts import CLI, Accounts
@@ -15,7 +16,6 @@ from infoscreen.simulator.identity import Identity
 from infoscreen.storage import schema
 from infoscreen.storage.engine import Store
 
-USER = "admin"
 NAMING_SECONDS = 120.0
 PAUSE_SECONDS = 0.5
 
@@ -27,9 +27,9 @@ async def prepare_database(url: str, password: str) -> None:
     accounts = Accounts(store, SystemClock(), passwords)
     try:
         try:
-            user = await accounts.user_named(USER)
+            user = await accounts.user_named(ADMIN)
         except NotFound:
-            await accounts.add_user(USER, password, Role.ADMIN, CLI)
+            await accounts.add_user(ADMIN, password, Role.ADMIN, CLI)
         else:
             await accounts.set_password(user.id, password, CLI)
     finally:
@@ -58,7 +58,7 @@ async def is_ready(session: aiohttp.ClientSession) -> bool:
 
 async def sign_in(session: aiohttp.ClientSession, password: str) -> None:
     """Sign in with the password that people are told."""
-    async with session.post("/api/auth/login", json={"username": USER, "password": password}) as response:
+    async with session.post("/api/auth/login", json={"username": ADMIN, "password": password}) as response:
         response.raise_for_status()
 
 

@@ -85,6 +85,9 @@ FREE_FAILURES_PER_ADDRESS = 10
 """The same for an address, which a whole office may share."""
 
 LONGEST_DELAY = timedelta(minutes=15)
+CLOCK_DOUBT = timedelta(minutes=1)
+"""A failure further in the future is of a clock that was set back since."""
+
 FORGET_FAILURES_AFTER = timedelta(hours=24)
 
 
@@ -93,9 +96,10 @@ def login_blocked_until(
 ) -> datetime | None:
     """Return when the next login may be tried, or None when it may be tried now.
 
-    The delay doubles with each failure past the ``free`` ones, from one second up to ``LONGEST_DELAY``.
+    The delay doubles with each failure past the ``free`` ones, from one second up to ``LONGEST_DELAY``. A
+    failure from the future (``CLOCK_DOUBT``) must not lock people out until then.
     """
-    if failures < free or last_at <= now - FORGET_FAILURES_AFTER:
+    if failures < free or last_at <= now - FORGET_FAILURES_AFTER or last_at > now + CLOCK_DOUBT:
         return None
     delay = min(timedelta(seconds=2 ** min(failures - free, 20)), LONGEST_DELAY)
     until = last_at + delay

@@ -236,6 +236,24 @@ def published(command: ClientCommand, now: datetime) -> ClientCommand:
     )
 
 
+def moved_by_step(
+    command: ClientCommand, stepped_at: datetime, step: timedelta, now: datetime
+) -> ClientCommand | None:
+    """Return an unfinished command after the daemon's clock was set, None when it was begun later than that.
+
+    Its deadline moves along, so that it has neither less nor more time than it was given. What was sent stays
+    as it is, since the device has a clock of its own; what was not, moves altogether. After a small step back
+    a command may not be told from a newer one; it then has at most that much longer.
+    """
+    begun = command.started_at or command.created_at
+    if not (begun < stepped_at if step > timedelta() else begun > now):
+        return None
+    moved = replace(command, deadline_at=command.deadline_at + step)
+    if command.last_publish_at is not None:
+        return moved
+    return replace(moved, created_at=command.created_at + step, expires_at=command.expires_at + step)
+
+
 def acknowledged(
     command: ClientCommand,
     ack: AckStatus,
@@ -321,12 +339,19 @@ HEARTBEATS_AFTER_REBOOT = 2
 """So many heartbeats with the new boot id make a reboot a fact (lifecycle design)."""
 
 
-def verify(command: ClientCommand, evidence: Evidence, now: datetime, timeouts: Timeouts) -> Verdict | None:
+def verify(
+    command: ClientCommand,
+    evidence: Evidence,
+    now: datetime,
+    timeouts: Timeouts,
+    *,
+    listening_since: datetime | None = None,
+) -> Verdict | None:
     """Weigh a command's evidence; None means that it must wait for more.
 
     Evidence in favour ends the wait at once. Otherwise the wait lasts for the action's own timeout from the
-    last thing the device said of the command; then a claim (``completed``) that a later heartbeat belies is
-    contradicted, and everything else cannot be verified.
+    last thing the device said of the command, and as long from ``listening_since`` if given; then a claim
+    (``completed``) that a later heartbeat belies is contradicted, and everything else cannot be verified.
     """
     good, against = _weigh(command, evidence)
     if good is not None:
@@ -334,6 +359,8 @@ def verify(command: ClientCommand, evidence: Evidence, now: datetime, timeouts: 
     since = command.finished_at if command.status is S.COMPLETED else command.started_at
     if since is None:
         since = command.finished_at or command.deadline_at
+    if listening_since is not None:
+        since = max(since, listening_since)
     if now < since + timeouts.of(command.action):
         return None
     heard_since = evidence.last_heartbeat_at is not None and evidence.last_heartbeat_at > since

@@ -4,6 +4,7 @@ The daemon's own receipt times decide, never a device's clock. Silence counts on
 rule of staleness takes ``listening_since``.
 """
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -18,6 +19,10 @@ DEVIATION_GAIN = 1 / 4
 
 Those of the retransmission timer in RFC 6298.
 """
+
+
+CLOCK_DOUBT = timedelta(minutes=1)
+"""A receipt further in the future is of a clock that was set back since; a nearer one may just be newer."""
 
 
 class StalePolicy(NamedTuple):
@@ -100,7 +105,13 @@ def stale_from(client: Client, listening_since: datetime | None) -> datetime | N
 
 
 def is_stale(client: Client, now: datetime, listening_since: datetime | None) -> bool:
-    """Tell whether the client has been silent for longer than its threshold while we listened."""
+    """Tell whether the client has been silent for longer than its threshold while we listened.
+
+    A receipt from the future cannot be dated. It tells that nothing was heard since the clock was set back,
+    which is when listening began anew.
+    """
+    if client.last_alive is not None and client.last_alive > now + CLOCK_DOUBT:
+        client = replace(client, stale_at=listening_since)
     since = stale_from(client, listening_since)
     return since is not None and since <= now
 
@@ -131,7 +142,7 @@ def condition_of(client: Client, now: datetime, listening_since: datetime | None
     """Return the one condition that is shown for the client.
 
     A client that we cannot judge (not listening, or not for long enough) keeps being stale if it was; its
-    silence is neither forgotten nor invented.
+    silence is neither forgotten nor invented. Only a heartbeat of this very moment ends it.
     """
     if client.shut_down_at is not None:
         return Condition.SHUT_DOWN
@@ -141,7 +152,8 @@ def condition_of(client: Client, now: datetime, listening_since: datetime | None
         return Condition.SERVICE_FAILED
     if client.last_alive is None:
         return Condition.NEVER_SEEN
-    still = client.status in STALE and client.last_alive < client.status_since
+    # Not compared with ``status_since``: after a clock was set back, all that is new seems older.
+    still = client.status in STALE and client.last_alive != now
     if still or is_stale(client, now, listening_since):
         return Condition.HUNG if client.presence is Presence.ONLINE else Condition.UNREACHABLE
     if client.process_status is ProcessStatus.CRASHED:

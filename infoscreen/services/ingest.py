@@ -41,7 +41,7 @@ AT_A_STRETCH = 250
 """Messages decoded, or clients judged, between two turns of the event loop: some 3 ms."""
 
 RETRY_SECONDS = 1.0
-QUIET_AFTER_REJECTION = timedelta(minutes=1)
+QUIET_AFTER_REJECTION_SECONDS = 60.0
 """One log line per client and reason in this time (wire contract, rule 8)."""
 
 
@@ -98,7 +98,7 @@ class Ingest:
         self._policy = policy
         self._measures = measures
         self._listening_since = listening_since
-        self._last_logged: dict[tuple[str, str], datetime] = {}
+        self._last_logged: dict[tuple[str, str], float] = {}
         self.in_trouble = False
         """True while messages cannot be stored; readiness says so."""
 
@@ -112,7 +112,7 @@ class Ingest:
         if self.in_trouble:
             self.in_trouble = False
             log.warning("messages are stored again", extra={"event": "store_back"})
-        self._tell(sorted_batch, outcome, received_at)
+        self._tell(sorted_batch, outcome)
 
     async def _stored(self, batch: _Sorted, now: datetime) -> _Outcome:
         while True:
@@ -256,13 +256,13 @@ class Ingest:
         await commands.record(connection, lines)
         outcome.events.extend(CommandChanged(c.command_id, c.client_uuid) for c in outcome.moved)
 
-    def _tell(self, batch: _Sorted, outcome: _Outcome, now: datetime) -> None:
+    def _tell(self, batch: _Sorted, outcome: _Outcome) -> None:
         """Count and spread the news, after the commit."""
         refused_kinds: Counter[str] = Counter()
         for rejection in outcome.rejections:
             self._measures.rejected(rejection.reason)
             refused_kinds[_kind_of(rejection.topic)] += 1
-            self._log_rejection(rejection, now)
+            self._log_rejection(rejection)
         for kind, count in refused_kinds.items():
             self._measures.message(kind, "rejected", count)
         # Messages that decoded well and were refused all the same (unknown client or command) were not
@@ -277,10 +277,10 @@ class Ingest:
                 self._measures.command_duration(command.action, seconds)
         self._bus.publish(*outcome.events)
 
-    def _log_rejection(self, rejection: RejectedMessage, now: datetime) -> None:
+    def _log_rejection(self, rejection: RejectedMessage) -> None:
         who = rejection.topic.split("/")[1][:60] if rejection.topic.count("/") else rejection.topic[:60]
-        last = self._last_logged.get((who, rejection.reason))
-        if last is not None and now - last < QUIET_AFTER_REJECTION:
+        last, now = self._last_logged.get((who, rejection.reason)), self._clock.monotonic()
+        if last is not None and now - last < QUIET_AFTER_REJECTION_SECONDS:
             return
         if len(self._last_logged) > 10_000:
             self._last_logged.clear()  # forgetting only costs some more lines
@@ -409,9 +409,10 @@ def _ack_line(
 def _rejection(message: Incoming, now: datetime, reason: str, detail: str) -> RejectedMessage:
     return RejectedMessage(
         at=now,
+        # PostgreSQL cannot store NUL in a text, and what is wrong with a message may be told by quoting it.
         topic=message.topic.replace("\x00", "")[:500],
         reason=reason,
-        detail=detail,
+        detail=detail.replace("\x00", ""),
         size=len(message.payload),
         head=message.payload[:HEAD_BYTES],
     )

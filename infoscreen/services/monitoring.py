@@ -1,6 +1,7 @@
 """The state of the whole: totals, the broker, and whether the daemon itself is fit."""
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +13,8 @@ from infoscreen.services.ingest import Ingest
 from infoscreen.services.ports import Link, LinkState
 from infoscreen.storage import clients
 from infoscreen.storage.engine import Store
+
+log = logging.getLogger(__name__)
 
 LAG_SECONDS = 0.25
 """How often the event loop's lag is measured."""
@@ -59,6 +62,8 @@ class Monitoring:
                 await clients.totals(connection)
         except StoreUnavailable as error:
             faults["database"] = str(error)
+        if self._store.locked_elsewhere:
+            faults["database"] = "another program holds its lock; messages and commands wait"
         if self._ingest.in_trouble:
             faults["database"] = "messages cannot be stored just now; the broker keeps them"
         state = self._link.state
@@ -67,8 +72,20 @@ class Monitoring:
         return Readiness(not faults, faults)
 
     async def run(self) -> None:
-        """Measure for ever how late the event loop is."""
+        """Measure for ever how late the event loop is, and notice when the clock was set."""
+        step = self._clock.last_step
         while True:
             before = self._clock.monotonic()
             await asyncio.sleep(LAG_SECONDS)
             self.loop_lag_seconds = max(0.0, self._clock.monotonic() - before - LAG_SECONDS)
+            now = self._clock.now()
+            if (latest := self._clock.last_step) is not None and latest is not step:
+                step = latest
+                log.warning(
+                    "this host's clock was set, or it was suspended; silence counts anew from here",
+                    extra={
+                        "event": "clock_step",
+                        "seconds": round(latest.seconds, 1),
+                        "now": now.isoformat(),
+                    },
+                )

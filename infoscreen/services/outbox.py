@@ -147,7 +147,10 @@ class Outbox:
             names.append(topics.command_alias(command.client_uuid))
         try:
             for name in names:
-                left = (command.expires_at - self._clock.now()).total_seconds()
+                # Never longer than it was given: the clock may have been set back since.
+                left = min(
+                    command.expires_at - self._clock.now(), command.expires_at - command.created_at
+                ).total_seconds()
                 if left <= 0:
                     return None
                 await self._publisher.publish(Outgoing(name, payload, expires_in=left))

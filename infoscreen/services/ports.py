@@ -40,7 +40,8 @@ BatchHandler = Callable[[Sequence[Incoming], datetime], Awaitable[None]]
 class LinkState:
     """What is known of the listening connection.
 
-    ``listening_since`` is the time at which the subscriptions were in place; None while not listening.
+    ``listening_since`` is the time at which the subscriptions were in place, or at which the host's clock was
+    set since then; None while not listening.
     """
 
     connected: bool

@@ -20,11 +20,12 @@ from infoscreen.domain.commands import (
     Timeouts,
     Verdict,
     Verification,
+    moved_by_step,
     next_status,
     verify,
 )
 from infoscreen.domain.events import ClientChanged, CommandChanged, Event
-from infoscreen.domain.presence import StalePolicy, is_stale
+from infoscreen.domain.presence import CLOCK_DOUBT, StalePolicy, is_stale
 from infoscreen.services.bus import Bus
 from infoscreen.services.loops import every
 from infoscreen.services.ports import Link, Measures
@@ -63,6 +64,7 @@ class Watch:
         self._link = link
         self._policy = policy
         self._measures = measures
+        self._step_before = clock.last_step
 
     async def run(self) -> None:
         """Watch conditions and evidence for ever."""
@@ -83,8 +85,10 @@ class Watch:
 
     async def sweep(self) -> int:
         """Expire every unfinished command past its deadline; safe to run twice. Return how many."""
+        now = self._clock.now()
+        await self._after_a_step(now)
         expired = 0
-        while found := await self._sweep_some():
+        while found := await self._sweep_some(now):
             expired += found
         return expired
 
@@ -122,11 +126,36 @@ class Watch:
         # Within the shortest threshold after the start nobody can be stale yet: spare the scan over all of
         # them.
         if since is not None and (now - since).total_seconds() >= self._policy.stale.minimum_seconds:
-            due += await clients.fallen_silent(connection, now, now - since)
+            longest = timedelta(seconds=self._policy.stale.maximum_seconds) + CLOCK_DOUBT
+            due += await clients.fallen_silent(connection, now, now - since, longest)
         return due
 
-    async def _sweep_some(self) -> int:
-        now = self._clock.now()
+    async def _after_a_step(self, now: datetime) -> None:
+        """Move deadlines along once the host's clock was set, before anything is held to them."""
+        step = self._clock.last_step
+        if step is None or step is self._step_before or not step.was_set:
+            return
+        by = timedelta(seconds=step.seconds)
+        words = f"this host's clock was set by {step.seconds:+.0f} s; the deadline moves along"
+        async with self._store.write() as connection:
+            found = await commands.unfinished(connection)
+            moved = [after for one in found if (after := moved_by_step(one, step.at, by, now))]
+            await commands.save(connection, moved)
+            lines = [
+                HistoryLine(
+                    one.command_id,
+                    one.client_uuid,
+                    CommandEvent(
+                        at=now, from_status=one.status, to_status=one.status, by="clock", detail=words
+                    ),
+                )
+                for one in moved
+            ]
+            await commands.record(connection, lines)
+        self._step_before = step
+        self._bus.publish(*(CommandChanged(one.command_id, one.client_uuid) for one in moved))
+
+    async def _sweep_some(self, now: datetime) -> int:
         async with self._store.read() as connection:
             overdue = await commands.past_deadline(connection, now, AT_ONCE)
         if not overdue:
@@ -157,7 +186,15 @@ class Watch:
         judged = [
             (command, verdict)
             for command, client in waiting
-            if (verdict := verify(command, _evidence(client, now, since), now, self._policy.timeouts))
+            if (
+                verdict := verify(
+                    command,
+                    _evidence(client, now, since),
+                    now,
+                    self._policy.timeouts,
+                    listening_since=since or now,  # while we do not listen, nothing speaks against anybody
+                )
+            )
         ]
         if not judged:
             return

@@ -7,8 +7,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
 
@@ -16,12 +15,16 @@ import aiomqtt
 
 from infoscreen.clock import Clock
 from infoscreen.simulator.device import Link, SimulatedDevice
+from infoscreen.simulator.outbox import Packet
+from infoscreen.simulator.traffic import Traffic, Unanswered
 
 FIRST_BACKOFF, LONGEST_BACKOFF = timedelta(seconds=1), timedelta(seconds=30)
 STABLE_AFTER = timedelta(seconds=10)
 """A connection that held for so long ends the backoff."""
 
 KEEPALIVE_SECONDS = 30
+NO_DELAY = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
+"""Else a packet waits up to 40 ms behind one that the other host has not acknowledged, such as a PUBACK."""
 GOODBYE_SECONDS = 2.0
 
 
@@ -34,23 +37,11 @@ class Broker:
     tls: ssl.SSLContext | None = None
 
 
-@dataclass(slots=True)
-class Traffic:
-    """What went over the connections; one may serve a whole fleet.
-
-    ``acked`` counts the broker's acknowledgements (PUBACK), ``errors`` the reasons why a connection could not
-    be made or was lost.
-    """
-
-    connected: int = 0
-    connections: int = 0
-    sent: int = 0
-    acked: int = 0
-    errors: Counter[str] = field(default_factory=Counter)
-
-
 class DeviceClock:
-    """A device's own clock: right when it starts and never set after that, whatever the host's does."""
+    """A device's own clock: right when it starts and never set after that, whatever the host's does.
+
+    One may serve a whole fleet.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -60,6 +51,26 @@ class DeviceClock:
     def now(self) -> datetime:
         """Return the device's time, aware, UTC."""
         return self._started_at + timedelta(seconds=self._clock.monotonic() - self._started)
+
+    async def sleep(self, duration: timedelta) -> None:
+        """Wait at least so long."""
+        await self._clock.sleep(duration.total_seconds())
+
+
+class Backoff:
+    """How long to wait before the next attempt to connect: twice as long each time, with jitter."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self._next = FIRST_BACKOFF
+
+    def after(self, held: timedelta) -> timedelta:
+        """Return the pause after an attempt that failed, or a connection that was lost, after ``held``."""
+        if held > STABLE_AFTER:
+            self._next = FIRST_BACKOFF
+        pause = self._next * self._random.uniform(0.5, 1.5)
+        self._next = min(self._next * 2, LONGEST_BACKOFF)
+        return pause
 
 
 class DeviceConnection:
@@ -79,8 +90,9 @@ class DeviceConnection:
         self._broker = broker
         self._password = password
         self._clock = clock
-        self._random = random
+        self._backoff = Backoff(random)
         self._traffic = traffic
+        self._unanswered = Unanswered()
         self._woken = asyncio.Event()
         self._stopping = False
 
@@ -95,7 +107,6 @@ class DeviceConnection:
 
     async def run(self) -> None:
         """Live the device's life until stopped. Trouble with the broker is waited out."""
-        backoff = FIRST_BACKOFF
         while not self._stopping:
             if self.device.link is not Link.UP:
                 await self._rest()
@@ -107,10 +118,7 @@ class DeviceConnection:
             if trouble is None or self.device.link is not Link.UP or self._stopping:
                 continue
             self._traffic.errors[trouble] += 1
-            if self._clock.now() - began > STABLE_AFTER:
-                backoff = FIRST_BACKOFF
-            await self._wait_out(backoff * self._random.uniform(0.5, 1.5))
-            backoff = min(backoff * 2, LONGEST_BACKOFF)
+            await self._wait_out(self._backoff.after(self._clock.now() - began))
 
     async def _connection(self) -> str | None:
         """Connect, and carry packets both ways until the device wants no connection or we stop.
@@ -125,17 +133,14 @@ class DeviceConnection:
                 await client.subscribe([(topic, 1) for topic in self.device.command_topics])
                 await self._carry(client)
                 if self._stopping or self.device.link is Link.LEFT:
-                    goodbye = self.device.goodbye
-                    await client.publish(
-                        goodbye.topic, goodbye.payload, qos=1, retain=True, timeout=GOODBYE_SECONDS
-                    )
+                    await self._publish(client, self.device.goodbye, within=GOODBYE_SECONDS)
                     listening.cancel()
                 else:
-                    _drop(client)
+                    drop(client)
         except* aiomqtt.MqttError as errors:
             trouble = _reason(errors)
         finally:
-            _drop(client)
+            drop(client)
         return trouble
 
     def _client(self) -> aiomqtt.Client:
@@ -151,34 +156,50 @@ class DeviceConnection:
             clean_session=not self.device.persistent_session,
             keepalive=KEEPALIVE_SECONDS,
             tls_context=self._broker.tls,
+            socket_options=NO_DELAY,
         )
 
     async def _listen(self, client: aiomqtt.Client) -> None:
         """Hand on commands; end with ``MqttError`` when the connection does."""
         async for message in client.messages:
             if isinstance(message.payload, bytes):
-                self.device.receive(message.payload, self._clock.now(), retain=message.retain)
+                now = self._clock.now()
+                self._unanswered.heard(message.payload, now)
+                self.device.receive(message.payload, now, retain=message.retain)
                 self._woken.set()
 
     async def _carry(self, client: aiomqtt.Client) -> None:
-        """Send what the device has to say, while it wants to be connected and nobody stops us."""
+        """Send what the device has to say, while it wants to be connected and nobody stops us.
+
+        One that leaves in order first says all it has to.
+        """
         self._traffic.connections += 1
         self._traffic.connected += 1
         self.device.connected(self._clock.now())
         try:
-            while self.device.link is Link.UP and not self._stopping:
+            while self.device.link is not Link.DROPPED and not self._stopping:
                 packet = self.device.next_packet()
                 if packet is None:
+                    if self.device.link is Link.LEFT:
+                        break
                     await self._rest()
                     continue
-                self._traffic.sent += 1
-                await client.publish(packet.topic, packet.payload, qos=1, retain=packet.retain)
-                self._traffic.acked += 1
+                await self._publish(client, packet)
                 self.device.sent(packet)
                 self.device.advance(self._clock.now())
         finally:
             self._traffic.connected -= 1
             self.device.disconnected(self._clock.now())
+
+    async def _publish(self, client: aiomqtt.Client, packet: Packet, within: float | None = None) -> None:
+        """Send a packet and wait for its PUBACK, for so many seconds; by default as long as aiomqtt does."""
+        began = self._clock.now()
+        if (waited := self._unanswered.sending(self.device.identity.uuid, packet, began)) is not None:
+            self._traffic.answers.add(waited)
+        self._traffic.sent += 1
+        await client.publish(packet.topic, packet.payload, qos=1, retain=packet.retain, timeout=within)
+        self._traffic.acked += 1
+        self._traffic.pubacks.add(self._clock.now() - began)
 
     async def _wait_out(self, pause: timedelta) -> None:
         """Let time pass on the device before the next attempt; shorter when stopped or not wanted."""
@@ -197,7 +218,7 @@ class DeviceConnection:
         self.device.advance(self._clock.now())
 
 
-def _drop(client: aiomqtt.Client) -> None:
+def drop(client: aiomqtt.Client) -> None:
     """Cut the connection without a DISCONNECT, so that the broker sends the last will; harmless twice."""
     # aiomqtt only knows how to leave politely; the socket is the paho client's.
     connection = client._client.socket()  # noqa: SLF001

@@ -1,51 +1,105 @@
-"""Many simulated devices in one process, each with a connection of its own."""
+"""Many simulated devices in one process: who starts when, what befalls them, and when all say goodbye.
+
+How they get to the broker is the carrier's business: each on a connection of its own, or all over a few.
+"""
 
 import asyncio
-import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 from random import Random
+from typing import Protocol
 
 from infoscreen.clock import Clock
-from infoscreen.domain.errors import InvalidInput
-from infoscreen.simulator.connection import Broker, DeviceClock, DeviceConnection, Traffic
+from infoscreen.simulator.connection import Broker, DeviceClock, DeviceConnection
 from infoscreen.simulator.device import Fault, SimulatedDevice, Tally, Timing
+from infoscreen.simulator.faults import FaultPlan
 from infoscreen.simulator.identity import Identity
+from infoscreen.simulator.multiplexer import Gateway, Multiplexer
+from infoscreen.simulator.traffic import Traffic
 
-STOP_SECONDS = 15.0
-"""So long the devices have for their goodbyes; thousands of them take several seconds."""
+STOP_SECONDS = 30.0
+"""So long the devices have for their goodbyes; tens of thousands of them take several seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class FaultPlan:
-    """Which share of the fleet each fault befalls, and when after the device's start.
+STARTS_AT_A_STRETCH = 20
+"""Devices started between two turns of the event loop if they are late, some 5 ms."""
 
-    A device suffers one fault at most; a share above zero means one device at least. ``relief_after`` is when
-    after it the outside helps (see ``SimulatedDevice.relieve``), None for never.
-    """
 
-    shares: Mapping[Fault, float] = field(default_factory=dict)
-    within: timedelta = timedelta(seconds=60)
-    relief_after: timedelta | None = None
+class Played(Protocol):
+    """A device that is alive, as its carrier knows it."""
 
-    def __post_init__(self) -> None:
-        if any(share < 0 for share in self.shares.values()) or sum(self.shares.values()) > 1:
-            raise InvalidInput("the shares of the faults are from 0 to 1, and at most 1 together")
+    device: SimulatedDevice
 
-    def victims(self, clients: int, random: Random) -> dict[int, Fault]:
-        """Choose the devices, by their position in the fleet."""
-        order = random.sample(range(clients), clients)
-        faults = [
-            fault
-            for fault, share in self.shares.items()
-            for _ in range(max(1, round(share * clients)) if share else 0)
-        ]
-        return dict(zip(order, faults, strict=False))
+    def wake(self) -> None:
+        """Look at the device again: something was done to it."""
+        ...
+
+
+class Carrier(Protocol):
+    """Connects devices to the broker."""
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Begin; what runs on runs in ``tasks``."""
+        ...
+
+    def add(self, device: SimulatedDevice) -> Played:
+        """Let a device live."""
+        ...
+
+    async def leave(self, within_seconds: float) -> None:
+        """Let all devices say goodbye, and end all connections."""
+        ...
+
+
+class OneEach:
+    """A connection for each device, under the device's own account."""
+
+    def __init__(
+        self, broker: Broker, passwords: Mapping[str, str], seed: str, clock: DeviceClock, traffic: Traffic
+    ) -> None:
+        self._broker = broker
+        self._passwords = passwords
+        self._seed = seed
+        self._clock = clock
+        self._traffic = traffic
+        self._connections: list[DeviceConnection] = []
+        self._lives: list[asyncio.Task[None]] = []
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Keep the group in which each device will get a task."""
+        self._tasks = tasks
+
+    def add(self, device: SimulatedDevice) -> DeviceConnection:
+        """Let a device live."""
+        uuid = device.identity.uuid
+        connection = DeviceConnection(
+            device,
+            self._broker,
+            self._passwords[uuid],
+            clock=self._clock,
+            random=Random(f"{self._seed}/{uuid}/connection"),
+            traffic=self._traffic,
+        )
+        self._connections.append(connection)
+        self._lives.append(self._tasks.create_task(connection.run()))
+        return connection
+
+    async def leave(self, within_seconds: float) -> None:
+        """Let all devices say goodbye; cut off those that are late."""
+        for connection in self._connections:
+            connection.stop()
+        if self._lives:
+            _, late = await asyncio.wait(self._lives, timeout=within_seconds)
+            for life in late:
+                life.cancel()
 
 
 class Fleet:
-    """The devices and what they did. The same seed makes the same devices, faults and jitter."""
+    """The devices and what they did. The same seed makes the same devices, faults and jitter.
+
+    With a ``gateway`` all share its few connections, and ``passwords`` are not needed; without, each device
+    has a connection and a password of its own.
+    """
 
     def __init__(
         self,
@@ -59,19 +113,33 @@ class Fleet:
         faults: FaultPlan | None = None,
         start_within: timedelta = timedelta(0),
         persistent_sessions: bool = True,
+        gateway: Gateway | None = None,
     ) -> None:
         self.traffic = Traffic()
         self.tally = Tally()
+        self.shared_connections = 0
         self._identities = identities
-        self._passwords = passwords
-        self._broker = broker
-        self._clock = clock
+        self._clock = DeviceClock(clock)
         self._seed = seed
         self._timing = timing or Timing()
         self._faults = faults or FaultPlan()
         self._start_within = start_within
         self._persistent_sessions = persistent_sessions
-        self._connections: list[DeviceConnection] = []
+        self._played: list[Played] = []
+        self._carrier: Carrier
+        if gateway is None:
+            self._carrier = OneEach(broker, passwords, seed, self._clock, self.traffic)
+        else:
+            self._carrier = multiplexer = Multiplexer(
+                gateway,
+                broker,
+                size=self.size,
+                seed=seed,
+                clock=self._clock,
+                traffic=self.traffic,
+                persistent_sessions=persistent_sessions,
+            )
+            self.shared_connections = multiplexer.connections
 
     @property
     def size(self) -> int:
@@ -81,16 +149,23 @@ class Fleet:
     async def run(self, stop: asyncio.Event) -> None:
         """Start the devices one after the other and let them live until ``stop`` is set."""
         async with asyncio.TaskGroup() as tasks:
-            lives = [
-                tasks.create_task(self._live(identity, delay, fault, stop))
-                for identity, delay, fault in self._starts()
-            ]
+            self._carrier.start(tasks)
+            fate = [tasks.create_task(self._start_all()), tasks.create_task(self._befall())]
             await stop.wait()
-            for connection in self._connections:
-                connection.stop()
-            _, late = await asyncio.wait(lives, timeout=STOP_SECONDS) if lives else (None, set())
-            for life in late:
-                life.cancel()
+            for task in fate:
+                task.cancel()
+            await self._carrier.leave(STOP_SECONDS)
+
+    async def _start_all(self) -> None:
+        began, at_a_stretch = self._clock.now(), 0
+        for identity, delay, fault in self._starts():
+            # Each start counts from the beginning, so that one that is late delays no other.
+            early = began + delay - self._clock.now()
+            at_a_stretch += 1
+            if early > timedelta(0) or at_a_stretch > STARTS_AT_A_STRETCH:
+                await self._clock.sleep(early)
+                at_a_stretch = 0
+            self._start(identity, fault)
 
     def _starts(self) -> Iterator[tuple[Identity, timedelta, Fault | None]]:
         """Spread the starts evenly, with jitter, so that no two devices come in step."""
@@ -100,36 +175,35 @@ class Fleet:
             delay = self._start_within * ((number + random.random()) / self.size)
             yield identity, delay, victims.get(number)
 
-    async def _live(
-        self, identity: Identity, delay: timedelta, fault: Fault | None, stop: asyncio.Event
-    ) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(delay.total_seconds()):
-                await stop.wait()
-        if stop.is_set():
-            return
+    def _start(self, identity: Identity, fault: Fault | None) -> None:
         random = Random(f"{self._seed}/{identity.uuid}")
-        clock = DeviceClock(self._clock)
+        now = self._clock.now()
         device = SimulatedDevice(
             identity,
             random=random,
             timing=self._timing,
             tally=self.tally,
-            now=clock.now(),
+            now=now,
             persistent_session=self._persistent_sessions,
         )
         if fault is not None:
-            at = clock.now() + self._faults.within * random.random()
+            at = now + self._faults.within * random.random()
             device.plan(at, fault)
             if self._faults.relief_after is not None:
                 device.plan_relief(at + self._faults.relief_after)
-        connection = DeviceConnection(
-            device,
-            self._broker,
-            self._passwords[identity.uuid],
-            clock=clock,
-            random=random,
-            traffic=self.traffic,
-        )
-        self._connections.append(connection)
-        await connection.run()
+        self._played.append(self._carrier.add(device))
+
+    async def _befall(self) -> None:
+        """Let faults happen by their rates, for ever; a device that is yet to start feels none."""
+        random = Random(f"{self._seed}/faults")
+        at = self._clock.now()
+        while (chosen := self._faults.next_by_rate(self.size, random)) is not None:
+            pause, number, fault = chosen
+            at += pause
+            await self._clock.sleep(at - self._clock.now())
+            if number < len(self._played):
+                played, now = self._played[number], self._clock.now()
+                played.device.suffer(fault, now)
+                if self._faults.relief_after is not None:
+                    played.device.plan_relief(now + self._faults.relief_after)
+                played.wake()

@@ -1,4 +1,4 @@
-"""``infoscreen simulate``: credentials in, signals and a progress line while it runs, figures at the end."""
+"""``infoscreen simulate``: credentials in, signals and a progress line while it runs, figures out."""
 
 import asyncio
 import contextlib
@@ -6,7 +6,7 @@ import resource
 import signal
 import ssl
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
@@ -17,12 +17,25 @@ from infoscreen.clock import SystemClock
 from infoscreen.domain.errors import InvalidInput
 from infoscreen.simulator.connection import Broker
 from infoscreen.simulator.device import Fault, Timing
-from infoscreen.simulator.fleet import FaultPlan, Fleet
+from infoscreen.simulator.faults import FaultPlan
+from infoscreen.simulator.figures import Figures, figures
+from infoscreen.simulator.fleet import Fleet
 from infoscreen.simulator.identity import device_uuids, identities
+from infoscreen.simulator.line import Account
+from infoscreen.simulator.multiplexer import Gateway
 
 DEFAULT_SEED = "infoscreen"
+
+MOST_CLIENTS = 50_000
+MOST_CONNECTIONS = 5_000
+"""Devices that may have a connection each; more must share connections."""
+
 STARTS_PER_SECOND = 200
 """Connections begun per second unless told otherwise: a broker checks passwords one at a time."""
+SHARED_STARTS_PER_SECOND = 500
+"""Devices started per second on shared connections: each sends five messages at once."""
+
+PROGRESS_SECONDS = 1.0
 
 _FILES_BESIDES_SOCKETS = 100
 
@@ -34,6 +47,9 @@ def run(
     port: int = 1883,
     credentials: Path | None = None,
     password: str | None = None,
+    gateway_user: str | None = None,
+    gateway_password: str | None = None,
+    gateway_connections: int | None = None,
     ca: Path | None = None,
     seed: str = DEFAULT_SEED,
     heartbeat_seconds: float = 30,
@@ -43,20 +59,25 @@ def run(
     screenshot_seconds: float | None = None,
     start_within_seconds: float | None = None,
     faults: Mapping[Fault, float] | None = None,
+    faults_per_hour: Mapping[Fault, float] | None = None,
     faults_within_seconds: float = 60,
     relief_after_seconds: float | None = None,
     duration_seconds: float | None = None,
     persistent_sessions: bool = True,
-) -> None:
-    """Simulate ``clients`` devices until the time is over or a signal comes, then print figures. Blocks.
+) -> Figures:
+    """Simulate ``clients`` devices until the time is over or a signal comes; return what they did. Blocks.
 
     Args:
-        clients: how many devices.
+        clients: how many devices, 50,000 at most; more than 5,000 need a gateway.
         host: the broker's.
         port: the broker's.
         credentials: a file with a line ``UUID PASSWORD`` per device; its first ``clients`` lines are used.
             Without it the UUIDs come from the seed (``device_uuids``) and all have ``password``.
-        password: of every device without ``credentials``; one of the two is needed, not both.
+        password: of every device without ``credentials``.
+        gateway_user: an account that may speak for all devices, which share a few connections under it and
+            need neither ``credentials`` nor ``password``. One of the three is needed, and only one.
+        gateway_password: the password of that account.
+        gateway_connections: how many they share, None for one per 2,500 devices; one more listens.
         ca: the CA certificates to check the broker by; given means TLS.
         seed: the same one makes the same devices, faults and jitter.
         heartbeat_seconds: between two heartbeats of a device.
@@ -64,9 +85,10 @@ def run(
         boot_seconds: how long a device is away for a reboot.
         log_seconds: between two log lines of a device, None for none.
         screenshot_seconds: between two unasked screenshots of a device, None for none.
-        start_within_seconds: the time over which the starts are spread, None for 200 a second.
+        start_within_seconds: over which the starts are spread, None for 200 a second, with a gateway 500.
         faults: the share of the fleet, 0 to 1, that each fault befalls; at most 1 together.
-        faults_within_seconds: the time after its start within which a fault befalls a device.
+        faults_per_hour: how often in an hour each fault befalls each device on average, again and again.
+        faults_within_seconds: the time after its start within which a fault befalls its share.
         relief_after_seconds: the time after a fault at which network and power come back and hangs end, None
             for never.
         duration_seconds: how long to run, None for ever.
@@ -75,9 +97,19 @@ def run(
     Raises:
         InvalidInput: something given makes no sense, as the text says.
     """
-    passwords = _passwords(clients, credentials, password, seed)
-    spread = clients / STARTS_PER_SECOND if start_within_seconds is None else start_within_seconds
-    allow_open_files(clients + _FILES_BESIDES_SOCKETS)
+    if not 1 <= clients <= MOST_CLIENTS:
+        raise InvalidInput(f"{clients} devices were asked for, possible are 1 to {MOST_CLIENTS}")
+    gateway = _gateway(gateway_user, gateway_password, gateway_connections)
+    if gateway is None:
+        passwords = _passwords(clients, credentials, password, seed)
+        sockets, starts_per_second = clients, STARTS_PER_SECOND
+    else:
+        if credentials is not None or password is not None:
+            raise InvalidInput("with a gateway account, devices have no credentials of their own")
+        passwords = dict.fromkeys(device_uuids(clients, seed), "")
+        sockets, starts_per_second = gateway.lines_for(clients) + 1, SHARED_STARTS_PER_SECOND
+    spread = clients / starts_per_second if start_within_seconds is None else start_within_seconds
+    allow_open_files(sockets + _FILES_BESIDES_SOCKETS)
     fleet = Fleet(
         identities(list(passwords)),
         passwords,
@@ -95,13 +127,14 @@ def run(
             shares=faults or {},
             within=timedelta(seconds=faults_within_seconds),
             relief_after=None if relief_after_seconds is None else timedelta(seconds=relief_after_seconds),
+            per_hour=faults_per_hour or {},
         ),
         start_within=timedelta(seconds=spread),
         persistent_sessions=persistent_sessions,
+        gateway=gateway,
     )
     asyncio.run(_simulate(fleet, duration_seconds))
-    for line in figures(fleet):
-        click.echo(line)
+    return figures(fleet)
 
 
 async def _simulate(fleet: Fleet, duration_seconds: float | None) -> None:
@@ -121,47 +154,46 @@ async def _simulate(fleet: Fleet, duration_seconds: float | None) -> None:
 
 async def _show_progress(fleet: Fleet) -> None:
     """Keep one line on standard error up to date."""
+    sent_before = 0
     try:
         while True:
             traffic, tally = fleet.traffic, fleet.tally
             line = (
-                f"{traffic.connected}/{fleet.size} connected, {traffic.sent} sent, {traffic.acked} acked,"
+                f"{traffic.connected}/{fleet.size} connected, {traffic.sent} sent"
+                f" ({(traffic.sent - sent_before) / PROGRESS_SECONDS:.0f}/s), {traffic.acked} acked,"
                 f" {tally.commands} commands, {sum(tally.faults.values())} faults"
             )
+            sent_before = traffic.sent
             if traffic.errors:
                 reason, times = traffic.errors.most_common(1)[0]
                 line += f", {times}x {reason}"
             click.echo(f"\r\x1b[2K{line[:150]}", nl=False, err=True)
-            await asyncio.sleep(1)
+            await asyncio.sleep(PROGRESS_SECONDS)
     finally:
         click.echo(err=True)
 
 
-def figures(fleet: Fleet) -> Iterator[str]:
-    """Say what the fleet did, a line per figure."""
-    traffic, tally = fleet.traffic, fleet.tally
-    rows: list[tuple[str, int]] = [
-        ("devices", fleet.size),
-        ("connections made", traffic.connections),
-        ("messages sent", traffic.sent),
-        ("acknowledged by the broker", traffic.acked),
-        ("commands seen", tally.commands),
-        ("duplicates of commands", tally.duplicates),
-        ("acks given", tally.acks),
-        *((f"commands ignored: {reason}", times) for reason, times in sorted(tally.ignored.items())),
-        *((f"faults: {fault}", times) for fault, times in sorted(tally.faults.items())),
-        *((f"connection trouble: {reason}", times) for reason, times in traffic.errors.most_common(5)),
-    ]
-    for name, number in rows:
-        yield f"{number:>10}  {name}"
+def _gateway(user: str | None, password: str | None, connections: int | None) -> Gateway | None:
+    if user is None:
+        if password is not None or connections is not None:
+            raise InvalidInput("a gateway's password or connections were given, but no gateway user")
+        return None
+    if password is None:
+        raise InvalidInput(f"the password of the gateway account {user} is needed")
+    return Gateway(Account(user, password), connections)
 
 
 def _passwords(clients: int, credentials: Path | None, password: str | None, seed: str) -> dict[str, str]:
     """Return the password of each device by its UUID."""
-    if clients < 1:
-        raise InvalidInput("at least one device is needed")
+    if clients > MOST_CONNECTIONS:
+        raise InvalidInput(
+            f"{clients} devices cannot have a connection each, at most {MOST_CONNECTIONS} can: let them share"
+            " connections with a gateway account, see docs/simulator.md"
+        )
     if (credentials is None) == (password is None):
-        raise InvalidInput("give either a file of credentials or one password for all devices")
+        raise InvalidInput(
+            "give either a file of credentials or one password for all devices, or a gateway account"
+        )
     if credentials is None:
         return dict.fromkeys(device_uuids(clients, seed), password or "")
     found = _read_credentials(credentials)

@@ -354,11 +354,17 @@ async def remove(connection: Connection, uuid: str) -> bool:
 # --- what time does
 
 
-async def fallen_silent(connection: Connection, now: datetime, listened_for: timedelta) -> list[Client]:
-    """Return clients whose silence has passed their threshold while we listened, but does not show yet."""
+async def fallen_silent(
+    connection: Connection, now: datetime, listened_for: timedelta, longest: timedelta
+) -> list[Client]:
+    """Return clients whose silence has passed their threshold while we listened, but does not show yet.
+
+    Among them those who were last heard in the future, by a clock that was set back since; ``longest`` is
+    more than any threshold.
+    """
     due = and_(
         one_of(clients.c.status, WATCHED),
-        clients.c.stale_at <= now,
+        or_(clients.c.stale_at <= now, clients.c.stale_at > now + longest),
         clients.c.stale_after_seconds <= listened_for.total_seconds(),
     )
     return [_client(row) for row in await connection.execute(select(*_COLUMNS).where(due).limit(5_000))]

@@ -300,6 +300,11 @@ async def to_publish_again(
     return [_command(row) for row in await connection.execute(statement.limit(limit))]
 
 
+async def unfinished(connection: Connection) -> list[ClientCommand]:
+    """Return all commands that may still come to an end."""
+    return [_command(row) for row in await connection.execute(select(*_COLUMNS).where(_OPEN))]
+
+
 async def past_deadline(connection: Connection, now: datetime, limit: int) -> list[ClientCommand]:
     """Return unfinished commands whose deadline has passed."""
     overdue = and_(_OPEN, client_commands.c.deadline_at <= now)

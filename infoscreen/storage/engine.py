@@ -6,6 +6,7 @@ IMMEDIATE``.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -18,6 +19,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from infoscreen.domain.errors import StoreUnavailable
+
+log = logging.getLogger(__name__)
 
 Connection = AsyncConnection
 """What ``read()`` and ``write()`` yield, and what every storage function takes first."""
@@ -45,6 +48,10 @@ class Store:
         self._is_sqlite = self.engine.dialect.name == "sqlite"
         # SQLite has one writer at a time anyway; queueing here is fair and does not burn the busy timeout.
         self._writer = asyncio.Lock()
+        self.locked_elsewhere = False
+        """True while a transaction has waited for another program's lock for a second or more."""
+        if self._is_sqlite:
+            event.listen(self.engine.sync_engine, "begin", self._begin_sqlite)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -76,13 +83,47 @@ class Store:
         """Close every connection."""
         await self.engine.dispose()
 
+    def _begin_sqlite(self, connection: Any) -> None:
+        options = connection.get_execution_options()
+        if not options.get("infoscreen_immediate", False):
+            connection.exec_driver_sql("BEGIN")
+        elif not options.get("infoscreen_at_once", False):
+            self._begin_immediate(connection)
+        else:
+            connection.exec_driver_sql("PRAGMA busy_timeout=0")
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            finally:
+                connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MILLISECONDS}")
+
+    def _begin_immediate(self, connection: Any) -> None:
+        try:
+            for attempt in range(1, BUSY_ATTEMPTS + 1):
+                try:
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                except DBAPIError as error:
+                    if attempt == BUSY_ATTEMPTS or not is_passing(error):
+                        raise
+                    if not self.locked_elsewhere:
+                        log.warning(
+                            "another program holds the database's lock; whoever writes waits",
+                            extra={"event": "store_locked"},
+                        )
+                    self.locked_elsewhere = True
+                else:
+                    if self.locked_elsewhere:
+                        log.warning("the database's lock is free again", extra={"event": "store_unlocked"})
+                    return
+        finally:
+            # Whoever gives up says so; nobody waits any more.
+            self.locked_elsewhere = False
+
 
 def _engine(url: str) -> AsyncEngine:
     if make_url(url).get_backend_name() != "sqlite":
         return create_async_engine(url, pool_pre_ping=True)
     engine = create_async_engine(url, pool_size=SQLITE_READERS, max_overflow=0, pool_timeout=60)
     event.listen(engine.sync_engine, "connect", _configure_sqlite)
-    event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
 
 
@@ -95,31 +136,6 @@ def _configure_sqlite(connection: DBAPIConnection, record: Any) -> None:
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
-
-
-def _begin_sqlite(connection: Any) -> None:
-    options = connection.get_execution_options()
-    if not options.get("infoscreen_immediate", False):
-        connection.exec_driver_sql("BEGIN")
-    elif not options.get("infoscreen_at_once", False):
-        _begin_immediate(connection)
-    else:
-        connection.exec_driver_sql("PRAGMA busy_timeout=0")
-        try:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-        finally:
-            connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MILLISECONDS}")
-
-
-def _begin_immediate(connection: Any) -> None:
-    for attempt in range(1, BUSY_ATTEMPTS + 1):
-        try:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-        except DBAPIError as error:
-            if attempt == BUSY_ATTEMPTS or not is_passing(error):
-                raise
-        else:
-            return
 
 
 @contextmanager

@@ -1,18 +1,23 @@
 """Messages that can never be stored as what they claim to be.
 
-Kept for the operator to see, the newest 1,000.
+Kept for the operator to see, the newest 1,000, and of those at most a quarter of one device: one that sends
+nothing else must not crowd out the others'.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, desc, insert, select
+from sqlalchemy import delete, desc, func, insert, select
 
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.tables import rejected_messages
 
 KEPT = 1_000
+KEPT_OF_ONE = 250
+SENDER_CHARACTERS = len("infoscreen/00000000-0000-4000-8000-000000000000")
+"""So much of a topic tells who sent it; the broker lets devices publish nowhere else."""
 HEAD_BYTES = 200
 
 
@@ -32,11 +37,30 @@ async def keep(connection: Connection, messages: Sequence[RejectedMessage]) -> N
     """Add the messages and let the oldest go."""
     if not messages:
         return
-    await connection.execute(insert(rejected_messages), [asdict(message) for message in messages[-KEPT:]])
+    fresh = _newest_of_each(messages)[-KEPT:]
+    await connection.execute(insert(rejected_messages), [asdict(message) for message in fresh])
+    c = rejected_messages.c
+    sender = func.substr(c.topic, 1, SENDER_CHARACTERS)
+    ranks = select(c.id, func.row_number().over(partition_by=sender, order_by=desc(c.id)).label("rank"))
+    ranked = ranks.subquery()
+    surplus = select(ranked.c.id).where(ranked.c.rank > KEPT_OF_ONE)
+    await connection.execute(delete(rejected_messages).where(c.id.in_(surplus)))
     newest = select(rejected_messages.c.id).order_by(desc(rejected_messages.c.id)).limit(1).offset(KEPT)
     limit = await connection.scalar(newest)
     if limit is not None:
         await connection.execute(delete(rejected_messages).where(rejected_messages.c.id <= limit))
+
+
+def _newest_of_each(messages: Sequence[RejectedMessage]) -> list[RejectedMessage]:
+    """Return the messages in order, without those that would be too many of their sender."""
+    newer: Counter[str] = Counter()
+    kept: list[RejectedMessage] = []
+    for message in reversed(messages):
+        sender = message.topic[:SENDER_CHARACTERS]
+        newer[sender] += 1
+        if newer[sender] <= KEPT_OF_ONE:
+            kept.append(message)
+    return kept[::-1]
 
 
 async def newest(connection: Connection, limit: int) -> list[RejectedMessage]:

@@ -4,6 +4,7 @@
 None and means "unknown"; a known field with an impossible value makes the message malformed.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -160,13 +161,19 @@ def _cut(value: str) -> str:
     return value[:MAX_LOG_CHARACTERS]
 
 
+def _is_json(value: dict[str, Any]) -> dict[str, Any]:
+    """Refuse NaN and infinite numbers, which the parser takes and neither PostgreSQL nor a browser reads."""
+    json.dumps(value, allow_nan=False)
+    return value
+
+
 class LogLine(_Message):
     """One line from the device's journal, cut at 4,000 characters."""
 
     timestamp: Time
     message: Annotated[LongText, AfterValidator(_cut)]
     logger: Text | None = None
-    context: dict[str, Any] | None = None
+    context: Annotated[dict[str, Any], AfterValidator(_is_json)] | None = None
 
 
 class Screenshot(_Message):

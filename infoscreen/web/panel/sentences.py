@@ -90,6 +90,7 @@ _ACTORS: Mapping[str, str] = MappingProxyType(
         "publisher": N_("Server"),
         "device": N_("Device"),
         "sweep": N_("Deadline"),
+        "clock": N_("Clock"),
         "verification": N_("Check"),
     }
 )
