@@ -56,17 +56,21 @@ async def share(daemon: Daemon, traffic: Traffic, seconds: float) -> float:
         return (daemon.cpu_seconds - used) / (time.perf_counter() - started)
 
 
-async def watched_share(daemon: Daemon, traffic: Traffic, viewers: int, seconds: float) -> float:
-    """Return the same while so many browsers watch the whole fleet; each must be told of heartbeats."""
+async def watched_share(
+    daemon: Daemon, traffic: Traffic, viewers: int, seconds: float
+) -> tuple[float, float]:
+    """Return the same while so many browsers watch the whole fleet, and how often a second each is told."""
     async with daemon.program() as api, AsyncExitStack() as stack:
         browsers = [Browser(api) for _ in range(viewers)]
         for browser in browsers:
             await stack.enter_async_context(browser.watching())
         await asyncio.sleep(1)  # a flush or two later all are in their stride
+        before, started = [browser.heard for browser in browsers], time.perf_counter()
         found = await share(daemon, traffic, seconds)
-        if not all(browser.heard for browser in browsers):
+        told = [browser.heard - already for browser, already in zip(browsers, before, strict=True)]
+        if not all(told):
             raise NotMeasured("not every browser was told of heartbeats")
-        return found
+        return found, min(told) / (time.perf_counter() - started)
 
 
 async def measure(sizes: Sizes) -> list[Figure]:
@@ -74,6 +78,7 @@ async def measure(sizes: Sizes) -> list[Figure]:
     clients = sizes.fleets[1]
     alone: list[float] = []
     watched: list[float] = []
+    tellings: list[float] = []
     with tempfile.TemporaryDirectory(prefix="infoscreen-bench-") as name:
         folder = Path(name)
         async with (
@@ -83,11 +88,14 @@ async def measure(sizes: Sizes) -> list[Figure]:
         ):
             for _ in range(sizes.rounds):
                 alone.append(await share(daemon, traffic, sizes.seconds / 2))
-                watched.append(await watched_share(daemon, traffic, sizes.viewers, sizes.seconds / 2))
+                found, told = await watched_share(daemon, traffic, sizes.viewers, sizes.seconds / 2)
+                watched.append(found)
+                tellings.append(told)
     without, with_them = statistics.median(alone), statistics.median(watched)
     detail = (
         f"live view, share of a core: {without:.0%} with nobody watching, {with_them:.0%} with "
-        f"{sizes.viewers} browsers on {clients:,} clients, under {sizes.load:,} heartbeats/s"
+        f"{sizes.viewers} browsers on {clients:,} clients, each told {min(tellings):.1f} times a second at "
+        f"least, under {sizes.load:,} heartbeats/s"
     )
     what = f"{sizes.viewers} browsers on the live view, more of a core"
     return [Figure(what, (with_them - without) * 100, Wanted.AT_MOST, 25, "%", detail)]
