@@ -178,6 +178,7 @@ class ListeningClient(BrokerClient):
         )
         self._paho.manual_ack_set(True)
         self._rest: list[aiomqtt.Message] = []
+        self._reads = 0  # since the last write
 
     async def _take_leave(self) -> None:
         """Wait until the broker has read the acknowledgements.
@@ -256,12 +257,14 @@ class ListeningClient(BrokerClient):
 
     def _write(self) -> None:
         # A write that fails closes the socket with all that is unread in it, which a killed broker does not
-        # deliver again.
-        for _ in range(MOST_UNREAD // READ_AHEAD):
-            before = len(self.messages)
-            self._read_ahead()
-            if len(self.messages) == before:
-                break
+        # deliver again. As long as there is something to read, the writing waits for the next turn of the
+        # event loop, which asks again: reading all of it at once would hold up everything else.
+        before = len(self.messages)
+        self._read_ahead()
+        self._reads += 1
+        if len(self.messages) > before and self._reads < MOST_UNREAD // READ_AHEAD:
+            return
+        self._reads = 0
         super()._write()
 
     def acknowledge(self, messages: Sequence[aiomqtt.Message]) -> None:
