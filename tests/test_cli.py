@@ -23,6 +23,7 @@ COMMANDS = [
     "clients",
     "show",
     "send",
+    "recovery",
     "config",
     "agent",
     "report-service-failed",
