@@ -1,31 +1,98 @@
-"""Runs every benchmark, prints the table and writes ``benchmarks/results.json``."""
+"""Runs benchmarks and prints the table; in full, writes ``results.json`` and ``docs/performance.md`` too."""
 
+import argparse
 import json
 import os
 import platform
+import signal
 import sqlite3
-from dataclasses import asdict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import uvloop
 
-from benchmarks import ingest
-from benchmarks.figures import table
+from benchmarks import bulk, command, ingest, lag, memory, pages, recovery, start, viewers
+from benchmarks.document import rewritten
+from benchmarks.figures import Figure, NotMeasured, table, unmeasured
+from benchmarks.sizes import FULL, QUICK, Sizes
 
 RESULTS = Path(__file__).with_name("results.json")
+DOCUMENT = RESULTS.parent.with_name("docs") / "performance.md"
+HOUR = 3_600.0
+
+Benchmark = Callable[[Sizes], Awaitable[list[Figure]]]
+
+BENCHMARKS: Mapping[str, Benchmark] = {
+    "ingest": ingest.measure,
+    "bulk": bulk.measure,
+    "command": command.measure,
+    "pages": pages.measure,
+    "recovery": recovery.measure,
+    "lag": lag.measure,
+    "memory": memory.measure,
+    "start": start.measure,
+    "viewers": viewers.measure,
+}
 
 
-async def run() -> None:
-    """Measure, print and save."""
-    figures = await ingest.measure()
-    print(table(figures))  # noqa: T201 - this is a program for people
+async def run(name: str, measure: Benchmark, sizes: Sizes) -> list[Figure]:
+    """Return the figures of a benchmark; those of one that failed say so."""
+    try:
+        return await measure(sizes)
+    except (NotMeasured, aiohttp.ClientError, OSError) as error:
+        # The daemon or the broker has ended, or does not answer any more: a finding, not a figure.
+        return [unmeasured(name, str(error) or type(error).__name__)]
+
+
+def save(name: str, record: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    """Put what was measured into the place of older results of the same benchmark, and return them all."""
+    kept = json.loads(path.read_text(encoding="utf-8"))["benchmarks"] if path.exists() else {}
+    known = {**kept, name: record}
     about = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, "cores": os.cpu_count()}
-    results = {
-        "about": about,
-        "figures": [asdict(figure) | {"reached": figure.reached} for figure in figures],
-    }
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    results = {"about": about, "benchmarks": {one: known[one] for one in BENCHMARKS if one in known}}
+    path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    return results
+
+
+def main() -> None:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(BENCHMARKS)}; all")
+    parser.add_argument("--quick", action="store_true", help="smaller sizes; nothing is written")
+    parser.add_argument("--hour", action="store_true", help="watch the memory for an hour, not for a minute")
+    given = parser.parse_args()
+    unknown = sorted(set(given.names) - BENCHMARKS.keys())
+    if unknown:
+        parser.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    sizes = QUICK if given.quick else FULL
+    if given.hour:
+        sizes = replace(sizes, traffic_seconds=HOUR)
+    # Ended by whoever started it, it takes its daemons and brokers down like after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    everything: list[Figure] = []
+    for name in given.names or BENCHMARKS:
+        _say(f"{name} ...")
+        begun, load = datetime.now(UTC), os.getloadavg()[0]
+        figures = uvloop.run(run(name, BENCHMARKS[name], sizes))
+        everything += figures
+        if not given.quick:
+            record = {
+                "at": begun.isoformat(timespec="seconds"),
+                "load_before": round(load, 1),
+                "figures": [figure.as_json() for figure in figures],
+            }
+            results = save(name, record, RESULTS)
+            DOCUMENT.write_text(rewritten(DOCUMENT.read_text(encoding="utf-8"), results), encoding="utf-8")
+    _say("", table(everything))
+
+
+def _say(*lines: str) -> None:
+    print(*lines, sep="\n", flush=True)  # noqa: T201 - this is a program for people
 
 
 if __name__ == "__main__":
-    uvloop.run(run())
+    main()

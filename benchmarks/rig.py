@@ -6,10 +6,11 @@ import shutil
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.packets import DISCONNECT, connect, publish
+from benchmarks.line import WINDOW, Line, OnMessage, line
 from infoscreen.mqtt.connection import BrokerAddress
 from infoscreen.provisioning.broker_files import (
     SERVER_ACCOUNT,
@@ -21,10 +22,7 @@ from infoscreen.provisioning.broker_files import (
 from infoscreen.resources import resource
 
 LOADER = "loader"
-"""An account of the benchmark's own that may publish for every device."""
-
-WINDOW = 1_000
-"""Messages the loader has in flight."""
+"""An account of the benchmark's own that may speak and hear for every device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +45,12 @@ async def running_broker(path: Path) -> AsyncIterator[Rig]:
     program = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin")
     if program is None:
         raise SystemExit("mosquitto is missing; install it with: apt-get install mosquitto")
-    directory = write_broker_directory(path, _free_port(), resource("mosquitto"), save_every_change=False)
+    directory = write_broker_directory(path, free_port(), resource("mosquitto"), save_every_change=False)
     password = new_password()
     with directory.passwords.open("a", encoding="ascii") as file:
         file.write(password_line(LOADER, password))
     with (path / "acl").open("a", encoding="ascii") as file:
-        file.write(f"\nuser {LOADER}\ntopic write infoscreen/#\n")
+        file.write(f"\nuser {LOADER}\ntopic readwrite infoscreen/#\n")
     process = await asyncio.create_subprocess_exec(
         program, "-c", str(directory.config), stderr=subprocess.DEVNULL
     )
@@ -64,34 +62,25 @@ async def running_broker(path: Path) -> AsyncIterator[Rig]:
         await process.wait()
 
 
-async def load(rig: Rig, messages: Iterable[tuple[str, bytes]]) -> int:
-    """Publish messages at QoS 1, wait for every PUBACK, and return how many there were.
-
-    Speaks MQTT 3.1.1 by hand: a client library would be the slowest part of the benchmark.
-    """
-    reader, writer = await asyncio.open_connection("127.0.0.1", rig.directory.port)
-    writer.write(connect(LOADER, rig.loader_password))
-    connack = await reader.readexactly(4)
-    if connack[3] != 0:
-        raise RuntimeError(f"the broker refused the loader: {connack[3]}")
-    sent = acked = 0
-    for topic, payload in messages:
-        writer.write(publish(topic, payload, sent % 65_535 + 1))
-        sent += 1
-        while sent - acked >= WINDOW:
-            await writer.drain()
-            acked += len(await reader.readexactly(4)) // 4
-    while acked < sent:
-        await reader.readexactly(4)
-        acked += 1
-    writer.write(DISCONNECT)
-    await writer.drain()
-    writer.close()
-    await writer.wait_closed()
-    return sent
+def devices(
+    rig: Rig, client_id: str, on_message: OnMessage | None = None
+) -> AbstractAsyncContextManager[Line]:
+    """Return a connection that speaks for every device."""
+    return line(rig.directory.port, client_id, LOADER, rig.loader_password, on_message)
 
 
-def _free_port() -> int:
+async def load(rig: Rig, messages: Iterable[tuple[str, bytes]]) -> None:
+    """Publish messages as fast as the broker takes them, and wait for every PUBACK."""
+    async with devices(rig, LOADER) as loader:
+        for topic, payload in messages:
+            loader.publish(topic, payload)
+            if loader.sent - loader.acked >= WINDOW:
+                await loader.room()
+        await loader.settled()
+
+
+def free_port() -> int:
+    """Return a TCP port on loopback on which nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

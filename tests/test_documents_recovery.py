@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.recovery import CLIENTS, line
+from benchmarks.scenarios import CLIENTS, line
 from infoscreen.domain.recovery import Reason
 from infoscreen.domain.recovery.ladder import TRANSITIONS
 from infoscreen.domain.recovery.reasons import WORDS

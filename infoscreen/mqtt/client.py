@@ -107,12 +107,15 @@ class BrokerClient(aiomqtt.Client):
                 self._loop.add_writer(sock.fileno(), self._write)
             except RuntimeError:
                 # uvloop gives up on a connection that was reset, without a word; paho learns it by writing.
-                self._write()
+                while not self._write():
+                    pass
 
         self._loop.call_soon_threadsafe(watch)
 
-    def _write(self) -> None:
+    def _write(self) -> bool:
+        """Write what waits to be written; return False if that was put off, and is to be asked for again."""
         self._paho.loop_write()
+        return True
 
     async def __aenter__(self) -> Self:
         """Connect and wait for the CONNACK."""
@@ -178,6 +181,7 @@ class ListeningClient(BrokerClient):
         )
         self._paho.manual_ack_set(True)
         self._rest: list[aiomqtt.Message] = []
+        self._reads = 0  # since the last write
 
     async def _take_leave(self) -> None:
         """Wait until the broker has read the acknowledgements.
@@ -254,15 +258,17 @@ class ListeningClient(BrokerClient):
                 return grown > 0
             waiting = grown
 
-    def _write(self) -> None:
+    def _write(self) -> bool:
         # A write that fails closes the socket with all that is unread in it, which a killed broker does not
-        # deliver again.
-        for _ in range(MOST_UNREAD // READ_AHEAD):
-            before = len(self.messages)
-            self._read_ahead()
-            if len(self.messages) == before:
-                break
-        super()._write()
+        # deliver again. As long as there is something to read, the writing waits for the next turn of the
+        # event loop, which asks again: reading all of it at once would hold up everything else.
+        before = len(self.messages)
+        self._read_ahead()
+        self._reads += 1
+        if len(self.messages) > before and self._reads < MOST_UNREAD // READ_AHEAD:
+            return False
+        self._reads = 0
+        return super()._write()
 
     def acknowledge(self, messages: Sequence[aiomqtt.Message]) -> None:
         """Tell the broker to forget the messages; without a connection it will deliver them again.

@@ -1,0 +1,97 @@
+"""The benchmarks still run, and tell the truth about what they measured. No figure is judged here."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from benchmarks import __main__ as suite
+from benchmarks.document import rewritten
+from benchmarks.figures import Figure, NotMeasured, Wanted, percentile, table, unmeasured
+from benchmarks.sizes import Sizes
+
+TINY = Sizes(
+    fleets=(60, 80, 120),
+    rounds=1,
+    backlog=300,
+    backlog_one_by_one=20,
+    bulk=10,
+    commands=3,
+    visits=3,
+    load=100,
+    flood=100,
+    seconds=1.0,
+    viewers=2,
+    traffic_seconds=0.5,
+)
+
+CHEAP = ("bulk", "command", "ingest", "lag", "pages", "viewers")
+"""The others start daemons and watch them, with nothing that these do not use as well."""
+
+
+@pytest.mark.broker
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHEAP)
+async def test_a_benchmark_measures_all_its_figures(name: str) -> None:
+    figures = await suite.BENCHMARKS[name](TINY)
+    assert figures
+    for figure in figures:
+        assert figure.value is not None, figure.detail
+        assert math.isfinite(figure.value)
+        assert figure.detail
+
+
+def test_the_document_tells_the_results_that_were_measured() -> None:
+    text = suite.DOCUMENT.read_text(encoding="utf-8")
+    assert rewritten(text, json.loads(suite.RESULTS.read_text(encoding="utf-8"))) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "direction", "reached"),
+    [
+        (10.0, Wanted.AT_LEAST, True),
+        (9.9, Wanted.AT_LEAST, False),
+        (10.0, Wanted.AT_MOST, True),
+        (10.1, Wanted.AT_MOST, False),
+        (None, Wanted.AT_MOST, False),
+        (None, Wanted.AT_LEAST, False),
+        (math.nan, Wanted.AT_MOST, False),
+        (math.inf, Wanted.AT_LEAST, False),
+    ],
+)
+def test_a_figure_is_reached_on_its_side_and_only_if_measured(
+    value: float | None, direction: Wanted, reached: bool
+) -> None:
+    assert Figure("f", value, direction, 10).reached is reached
+
+
+def test_what_was_not_measured_is_said_with_its_reason() -> None:
+    figure = unmeasured("poll", "there is none yet")
+    assert not figure.reached
+    assert "NOT MEASURED" in table([figure])
+    assert "there is none yet" in table([figure])
+
+
+def test_a_percentile_is_one_of_the_samples() -> None:
+    samples = [float(number) for number in range(1, 101)]
+    assert [percentile(samples, one) for one in (50, 95, 99, 100)] == [50, 95, 99, 100]
+    assert percentile([7.0], 1) == 7.0
+
+
+async def test_a_benchmark_that_fails_to_measure_does_not_count_as_reached() -> None:
+    async def measure(sizes: Sizes) -> list[Figure]:
+        raise NotMeasured("the load was not there")
+
+    (figure,) = await suite.run("lag", measure, TINY)
+    assert figure.value is None
+    assert not figure.reached
+    assert "the load was not there" in figure.detail
+
+
+def test_results_take_the_place_of_older_ones_of_the_same_benchmark_only(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    for name, figures in (("lag", ["old"]), ("start", ["kept"]), ("lag", ["new"])):
+        results = suite.save(name, {"figures": figures}, path)
+    assert results["benchmarks"] == {"lag": {"figures": ["new"]}, "start": {"figures": ["kept"]}}
+    assert json.loads(path.read_text(encoding="utf-8")) == results
