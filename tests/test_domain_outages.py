@@ -118,7 +118,7 @@ def test_the_observer_has_an_incident_of_its_own_but_a_start_is_none() -> None:
 )
 def test_an_outage_begins_when_more_than_half_are_silent(silent: int, online: int, dark: bool) -> None:
     plan = plan_for(*many(silent), fleet=heard(online))
-    assert (plan.incidents == (Incident(kind=K.FLEET_OUTAGE, began_at=NOW),)) is dark
+    assert (plan.incidents == (Incident(kind=K.FLEET_OUTAGE, began_at=NOW, silent=silent),)) is dark
     assert ({one.reason for one in plan.decisions} == {Reason.FLEET_OUTAGE}) is dark
 
 
@@ -151,7 +151,7 @@ def test_an_outage_ends_with_hysteresis_and_a_time_to_settle(
     before = replace(FLEET, calm_since=calm_since)
     patients = many(silent, since=1_100)
     plan = plan_for(*patients, fleet=heard(100 - silent), incidents=(before,))
-    assert plan.incidents == (after,)
+    assert plan.incidents == (replace(after, silent=silent),)
     if after.ended_at is None:
         reason = Reason.FLEET_OUTAGE if after.calm_since is None else Reason.FLEET_SETTLING
         assert {one.reason for one in plan.decisions} == {reason}
@@ -159,12 +159,26 @@ def test_an_outage_ends_with_hysteresis_and_a_time_to_settle(
         assert {one.reason for one in plan.decisions} == {Reason.ACT_REBOOT_HOST, Reason.BUDGET}
 
 
+def test_an_outage_settles_for_as_long_as_clients_keep_coming_back_but_not_for_ever() -> None:
+    def after(calm_since: float, silent_before: int) -> Incident:
+        before = replace(FLEET, calm_since=ago(calm_since), silent=silent_before)
+        (incident,) = plan_for(*many(5, since=1_100), fleet=heard(95), incidents=(before,)).incidents
+        return incident
+
+    assert after(300, 5).ended_at == NOW
+    assert (after(300, 6).ended_at, after(300, 6).returned_at) == (None, NOW)
+    assert after(1_799, 6).ended_at is None
+    assert after(1_800, 6).ended_at == NOW
+
+
 def test_a_long_outage_does_not_end_because_nobody_was_well_lately() -> None:
     began = ago(20_000)
     incident = Incident(kind=K.FLEET_OUTAGE, began_at=began)
     patients = many(60, since=20_100)
     assert counted_since((incident,), None, NOW) == began - timedelta(minutes=10)
-    assert plan_for(*patients, fleet=heard(40), incidents=(incident,)).incidents == (incident,)
+    assert plan_for(*patients, fleet=heard(40), incidents=(incident,)).incidents == (
+        replace(incident, silent=60),
+    )
 
 
 def test_a_dark_site_is_held_and_the_rest_of_the_fleet_goes_on() -> None:
@@ -173,7 +187,7 @@ def test_a_dark_site_is_held_and_the_rest_of_the_fleet_goes_on() -> None:
     alone = many(1, C.CRASHED, first=200)
     sites = {"ulm": heard(2), "bonn": heard(10)}
     plan = plan_for(*dark, *elsewhere, *alone, sites=sites, fleet=heard(990))
-    assert plan.incidents == (Incident(kind=K.SITE_OUTAGE, site="ulm", began_at=NOW),)
+    assert plan.incidents == (Incident(kind=K.SITE_OUTAGE, site="ulm", began_at=NOW, silent=6),)
     assert [one.reason for one in plan.decisions] == [
         *[Reason.SITE_OUTAGE] * 6,
         Reason.ACT_REBOOT_HOST,

@@ -23,6 +23,7 @@ from infoscreen.domain.recovery.outage import (
     counted_since,
     followed,
     is_suspected,
+    settled_at,
     storm_until,
 )
 from infoscreen.domain.recovery.plan import Budget, Decision, Plan, Verb
@@ -133,7 +134,7 @@ def _outage(incident: Incident, counts: Counts, policy: RecoveryPolicy) -> Verdi
     of_site = {"site": incident.site} if incident.site is not None else {}
     is_fleet = incident.kind is IncidentKind.FLEET_OUTAGE
     if incident.calm_since is not None:
-        until = incident.calm_since + policy.storm_cooldown
+        until = settled_at(incident, policy)
         return Verdict(Verb.HOLD, Reason.FLEET_SETTLING if is_fleet else Reason.SITE_SETTLING, until, of_site)
     numbers = {"silent": counts.silent, "well": counts.well_recently}
     reason = Reason.FLEET_OUTAGE if is_fleet else Reason.SITE_OUTAGE

@@ -14,6 +14,7 @@ from infoscreen.domain.clients import Client
 from infoscreen.domain.recovery.policy import (
     MOST_INGEST_LAG,
     MOST_LOOP_LAG,
+    MOST_SETTLING,
     OUTAGE_BEGINS,
     OUTAGE_ENDS,
     OUTAGE_LEAST,
@@ -73,13 +74,19 @@ class IncidentKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
-    """One outage, named by kind, site and ``began_at``; since ``calm_since`` it is over and settling."""
+    """One outage, named by kind, site and ``began_at``; since ``calm_since`` it is over and settling.
+
+    ``silent`` is how many clients were silent when it was last looked at, ``returned_at`` when that number
+    last went down. Both are to be stored with it; without them it only settles sooner.
+    """
 
     kind: IncidentKind
     began_at: datetime
     site: str | None = None
     calm_since: datetime | None = None
     ended_at: datetime | None = None
+    silent: int = 0
+    returned_at: datetime | None = None
 
 
 class Blindness(NamedTuple):
@@ -202,7 +209,7 @@ def followed(
     fleet_open = [one for one in others if one.kind is IncidentKind.FLEET_OUTAGE]
     followed_fleet = [_moved(one, fleet, policy, now) for one in fleet_open]
     if not fleet_open and is_dark(fleet):
-        followed_fleet = [Incident(kind=IncidentKind.FLEET_OUTAGE, began_at=now)]
+        followed_fleet = [Incident(kind=IncidentKind.FLEET_OUTAGE, began_at=now, silent=fleet.silent)]
     followed_sites = [
         _moved(one, sites.get(one.site or "", Counts(0, 0)), policy, now)
         for one in others
@@ -211,7 +218,7 @@ def followed(
     if not any(one.calm_since is None for one in followed_fleet):
         known = {one.site for one in followed_sites}
         followed_sites += [
-            Incident(kind=IncidentKind.SITE_OUTAGE, site=site, began_at=now)
+            Incident(kind=IncidentKind.SITE_OUTAGE, site=site, began_at=now, silent=counts.silent)
             for site, counts in sites.items()
             if site not in known and is_dark(counts)
         ]
@@ -226,9 +233,20 @@ def _begun_blind(blind: Blindness, now: datetime) -> list[Incident]:
 
 
 def _moved(incident: Incident, counts: Counts, policy: RecoveryPolicy, now: datetime) -> Incident:
+    returned_at = now if counts.silent < incident.silent else incident.returned_at
+    seen = replace(incident, silent=counts.silent, returned_at=returned_at)
     if not is_calm(counts):
-        return replace(incident, calm_since=None)
-    calm_since = incident.calm_since or now
-    if now >= calm_since + policy.storm_cooldown:
-        return replace(incident, calm_since=calm_since, ended_at=now)
-    return replace(incident, calm_since=calm_since)
+        return replace(seen, calm_since=None)
+    settling = replace(seen, calm_since=incident.calm_since or now)
+    return replace(settling, ended_at=now) if now >= settled_at(settling, policy) else settling
+
+
+def settled_at(incident: Incident, policy: RecoveryPolicy) -> datetime:
+    """Return when an outage that is over will have settled, unless somebody else returns before.
+
+    As long as clients keep coming back, the others may as well; but not for ever, since one that comes and
+    goes would hold up all the rest.
+    """
+    calm_since = incident.calm_since or incident.began_at
+    quiet_since = max(calm_since, incident.returned_at or calm_since)
+    return min(quiet_since + policy.storm_cooldown, calm_since + MOST_SETTLING * policy.storm_cooldown)

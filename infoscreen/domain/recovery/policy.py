@@ -16,6 +16,9 @@ WELL_RECENTLY = timedelta(minutes=10)
 STORM = 10
 """When so many percent fall silent within the storm cooldown, they have a cause in common, found or not."""
 
+MOST_SETTLING = 6
+"""An outage settles for so many cooldowns at most, however long clients keep coming back."""
+
 MOST_INGEST_LAG = timedelta(seconds=10)
 MOST_LOOP_LAG = timedelta(seconds=5)
 
