@@ -5,7 +5,7 @@ import pytest
 from infoscreen.domain.accounts import Role
 from infoscreen.storage import pauses
 from infoscreen.storage.pauses import Pause
-from tests.panel import CRASHED, HUNG, ONLINE, look, send, settle_fleet
+from tests.panel import CRASHED, FAILED, HUNG, ONLINE, RESTING, look, send, settle_fleet
 from tests.spine import zulu
 from tests.web import Site
 
@@ -16,11 +16,11 @@ async def in_force(site: Site) -> list[Pause]:
 
 
 async def crash_on(site: Site, minutes: int) -> None:
-    """Let one client stay crashed while another one beats, with a poll every minute."""
+    """Let one client stay crashed while all that are not silent beat, with a poll every minute."""
     for _ in range(minutes):
         site.spine.clock.advance(60)
         at = zulu(site.spine.clock.now())
-        told = {ONLINE: "running", CRASHED: "crashed"}
+        told = dict.fromkeys((ONLINE, FAILED, RESTING), "running") | {CRASHED: "crashed"}
         await site.spine.hear(
             *(
                 (f"{uuid}/heartbeat", {"timestamp": at, "process_status": status})
