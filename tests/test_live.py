@@ -15,7 +15,13 @@ from yarl import URL
 import infoscreen
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.commands import Action
-from infoscreen.domain.events import BrokerChanged, ClientChanged, ClientRemoved, CommandChanged
+from infoscreen.domain.events import (
+    BrokerChanged,
+    ClientChanged,
+    ClientRemoved,
+    CommandChanged,
+    RecoveryChanged,
+)
 from infoscreen.services.accounts import CLI
 from infoscreen.services.bus import Bus, Overflow
 from infoscreen.storage.engine import Store
@@ -125,6 +131,30 @@ async def test_a_stream_begins_with_the_state_of_the_whole(site: Site) -> None:
     assert hello["version"] == infoscreen.__version__
     assert (hello["totals"]["online"], hello["totals"]["crashed"]) == (1, 0)
     assert hello["broker"]["connected"] is True
+
+
+async def test_an_outage_is_told_as_one_and_its_clients_raise_no_alert_of_their_own(
+    spine: Spine, feed: LiveFeed
+) -> None:
+    dark, late, well = [uuid_of(number) for number in range(1, 5)], uuid_of(5), uuid_of(6)
+    await beat_together(spine, [*dark, late, well])
+    spine.clock.advance(150)
+    await beat_together(spine, [late, well])
+    spine.clock.advance(40)
+    await spine.watch.look()
+    with feed.join() as viewer:
+        await spine.recovering.poll()
+        await feed.flush([RecoveryChanged()])
+        [(name, data)] = await told(viewer)
+        assert name == "recovery"
+        assert [(one["kind"], one["site"]) for one in data["incidents"]] == [("fleet_outage", None)]
+        spine.clock.advance(150)
+        await spine.watch.look()
+        await feed.flush([ClientChanged(late, alert=True)])
+        assert "alerts" not in await names_told(viewer)
+        await spine.beat(well, process_status="crashed")
+        await feed.flush([ClientChanged(well, alert=True)])
+        assert "alerts" in await names_told(viewer)
 
 
 async def test_a_stream_is_never_cached_or_held_back(site: Site) -> None:

@@ -3,11 +3,14 @@
 import pytest
 
 from infoscreen.domain.accounts import Role
+from infoscreen.domain.commands import Action, Source
 from infoscreen.storage import pauses
 from infoscreen.storage.pauses import Pause
 from tests.panel import CRASHED, FAILED, HUNG, ONLINE, RESTING, look, send, settle_fleet
-from tests.spine import zulu
+from tests.spine import OPERATOR, zulu
 from tests.web import Site
+
+ENGLISH = "Restart the application, attempt 1 of 2."
 
 
 async def in_force(site: Site) -> list[Pause]:
@@ -122,3 +125,23 @@ async def test_the_switch_of_a_client_is_among_what_can_be_edited(site: Site) ->
     assert 'name="auto_recovery"' in (await look(browser, f"/clients/{CRASHED}/edit")).text
     page = await send(browser, f"/clients/{CRASHED}/edit", name="Galerie", auto_recovery="off")
     assert "Für dieses Gerät ausgeschaltet" in page.words
+
+
+@pytest.mark.parametrize(
+    ("source", "reason", "said"),
+    [
+        (Source.RECOVERY, ENGLISH, "Die Anwendung neu starten, Versuch 1 von 2."),
+        (Source.OPERATOR, ENGLISH, ENGLISH),
+        (Source.RECOVERY, "something else", "something else"),
+    ],
+)
+async def test_the_recoverys_own_reason_is_said_in_the_readers_language(
+    site: Site, source: Source, reason: str, said: str
+) -> None:
+    await site.spine.beat(ONLINE)
+    command = await site.spine.commanding.request(
+        ONLINE, Action.RESTART_APP, source=source, actor=OPERATOR, reason=reason
+    )
+    viewer = await site.browser(Role.VIEWER)
+    for path in (f"/clients/{ONLINE}", f"/commands/{command.command_id}"):
+        assert said in (await look(viewer, path)).words

@@ -3,12 +3,15 @@
 Why something was decided is said by the rules themselves, in both languages.
 """
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 from infoscreen.domain.attempts import AttemptOutcome
+from infoscreen.domain.commands import ClientCommand, Source
 from infoscreen.domain.recovery import Ending, IncidentKind, Reason, Rung, sentence
+from infoscreen.domain.recovery.reasons import WORDS
 from infoscreen.services.explaining import Mode
 from infoscreen.storage.decisions import StoredDecision
 from infoscreen.storage.incidents import StoredIncident
@@ -69,6 +72,23 @@ ENDINGS: Mapping[Ending, str] = MappingProxyType(
 def decided(decision: StoredDecision, language: Language) -> str:
     """Say why something is done or not."""
     return decision.sentence(language.code)
+
+
+_ORDERED = tuple(
+    (reason, re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+)", re.escape(WORDS[reason].english))))
+    for reason in (Reason.ACT_RESTART_APP, Reason.ACT_REBOOT_HOST, Reason.ACT_POWER_CYCLE)
+)
+"""Devices are told in English why; here is what such a sentence was made of."""
+
+
+def ordered(command: ClientCommand, language: Language) -> str:
+    """Say for which reason a command was requested; the recovery's own reasons in the reader's language."""
+    if command.source is Source.RECOVERY:
+        for reason, pattern in _ORDERED:
+            found = pattern.fullmatch(command.reason or "")
+            if found:
+                return sentence(reason, found.groupdict(), language.code)
+    return command.reason or ""
 
 
 def incident_title(incident: StoredIncident, language: Language) -> str:

@@ -128,6 +128,7 @@ def _environment(code: str) -> Environment:
         by_whom=sentences.bound(sentences.by_whom, tongue),
         evidence=sentences.bound(sentences.evidence_of, tongue),
         application=_application_in(tongue),
+        ordered=sentences.bound(recovery_words.ordered, tongue),
         decided=sentences.bound(recovery_words.decided, tongue),
         incident_title=sentences.bound(recovery_words.incident_title, tongue),
         incident_sentence=sentences.bound(recovery_words.incident_sentence, tongue),
