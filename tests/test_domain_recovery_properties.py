@@ -143,8 +143,14 @@ class Recovering(RuleBasedStateMachine):
     def acknowledged(self, number: int) -> None:
         self.rows[number].ladder = acknowledged(self.rows[number].ladder, self.now)
 
+    @rule(number=st.sampled_from(NUMBERS), times=st.integers(1, 3))
+    def an_operator_reboots(self, number: int, times: int) -> None:
+        for _ in range(times):
+            self.send(self.rows[number], Action.REBOOT_HOST)
+            self.rows[number].command = None
+
     @rule(number=st.sampled_from(NUMBERS))
-    def an_operator_reboots(self, number: int) -> None:
+    def an_operator_has_a_command_under_way(self, number: int) -> None:
         if self.rows[number].command is None:
             self.send(self.rows[number], Action.REBOOT_HOST)
 

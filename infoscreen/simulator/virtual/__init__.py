@@ -4,8 +4,8 @@ No sockets, no database, no waiting: a day of 50,000 devices passes in minutes. 
 judged: presence, ladder, outages, budget, lockout and the life of a command.
 """
 
-from infoscreen.simulator.virtual.daemon import Mode, Policies
 from infoscreen.simulator.virtual.figures import Figures
 from infoscreen.simulator.virtual.play import play
+from infoscreen.simulator.virtual.terms import Mode, Policies
 
 __all__ = ["Figures", "Mode", "Policies", "play"]

@@ -5,9 +5,8 @@ What it keeps in ``Known`` survives its restart, as the database would.
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from itertools import islice
 from typing import Protocol
 
@@ -20,13 +19,12 @@ from infoscreen.domain.commands import (
     CommandStatus,
     Source,
     Step,
-    Timeouts,
     acknowledged,
     next_status,
     published,
 )
-from infoscreen.domain.lockout import LockoutPolicy, locked_until
-from infoscreen.domain.presence import Beat, StalePolicy, stale_from
+from infoscreen.domain.lockout import locked_until
+from infoscreen.domain.presence import Beat, stale_from
 from infoscreen.domain.recovery import (
     WITNESSES,
     Attempt,
@@ -37,7 +35,6 @@ from infoscreen.domain.recovery import (
     Patient,
     Phase,
     Plan,
-    RecoveryPolicy,
     Rung,
     Snapshot,
     Verb,
@@ -45,44 +42,13 @@ from infoscreen.domain.recovery import (
     decide,
 )
 from infoscreen.simulator.virtual.knowledge import Known
+from infoscreen.simulator.virtual.terms import Mode, Policies, Tally
 from infoscreen.simulator.virtual.timeline import START, Timeline, moment
 
 Said = tuple[ProcessStatus, datetime | None]
 """What a heartbeat says of the application: how it is, and since when it runs by the device's clock."""
 
 STEADY = frozenset({Condition.ONLINE, Condition.CRASHED, Condition.SERVICE_FAILED})
-
-
-class Mode(StrEnum):
-    """Who decides."""
-
-    RECOVERY = "recovery"
-    NAIVE = "naive"
-    """Whatever is stale or crashed is rebooted on every poll, as far as the lockout lets it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policies:
-    """Every setting that the virtual daemon needs; the defaults are the daemon's."""
-
-    recovery: RecoveryPolicy = field(default_factory=lambda: RecoveryPolicy(enabled=True))
-    lockout: LockoutPolicy = field(default_factory=lambda: LockoutPolicy(3, timedelta(seconds=900)))
-
-    @property
-    def stale(self) -> StalePolicy:
-        """Return the bounds of staleness."""
-        return StalePolicy(
-            self.recovery.stale_minimum.total_seconds(), self.recovery.stale_maximum.total_seconds()
-        )
-
-    @property
-    def timeouts(self) -> Timeouts:
-        """Return how long actions may take."""
-        return Timeouts(
-            restart_app=self.recovery.restart_wait,
-            reboot_host=self.recovery.reboot_wait,
-            shutdown_host=timedelta(seconds=120),
-        )
 
 
 class World(Protocol):
@@ -102,16 +68,6 @@ class World(Protocol):
 
     def is_quiet(self, number: int) -> bool:
         """Tell whether the client is well and beating, so that nothing of it needs to be played."""
-
-
-@dataclass(slots=True)
-class Tally:
-    """What the daemon decided."""
-
-    decisions: int = 0
-    without_reason: int = 0
-    alarms: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
 
 
 class Daemon:

@@ -8,9 +8,9 @@ from uuid import UUID
 from infoscreen.domain.recovery import Rung
 from infoscreen.simulator.scenarios import Event, Fleet, Kind, Scenario
 from infoscreen.simulator.scenarios.scenario import CURES
-from infoscreen.simulator.virtual.daemon import Mode, Policies
 from infoscreen.simulator.virtual.figures import Figures
 from infoscreen.simulator.virtual.screen import Fault, Screen
+from infoscreen.simulator.virtual.terms import Mode, Policies
 from infoscreen.simulator.virtual.timeline import Timeline
 from infoscreen.simulator.virtual.world import World
 

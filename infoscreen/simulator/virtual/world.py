@@ -15,11 +15,12 @@ from infoscreen.domain.presence import Beat, StalePolicy
 from infoscreen.domain.presence import Rhythm as Learned
 from infoscreen.domain.recovery import Rung
 from infoscreen.simulator.scenarios import Fleet, Kind
-from infoscreen.simulator.virtual.daemon import Daemon, Mode, Policies
+from infoscreen.simulator.virtual.daemon import Daemon
 from infoscreen.simulator.virtual.figures import Figures
 from infoscreen.simulator.virtual.knowledge import Known
 from infoscreen.simulator.virtual.scoring import GOING_DOWN, best_end, is_needless
 from infoscreen.simulator.virtual.screen import Fault, Host, Screen
+from infoscreen.simulator.virtual.terms import Mode, Policies
 from infoscreen.simulator.virtual.timeline import START, Timeline, moment
 
 QUIET_AFTER = 8
