@@ -34,6 +34,7 @@ from infoscreen.storage.history import Change, History
 LONGEST_STRIDE = timedelta(minutes=5)
 """So long time passes in one step while nothing is on record and nothing is due."""
 
+AT_REST = frozenset({Condition.ONLINE, Condition.NEVER_SEEN})
 MANY_HEARTBEATS = 1_000
 ALWAYS = timedelta(days=3650)
 
@@ -44,7 +45,8 @@ LIMITS = (
     "cannot be replayed.",
     "Outages that show slowly cannot be told from the record: whoever was shown online is taken to have been "
     "heard.",
-    "Sites, capabilities and switches of the clients are those of today; deleted clients are missing.",
+    "Sites, capabilities and switches of the clients are those of today; deleted clients are missing, and "
+    "new ones count as if they had always been there.",
 )
 
 
@@ -84,6 +86,11 @@ class Replay:
         self._attempts: defaultdict[str, list[Attempt]] = defaultdict(list)
         self._incidents: list[Incident] = []
         self._clients = _at_the_begin(history)
+        # Kept up to date, so that a step costs as much as there are unwell, not as the fleet is large.
+        self._ill = {client.uuid for client in self._clients.values() if client.status not in AT_REST}
+        self._online = Counter(
+            client.site for client in self._clients.values() if client.status is Condition.ONLINE
+        )
         self._commands = _by_client(history.commands)
         self._returns = _returns(history.changes)
         self._result = Replayed()
@@ -108,6 +115,13 @@ class Replay:
             self._clients[client.uuid] = replace(
                 client, status=change.after, status_since=change.at, well_until=left
             )
+            self._online[client.site] += (change.after is Condition.ONLINE) - (
+                client.status is Condition.ONLINE
+            )
+            if change.after in AT_REST:
+                self._ill.discard(client.uuid)
+            else:
+                self._ill.add(client.uuid)
 
     def _poll(self, now: datetime) -> datetime:
         """Decide at ``now``, and return when something can be different by time alone."""
@@ -140,9 +154,8 @@ class Replay:
         return now + polls * self._policy.poll
 
     def _unwell(self) -> Iterator[Client]:
-        for client in self._clients.values():
-            if client.status not in {Condition.ONLINE, Condition.NEVER_SEEN} or client.uuid in self._ladders:
-                yield client
+        for uuid in sorted(self._ill | self._ladders.keys()):
+            yield self._clients[uuid]
 
     def _patient(self, client: Client, now: datetime) -> Patient:
         asked = self._commands.get(client.uuid, [])
@@ -167,19 +180,14 @@ class Replay:
         return None
 
     def _snapshot(self, patients: Sequence[Patient], now: datetime) -> Snapshot:
-        online = Counter(
-            client.site
-            for client in self._clients.values()
-            if client.status is Condition.ONLINE and client.created_at <= now
-        )
         sites = {patient.client.site for patient in patients if patient.client.site}
         sites |= {incident.site for incident in self._incidents if incident.site}
         return Snapshot(
             observer=self._observer(now),
-            fleet=_census(online.total()),
+            fleet=_census(self._online.total()),
             fleet_size=len(self._clients),
             patients=tuple(patients),
-            sites={site: _census(online[site]) for site in sites if site is not None},
+            sites={site: _census(self._online[site]) for site in sites if site is not None},
             incidents=tuple(self._incidents),
         )
 
