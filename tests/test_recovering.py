@@ -258,6 +258,20 @@ async def test_a_dark_site_is_one_incident_and_the_rest_goes_on(spine: Spine) ->
     assert over.ended_at is not None
 
 
+async def test_an_outage_settles_until_nobody_has_come_back_for_a_cooldown(spine: Spine) -> None:
+    depot = WELL[5:]
+    await pass_time(spine, 600, silent=depot)
+    await pass_time(spine, 240, silent=depot[:1])
+    await pass_time(spine, 150)
+    async with spine.store.read() as connection:
+        [settling] = await incidents.under_way(connection)
+    assert settling.calm_since is not None
+    assert spine.clock.now() > settling.calm_since + POLICY.storm_cooldown
+    await pass_time(spine, 240)
+    async with spine.store.read() as connection:
+        assert await incidents.under_way(connection) == []
+
+
 async def test_an_outage_of_hours_writes_no_more_than_one_of_ten_minutes(spine: Spine) -> None:
     await pass_time(spine, 600, silent=EVERYBODY)
 

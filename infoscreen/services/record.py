@@ -183,13 +183,12 @@ class Record:
             known = self._changes.known.get(key)
             # Incidents of one place follow one another; the begin tells a new one from the one before.
             if known is None or known.began_at != incident.began_at:
-                stored = StoredIncident(kind=incident.kind, site=incident.site, began_at=incident.began_at)
-                self._incident_ids[key] = await incidents.begin(connection, stored)
+                self._incident_ids[key] = await incidents.begin(connection, incident)
                 began.append(incident.kind)
                 continue
             self._incident_ids[key] = known.id
             if known.fact != incident:
-                values = {"calm_since": incident.calm_since, "ended_at": incident.ended_at}
+                values = {name: getattr(incident, name) for name in incidents.FACTS}
                 await incidents.change(connection, known.id, values)
         return began
 

@@ -23,19 +23,18 @@ class StoredIncident:
     began_at: datetime
     calm_since: datetime | None = None
     ended_at: datetime | None = None
+    silent: int = 0
+    returned_at: datetime | None = None
     clients: int = 0
 
     @property
     def fact(self) -> Incident:
         """Return it as the rules want it."""
-        return Incident(
-            kind=self.kind,
-            site=self.site,
-            began_at=self.began_at,
-            calm_since=self.calm_since,
-            ended_at=self.ended_at,
-        )
+        return Incident(**{name: getattr(self, name) for name in FACTS})
 
+
+FACTS = tuple(Incident.__dataclass_fields__)
+"""What the rules know of an incident, and want back with the next poll."""
 
 _NAMES = tuple(StoredIncident.__dataclass_fields__)
 _COLUMNS = [recovery_incidents.c[name] for name in _NAMES]
@@ -71,9 +70,9 @@ async def since(connection: Connection, kind: IncidentKind, begin: datetime) -> 
     return [_incident(row) for row in await connection.execute(statement.order_by(c.began_at))]
 
 
-async def begin(connection: Connection, incident: StoredIncident) -> int:
+async def begin(connection: Connection, incident: Incident) -> int:
     """Write a new incident and return its number."""
-    values = {name: getattr(incident, name) for name in _NAMES if name != "id"}
+    values = {name: getattr(incident, name) for name in FACTS}
     key = (await connection.execute(insert(recovery_incidents).values(**values))).inserted_primary_key
     return 0 if key is None else int(key[0])
 

@@ -376,6 +376,8 @@ recovery_incidents = Table(
     Column("began_at", UtcDateTime, nullable=False),
     Column("calm_since", UtcDateTime),
     Column("ended_at", UtcDateTime),
+    Column("silent", Integer, nullable=False, server_default="0"),
+    Column("returned_at", UtcDateTime),
     Column("clients", Integer, nullable=False, server_default="0"),
 )
 _partial("ix_recovery_incidents_open", _under_way, recovery_incidents.c.began_at)

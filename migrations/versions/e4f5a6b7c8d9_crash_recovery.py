@@ -131,6 +131,8 @@ def _create_of_the_fleet() -> None:
         _time("began_at"),
         _time("calm_since", nullable=True),
         _time("ended_at", nullable=True),
+        sa.Column("silent", sa.Integer(), nullable=False, server_default="0"),
+        _time("returned_at", nullable=True),
         sa.Column("clients", sa.Integer(), nullable=False, server_default="0"),
         sa.PrimaryKeyConstraint("id", name="pk_recovery_incidents"),
     )
