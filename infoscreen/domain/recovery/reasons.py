@@ -99,7 +99,7 @@ WORDS: Mapping[Reason, Words] = MappingProxyType(
         R.BROKER_DISCONNECTED: Words(
             E.OBSERVATION,
             "The server is not connected to the broker and cannot tell how any client is.",
-            "Der Server ist nicht mit dem Broker verbunden und weiß von keinem Client, wie es ihm geht.",
+            "Der Server ist nicht mit dem Broker verbunden und weiß von keinem Gerät, wie es ihm geht.",
         ),
         R.OBSERVER_GRACE: Words(
             E.TIME,
@@ -111,31 +111,31 @@ WORDS: Mapping[Reason, Words] = MappingProxyType(
             E.OBSERVATION,
             "The server is behind with what clients report "
             "(messages by {ingest} s, its own work by {loop} s).",
-            "Der Server hängt den Meldungen der Clients hinterher (Nachrichten um {ingest} s, "
+            "Der Server hängt den Meldungen der Geräte hinterher (Nachrichten um {ingest} s, "
             "eigene Arbeit um {loop} s).",
         ),
         R.FLEET_OUTAGE: Words(
             E.OBSERVATION,
             "{silent} of {well} clients have fallen silent: that is the network or the broker, "
             "not the clients.",
-            "{silent} von {well} Clients sind verstummt: Das liegt am Netz oder am Broker, "
-            "nicht an den Clients.",
+            "{silent} von {well} Geräten sind verstummt: Das liegt am Netz oder am Broker, "
+            "nicht an den Geräten.",
         ),
         R.FLEET_SETTLING: Words(
             E.TIME,
             "The outage of the fleet is over; clients get time to come back by themselves.",
-            "Der Ausfall der Flotte ist vorbei; die Clients bekommen Zeit, von selbst zurückzukommen.",
+            "Der Ausfall der Flotte ist vorbei; die Geräte bekommen Zeit, von selbst zurückzukommen.",
         ),
         R.SITE_OUTAGE: Words(
             E.OBSERVATION,
             "{silent} of {well} clients at {site} have fallen silent: that is the site, not the clients.",
-            "{silent} von {well} Clients am Standort {site} sind verstummt: Das liegt am Standort, "
-            "nicht an den Clients.",
+            "{silent} von {well} Geräten am Standort {site} sind verstummt: Das liegt am Standort, "
+            "nicht an den Geräten.",
         ),
         R.SITE_SETTLING: Words(
             E.TIME,
             "The outage of {site} is over; its clients get time to come back by themselves.",
-            "Der Ausfall am Standort {site} ist vorbei; die Clients bekommen Zeit, "
+            "Der Ausfall am Standort {site} ist vorbei; die Geräte bekommen Zeit, "
             "von selbst zurückzukommen.",
         ),
         R.OUTAGE_SUSPECTED: Words(
@@ -146,19 +146,19 @@ WORDS: Mapping[Reason, Words] = MappingProxyType(
         R.NO_WITNESS: Words(
             E.TIME,
             "No other client reports often enough to tell yet whether this is an outage.",
-            "Kein anderer Client meldet sich oft genug, um schon zu wissen, ob das ein Ausfall ist.",
+            "Kein anderes Gerät meldet sich oft genug, um schon zu wissen, ob das ein Ausfall ist.",
         ),
         R.STORM: Words(
             E.TIME,
             "{silent} clients fell silent at about the same time; that has a cause in common, "
             "which may pass.",
-            "{silent} Clients sind etwa gleichzeitig verstummt; das hat eine gemeinsame Ursache, "
+            "{silent} Geräte sind etwa gleichzeitig verstummt; das hat eine gemeinsame Ursache, "
             "die vorübergehen kann.",
         ),
         R.BUDGET: Words(
             E.OBSERVATION,
             "Waits its turn: {in_flight} clients are being recovered, at most {concurrent} at the same time.",
-            "Wartet, bis es an der Reihe ist: {in_flight} Clients werden gerade wiederhergestellt, "
+            "Wartet, bis es an der Reihe ist: {in_flight} Geräte werden gerade wiederhergestellt, "
             "höchstens {concurrent} zugleich.",
         ),
         R.MAINTENANCE: Words(
@@ -174,7 +174,7 @@ WORDS: Mapping[Reason, Words] = MappingProxyType(
         R.AUTO_RECOVERY_OFF: Words(
             E.HUMAN,
             "Automatic recovery is switched off for this client.",
-            "Die automatische Wiederherstellung ist für diesen Client ausgeschaltet.",
+            "Die automatische Wiederherstellung ist für dieses Gerät ausgeschaltet.",
         ),
         R.SHUT_DOWN: Words(
             E.HUMAN,
@@ -184,7 +184,7 @@ WORDS: Mapping[Reason, Words] = MappingProxyType(
         R.COMMAND_IN_FLIGHT: Words(
             E.TIME,
             "The client has an unfinished command: {action}.",
-            "Der Client hat einen unerledigten Befehl: {action}.",
+            "Das Gerät hat einen unerledigten Befehl: {action}.",
         ),
         R.ORDERED: Words(
             E.TIME,
@@ -214,7 +214,7 @@ WORDS: Mapping[Reason, Words] = MappingProxyType(
         R.LOCKOUT: Words(
             E.TIME,
             "Too many disruptive commands in a short time: the client is locked to protect it.",
-            "Zu viele störende Befehle in kurzer Zeit: Der Client ist zu seinem Schutz gesperrt.",
+            "Zu viele störende Befehle in kurzer Zeit: Das Gerät ist zu seinem Schutz gesperrt.",
         ),
         R.EXHAUSTED: Words(
             E.HUMAN,
