@@ -11,8 +11,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, bindparam, delete, func, insert, select, update
 
-from infoscreen.domain.recovery import Ending, Reason, Rung, Verb, sentence
-from infoscreen.domain.recovery.reasons import WORDS
+from infoscreen.domain.recovery import Decided, Reason, Rung, Verb
 from infoscreen.storage.clients import chunks
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, cursor_number, decode_cursor, encode_cursor
@@ -25,41 +24,19 @@ THE_POLL = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredDecision:
-    """One decision, standing while ``last_at`` is None; the rest is as in ``domain.recovery.Decision``.
+class StoredDecision(Decided):
+    """One decision, standing while ``last_at`` is None.
 
     ``arguments`` are those of when it was first made. ``times`` is how often it was made in a row, also of
     one that stands.
     """
 
     id: int = 0
-    client_uuid: str
-    verb: Verb
-    reason: Reason
-    arguments: Mapping[str, Any]
-    rung: Rung | None = None
-    attempt: int | None = None
-    until: datetime | None = None
-    would: bool = False
     incident_id: int | None = None
     first_at: datetime
     first_poll: int
     last_at: datetime | None = None
     times: int | None = None
-
-    @property
-    def action(self) -> str | None:
-        """Return the name of the action that was decided on, None when nothing was to be done."""
-        return self.rung.action if self.verb is Verb.ACT and self.rung is not None else None
-
-    @property
-    def ending(self) -> Ending:
-        """Return what ends it."""
-        return WORDS[self.reason].ending
-
-    def sentence(self, language: str) -> str:
-        """Return why, as a sentence in ``de`` or ``en``."""
-        return sentence(self.reason, self.arguments, language, would=self.would)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

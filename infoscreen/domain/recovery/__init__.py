@@ -16,7 +16,7 @@ from infoscreen.domain.recovery.outage import (
     count_up_to,
     counted_since,
 )
-from infoscreen.domain.recovery.plan import Budget, Decision, Plan, Verb
+from infoscreen.domain.recovery.plan import Budget, Decided, Decision, Plan, Verb
 from infoscreen.domain.recovery.policy import RecoveryPolicy, Rung
 from infoscreen.domain.recovery.reasons import Ending, Reason, sentence
 from infoscreen.domain.recovery.snapshot import Patient, Pause, Snapshot
@@ -27,6 +27,7 @@ __all__ = [
     "Blindness",
     "Budget",
     "Census",
+    "Decided",
     "Decision",
     "Ending",
     "Incident",

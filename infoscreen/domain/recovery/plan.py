@@ -21,30 +21,26 @@ class Verb(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """What is done about one client, and why.
+class Decided:
+    """What was decided about one client, and why, as plain values that can be stored and said.
 
     ``rung`` is the one acted or stood on, None when the ladder is at rest; ``attempt`` is the number of the
     attempt at it (1 for the first). ``until`` is when it ends at the latest, None when that is not a matter
-    of time (see ``ending``). ``would`` marks a dry run. ``ladder`` is what to store, None for one at rest.
-
-    An ``ACT`` is to be written as an ``Attempt`` in the same transaction, before it is carried out; in a dry
-    run as published at once, since nobody will publish it.
+    of time (see ``ending``). ``would`` marks a dry run.
     """
 
     client_uuid: str
     verb: Verb
     reason: Reason
     arguments: Arguments
-    rung: Rung | None
-    attempt: int | None
-    until: datetime | None
-    would: bool
-    ladder: Ladder | None
+    rung: Rung | None = None
+    attempt: int | None = None
+    until: datetime | None = None
+    would: bool = False
 
     @property
     def action(self) -> str | None:
-        """Return the name of the action to carry out, None when nothing is to be done now."""
+        """Return the name of the action to carry out, None when nothing is to be done."""
         return self.rung.action if self.verb is Verb.ACT and self.rung is not None else None
 
     @property
@@ -55,6 +51,17 @@ class Decision:
     def sentence(self, language: str) -> str:
         """Return why, as a sentence in ``de`` or ``en``."""
         return sentence(self.reason, self.arguments, language, would=self.would)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision(Decided):
+    """A decision fresh from the rules. ``ladder`` is what to store, None for one at rest.
+
+    An ``ACT`` is to be written as an ``Attempt`` in the same transaction, before it is carried out; in a dry
+    run as published at once, since nobody will publish it.
+    """
+
+    ladder: Ladder | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

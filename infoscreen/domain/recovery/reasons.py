@@ -135,8 +135,7 @@ WORDS: Mapping[Reason, Words] = MappingProxyType(
         R.SITE_SETTLING: Words(
             E.TIME,
             "The outage of {site} is over; its clients get time to come back by themselves.",
-            "Der Ausfall am Standort {site} ist vorbei; die Geräte bekommen Zeit, "
-            "von selbst zurückzukommen.",
+            "Der Ausfall am Standort {site} ist vorbei; die Geräte bekommen Zeit, von selbst zurückzukommen.",
         ),
         R.OUTAGE_SUSPECTED: Words(
             E.OBSERVATION,
