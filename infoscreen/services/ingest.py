@@ -223,11 +223,14 @@ class Ingest:
             fold_beats(foldings[uuid], beats, now, since, self._policy.stale)
         for uuid, report in reports:
             fold(foldings[uuid], report, now)
-        for folding in foldings.values():
-            settle(folding, now, since)
-            await clients.save_changes(connection, folding.before, folding.client, folding.said)
-            await timeline.add(connection, folding.entries)
-            outcome.events.append(ClientChanged(folding.client.uuid, alert=folding.alert))
+        all_of_them = list(foldings.values())
+        for start in range(0, len(all_of_them), AT_A_STRETCH):
+            some = all_of_them[start : start + AT_A_STRETCH]
+            for folding in some:
+                settle(folding, now, since)
+            await clients.save_all_changes(connection, [(one.before, one.client, one.said) for one in some])
+            await timeline.add(connection, [entry for folding in some for entry in folding.entries])
+            outcome.events += [ClientChanged(one.client.uuid, alert=one.alert) for one in some]
 
     async def _save_acks(
         self,
