@@ -37,6 +37,8 @@ from infoscreen.storage.engine import Connection, Store
 log = logging.getLogger(__name__)
 
 AT_ONCE = 1_000
+AT_A_STRETCH = 250
+"""Clients judged between two turns of the event loop, some 3 ms."""
 WATCH_SECONDS = 1.0
 TIDY_SECONDS = 600.0
 
@@ -118,14 +120,18 @@ class Watch:
         events: list[Event] = []
         async with self._store.write() as connection:
             # Read again inside the transaction: a heartbeat may have come in between.
-            for client in (await clients.for_change(connection, [one.uuid for one in due])).values():
-                folding = Folding(before=client, client=client)
-                settle(folding, now, since)
-                if folding.client is client:
-                    continue
-                await clients.save_changes(connection, client, folding.client)
-                await timeline.add(connection, folding.entries)
-                events.append(ClientChanged(client.uuid, alert=folding.alert))
+            known = list((await clients.for_change(connection, [one.uuid for one in due])).values())
+            # An outage silences thousands at the same time.
+            for start in range(0, len(known), AT_A_STRETCH):
+                foldings = [Folding(before=one, client=one) for one in known[start : start + AT_A_STRETCH]]
+                for folding in foldings:
+                    settle(folding, now, since)
+                changed = [one for one in foldings if one.client is not one.before]
+                await clients.save_all_changes(
+                    connection, [(one.before, one.client, None) for one in changed]
+                )
+                await timeline.add(connection, [entry for one in changed for entry in one.entries])
+                events += [ClientChanged(one.client.uuid, alert=one.alert) for one in changed]
         self._bus.publish(*events)
 
     async def _due(self, connection: Connection, now: datetime, since: datetime | None) -> Sequence[Client]:
