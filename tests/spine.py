@@ -122,7 +122,7 @@ async def open_spine(
     url: str, *, auto_register: bool = True, recovery: RecoveryPolicy | None = None
 ) -> AsyncIterator[Spine]:
     """Put the parts together on an empty database; it has listened for an hour."""
-    store = Store(url)
+    store = Store(url, create=True)
     async with store.engine.begin() as connection:
         await connection.run_sync(metadata.create_all)
     clock = FakeClock(MORNING)
