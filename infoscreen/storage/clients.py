@@ -32,7 +32,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from infoscreen.domain.clients import Client, Condition, sort_key
 from infoscreen.domain.errors import InvalidInput
-from infoscreen.storage.columns import one_of, utc_text
+from infoscreen.storage.columns import chunks, one_of, utc_text
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, cursor_time, decode_cursor, encode_cursor
 from infoscreen.storage.tables import WATCHED, clients
@@ -40,9 +40,6 @@ from infoscreen.storage.tables import WATCHED, clients
 _FIELDS = tuple(field.name for field in fields(Client))
 COLUMNS = [clients.c[name] for name in _FIELDS]
 _LONG_AGO = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
-
-CHUNK = 500
-"""So many values go into one ``IN``, far below SQLite's limit on bound values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +149,6 @@ async def _matching(
         rows = await connection.execute(statement.where(clients.c.uuid.in_(chunk)))
         found.update((client.uuid, client) for client in map(client_of, rows))
     return found
-
-
-def chunks(values: Collection[str]) -> list[list[str]]:
-    """Cut values into pieces that fit into one ``IN``."""
-    ordered = list(values)
-    return [ordered[start : start + CHUNK] for start in range(0, len(ordered), CHUNK)]
 
 
 _status = clients.c.status

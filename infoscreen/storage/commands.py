@@ -34,9 +34,8 @@ from infoscreen.domain.commands import (
     Source,
     Verification,
 )
-from infoscreen.storage.clients import chunks
 from infoscreen.storage.clients import get_many as get_clients
-from infoscreen.storage.columns import one_of
+from infoscreen.storage.columns import chunks, one_of
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, cursor_time, decode_cursor, encode_cursor
 from infoscreen.storage.tables import client_commands, clients, command_events
