@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from infoscreen.domain.clients import Client, Condition
-from infoscreen.storage import clients
+from infoscreen.storage import client_lists, clients
 from infoscreen.storage.engine import Store
 from infoscreen.storage.tables import metadata
 from tests.spine import MORNING, sqlite_url, uuid_of
@@ -52,10 +52,10 @@ async def test_each_site_is_named_once_and_in_order(store: Store) -> None:
     named = ["Berlin", None, "Aachen", "Berlin", "Celle", None, "Aachen"]
     await enter(store, *((Condition.ONLINE, site) for site in named))
     async with store.read() as connection:
-        assert await clients.sites(connection) == ["Aachen", "Berlin", "Celle"]
+        assert await client_lists.sites(connection) == ["Aachen", "Berlin", "Celle"]
 
 
 async def test_an_empty_fleet_has_no_totals_and_no_sites(store: Store) -> None:
     async with store.read() as connection:
         assert await clients.totals(connection) == dict.fromkeys(Condition, 0)
-        assert await clients.sites(connection) == []
+        assert await client_lists.sites(connection) == []

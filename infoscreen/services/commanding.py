@@ -28,7 +28,8 @@ from infoscreen.domain.events import CommandChanged
 from infoscreen.domain.lockout import LockoutPolicy, locked_until
 from infoscreen.services.bus import Bus
 from infoscreen.services.ports import Measures
-from infoscreen.storage import audit, clients, commands
+from infoscreen.storage import audit, client_lists, clients, commands
+from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.storage.commands import HistoryLine
 from infoscreen.storage.engine import Connection, Store
 from infoscreen.wire.messages import MAX_REASON_CHARACTERS
@@ -174,7 +175,7 @@ class Commanding:
 
     async def request_many(
         self,
-        targets: Sequence[str] | clients.ClientQuery,
+        targets: Sequence[str] | ClientQuery,
         action: Action,
         *,
         source: Source,
@@ -279,10 +280,10 @@ class Commanding:
             action=action, source=source, actor=actor, reason=reason, expires_in=expiry, force=force
         )
 
-    async def _targets(self, targets: Sequence[str] | clients.ClientQuery) -> list[str]:
-        if isinstance(targets, clients.ClientQuery):
+    async def _targets(self, targets: Sequence[str] | ClientQuery) -> list[str]:
+        if isinstance(targets, ClientQuery):
             async with self._store.read() as connection:
-                found = await clients.matching_uuids(connection, targets, MOST_IN_A_BATCH + 1)
+                found = await client_lists.matching_uuids(connection, targets, MOST_IN_A_BATCH + 1)
         else:
             found = list(dict.fromkeys(targets))
         if len(found) > MOST_IN_A_BATCH:
