@@ -14,13 +14,10 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
-    func,
     insert,
-    null,
     or_,
     select,
     text,
-    union_all,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -63,23 +60,6 @@ async def _matching(
         rows = await connection.execute(statement.where(clients.c.uuid.in_(chunk)))
         found.update((client.uuid, client) for client in map(client_of, rows))
     return found
-
-
-_status = clients.c.status
-_TOTALS = union_all(
-    select(_status, func.count()).where(_status < Condition.ONLINE).group_by(_status),
-    select(_status, func.count()).where(_status > Condition.ONLINE).group_by(_status),
-    select(null(), func.count()).select_from(clients),
-)
-"""The online ones, nearly all there are, are what is left of the whole, whose size an index knows."""
-
-
-async def totals(connection: Connection) -> dict[Condition, int]:
-    """Return how many clients are in each condition, zeros included."""
-    counted: dict[Condition | None, int] = {row[0]: row[1] for row in await connection.execute(_TOTALS)}
-    whole = counted.pop(None)
-    counted[Condition.ONLINE] = whole - sum(counted.values())
-    return {condition: counted.get(condition, 0) for condition in Condition}
 
 
 # --- what was heard
