@@ -25,7 +25,7 @@ from infoscreen.domain.events import CommandChanged
 from infoscreen.services.bus import Bus
 from infoscreen.services.loops import every, until_woken
 from infoscreen.services.ports import Link, Measures, Outgoing, Publisher
-from infoscreen.storage import clients, commands
+from infoscreen.storage import client_deadlines, clients, commands
 from infoscreen.storage.commands import HistoryLine
 from infoscreen.storage.engine import Store
 from infoscreen.wire import topics
@@ -192,7 +192,7 @@ class Outbox:
     async def _clear_failures(self) -> int:
         """Empty the retained failures that operators have acknowledged."""
         async with self._store.read() as connection:
-            waiting = await clients.awaiting_clear(connection)
+            waiting = await client_deadlines.awaiting_clear(connection)
         cleared: list[str] = []
         for uuid in waiting:
             try:

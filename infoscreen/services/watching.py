@@ -30,7 +30,16 @@ from infoscreen.services.bus import Bus
 from infoscreen.services.loops import every
 from infoscreen.services.ports import Link, Measures
 from infoscreen.services.reports import Folding, settle
-from infoscreen.storage import attempts, audit, clients, commands, decisions, incidents, timeline
+from infoscreen.storage import (
+    attempts,
+    audit,
+    client_deadlines,
+    clients,
+    commands,
+    decisions,
+    incidents,
+    timeline,
+)
 from infoscreen.storage.commands import HistoryLine
 from infoscreen.storage.engine import Connection, Store
 
@@ -135,12 +144,12 @@ class Watch:
         self._bus.publish(*events)
 
     async def _due(self, connection: Connection, now: datetime, since: datetime | None) -> Sequence[Client]:
-        due = await clients.out_of_maintenance(connection, now)
+        due = await client_deadlines.out_of_maintenance(connection, now)
         # Within the shortest threshold after the start nobody can be stale yet: spare the scan over all of
         # them.
         if since is not None and (now - since).total_seconds() >= self._policy.stale.minimum_seconds:
             longest = timedelta(seconds=self._policy.stale.maximum_seconds) + CLOCK_DOUBT
-            due += await clients.fallen_silent(connection, now, now - since, longest)
+            due += await client_deadlines.fallen_silent(connection, now, now - since, longest)
         return due
 
     async def _after_a_step(self, now: datetime) -> None:

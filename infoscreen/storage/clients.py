@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -11,21 +11,18 @@ from sqlalchemy import (
     Row,
     Select,
     Update,
-    and_,
     bindparam,
     delete,
     insert,
-    or_,
     select,
-    text,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from infoscreen.domain.clients import Client, Condition, sort_key
-from infoscreen.storage.columns import chunks, one_of
+from infoscreen.domain.clients import Client, sort_key
+from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
-from infoscreen.storage.tables import WATCHED, clients
+from infoscreen.storage.tables import clients
 
 _FIELDS = tuple(field.name for field in fields(Client))
 COLUMNS = [clients.c[name] for name in _FIELDS]
@@ -144,34 +141,3 @@ async def create(connection: Connection, client: Client) -> None:
 async def remove(connection: Connection, uuid: str) -> bool:
     """Delete a client with all its history; tell whether it was there."""
     return (await connection.execute(delete(clients).where(clients.c.uuid == uuid))).rowcount > 0
-
-
-# --- what time does
-
-
-async def fallen_silent(
-    connection: Connection, now: datetime, listened_for: timedelta, longest: timedelta
-) -> list[Client]:
-    """Return clients whose silence has passed their threshold while we listened, but does not show yet.
-
-    Among them those who were last heard in the future, by a clock that was set back since; ``longest`` is
-    more than any threshold.
-    """
-    due = and_(
-        one_of(clients.c.status, WATCHED),
-        or_(clients.c.stale_at <= now, clients.c.stale_at > now + longest),
-        clients.c.stale_after_seconds <= listened_for.total_seconds(),
-    )
-    return [client_of(row) for row in await connection.execute(select(*COLUMNS).where(due).limit(5_000))]
-
-
-async def out_of_maintenance(connection: Connection, now: datetime) -> list[Client]:
-    """Return clients that still show a maintenance that is over."""
-    due = and_(clients.c.status == Condition.MAINTENANCE, clients.c.maintenance_until <= now)
-    return [client_of(row) for row in await connection.execute(select(*COLUMNS).where(due).limit(5_000))]
-
-
-async def awaiting_clear(connection: Connection) -> list[str]:
-    """Return the clients whose retained failure an operator has acknowledged and the broker still holds."""
-    statement = select(clients.c.uuid).where(text("clients.service_failed_clear_pending"))
-    return list((await connection.scalars(statement.limit(1_000))).all())
