@@ -23,8 +23,8 @@ from infoscreen.services.bus import Bus
 from infoscreen.services.lag import Lag
 from infoscreen.services.ports import Incoming, Measures
 from infoscreen.services.reports import Beats, ClientReport, Folding, digest, fold, fold_beats, settle
-from infoscreen.storage import clients, commands, heartbeats, rejected, screenshots, timeline
-from infoscreen.storage.commands import HistoryLine
+from infoscreen.storage import clients, command_history, commands, heartbeats, rejected, screenshots, timeline
+from infoscreen.storage.command_history import HistoryLine
 from infoscreen.storage.engine import Connection, Store
 from infoscreen.storage.heartbeats import Pulse, QuietBeat
 from infoscreen.storage.rejected import HEAD_BYTES, RejectedMessage
@@ -269,7 +269,7 @@ class Ingest:
                 current[command.command_id] = after
                 outcome.moved.append(after)
         await commands.save(connection, [c for key, c in current.items() if c is not before[key]])
-        await commands.record(connection, lines)
+        await command_history.record(connection, lines)
         outcome.events.extend(CommandChanged(c.command_id, c.client_uuid) for c in outcome.moved)
 
     def _tell(self, batch: _Sorted, outcome: _Outcome) -> None:

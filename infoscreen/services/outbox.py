@@ -25,8 +25,8 @@ from infoscreen.domain.events import CommandChanged
 from infoscreen.services.bus import Bus
 from infoscreen.services.loops import every, until_woken
 from infoscreen.services.ports import Link, Measures, Outgoing, Publisher
-from infoscreen.storage import client_deadlines, clients, commands
-from infoscreen.storage.commands import HistoryLine
+from infoscreen.storage import client_deadlines, clients, command_history, commands
+from infoscreen.storage.command_history import HistoryLine
 from infoscreen.storage.engine import Store
 from infoscreen.wire import topics
 from infoscreen.wire.messages import Command
@@ -127,7 +127,7 @@ class Outbox:
                 taken.append(after)
                 lines.append(_line(command, after, now, _publication_words(command)))
             await commands.save(connection, taken)
-            await commands.record(connection, lines)
+            await command_history.record(connection, lines)
         self._tell(taken)
         return taken
 
@@ -186,7 +186,7 @@ class Outbox:
                 if after.status is not command.status:
                     lines.append(_line(command, after, now, one.refused))
             await commands.save(connection, changed)
-            await commands.record(connection, lines)
+            await command_history.record(connection, lines)
         self._tell(changed)
 
     async def _clear_failures(self) -> int:

@@ -35,12 +35,13 @@ from infoscreen.storage import (
     audit,
     client_deadlines,
     clients,
+    command_history,
     commands,
     decisions,
     incidents,
     timeline,
 )
-from infoscreen.storage.commands import HistoryLine
+from infoscreen.storage.command_history import HistoryLine
 from infoscreen.storage.engine import Connection, Store
 
 log = logging.getLogger(__name__)
@@ -173,7 +174,7 @@ class Watch:
                 )
                 for one in moved
             ]
-            await commands.record(connection, lines)
+            await command_history.record(connection, lines)
         self._step_before = step
         self._bus.publish(*(CommandChanged(one.command_id, one.client_uuid) for one in moved))
 
@@ -194,7 +195,7 @@ class Watch:
                 event = CommandEvent(at=now, from_status=command.status, to_status=status, by="sweep")
                 lines.append(HistoryLine(command.command_id, command.client_uuid, event))
             await commands.save(connection, expired)
-            await commands.record(connection, lines)
+            await command_history.record(connection, lines)
         for command in expired:
             self._measures.command(command.action, command.status)
         self._bus.publish(*(CommandChanged(command.command_id, command.client_uuid) for command in expired))
@@ -246,7 +247,9 @@ class Watch:
             at=now, from_status=command.status, to_status=command.status, by="verification", detail=words
         )
         await commands.save(connection, [after])
-        await commands.record(connection, [HistoryLine(command.command_id, command.client_uuid, event)])
+        await command_history.record(
+            connection, [HistoryLine(command.command_id, command.client_uuid, event)]
+        )
         events: list[Event] = [CommandChanged(command.command_id, command.client_uuid)]
         if command.action is Action.SHUTDOWN_HOST and verdict.verification is Verification.VERIFIED:
             client = (await clients.for_change(connection, [command.client_uuid]))[command.client_uuid]

@@ -1,6 +1,5 @@
 """Commands and their history. The command table is the outbox: what stands in it gets sent."""
 
-from collections import Counter
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
@@ -14,7 +13,6 @@ from sqlalchemy import (
     delete,
     desc,
     func,
-    insert,
     literal,
     or_,
     select,
@@ -29,7 +27,6 @@ from infoscreen.domain.commands import (
     OPEN,
     Action,
     ClientCommand,
-    CommandEvent,
     CommandStatus,
     Source,
     Verification,
@@ -38,7 +35,7 @@ from infoscreen.storage.clients import get_many as get_clients
 from infoscreen.storage.columns import chunks, one_of
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, cursor_time, decode_cursor, encode_cursor
-from infoscreen.storage.tables import client_commands, clients, command_events
+from infoscreen.storage.tables import client_commands, clients
 
 _FIELDS = tuple(field.name for field in fields(ClientCommand))
 _COLUMNS = [client_commands.c[name] for name in _FIELDS]
@@ -52,9 +49,6 @@ def _judged(verification: Verification) -> ColumnElement[bool]:
 
 
 IN_ONE_READ = 100
-
-MOST_EVENTS = 100
-"""A command keeps at most so many lines of history (lifecycle design)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,15 +111,6 @@ async def search(
     page = items[:limit]
     following = encode_cursor(page[-1].created_at, page[-1].command_id) if len(items) > limit else None
     return Page(page, following, total or 0)
-
-
-async def events(connection: Connection, command_id: str) -> list[CommandEvent]:
-    """Return a command's history, oldest first."""
-    columns = [command_events.c[field.name] for field in fields(CommandEvent)]
-    statement = (
-        select(*columns).where(command_events.c.command_id == command_id).order_by(command_events.c.id)
-    )
-    return [CommandEvent(**row) for row in (await connection.execute(statement)).mappings()]
 
 
 async def in_flight(connection: Connection, client_uuids: Collection[str]) -> dict[str, ClientCommand]:
@@ -205,65 +190,6 @@ async def save(connection: Connection, commands: Collection[ClientCommand]) -> N
     ]
     if rows:
         await connection.execute(_SAVE, rows)
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryLine:
-    """One line for a command's history."""
-
-    command_id: str
-    client_uuid: str
-    event: CommandEvent
-
-
-async def record(connection: Connection, lines: Sequence[HistoryLine]) -> None:
-    """Add lines to histories, in order.
-
-    A line that changed nothing (same state before and after) and stands there already only counts up, and a
-    history that is full takes no more.
-    """
-    if not lines:
-        return
-    lengths, standing = await _histories(connection, {line.command_id for line in lines})
-    again: Counter[int] = Counter()
-    fresh: dict[tuple[str, str, str | None, int], dict[str, Any]] = {}
-    for position, line in enumerate(lines):
-        event = line.event
-        key = (line.command_id, event.by, event.detail)
-        unchanged = event.from_status is event.to_status
-        if unchanged and key in standing:
-            again[standing[key]] += 1
-            continue
-        place = (*key, -1 if unchanged else position)
-        if place in fresh:
-            fresh[place]["times"] += 1
-        elif lengths[line.command_id] < MOST_EVENTS:
-            lengths[line.command_id] += 1
-            fresh[place] = {"command_id": line.command_id, "client_uuid": line.client_uuid} | asdict(event)
-    c = command_events.c
-    if fresh:
-        await connection.execute(insert(command_events), list(fresh.values()))
-    if again:
-        count_up = (
-            update(command_events).where(c.id == bindparam("key")).values(times=c.times + bindparam("more"))
-        )
-        await connection.execute(count_up, [{"key": key, "more": more} for key, more in again.items()])
-
-
-async def _histories(
-    connection: Connection, ids: Collection[str]
-) -> tuple[Counter[str], dict[tuple[str, str, str | None], int]]:
-    """Return how long each history is, and the row of each line in it that changed nothing."""
-    lengths: Counter[str] = Counter()
-    standing: dict[tuple[str, str, str | None], int] = {}
-    c = command_events.c
-    for chunk in chunks(ids):
-        counted = select(c.command_id, func.count()).where(c.command_id.in_(chunk)).group_by(c.command_id)
-        lengths.update({row[0]: row[1] for row in await connection.execute(counted)})
-        repeats = select(c.id, c.command_id, c.by, c.detail)
-        repeats = repeats.where(c.command_id.in_(chunk), c.from_status == c.to_status)
-        standing.update(((row[1], row[2], row[3]), row[0]) for row in await connection.execute(repeats))
-    return lengths, standing
 
 
 # --- what the loops look for
