@@ -25,7 +25,7 @@ from infoscreen.domain.events import CommandChanged
 from infoscreen.services.bus import Bus
 from infoscreen.services.loops import every, until_woken
 from infoscreen.services.ports import Link, Measures, Outgoing, Publisher
-from infoscreen.storage import client_deadlines, clients, command_history, commands
+from infoscreen.storage import client_deadlines, clients, command_history, commands, outbox
 from infoscreen.storage.command_history import HistoryLine
 from infoscreen.storage.engine import Store
 from infoscreen.wire import topics
@@ -108,8 +108,8 @@ class Outbox:
         now = self._clock.now()
         since = self._link.state.listening_since
         async with self._store.read() as connection:
-            due = await commands.to_publish(connection, now, AT_ONCE)
-            again = await commands.to_publish_again(
+            due = await outbox.to_publish(connection, now, AT_ONCE)
+            again = await outbox.to_publish_again(
                 connection, now, PATIENCE, MOST_PUBLICATIONS, since, AT_ONCE
             )
         if not due and not again:

@@ -35,6 +35,7 @@ from infoscreen.storage import (
     audit,
     client_deadlines,
     clients,
+    command_deadlines,
     command_history,
     commands,
     decisions,
@@ -161,7 +162,7 @@ class Watch:
         by = timedelta(seconds=step.seconds)
         words = f"this host's clock was set by {step.seconds:+.0f} s; the deadline moves along"
         async with self._store.write() as connection:
-            found = await commands.unfinished(connection)
+            found = await command_deadlines.unfinished(connection)
             moved = [after for one in found if (after := moved_by_step(one, step.at, by, now))]
             await commands.save(connection, moved)
             lines = [
@@ -180,7 +181,7 @@ class Watch:
 
     async def _sweep_some(self, now: datetime) -> int:
         async with self._store.read() as connection:
-            overdue = await commands.past_deadline(connection, now, AT_ONCE)
+            overdue = await command_deadlines.past_deadline(connection, now, AT_ONCE)
         if not overdue:
             return 0
         expired: list[ClientCommand] = []
@@ -205,7 +206,7 @@ class Watch:
         now = self._clock.now()
         since = self._link.state.listening_since
         async with self._store.read() as connection:
-            waiting = await commands.to_verify(connection, AT_ONCE)
+            waiting = await command_deadlines.to_verify(connection, AT_ONCE)
         judged = [
             (command, verdict)
             for command, client in waiting
