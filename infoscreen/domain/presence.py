@@ -11,7 +11,7 @@ from typing import NamedTuple
 from infoscreen.domain.clients import STALE, Client, Condition, Presence, ProcessStatus
 
 BEATS_UNTIL_LEARNED = 5
-"""Until so many heartbeats are known the threshold is not shorter than the unlearned one (recovery design)."""
+"""Until so many heartbeats are known the threshold is at least the unlearned one (recovery design)."""
 
 MEAN_GAIN = 1 / 8
 DEVIATION_GAIN = 1 / 4
