@@ -25,7 +25,7 @@ from infoscreen.domain.commands import (
     verify,
 )
 from infoscreen.domain.events import ClientChanged, CommandChanged, Event
-from infoscreen.domain.presence import CLOCK_DOUBT, StalePolicy, is_stale
+from infoscreen.domain.presence import CLOCK_DOUBT, LONGEST_SECONDS, StalePolicy, is_stale
 from infoscreen.services.bus import Bus
 from infoscreen.services.loops import every
 from infoscreen.services.ports import Link, Measures
@@ -150,7 +150,7 @@ class Watch:
         # Within the shortest threshold after the start nobody can be stale yet: spare the scan over all of
         # them.
         if since is not None and (now - since).total_seconds() >= self._policy.stale.minimum_seconds:
-            longest = timedelta(seconds=self._policy.stale.maximum_seconds) + CLOCK_DOUBT
+            longest = timedelta(seconds=LONGEST_SECONDS) + CLOCK_DOUBT
             due += await client_deadlines.fallen_silent(connection, now, now - since, longest)
         return due
 
