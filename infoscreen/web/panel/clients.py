@@ -15,9 +15,9 @@ from infoscreen.storage.paging import Page
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel.forms import ClientsAddress
 from infoscreen.web.panel.groups import GROUPS, TITLES
-from infoscreen.web.panel.language import N_
 from infoscreen.web.panel.rendering import page
 from infoscreen.web.registry import read_query
+from infoscreen.words.language import N_
 
 ROWS = 100
 
