@@ -169,8 +169,12 @@ class Settings(BaseSettings):
     auto_register_clients: Switch = _knob(
         True, "Take in clients that nobody has entered, when they are heard."
     )
-    heartbeat_stale_seconds: Seconds = _knob(180, "After so long a silence every client is stale.")
-    stale_min_seconds: Seconds = _knob(45, "No client is stale earlier, however fast it usually beats.")
+    heartbeat_stale_seconds: Seconds = _knob(
+        180, "Silence after which a client is stale, until its rhythm is known."
+    )
+    stale_min_seconds: Seconds = _knob(
+        45, "Shortest silence after which a client is stale, however often it beats."
+    )
 
     crash_recovery_enabled: Switch = _knob(
         False, "Act on unwell clients; off, the daemon says what it would do."

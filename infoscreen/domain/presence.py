@@ -11,7 +11,7 @@ from typing import NamedTuple
 from infoscreen.domain.clients import STALE, Client, Condition, Presence, ProcessStatus
 
 BEATS_UNTIL_LEARNED = 5
-"""Until so many heartbeats are known the maximum threshold holds (recovery design)."""
+"""Until so many heartbeats are known the threshold is at least the unlearned one (recovery design)."""
 
 MEAN_GAIN = 1 / 8
 DEVIATION_GAIN = 1 / 4
@@ -25,11 +25,21 @@ CLOCK_DOUBT = timedelta(minutes=1)
 """A receipt further in the future is of a clock that was set back since; a nearer one may just be newer."""
 
 
+LONGEST_SECONDS = 1_800.0
+"""A learned threshold has no other upper bound: a client that beats every ten minutes is healthy."""
+
+MOST_INTERVALS = 4
+"""A gap teaches at most so many intervals: an outage is no new rhythm, but gaps that stay long are one."""
+
+
 class StalePolicy(NamedTuple):
-    """Bounds of the threshold after which silence means something."""
+    """The bounds of a client's threshold, the silence after which it is stale.
+
+    ``unlearned_seconds`` counts until the client's rhythm is known, ``minimum_seconds`` is the shortest.
+    """
 
     minimum_seconds: float
-    maximum_seconds: float
+    unlearned_seconds: float
 
 
 class Rhythm(NamedTuple):
@@ -39,19 +49,28 @@ class Rhythm(NamedTuple):
     deviation: float | None = None
     beats: int = 0
 
-    def learn(self, gap_seconds: float) -> "Rhythm":
-        """Return the rhythm after one more gap."""
+    def learn(self, gap_seconds: float, policy: StalePolicy) -> "Rhythm":
+        """Return the rhythm after one more gap, of which no more than ``MOST_INTERVALS`` are believed.
+
+        Intervals shorter than a third of the minimum all have the same threshold, so the limit starts there:
+        a device whose first two heartbeats came together would else need long to be believed.
+        """
         if self.interval is None or self.deviation is None:
-            return Rhythm(gap_seconds, gap_seconds / 2, self.beats)
-        deviation = self.deviation + DEVIATION_GAIN * (abs(gap_seconds - self.interval) - self.deviation)
-        return Rhythm(self.interval + MEAN_GAIN * (gap_seconds - self.interval), deviation, self.beats)
+            first = min(gap_seconds, LONGEST_SECONDS)
+            return Rhythm(first, first / 2, self.beats)
+        most = MOST_INTERVALS * max(self.interval, policy.minimum_seconds / 3)
+        gap = min(gap_seconds, most, LONGEST_SECONDS)
+        deviation = self.deviation + DEVIATION_GAIN * (abs(gap - self.interval) - self.deviation)
+        return Rhythm(self.interval + MEAN_GAIN * (gap - self.interval), deviation, self.beats)
 
     def threshold_seconds(self, policy: StalePolicy) -> float:
         """Return the silence after which this client is stale."""
-        if self.interval is None or self.deviation is None or self.beats < BEATS_UNTIL_LEARNED:
-            return policy.maximum_seconds
-        learned = 3 * self.interval + 2 * self.deviation
-        return min(max(policy.minimum_seconds, learned), policy.maximum_seconds)
+        if self.interval is None or self.deviation is None:
+            return policy.unlearned_seconds
+        learned = max(policy.minimum_seconds, 3 * self.interval + 2 * self.deviation)
+        if self.beats < BEATS_UNTIL_LEARNED:
+            learned = max(learned, policy.unlearned_seconds)
+        return min(learned, LONGEST_SECONDS)
 
 
 class Beat(NamedTuple):
@@ -74,10 +93,10 @@ def beaten(
 ) -> Rhythm:
     """Return the rhythm after ``beat``.
 
-    Gaps across a reboot, across a time in which we did not listen, and gaps longer than the threshold teach
-    nothing. Heartbeats that waited somewhere and arrive in a burst would teach a rhythm of milliseconds; the
-    longer of the gap of receipts and the gap of the device's own times is therefore taken. A device's clock
-    can so only make us more patient, and only up to the maximum.
+    Gaps across a reboot and across a time in which we did not listen teach nothing. Heartbeats that waited
+    somewhere and arrive in a burst would teach a rhythm of milliseconds: a gap that is short for us counts
+    as long as the device's own times say, though never longer than the interval known so far, because a
+    device's clock may be anything.
     """
     counted = Rhythm(rhythm.interval, rhythm.deviation, rhythm.beats + beat.beats)
     if last_received is None or listening_since is None or last_received < listening_since:
@@ -86,11 +105,9 @@ def beaten(
         return counted
     gap = (beat.received_at - last_received).total_seconds()
     if last_device_time is not None:
-        gap = max(gap, (beat.device_time - last_device_time).total_seconds())
-    gap /= beat.beats
-    if gap <= 0 or gap > rhythm.threshold_seconds(policy):
-        return counted
-    return counted.learn(gap)
+        usual = policy.unlearned_seconds / 3 if rhythm.interval is None else rhythm.interval
+        gap = max(gap, min(usual, (beat.device_time - last_device_time).total_seconds()))
+    return counted.learn(gap, policy) if gap > 0 else counted
 
 
 def stale_from(client: Client, listening_since: datetime | None) -> datetime | None:
