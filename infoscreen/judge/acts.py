@@ -20,7 +20,7 @@ from infoscreen.judge.lines import (
     uuid_of,
 )
 from infoscreen.judge.time import TimeScale, VirtualClock
-from infoscreen.storage import clients
+from infoscreen.storage import client_lists, clients
 from infoscreen.storage.engine import Store
 from infoscreen.storage.pauses import Scope
 
@@ -152,9 +152,9 @@ class Acts:
         if uuid is not None:
             whom = [uuid]
         else:
-            query = clients.ClientQuery(site=text_of(line, "site"))
+            query = client_lists.ClientQuery(site=text_of(line, "site"))
             async with self._store.read() as connection:
-                whom = await clients.matching_uuids(connection, query, 100_000)
+                whom = await client_lists.matching_uuids(connection, query, 100_000)
         for one in whom:
             await self._daemon().fleet.edit(one, {"maintenance_until": until}, OPERATOR)
 

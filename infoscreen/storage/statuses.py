@@ -5,7 +5,7 @@ from collections.abc import Collection
 from sqlalchemy import select, text
 
 from infoscreen.domain.clients import Condition
-from infoscreen.storage.clients import chunks
+from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.tables import UNWELL, clients
 
