@@ -59,11 +59,13 @@ class Store:
     A database in memory has one connection for both, so that there reading waits for writing, too.
     """
 
-    def __init__(self, url: str, *, create: bool = False) -> None:
+    def __init__(self, url: str, engine: AsyncEngine | None = None, *, create: bool = False) -> None:
         """Prepare the engines; nothing is opened before the first use.
 
         Args:
             url: ``sqlite+aiosqlite`` or ``postgresql+asyncpg``; ``ValueError`` says what is wrong with it.
+            engine: for a database in memory: its engine, when it is not made from the URL alone (see
+                ``storage.memory``).
             create: for migrations: an SQLite file that does not exist is created, and no statement is given
                 up for taking long.
         """
@@ -71,7 +73,9 @@ class Store:
         self._address = addresses.parse(url)
         self._create = create
         self._place = None if self._address.file is None else Place(self._address.file)
-        self.engine = self._engine(READERS, READ_SECONDS)
+        if engine is not None:
+            event.listen(engine.sync_engine, "begin", self._begin_sqlite)
+        self.engine: AsyncEngine = engine or self._engine(READERS, READ_SECONDS)
         """The readers' engine."""
         self._writers = self.engine if self._address.in_memory else self._engine(WRITERS, WRITE_SECONDS)
         if self._place is not None:
