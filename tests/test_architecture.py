@@ -44,7 +44,6 @@ LIBRARIES = {
     "aiomqtt": {"mqtt", "agent", "simulator"},
     "paho": {"mqtt", "agent", "simulator"},
     "aiohttp": {"web", "power", *COMPOSITION},
-    "aiohttp_sse": {"web"},
     "jinja2": {"web"},
     "prometheus_client": {"metrics"},
     "pydantic": {"wire", "web", "settings", "agent", "judge", "simulator"},

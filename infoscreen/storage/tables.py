@@ -276,6 +276,15 @@ api_tokens = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime),
     Column("last_used_at", UtcDateTime),
+    Column("manages_accounts", Boolean, nullable=False, server_default=text("false")),
+)
+
+login_devices = Table(
+    "login_devices",
+    metadata,
+    Column("token_hash", String(64), primary_key=True),
+    Column("user_id", Integer, ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("last_used_at", UtcDateTime, nullable=False),
 )
 
 login_failures = Table(
