@@ -24,7 +24,7 @@ from infoscreen.services.pausing import Pausing
 from infoscreen.services.ports import Incoming
 from infoscreen.services.recovering import Recovering
 from infoscreen.services.watching import Watch, WatchPolicy
-from infoscreen.storage import clients, commands
+from infoscreen.storage import clients, command_history, commands
 from infoscreen.storage.engine import Store
 from infoscreen.storage.tables import metadata
 from tests.fakes import CountingMeasures, FakeClock, FakeLink, FakePublisher
@@ -111,7 +111,7 @@ class Spine:
 
     async def history(self, command: ClientCommand) -> list[tuple[str | None, str, int]]:
         async with self.store.read() as connection:
-            lines = await commands.events(connection, command.command_id)
+            lines = await command_history.events(connection, command.command_id)
         return [
             (line.from_status and line.from_status.value, line.to_status.value, line.times) for line in lines
         ]

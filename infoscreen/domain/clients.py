@@ -19,6 +19,7 @@ class Condition(StrEnum):
     HUNG = "hung"
     UNREACHABLE = "unreachable"
     INCOMPREHENSIBLE = "incomprehensible"
+    DUPLICATE = "duplicate"
     MAINTENANCE = "maintenance"
     SHUT_DOWN = "shut_down"
 

@@ -7,8 +7,8 @@ from datetime import datetime
 from infoscreen.domain.commands import ClientCommand, CommandEvent, Timeouts, acknowledged
 from infoscreen.services.ports import Incoming
 from infoscreen.services.sorting import rejection
-from infoscreen.storage import clients, commands
-from infoscreen.storage.commands import HistoryLine
+from infoscreen.storage import command_history, commands, heartbeats
+from infoscreen.storage.command_history import HistoryLine
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.rejected import RejectedMessage
 from infoscreen.wire.messages import CommandAck
@@ -32,7 +32,7 @@ async def save_acks(
     outcome = AckOutcome()
     if not acks:
         return outcome
-    await clients.heard(connection, {uuid for uuid, _, _ in acks}, now)
+    await heartbeats.heard(connection, {uuid for uuid, _, _ in acks}, now)
     before = await commands.for_change(connection, {str(ack.command_id) for _, ack, _ in acks})
     current = dict(before)
     lines: list[HistoryLine] = []
@@ -54,7 +54,7 @@ async def save_acks(
             current[command.command_id] = after
             outcome.moved.append(after)
     await commands.save(connection, [one for key, one in current.items() if one is not before[key]])
-    await commands.record(connection, lines)
+    await command_history.record(connection, lines)
     return outcome
 
 

@@ -24,9 +24,9 @@ from infoscreen.services.lag import Lag
 from infoscreen.services.ports import Incoming, Measures
 from infoscreen.services.reports import Beats, Folding, Told, digest, fold, fold_beats, settle
 from infoscreen.services.sorting import SortedBatch, kind_of, rejection
-from infoscreen.storage import clients, rejected, screenshots, timeline
-from infoscreen.storage.clients import Pulse, QuietBeat
+from infoscreen.storage import clients, heartbeats, rejected, screenshots, timeline
 from infoscreen.storage.engine import Connection, Store
+from infoscreen.storage.heartbeats import Pulse, QuietBeat
 from infoscreen.storage.rejected import RejectedMessage
 from infoscreen.storage.screenshots import StoredScreenshot
 
@@ -57,7 +57,6 @@ class _Outcome:
     """What a committed batch has to tell."""
 
     events: list[Event] = field(default_factory=list)
-    finished: list[ClientCommand] = field(default_factory=list)
     moved: list[ClientCommand] = field(default_factory=list)
     rejections: list[RejectedMessage] = field(default_factory=list)
 
@@ -120,7 +119,7 @@ class Ingest:
 
     async def _apply(self, connection: Connection, batch: SortedBatch, now: datetime) -> _Outcome:
         outcome = _Outcome(rejections=list(batch.rejections))
-        pulses = await clients.pulses(connection, batch.beats)
+        pulses = await heartbeats.pulses(connection, batch.beats)
         strangers = set(batch.from_whom) - pulses.keys()
         strangers -= await clients.existing(connection, strangers)
         if strangers:
@@ -144,7 +143,12 @@ class Ingest:
         return outcome
 
     async def _admit(
-        self, connection: Connection, batch: SortedBatch, strangers: set[str], outcome: _Outcome, now: datetime
+        self,
+        connection: Connection,
+        batch: SortedBatch,
+        strangers: set[str],
+        outcome: _Outcome,
+        now: datetime,
     ) -> set[str]:
         """Create the unknown clients, or refuse their messages; return those that remain strangers."""
         if self._policy.auto_register:
@@ -183,9 +187,9 @@ class Ingest:
                 continue
             quiet.append(_quiet_beat(pulse, beats, now, since, self._policy.stale))
             if len(quiet) >= AT_A_STRETCH:
-                await clients.save_quiet_beats(connection, quiet)
+                await heartbeats.save_quiet_beats(connection, quiet)
                 quiet = []
-        await clients.save_quiet_beats(connection, quiet)
+        await heartbeats.save_quiet_beats(connection, quiet)
         return telling
 
     async def _save_telling(
@@ -218,10 +222,10 @@ class Ingest:
     def _tell(self, batch: SortedBatch, outcome: _Outcome) -> None:
         """Count and spread the news, after the commit."""
         refused_kinds: Counter[str] = Counter()
-        for rejection in outcome.rejections:
-            self._measures.rejected(rejection.reason)
-            refused_kinds[kind_of(rejection.topic)] += 1
-            self._log_rejection(rejection)
+        for refused in outcome.rejections:
+            self._measures.rejected(refused.reason)
+            refused_kinds[kind_of(refused.topic)] += 1
+            self._log_rejection(refused)
         for kind, count in refused_kinds.items():
             self._measures.message(kind, "rejected", count)
         # Messages that decoded well and were refused all the same (unknown client or command) were not

@@ -212,7 +212,7 @@ def settle(folding: Folding, now: datetime, listening_since: datetime | None) ->
 
 def _with_refusal(client: Client, refusal: Refusal, now: datetime, policy: StalePolicy) -> Client:
     """Return the client that has spoken, and was not understood."""
-    patience = timedelta(seconds=client.stale_after_seconds or policy.maximum_seconds)
+    patience = timedelta(seconds=client.stale_after_seconds or policy.unlearned_seconds)
     return replace(
         client,
         refused_at=now,

@@ -95,9 +95,7 @@ class SortedBatch:
             case _:
                 pass
 
-    def _sort(
-        self, topic: topics.DeviceTopic, received: Received, message: Incoming, now: datetime
-    ) -> None:
+    def _sort(self, topic: topics.DeviceTopic, received: Received, message: Incoming, now: datetime) -> None:
         uuid, said = topic.uuid, received.message
         self.kinds[topic.kind] += 1
         if _shows_life(said):

@@ -187,9 +187,7 @@ def _far_time(text: str) -> datetime | None:
     return LATEST if year > LATEST.year else None
 
 
-_TOKEN = re.compile(
-    r'[ \t\n\r]*(?:("[^"\\]*(?:\\.[^"\\]*)*")|([{}\[\],:])|([^\s{}\[\],:"]+))', re.DOTALL
-)
+_TOKEN = re.compile(r'[ \t\n\r]*(?:("[^"\\]*(?:\\.[^"\\]*)*")|([{}\[\],:])|([^\s{}\[\],:"]+))', re.DOTALL)
 _CLOSING = {"{": "}", "[": "]"}
 
 
@@ -210,16 +208,16 @@ class _Tokens:
 
     def value(self) -> str:
         """Return the text of the next value."""
-        token, start = self.next()
-        if token in _CLOSING:
-            stack = [_CLOSING[token]]
+        part, start = self.next()
+        if part in _CLOSING:
+            stack = [_CLOSING[part]]
             while stack:
-                token, _ = self.next()
-                if token in _CLOSING:
-                    stack.append(_CLOSING[token])
-                elif token in "}]" and token != stack.pop():
+                part, _ = self.next()
+                if part in _CLOSING:
+                    stack.append(_CLOSING[part])
+                elif part in "}]" and part != stack.pop():
                     raise _NotJson(f"at character {self.end}")
-        elif token in "}],:":
+        elif part in "}],:":
             raise _NotJson(f"at character {start}")
         return self._text[start : self.end]
 
@@ -230,26 +228,26 @@ def _members(text: str) -> dict[str, str]:
     if tokens.next()[0] != "{":
         raise _NotJson("not an object")
     members: dict[str, str] = {}
-    token, start = tokens.next()
-    while token != "}":
-        if not token.startswith('"') or tokens.next()[0] != ":":
+    part, start = tokens.next()
+    while part != "}":
+        if not part.startswith('"') or tokens.next()[0] != ":":
             raise _NotJson(f"at character {start}")
-        members[_key(token)] = tokens.value()
-        token, start = tokens.next()
-        if token == ",":
-            token, start = tokens.next()
-            if token == "}":
+        members[_key(part)] = tokens.value()
+        part, start = tokens.next()
+        if part == ",":
+            part, start = tokens.next()
+            if part == "}":
                 raise _NotJson(f"at character {start}")
-        elif token != "}":
+        elif part != "}":
             raise _NotJson(f"at character {start}")
     if text[tokens.end :].strip(" \t\n\r"):
         raise _NotJson(f"more text after character {tokens.end}")
     return members
 
 
-def _key(token: str) -> str:
+def _key(part: str) -> str:
     try:
-        return str(json.loads(token, strict=False))
+        return str(json.loads(part, strict=False))
     except ValueError as error:
         raise _NotJson(str(error)) from None
 

@@ -22,8 +22,8 @@ from infoscreen.domain.commands import (
 from infoscreen.domain.events import Kind
 from infoscreen.storage.timeline import TimelineEntry
 from infoscreen.web.panel import recovery_words as recovery
-from infoscreen.web.panel.language import N_, Language
-from infoscreen.web.panel.words import ACTION_NOUNS, word
+from infoscreen.words.language import N_, Language
+from infoscreen.words.names import ACTION_NOUNS, word
 
 T = TypeVar("T")
 
@@ -59,6 +59,10 @@ def _reason(client: Client, language: Language) -> str:
             return _("No heartbeat, but the broker still sees the device: it hangs.")
         case Condition.UNREACHABLE:
             return _("No heartbeat, and the broker does not see the device either.")
+        case Condition.INCOMPREHENSIBLE:
+            return _("It sends messages that cannot be read, and no heartbeat that can.")
+        case Condition.DUPLICATE:
+            return _("Two devices use this identity: their heartbeats alternate.")
         case Condition.NEVER_SEEN:
             return _("Known, but no heartbeat was ever received.")
         case Condition.ONLINE:
