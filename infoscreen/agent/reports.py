@@ -7,6 +7,7 @@ from uuid import UUID
 
 from infoscreen import __version__
 from infoscreen.agent import readings
+from infoscreen.agent.connection import KEEPALIVE_SECONDS
 from infoscreen.agent.mail import Mail
 from infoscreen.agent.protocol.packets import Packet
 from infoscreen.agent.settings import AgentSettings
@@ -94,6 +95,7 @@ class Reporter:
             software_version=self._settings.software_version,
             agent_version=__version__,
             capabilities=list(capabilities(self._settings)),
+            keepalive_seconds=KEEPALIVE_SECONDS,
         )
 
     def _heartbeat(self, app: UnitState | None) -> Heartbeat:

@@ -188,7 +188,7 @@ def conditions_of(client: Client, now: datetime, listening_since: datetime | Non
 def shown_conditions(
     client: Client, now: datetime, listening_since: datetime | None
 ) -> tuple[Condition, ...]:
-    """Return all conditions with the stored status in front, which the watch brings up to date every second."""
+    """Return all conditions with the stored status in front; the watch brings it up to date."""
     others = conditions_of(client, now, listening_since)
     return (client.status, *(one for one in others if one is not client.status and one not in _WELL))
 

@@ -19,7 +19,7 @@ def visible(text: str, *, one_line: bool = False) -> str:
 
     Line feeds and tabs stay unless the text is to be ``one_line``.
     """
-    if text.isascii() and text.isprintable():
+    if text.isprintable():
         return text
     kept = frozenset() if one_line else KEPT
     return "".join(

@@ -69,6 +69,31 @@ def _reason(client: Client, language: Language) -> str:
             return _("Heartbeats arrive as expected.")
 
 
+def oddities(client: Client, language: Language) -> list[str]:
+    """Say what of the client's messages cannot be read."""
+    _ = language.gettext
+    said = []
+    for key, text in client.unread_fields.items():
+        what = {"field": key.partition(".")[2], "said": text}
+        unknown = key.endswith("status") and text.startswith('"')
+        sentence = (
+            N_("Sends %(field)s: %(said)s, unknown.")
+            if unknown
+            else N_("Sends %(field)s: %(said)s, which cannot be read.")
+        )
+        said.append(_(sentence) % what)
+    if client.refused_at is not None:
+        about = {
+            "count": language.number(client.refused_count),
+            "at": language.moment(client.refused_at),
+            "detail": client.refused_detail or client.refused_reason or "?",
+        }
+        said.append(
+            _("Messages that could not be read at all: %(count)s, the last one %(at)s (%(detail)s).") % about
+        )
+    return said
+
+
 def application(client: Client, language: Language) -> str | None:
     """Say what the signage application does, as far as the device told."""
     state = None if client.process_status is None else word(client.process_status, language)
