@@ -28,6 +28,7 @@ from infoscreen.storage import clients, command_history, commands
 from infoscreen.storage.engine import Store
 from infoscreen.storage.tables import metadata
 from tests.fakes import CountingMeasures, FakeClock, FakeLink, FakePublisher
+from tests.template import with_tables
 
 OPERATOR = Actor(1, "olga", Role.OPERATOR, "session")
 MORNING = datetime(2026, 3, 2, 7, 0, tzinfo=UTC)
@@ -123,8 +124,11 @@ async def open_spine(
 ) -> AsyncIterator[Spine]:
     """Put the parts together on an empty database; it has listened for an hour."""
     store = Store(url)
-    async with store.engine.begin() as connection:
-        await connection.run_sync(metadata.create_all)
+    if url.endswith(":memory:"):
+        async with store.write() as connection:
+            await connection.run_sync(metadata.create_all)
+    else:
+        await with_tables(url)
     clock = FakeClock(MORNING)
     bus, measures, wake, publisher = Bus(), CountingMeasures(), asyncio.Event(), FakePublisher()
     link = FakeLink(clock.now() - timedelta(hours=1))
