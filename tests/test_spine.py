@@ -12,8 +12,8 @@ from infoscreen.domain.clients import Condition
 from infoscreen.domain.commands import Action, CommandStatus, Source, Verification
 from infoscreen.domain.errors import CommandInFlight, Conflict, Forbidden, InvalidInput, LockedOut, NotFound
 from infoscreen.domain.events import ClientChanged, Kind
-from infoscreen.storage import clients, rejected, screenshots, timeline
-from infoscreen.storage.clients import ClientQuery
+from infoscreen.storage import client_lists, clients, rejected, screenshots, timeline
+from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.wire.messages import Command
 from tests.spine import ADMIN, OPERATOR, Spine, open_spine, sqlite_url, uuid_of, zulu
 
@@ -597,7 +597,7 @@ async def test_pages_of_clients_follow_each_other_without_gap_or_repeat(spine: S
         cursor = None
         while True:
             async with spine.store.read() as connection:
-                page = await clients.search(connection, ClientQuery(sort=sort), 4, cursor)
+                page = await client_lists.search(connection, ClientQuery(sort=sort), 4, cursor)
             assert page.total == 25
             seen += [client.uuid for client in page.items]
             cursor = page.next_cursor
@@ -620,7 +620,7 @@ async def test_searching_by_text_tag_and_site(spine: Spine) -> None:
             (ClientQuery(tag="küch"), 0),
             (ClientQuery(site="Köln"), 1),
         ):
-            assert (await clients.search(connection, query, 10)).total == count, query
+            assert (await client_lists.search(connection, query, 10)).total == count, query
 
 
 async def test_the_timeline_merges_status_commands_and_operator_acts_newest_first(spine: Spine) -> None:

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from infoscreen.domain.errors import BadMessage
 from infoscreen.services.ports import Incoming
-from infoscreen.storage import clients, rejected, timeline
-from infoscreen.storage.clients import ClientQuery
+from infoscreen.storage import client_lists, rejected, timeline
+from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.web.api import models
 from infoscreen.wire import topics
 from infoscreen.wire.messages import (
@@ -314,7 +314,7 @@ class House:
         assert sum(n for what, n in counted.items() if what[0] == "message") == len(batch)
         self._spine.clock.advance(1)
         async with self._spine.store.read() as connection:
-            page = await clients.search(connection, ClientQuery(), 100)
+            page = await client_lists.search(connection, ClientQuery(), 100)
             lines = await timeline.page(connection, UUID, 100)
             refused = await rejected.newest(connection, 100)
         now, since = self._spine.clock.now(), self._spine.link.listening_since

@@ -28,8 +28,9 @@ from infoscreen.domain.events import CommandChanged
 from infoscreen.domain.lockout import LockoutPolicy, locked_until
 from infoscreen.services.bus import Bus
 from infoscreen.services.ports import Measures
-from infoscreen.storage import audit, clients, commands
-from infoscreen.storage.commands import HistoryLine
+from infoscreen.storage import audit, client_lists, clients, command_history, commands
+from infoscreen.storage.client_lists import ClientQuery
+from infoscreen.storage.command_history import HistoryLine
 from infoscreen.storage.engine import Connection, Store
 from infoscreen.wire.messages import MAX_REASON_CHARACTERS
 
@@ -174,7 +175,7 @@ class Commanding:
 
     async def request_many(
         self,
-        targets: Sequence[str] | clients.ClientQuery,
+        targets: Sequence[str] | ClientQuery,
         action: Action,
         *,
         source: Source,
@@ -235,7 +236,7 @@ class Commanding:
             cancelled = replace(command, status=status, finished_at=now)
             await commands.save(connection, [cancelled])
             line = CommandEvent(at=now, from_status=command.status, to_status=status, by=actor.name)
-            await commands.record(connection, [HistoryLine(command_id, command.client_uuid, line)])
+            await command_history.record(connection, [HistoryLine(command_id, command.client_uuid, line)])
             await audit.record(connection, now, actor, "command.cancel", f"command/{command_id}")
         self._tell([cancelled])
         return cancelled
@@ -279,10 +280,10 @@ class Commanding:
             action=action, source=source, actor=actor, reason=reason, expires_in=expiry, force=force
         )
 
-    async def _targets(self, targets: Sequence[str] | clients.ClientQuery) -> list[str]:
-        if isinstance(targets, clients.ClientQuery):
+    async def _targets(self, targets: Sequence[str] | ClientQuery) -> list[str]:
+        if isinstance(targets, ClientQuery):
             async with self._store.read() as connection:
-                found = await clients.matching_uuids(connection, targets, MOST_IN_A_BATCH + 1)
+                found = await client_lists.matching_uuids(connection, targets, MOST_IN_A_BATCH + 1)
         else:
             found = list(dict.fromkeys(targets))
         if len(found) > MOST_IN_A_BATCH:
@@ -317,7 +318,7 @@ class Commanding:
             # Another process or transaction was faster; the index has told us, now see who it was.
             flying |= await commands.in_flight(connection, uuids)
         stored = [command for command in fresh if command.command_id in created]
-        await commands.record(connection, [_first_line(command, order.actor) for command in stored])
+        await command_history.record(connection, [_first_line(command, order.actor) for command in stored])
         outcome: dict[str, ClientCommand | CommandInFlight] = {c.client_uuid: c for c in stored}
         for one, command in flying.items():
             outcome.setdefault(

@@ -23,10 +23,10 @@ from infoscreen.services.bus import Bus
 from infoscreen.services.lag import Lag
 from infoscreen.services.ports import Incoming, Measures
 from infoscreen.services.reports import Beats, ClientReport, Folding, digest, fold, fold_beats, settle
-from infoscreen.storage import clients, commands, rejected, screenshots, timeline
-from infoscreen.storage.clients import Pulse, QuietBeat
-from infoscreen.storage.commands import HistoryLine
+from infoscreen.storage import clients, command_history, commands, heartbeats, rejected, screenshots, timeline
+from infoscreen.storage.command_history import HistoryLine
 from infoscreen.storage.engine import Connection, Store
+from infoscreen.storage.heartbeats import Pulse, QuietBeat
 from infoscreen.storage.rejected import HEAD_BYTES, RejectedMessage
 from infoscreen.storage.screenshots import StoredScreenshot
 from infoscreen.storage.timeline import NewEntry
@@ -138,7 +138,7 @@ class Ingest:
 
     async def _apply(self, connection: Connection, batch: _Sorted, now: datetime) -> _Outcome:
         outcome = _Outcome(rejections=list(batch.rejections))
-        pulses = await clients.pulses(connection, batch.beats)
+        pulses = await heartbeats.pulses(connection, batch.beats)
         strangers = set(batch.from_whom) - pulses.keys()
         strangers -= await clients.existing(connection, strangers)
         if strangers:
@@ -202,9 +202,9 @@ class Ingest:
                 continue
             quiet.append(_quiet_beat(pulse, beats, now, since, self._policy.stale))
             if len(quiet) >= AT_A_STRETCH:
-                await clients.save_quiet_beats(connection, quiet)
+                await heartbeats.save_quiet_beats(connection, quiet)
                 quiet = []
-        await clients.save_quiet_beats(connection, quiet)
+        await heartbeats.save_quiet_beats(connection, quiet)
         return telling
 
     async def _save_telling(
@@ -242,7 +242,7 @@ class Ingest:
         """Advance commands; what is repeated or out of date is noted and changes nothing."""
         if not acks:
             return
-        await clients.heard(connection, {uuid for uuid, _, _ in acks}, now)
+        await heartbeats.heard(connection, {uuid for uuid, _, _ in acks}, now)
         before = await commands.for_change(connection, {str(ack.command_id) for _, ack, _ in acks})
         current = dict(before)
         lines: list[HistoryLine] = []
@@ -269,7 +269,7 @@ class Ingest:
                 current[command.command_id] = after
                 outcome.moved.append(after)
         await commands.save(connection, [c for key, c in current.items() if c is not before[key]])
-        await commands.record(connection, lines)
+        await command_history.record(connection, lines)
         outcome.events.extend(CommandChanged(c.command_id, c.client_uuid) for c in outcome.moved)
 
     def _tell(self, batch: _Sorted, outcome: _Outcome) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from infoscreen.clock import Clock
@@ -46,24 +46,6 @@ async def until_woken(wake: asyncio.Event, seconds: float, clock: Clock) -> None
         waiting.cancel()
         sleeping.cancel()
     wake.clear()
-
-
-async def each_one(items: Iterable[T], act: Callable[[T], Awaitable[object]], what: str) -> int:
-    """Act on each item; one that fails is logged with its traceback and does not stop the others.
-
-    Returns:
-        How many failed.
-    """
-    failed = 0
-    for item in items:
-        try:
-            await act(item)
-        except StoreUnavailable:
-            raise
-        except Exception:  # the one place that does: a bad item must not stop the rest
-            failed += 1
-            log.exception("one item of a step failed", extra={"event": "item_failed", "what": what})
-    return failed
 
 
 def _name(step: Callable[[], Awaitable[object]]) -> str:

@@ -12,7 +12,7 @@ from infoscreen.domain.errors import StoreUnavailable
 from infoscreen.services.ingest import Ingest
 from infoscreen.services.lag import Lag
 from infoscreen.services.ports import Link, LinkState
-from infoscreen.storage import clients, decisions, incidents, pauses
+from infoscreen.storage import client_totals, decisions, incidents, pauses
 from infoscreen.storage.decisions import LastPoll
 from infoscreen.storage.engine import Store
 from infoscreen.storage.incidents import StoredIncident
@@ -65,7 +65,7 @@ class Monitoring:
         """Return the totals and the state of the broker connection as they are now."""
         now = self._clock.now()
         async with self._store.read() as connection:
-            totals = await clients.totals(connection)
+            totals = await client_totals.totals(connection)
             under_way = await incidents.under_way(connection)
             folded = await decisions.held_by_incidents(connection) if under_way else 0
             poll = await decisions.last_poll(connection)
@@ -77,7 +77,7 @@ class Monitoring:
         faults: dict[str, str] = {}
         try:
             async with self._store.read() as connection:
-                await clients.totals(connection)
+                await client_totals.totals(connection)
         except StoreUnavailable as error:
             faults["database"] = str(error)
         if self._store.locked_elsewhere:

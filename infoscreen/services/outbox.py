@@ -25,8 +25,8 @@ from infoscreen.domain.events import CommandChanged
 from infoscreen.services.bus import Bus
 from infoscreen.services.loops import every, until_woken
 from infoscreen.services.ports import Link, Measures, Outgoing, Publisher
-from infoscreen.storage import clients, commands
-from infoscreen.storage.commands import HistoryLine
+from infoscreen.storage import client_deadlines, clients, command_history, commands, outbox
+from infoscreen.storage.command_history import HistoryLine
 from infoscreen.storage.engine import Store
 from infoscreen.wire import topics
 from infoscreen.wire.messages import Command
@@ -108,8 +108,8 @@ class Outbox:
         now = self._clock.now()
         since = self._link.state.listening_since
         async with self._store.read() as connection:
-            due = await commands.to_publish(connection, now, AT_ONCE)
-            again = await commands.to_publish_again(
+            due = await outbox.to_publish(connection, now, AT_ONCE)
+            again = await outbox.to_publish_again(
                 connection, now, PATIENCE, MOST_PUBLICATIONS, since, AT_ONCE
             )
         if not due and not again:
@@ -127,7 +127,7 @@ class Outbox:
                 taken.append(after)
                 lines.append(_line(command, after, now, _publication_words(command)))
             await commands.save(connection, taken)
-            await commands.record(connection, lines)
+            await command_history.record(connection, lines)
         self._tell(taken)
         return taken
 
@@ -186,13 +186,13 @@ class Outbox:
                 if after.status is not command.status:
                     lines.append(_line(command, after, now, one.refused))
             await commands.save(connection, changed)
-            await commands.record(connection, lines)
+            await command_history.record(connection, lines)
         self._tell(changed)
 
     async def _clear_failures(self) -> int:
         """Empty the retained failures that operators have acknowledged."""
         async with self._store.read() as connection:
-            waiting = await clients.awaiting_clear(connection)
+            waiting = await client_deadlines.awaiting_clear(connection)
         cleared: list[str] = []
         for uuid in waiting:
             try:

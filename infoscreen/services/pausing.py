@@ -11,7 +11,7 @@ from infoscreen.domain.accounts import Actor
 from infoscreen.domain.errors import InvalidInput, NotFound
 from infoscreen.domain.events import ClientChanged, Kind, RecoveryChanged
 from infoscreen.services.bus import Bus
-from infoscreen.storage import audit, clients, pauses, timeline
+from infoscreen.storage import audit, client_lists, clients, pauses, timeline
 from infoscreen.storage.engine import Connection, Store
 from infoscreen.storage.pauses import Pause, Scope
 from infoscreen.storage.timeline import NewEntry
@@ -150,7 +150,7 @@ def _check_scope(scope: Scope, site: str | None, client_uuid: str | None) -> Non
 async def _require_target(connection: Connection, site: str | None, client_uuid: str | None) -> None:
     if client_uuid is not None and await clients.get(connection, client_uuid) is None:
         raise NotFound(f"There is no client {client_uuid}.")
-    if site is not None and not await clients.is_site(connection, site):
+    if site is not None and not await client_lists.is_site(connection, site):
         raise NotFound(f"No client is at a site {site!r}.")
 
 

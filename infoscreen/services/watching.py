@@ -30,8 +30,19 @@ from infoscreen.services.bus import Bus
 from infoscreen.services.loops import every
 from infoscreen.services.ports import Link, Measures
 from infoscreen.services.reports import Folding, settle
-from infoscreen.storage import attempts, audit, clients, commands, decisions, incidents, timeline
-from infoscreen.storage.commands import HistoryLine
+from infoscreen.storage import (
+    attempts,
+    audit,
+    client_deadlines,
+    clients,
+    command_deadlines,
+    command_history,
+    commands,
+    decisions,
+    incidents,
+    timeline,
+)
+from infoscreen.storage.command_history import HistoryLine
 from infoscreen.storage.engine import Connection, Store
 
 log = logging.getLogger(__name__)
@@ -135,12 +146,12 @@ class Watch:
         self._bus.publish(*events)
 
     async def _due(self, connection: Connection, now: datetime, since: datetime | None) -> Sequence[Client]:
-        due = await clients.out_of_maintenance(connection, now)
+        due = await client_deadlines.out_of_maintenance(connection, now)
         # Within the shortest threshold after the start nobody can be stale yet: spare the scan over all of
         # them.
         if since is not None and (now - since).total_seconds() >= self._policy.stale.minimum_seconds:
             longest = timedelta(seconds=LONGEST_SECONDS) + CLOCK_DOUBT
-            due += await clients.fallen_silent(connection, now, now - since, longest)
+            due += await client_deadlines.fallen_silent(connection, now, now - since, longest)
         return due
 
     async def _after_a_step(self, now: datetime) -> None:
@@ -151,7 +162,7 @@ class Watch:
         by = timedelta(seconds=step.seconds)
         words = f"this host's clock was set by {step.seconds:+.0f} s; the deadline moves along"
         async with self._store.write() as connection:
-            found = await commands.unfinished(connection)
+            found = await command_deadlines.unfinished(connection)
             moved = [after for one in found if (after := moved_by_step(one, step.at, by, now))]
             await commands.save(connection, moved)
             lines = [
@@ -164,13 +175,13 @@ class Watch:
                 )
                 for one in moved
             ]
-            await commands.record(connection, lines)
+            await command_history.record(connection, lines)
         self._step_before = step
         self._bus.publish(*(CommandChanged(one.command_id, one.client_uuid) for one in moved))
 
     async def _sweep_some(self, now: datetime) -> int:
         async with self._store.read() as connection:
-            overdue = await commands.past_deadline(connection, now, AT_ONCE)
+            overdue = await command_deadlines.past_deadline(connection, now, AT_ONCE)
         if not overdue:
             return 0
         expired: list[ClientCommand] = []
@@ -185,7 +196,7 @@ class Watch:
                 event = CommandEvent(at=now, from_status=command.status, to_status=status, by="sweep")
                 lines.append(HistoryLine(command.command_id, command.client_uuid, event))
             await commands.save(connection, expired)
-            await commands.record(connection, lines)
+            await command_history.record(connection, lines)
         for command in expired:
             self._measures.command(command.action, command.status)
         self._bus.publish(*(CommandChanged(command.command_id, command.client_uuid) for command in expired))
@@ -195,7 +206,7 @@ class Watch:
         now = self._clock.now()
         since = self._link.state.listening_since
         async with self._store.read() as connection:
-            waiting = await commands.to_verify(connection, AT_ONCE)
+            waiting = await command_deadlines.to_verify(connection, AT_ONCE)
         judged = [
             (command, verdict)
             for command, client in waiting
@@ -237,7 +248,9 @@ class Watch:
             at=now, from_status=command.status, to_status=command.status, by="verification", detail=words
         )
         await commands.save(connection, [after])
-        await commands.record(connection, [HistoryLine(command.command_id, command.client_uuid, event)])
+        await command_history.record(
+            connection, [HistoryLine(command.command_id, command.client_uuid, event)]
+        )
         events: list[Event] = [CommandChanged(command.command_id, command.client_uuid)]
         if command.action is Action.SHUTDOWN_HOST and verdict.verification is Verification.VERIFIED:
             client = (await clients.for_change(connection, [command.client_uuid]))[command.client_uuid]

@@ -1,132 +1,37 @@
 """Clients: reading them for people, and writing what was heard of them."""
 
-import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import fields
+from datetime import datetime
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     Row,
     Select,
-    String,
     Update,
-    and_,
     bindparam,
-    cast,
     delete,
-    func,
     insert,
-    null,
-    or_,
     select,
-    text,
-    tuple_,
-    union_all,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from infoscreen.domain.clients import Client, Condition, sort_key
-from infoscreen.domain.errors import InvalidInput
-from infoscreen.storage.columns import one_of, utc_text
+from infoscreen.domain.clients import Client, sort_key
+from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
-from infoscreen.storage.paging import Page, cursor_time, decode_cursor, encode_cursor
-from infoscreen.storage.tables import WATCHED, clients
+from infoscreen.storage.tables import clients
 
 _FIELDS = tuple(field.name for field in fields(Client))
 COLUMNS = [clients.c[name] for name in _FIELDS]
-_LONG_AGO = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
-
-CHUNK = 500
-"""So many values go into one ``IN``, far below SQLite's limit on bound values."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClientQuery:
-    """Which clients, ordered by ``name``, ``last_alive`` or ``status_since``, with ``-`` for descending.
-
-    ``q`` is searched in name, host name, IP address and UUID. An empty ``status`` means any.
-    ``unacknowledged`` leaves only those with a failed service that nobody has acknowledged, whatever their
-    status.
-    """
-
-    status: frozenset[Condition] = frozenset()
-    site: str | None = None
-    tag: str | None = None
-    q: str | None = None
-    sort: str = "name"
-    unacknowledged: bool = False
-
-
-SORTS: Mapping[str, ColumnElement[Any]] = {
-    "name": clients.c.sort_key,
-    "last_alive": func.coalesce(clients.c.last_alive, _LONG_AGO, type_=clients.c.last_alive.type),
-    "status_since": clients.c.status_since,
-}
 
 
 def client_of(row: Row[*tuple[Any, ...]]) -> Client:
     """Return the client in a row that begins with ``COLUMNS``."""
     # By position: it takes a third of the time of the row's own mapping, and the live view reads many.
     return Client(**dict(zip(_FIELDS, row, strict=False)))
-
-
-def _where(query: ClientQuery) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
-    if query.status:
-        conditions.append(clients.c.status.in_(sorted(query.status)))
-    if query.unacknowledged:
-        conditions.append(clients.c.service_failed_at.is_not(None))
-    if query.site:
-        conditions.append(clients.c.site == query.site)
-    if query.tag:
-        # The list is stored as JSON text, so the tag is looked for as it stands in there.
-        conditions.append(cast(clients.c.tags, String).contains(json.dumps(query.tag), autoescape=True))
-    if query.q:
-        searched = (clients.c.name, clients.c.hostname, clients.c.ip, clients.c.uuid)
-        conditions.append(or_(*(column.icontains(query.q, autoescape=True) for column in searched)))
-    return conditions
-
-
-async def search(
-    connection: Connection, query: ClientQuery, limit: int, cursor: str | None = None
-) -> Page[Client]:
-    """Return a page of the clients that match.
-
-    Raises:
-        InvalidInput: the sort order does not exist, or the cursor is not one of this list.
-    """
-    name = query.sort.removeprefix("-")
-    if name not in SORTS:
-        raise InvalidInput(
-            f"Cannot sort by {query.sort[:40]!r}.",
-            [{"field": "sort", "message": f"allowed: {', '.join(SORTS)}, each also with - in front"}],
-        )
-    key, descending = SORTS[name], query.sort.startswith("-")
-    matching = _where(query)
-    total = await connection.scalar(select(func.count()).select_from(clients).where(*matching))
-    statement = select(*COLUMNS, key.label("page_key")).where(*matching)
-    if cursor is not None:
-        last_key, last_uuid = decode_cursor(cursor, 2)
-        after = tuple_(key, clients.c.uuid)
-        last = tuple_(last_key if name == "name" else cursor_time(last_key), str(last_uuid))
-        statement = statement.where(after < last if descending else after > last)
-    order = (key.desc(), clients.c.uuid.desc()) if descending else (key, clients.c.uuid)
-    rows = (await connection.execute(statement.order_by(*order).limit(limit + 1))).all()
-    items = [client_of(row) for row in rows[:limit]]
-    more = len(rows) > limit
-    following = encode_cursor(rows[limit - 1].page_key, items[-1].uuid) if more else None
-    return Page(items, following, total or 0)
-
-
-async def matching_uuids(connection: Connection, query: ClientQuery, limit: int) -> list[str]:
-    """Return the UUIDs of up to ``limit`` clients that match, in the order of their names."""
-    statement = select(clients.c.uuid).where(*_where(query)).order_by(clients.c.sort_key, clients.c.uuid)
-    return list((await connection.scalars(statement.limit(limit))).all())
 
 
 async def get(connection: Connection, uuid: str) -> Client | None:
@@ -152,153 +57,6 @@ async def _matching(
         rows = await connection.execute(statement.where(clients.c.uuid.in_(chunk)))
         found.update((client.uuid, client) for client in map(client_of, rows))
     return found
-
-
-def chunks(values: Collection[str]) -> list[list[str]]:
-    """Cut values into pieces that fit into one ``IN``."""
-    ordered = list(values)
-    return [ordered[start : start + CHUNK] for start in range(0, len(ordered), CHUNK)]
-
-
-_status = clients.c.status
-_TOTALS = union_all(
-    select(_status, func.count()).where(_status < Condition.ONLINE).group_by(_status),
-    select(_status, func.count()).where(_status > Condition.ONLINE).group_by(_status),
-    select(null(), func.count()).select_from(clients),
-)
-"""The online ones, nearly all there are, are what is left of the whole, whose size an index knows."""
-
-
-async def totals(connection: Connection) -> dict[Condition, int]:
-    """Return how many clients are in each condition, zeros included."""
-    counted: dict[Condition | None, int] = {row[0]: row[1] for row in await connection.execute(_TOTALS)}
-    whole = counted.pop(None)
-    counted[Condition.ONLINE] = whole - sum(counted.values())
-    return {condition: counted.get(condition, 0) for condition in Condition}
-
-
-def _each_site() -> Select[str]:
-    """Walk from each site to the next one in the index, instead of through every client."""
-    site = clients.c.site
-    walk = select(func.min(site).label("site")).cte("walk", recursive=True)
-    following = select(func.min(site)).where(site > walk.c.site).scalar_subquery()
-    walk = walk.union_all(select(following).where(walk.c.site.is_not(None)))
-    return select(walk.c.site).where(walk.c.site.is_not(None)).order_by(walk.c.site)
-
-
-_EACH_SITE = _each_site()
-
-
-async def sites(connection: Connection) -> list[str]:
-    """Return the names of all sites."""
-    return list((await connection.scalars(_EACH_SITE)).all())
-
-
-async def is_site(connection: Connection, site: str) -> bool:
-    """Tell whether any client is at a site of this name."""
-    some = select(clients.c.uuid).where(clients.c.site == site).limit(1)
-    return await connection.scalar(some) is not None
-
-
-# --- what was heard
-
-
-class Pulse(NamedTuple):
-    """As much of a client as a heartbeat needs; ``said`` digests what its last one told besides times."""
-
-    uuid: str
-    status: Condition
-    said: int
-    last_alive: datetime | None
-    last_device_time: datetime | None
-    heartbeats: int
-    interval: float | None
-    deviation: float | None
-
-
-_PULSE: Select[Any] = select(
-    clients.c.uuid,
-    clients.c.status,
-    clients.c.said,
-    clients.c.last_alive,
-    clients.c.last_device_time,
-    clients.c.heartbeats,
-    clients.c.heartbeat_interval_seconds,
-    clients.c.heartbeat_deviation_seconds,
-)
-
-
-async def pulses(connection: Connection, uuids: Collection[str]) -> dict[str, Pulse]:
-    """Return the pulse of those of the clients that exist."""
-    found: dict[str, Pulse] = {}
-    for chunk in chunks(uuids):
-        rows = await connection.execute(_PULSE.where(clients.c.uuid.in_(chunk)))
-        found.update((row[0], Pulse._make(row)) for row in rows)
-    return found
-
-
-class QuietBeat(NamedTuple):
-    """What a heartbeat that told nothing new changes; ``beats`` heartbeats of one client at once."""
-
-    uuid: str
-    received_at: datetime
-    device_time: datetime
-    skew: float
-    beats: int
-    interval: float | None
-    deviation: float | None
-    stale_after: float
-    stale_at: datetime
-
-
-_QUIET_BEAT = (
-    update(clients)
-    .where(clients.c.uuid == bindparam("uuid_"))
-    .values(
-        last_heard_at=bindparam("received_at"),
-        last_alive=bindparam("received_at"),
-        last_device_time=bindparam("device_time"),
-        clock_skew_seconds=bindparam("skew"),
-        heartbeats=clients.c.heartbeats + bindparam("beats"),
-        heartbeats_since_boot=clients.c.heartbeats_since_boot + bindparam("beats"),
-        heartbeat_interval_seconds=bindparam("interval"),
-        heartbeat_deviation_seconds=bindparam("deviation"),
-        stale_after_seconds=bindparam("stale_after"),
-        stale_at=bindparam("stale_at_"),
-    )
-)
-_ON_SQLITE = _QUIET_BEAT.compile(dialect=sqlite.dialect())
-
-
-async def save_quiet_beats(connection: Connection, beats: Sequence[QuietBeat]) -> None:
-    """Write heartbeats that told nothing new: nearly all there are, so this is the hottest statement of all.
-
-    On SQLite the compiled statement goes to the driver with ready values, which takes a third of the time.
-    """
-    if not beats:
-        return
-    if connection.dialect.name != "sqlite":
-        rows = [{"uuid_": beat.uuid, "stale_at_": beat.stale_at} | beat._asdict() for beat in beats]
-        await connection.execute(_QUIET_BEAT, rows)
-        return
-    received = utc_text(beats[0].received_at)
-    values = [
-        (
-            received,
-            received,
-            utc_text(beat.device_time),
-            beat.skew,
-            beat.beats,
-            beat.beats,
-            beat.interval,
-            beat.deviation,
-            beat.stale_after,
-            utc_text(beat.stale_at),
-            beat.uuid,
-        )
-        for beat in beats
-    ]
-    await connection.exec_driver_sql(str(_ON_SQLITE), values)
 
 
 async def register(connection: Connection, uuids: Collection[str], now: datetime) -> None:
@@ -373,13 +131,6 @@ def _change_of(names: tuple[str, ...]) -> Update:
     )
 
 
-async def heard(connection: Connection, uuids: Collection[str], at: datetime) -> None:
-    """Note that something other than a heartbeat was heard of the clients."""
-    if uuids:
-        statement = update(clients).where(clients.c.uuid == bindparam("key")).values(last_heard_at=at)
-        await connection.execute(statement, [{"key": uuid} for uuid in uuids])
-
-
 async def create(connection: Connection, client: Client) -> None:
     """Insert one client as it stands."""
     values = {name: getattr(client, name) for name in _FIELDS}
@@ -390,34 +141,3 @@ async def create(connection: Connection, client: Client) -> None:
 async def remove(connection: Connection, uuid: str) -> bool:
     """Delete a client with all its history; tell whether it was there."""
     return (await connection.execute(delete(clients).where(clients.c.uuid == uuid))).rowcount > 0
-
-
-# --- what time does
-
-
-async def fallen_silent(
-    connection: Connection, now: datetime, listened_for: timedelta, longest: timedelta
-) -> list[Client]:
-    """Return clients whose silence has passed their threshold while we listened, but does not show yet.
-
-    Among them those who were last heard in the future, by a clock that was set back since; ``longest`` is
-    more than any threshold.
-    """
-    due = and_(
-        one_of(clients.c.status, WATCHED),
-        or_(clients.c.stale_at <= now, clients.c.stale_at > now + longest),
-        clients.c.stale_after_seconds <= listened_for.total_seconds(),
-    )
-    return [client_of(row) for row in await connection.execute(select(*COLUMNS).where(due).limit(5_000))]
-
-
-async def out_of_maintenance(connection: Connection, now: datetime) -> list[Client]:
-    """Return clients that still show a maintenance that is over."""
-    due = and_(clients.c.status == Condition.MAINTENANCE, clients.c.maintenance_until <= now)
-    return [client_of(row) for row in await connection.execute(select(*COLUMNS).where(due).limit(5_000))]
-
-
-async def awaiting_clear(connection: Connection) -> list[str]:
-    """Return the clients whose retained failure an operator has acknowledged and the broker still holds."""
-    statement = select(clients.c.uuid).where(text("clients.service_failed_clear_pending"))
-    return list((await connection.scalars(statement.limit(1_000))).all())

@@ -1,6 +1,6 @@
 """What columns are made of: times and words, and conditions that a planner recognises."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -72,3 +72,13 @@ def one_of(column: ColumnElement[Any], words: Iterable[StrEnum]) -> ColumnElemen
     does not look into bound values.
     """
     return column.in_(bindparam(None, sorted(words), expanding=True, literal_execute=True))
+
+
+CHUNK = 500
+"""So many values go into one ``IN``, far below SQLite's limit on bound values."""
+
+
+def chunks(values: Collection[str]) -> list[list[str]]:
+    """Cut values into pieces that fit into one ``IN``."""
+    ordered = list(values)
+    return [ordered[start : start + CHUNK] for start in range(0, len(ordered), CHUNK)]

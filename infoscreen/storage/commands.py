@@ -1,61 +1,52 @@
-"""Commands and their history. The command table is the outbox: what stands in it gets sent."""
+"""Commands: creating, reading and changing them."""
 
-from collections import Counter
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Row,
-    and_,
     bindparam,
     delete,
     desc,
     func,
-    insert,
     literal,
-    or_,
     select,
     tuple_,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from infoscreen.domain.clients import Client
 from infoscreen.domain.commands import (
     DISRUPTIVE,
     OPEN,
     Action,
     ClientCommand,
-    CommandEvent,
     CommandStatus,
     Source,
     Verification,
 )
-from infoscreen.storage.clients import chunks
-from infoscreen.storage.clients import get_many as get_clients
-from infoscreen.storage.columns import one_of
+from infoscreen.storage.columns import chunks, one_of
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, cursor_time, decode_cursor, encode_cursor
-from infoscreen.storage.tables import client_commands, clients, command_events
+from infoscreen.storage.tables import client_commands
 
 _FIELDS = tuple(field.name for field in fields(ClientCommand))
-_COLUMNS = [client_commands.c[name] for name in _FIELDS]
+COLUMNS = [client_commands.c[name] for name in _FIELDS]
 
-_OPEN = one_of(client_commands.c.status, OPEN)
+IS_OPEN = one_of(client_commands.c.status, OPEN)
+"""The command is unfinished."""
 
 
-def _judged(verification: Verification) -> ColumnElement[bool]:
+def is_judged(verification: Verification) -> ColumnElement[bool]:
+    """Return the condition of a verification, in the words of the partial indexes."""
     column = client_commands.c.verification
     return column == literal(verification, column.type, literal_execute=True)
 
 
 IN_ONE_READ = 100
-
-MOST_EVENTS = 100
-"""A command keeps at most so many lines of history (lifecycle design)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,23 +60,24 @@ class CommandQuery:
     batch_id: str | None = None
 
 
-def _command(row: Row[Any]) -> ClientCommand:
+def command_of(row: Row[Any]) -> ClientCommand:
+    """Return the command in a row of ``COLUMNS``."""
     return ClientCommand(**dict(zip(_FIELDS, row, strict=True)))
 
 
 async def get(connection: Connection, command_id: str) -> ClientCommand | None:
     """Return one command, or None."""
-    statement = select(*_COLUMNS).where(client_commands.c.command_id == command_id)
+    statement = select(*COLUMNS).where(client_commands.c.command_id == command_id)
     row = (await connection.execute(statement)).one_or_none()
-    return None if row is None else _command(row)
+    return None if row is None else command_of(row)
 
 
 async def get_many(connection: Connection, ids: Collection[str]) -> dict[str, ClientCommand]:
     """Return those of the commands that exist, by id."""
     found: dict[str, ClientCommand] = {}
     for chunk in chunks(ids):
-        rows = await connection.execute(select(*_COLUMNS).where(client_commands.c.command_id.in_(chunk)))
-        found.update((command.command_id, command) for command in map(_command, rows))
+        rows = await connection.execute(select(*COLUMNS).where(client_commands.c.command_id.in_(chunk)))
+        found.update((command.command_id, command) for command in map(command_of, rows))
     return found
 
 
@@ -96,8 +88,8 @@ async def for_change(connection: Connection, ids: Collection[str]) -> dict[str, 
     """
     found: dict[str, ClientCommand] = {}
     for chunk in chunks(ids):
-        statement = select(*_COLUMNS).where(client_commands.c.command_id.in_(chunk)).with_for_update()
-        found.update((c.command_id, c) for c in map(_command, await connection.execute(statement)))
+        statement = select(*COLUMNS).where(client_commands.c.command_id.in_(chunk)).with_for_update()
+        found.update((c.command_id, c) for c in map(command_of, await connection.execute(statement)))
     return found
 
 
@@ -108,45 +100,36 @@ async def search(
     wanted = {name: value for name, value in asdict(query).items() if value is not None}
     matching: list[ColumnElement[bool]] = [client_commands.c[name] == value for name, value in wanted.items()]
     total = await connection.scalar(select(func.count()).select_from(client_commands).where(*matching))
-    statement = select(*_COLUMNS).where(*matching)
+    statement = select(*COLUMNS).where(*matching)
     key = (client_commands.c.created_at, client_commands.c.command_id)
     if cursor is not None:
         at, command_id = decode_cursor(cursor, 2)
         statement = statement.where(tuple_(*key) < tuple_(cursor_time(at), str(command_id)))
     statement = statement.order_by(*(desc(column) for column in key)).limit(limit + 1)
-    items = [_command(row) for row in await connection.execute(statement)]
+    items = [command_of(row) for row in await connection.execute(statement)]
     page = items[:limit]
     following = encode_cursor(page[-1].created_at, page[-1].command_id) if len(items) > limit else None
     return Page(page, following, total or 0)
-
-
-async def events(connection: Connection, command_id: str) -> list[CommandEvent]:
-    """Return a command's history, oldest first."""
-    columns = [command_events.c[field.name] for field in fields(CommandEvent)]
-    statement = (
-        select(*columns).where(command_events.c.command_id == command_id).order_by(command_events.c.id)
-    )
-    return [CommandEvent(**row) for row in (await connection.execute(statement)).mappings()]
 
 
 async def in_flight(connection: Connection, client_uuids: Collection[str]) -> dict[str, ClientCommand]:
     """Return the unfinished disruptive command of each client that has one."""
     found: dict[str, ClientCommand] = {}
     for chunk in chunks(client_uuids):
-        statement = select(*_COLUMNS).where(
+        statement = select(*COLUMNS).where(
             client_commands.c.client_uuid.in_(chunk),
-            _OPEN,
+            IS_OPEN,
             one_of(client_commands.c.action, DISRUPTIVE),
         )
-        found.update((c.client_uuid, c) for c in map(_command, await connection.execute(statement)))
+        found.update((c.client_uuid, c) for c in map(command_of, await connection.execute(statement)))
     return found
 
 
 async def all_in_flight(connection: Connection) -> AsyncIterator[list[ClientCommand]]:
     """Yield the unfinished disruptive commands of all clients, in small parts."""
-    statement = select(*_COLUMNS).where(_OPEN, one_of(client_commands.c.action, DISRUPTIVE))
+    statement = select(*COLUMNS).where(IS_OPEN, one_of(client_commands.c.action, DISRUPTIVE))
     async for rows in (await connection.stream(statement)).partitions(IN_ONE_READ):
-        yield [_command(row) for row in rows]
+        yield [command_of(row) for row in rows]
 
 
 async def published_since(
@@ -168,8 +151,8 @@ async def published_since(
 async def created_since(connection: Connection, since: datetime) -> list[ClientCommand]:
     """Return the commands of all clients that were created at or after a time, oldest first."""
     c = client_commands.c
-    rows = await connection.execute(select(*_COLUMNS).where(c.created_at >= since).order_by(c.created_at))
-    return [_command(row) for row in rows]
+    rows = await connection.execute(select(*COLUMNS).where(c.created_at >= since).order_by(c.created_at))
+    return [command_of(row) for row in rows]
 
 
 async def create(connection: Connection, commands: Sequence[ClientCommand]) -> set[str]:
@@ -208,140 +191,12 @@ async def save(connection: Connection, commands: Collection[ClientCommand]) -> N
         await connection.execute(_SAVE, rows)
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryLine:
-    """One line for a command's history."""
-
-    command_id: str
-    client_uuid: str
-    event: CommandEvent
-
-
-async def record(connection: Connection, lines: Sequence[HistoryLine]) -> None:
-    """Add lines to histories, in order.
-
-    A line that changed nothing (same state before and after) and stands there already only counts up, and a
-    history that is full takes no more.
-    """
-    if not lines:
-        return
-    lengths, standing = await _histories(connection, {line.command_id for line in lines})
-    again: Counter[int] = Counter()
-    fresh: dict[tuple[str, str, str | None, int], dict[str, Any]] = {}
-    for position, line in enumerate(lines):
-        event = line.event
-        key = (line.command_id, event.by, event.detail)
-        unchanged = event.from_status is event.to_status
-        if unchanged and key in standing:
-            again[standing[key]] += 1
-            continue
-        place = (*key, -1 if unchanged else position)
-        if place in fresh:
-            fresh[place]["times"] += 1
-        elif lengths[line.command_id] < MOST_EVENTS:
-            lengths[line.command_id] += 1
-            fresh[place] = {"command_id": line.command_id, "client_uuid": line.client_uuid} | asdict(event)
-    c = command_events.c
-    if fresh:
-        await connection.execute(insert(command_events), list(fresh.values()))
-    if again:
-        count_up = (
-            update(command_events).where(c.id == bindparam("key")).values(times=c.times + bindparam("more"))
-        )
-        await connection.execute(count_up, [{"key": key, "more": more} for key, more in again.items()])
-
-
-async def _histories(
-    connection: Connection, ids: Collection[str]
-) -> tuple[Counter[str], dict[tuple[str, str, str | None], int]]:
-    """Return how long each history is, and the row of each line in it that changed nothing."""
-    lengths: Counter[str] = Counter()
-    standing: dict[tuple[str, str, str | None], int] = {}
-    c = command_events.c
-    for chunk in chunks(ids):
-        counted = select(c.command_id, func.count()).where(c.command_id.in_(chunk)).group_by(c.command_id)
-        lengths.update({row[0]: row[1] for row in await connection.execute(counted)})
-        repeats = select(c.id, c.command_id, c.by, c.detail)
-        repeats = repeats.where(c.command_id.in_(chunk), c.from_status == c.to_status)
-        standing.update(((row[1], row[2], row[3]), row[0]) for row in await connection.execute(repeats))
-    return lengths, standing
-
-
-# --- what the loops look for
-
-
-async def to_publish(connection: Connection, now: datetime, limit: int) -> list[ClientCommand]:
-    """Return commands that wait for the broker, oldest first.
-
-    Those past their expiry are left to the sweep.
-    """
-    waiting = client_commands.c.status.in_([CommandStatus.QUEUED, CommandStatus.PUBLISH_IN_PROGRESS])
-    statement = select(*_COLUMNS).where(_OPEN, waiting, client_commands.c.expires_at > now)
-    rows = await connection.execute(statement.order_by(client_commands.c.created_at).limit(limit))
-    return [_command(row) for row in rows]
-
-
-async def to_publish_again(
-    connection: Connection,
-    now: datetime,
-    patience: timedelta,
-    most: int,
-    listening_since: datetime | None,
-    limit: int,
-) -> list[ClientCommand]:
-    """Return commands that their device may have missed, or whose answer we may have missed.
-
-    Missed by the device: published at least ``patience`` ago, heard of the client since then, never accepted.
-    Missed by us: our own listening was interrupted since the last publication, so an ack may be gone with a
-    broker that crashed; a device that has the command answers a repeat with the ack it gave.
-    """
-    c = client_commands.c
-    due_at = now - patience
-    heard_again = and_(c.status == CommandStatus.PUBLISHED, clients.c.last_heard_at > c.last_publish_at)
-    if listening_since is not None:
-        heard_again = or_(
-            heard_again, and_(c.last_publish_at < listening_since, clients.c.last_heard_at > listening_since)
-        )
-    statement = (
-        select(*_COLUMNS)
-        .join(clients, clients.c.uuid == c.client_uuid)
-        .where(
-            _OPEN,
-            c.status.in_([CommandStatus.PUBLISHED, CommandStatus.ACCEPTED, CommandStatus.EXECUTION_STARTED]),
-            c.last_publish_at <= due_at,
-            c.publish_count < most,
-            c.expires_at > now,
-            heard_again,
-        )
-    )
-    return [_command(row) for row in await connection.execute(statement.limit(limit))]
-
-
-async def unfinished(connection: Connection) -> list[ClientCommand]:
-    """Return all commands that may still come to an end."""
-    return [_command(row) for row in await connection.execute(select(*_COLUMNS).where(_OPEN))]
-
-
-async def past_deadline(connection: Connection, now: datetime, limit: int) -> list[ClientCommand]:
-    """Return unfinished commands whose deadline has passed."""
-    overdue = and_(_OPEN, client_commands.c.deadline_at <= now)
-    return [_command(row) for row in await connection.execute(select(*_COLUMNS).where(overdue).limit(limit))]
-
-
-async def to_verify(connection: Connection, limit: int) -> list[tuple[ClientCommand, Client]]:
-    """Return commands whose effect is still to be seen, each with its client as it is now."""
-    statement = select(*_COLUMNS).where(_judged(Verification.PENDING)).limit(limit)
-    commands = [_command(row) for row in await connection.execute(statement)]
-    known = await get_clients(connection, {command.client_uuid for command in commands})
-    return [(command, known[command.client_uuid]) for command in commands]
-
-
 async def contradicted_since(connection: Connection, since: datetime, limit: int) -> list[ClientCommand]:
     """Return commands whose claimed effect was found missing after ``since``, newest first."""
     c = client_commands.c
-    found = select(*_COLUMNS).where(_judged(Verification.CONTRADICTED), c.verified_at > since)
+    found = select(*COLUMNS).where(is_judged(Verification.CONTRADICTED), c.verified_at > since)
     rows = await connection.execute(found.order_by(desc(c.verified_at)).limit(limit))
-    return [_command(row) for row in rows]
+    return [command_of(row) for row in rows]
 
 
 async def forget_before(connection: Connection, before: datetime, limit: int) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, bindparam, delete, func, insert, select, update
 
 from infoscreen.domain.recovery import Decided, Reason, Rung, Verb
-from infoscreen.storage.clients import chunks
+from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, cursor_number, decode_cursor, encode_cursor
 from infoscreen.storage.tables import clients, recovery_decisions, recovery_polls

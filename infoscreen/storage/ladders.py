@@ -7,7 +7,7 @@ from sqlalchemy import Row, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from infoscreen.domain.recovery import Ladder, Rung
-from infoscreen.storage.clients import chunks
+from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.tables import recovery_ladders
 

@@ -253,19 +253,6 @@ def _entry(row: Any) -> TimelineEntry:
     return TimelineEntry(row.at, row.kind, f"{told}: {row.text}" if row.text else told, None, data)
 
 
-async def status_changes(
-    connection: Connection, client_uuids: Collection[str], since: datetime
-) -> dict[str, list[tuple[datetime, str]]]:
-    """Return each client's changes of status after ``since``, oldest first, as (time, new status)."""
-    found: dict[str, list[tuple[datetime, str]]] = {uuid: [] for uuid in client_uuids}
-    statement = select(timeline.c.client_uuid, timeline.c.at, timeline.c.data).where(
-        timeline.c.client_uuid.in_(list(client_uuids)), timeline.c.kind == Kind.STATUS, timeline.c.at > since
-    )
-    for uuid, at, data in await connection.execute(statement.order_by(timeline.c.at, timeline.c.id)):
-        found[uuid].append((at, data["to"]))
-    return found
-
-
 async def forget_before(connection: Connection, before: datetime, limit: int) -> int:
     """Delete up to ``limit`` lines older than ``before``; return how many."""
     old = select(timeline.c.id).where(timeline.c.at < before).limit(limit)

@@ -28,7 +28,7 @@ from infoscreen.domain.events import (
 from infoscreen.domain.recovery import IncidentKind
 from infoscreen.services.bus import Bus, BusClosed, Overflow, Subscription
 from infoscreen.services.ports import Link
-from infoscreen.storage import clients, commands, incidents
+from infoscreen.storage import client_totals, clients, commands, incidents
 from infoscreen.storage.engine import Connection, Store
 from infoscreen.storage.incidents import StoredIncident
 from infoscreen.web.api import models
@@ -204,7 +204,7 @@ class LiveFeed:
     async def hello(self) -> bytes:
         """Return the first event of a stream; raise ``StoreUnavailable``."""
         async with self._store.read() as connection:
-            totals = await clients.totals(connection)
+            totals = await client_totals.totals(connection)
         hello = models.Hello(
             generated_at=self._clock.now(),
             version=infoscreen.__version__,
@@ -256,7 +256,7 @@ class LiveFeed:
 
     async def _reload(self) -> None:
         async with self._store.read() as connection:
-            totals = _json_totals(await clients.totals(connection))
+            totals = _json_totals(await client_totals.totals(connection))
         self._forget()
         self._last_totals = totals
         for viewer in self._viewers:
@@ -309,7 +309,7 @@ class LiveFeed:
         }
         totals = None
         if changes.clients or changes.removed:
-            totals = _json_totals(await clients.totals(connection))
+            totals = _json_totals(await client_totals.totals(connection))
         under_way = await incidents.under_way(connection) if changes.alerts or changes.recovery else []
         folded = (one for one in changes.alerts if one in known and _covered(known[one], under_way))
         told = _json(models.UnderWay.of(under_way)) if changes.recovery else None

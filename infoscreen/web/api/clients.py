@@ -8,7 +8,7 @@ from infoscreen.domain import clients as domain
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.clients import STALE, Condition
 from infoscreen.domain.errors import InvalidInput, NotFound
-from infoscreen.storage import clients, commands, screenshots
+from infoscreen.storage import client_lists, clients, commands, screenshots
 from infoscreen.storage.engine import Connection
 from infoscreen.web.api import models
 from infoscreen.web.api.identifiers import path_identifier
@@ -30,7 +30,7 @@ async def list_clients(request: web.Request) -> web.StreamResponse:
     query = read_query(request, ClientsQuery)
     parts = parts_of(request)
     async with parts.store.read() as connection:
-        page = await clients.search(connection, query.query(), query.limit, query.cursor)
+        page = await client_lists.search(connection, query.query(), query.limit, query.cursor)
     return reply(models.client_list(page, parts.clock.now(), parts.link.state.listening_since))
 
 
@@ -40,7 +40,7 @@ async def list_crashed(request: web.Request) -> web.StreamResponse:
     parts = parts_of(request)
     async with parts.store.read() as connection:
         unwell = query.clients(STALE | {Condition.CRASHED})
-        page = await clients.search(connection, unwell, query.limit, query.cursor)
+        page = await client_lists.search(connection, unwell, query.limit, query.cursor)
     return reply(models.crashed_list(page, parts.clock.now(), parts.link.state.listening_since))
 
 
@@ -52,7 +52,7 @@ async def list_service_failed(request: web.Request) -> web.StreamResponse:
     # the same.
     failed = replace(query.clients(frozenset()), unacknowledged=True)
     async with parts.store.read() as connection:
-        page = await clients.search(connection, failed, query.limit, query.cursor)
+        page = await client_lists.search(connection, failed, query.limit, query.cursor)
     return reply(models.client_list(page, parts.clock.now(), parts.link.state.listening_since))
 
 

@@ -5,7 +5,7 @@ from aiohttp import web
 from infoscreen.domain.accounts import Actor, Role
 from infoscreen.domain.commands import Action, Source
 from infoscreen.domain.errors import CommandInFlight, Conflict, Forbidden, InvalidInput, LockedOut, NotFound
-from infoscreen.storage import commands
+from infoscreen.storage import command_history, commands
 from infoscreen.storage.commands import CommandQuery
 from infoscreen.web.api import models
 from infoscreen.web.api.clients import known_client
@@ -90,7 +90,7 @@ async def show_command(request: web.Request) -> web.StreamResponse:
         command = await commands.get(connection, command_id)
         if command is None:
             raise NotFound(f"There is no command {command_id}.")
-        events = await commands.events(connection, command_id)
+        events = await command_history.events(connection, command_id)
     return reply(models.CommandWithEvents.of(command, events))
 
 

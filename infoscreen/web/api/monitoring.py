@@ -6,7 +6,7 @@ from infoscreen.domain.accounts import Role
 from infoscreen.domain.errors import InvalidInput
 from infoscreen.services.explaining import mode_of
 from infoscreen.services.monitoring import Overview
-from infoscreen.storage import clients, rejected
+from infoscreen.storage import client_lists, rejected
 from infoscreen.web.api import models
 from infoscreen.web.api.requests import ClientsQuery, RejectedQuery
 from infoscreen.web.keys import parts_of
@@ -19,7 +19,7 @@ async def show_overview(request: web.Request) -> web.StreamResponse:
     parts = parts_of(request)
     overview = await parts.monitoring.overview()
     async with parts.store.read() as connection:
-        page = await clients.search(connection, query.query(), query.limit, query.cursor)
+        page = await client_lists.search(connection, query.query(), query.limit, query.cursor)
     answer = models.Overview(
         generated_at=overview.generated_at,
         totals=dict(overview.totals),

@@ -17,7 +17,7 @@ from infoscreen.domain.clients import STALE, Condition
 from infoscreen.domain.commands import Action, CommandStatus, Source
 from infoscreen.domain.events import Kind
 from infoscreen.services.commanding import LONGEST_EXPIRY, MOST_IN_A_BATCH
-from infoscreen.storage.clients import ClientQuery
+from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.storage.commands import CommandQuery
 from infoscreen.storage.rejected import KEPT
 from infoscreen.web.api.identifiers import Identifier

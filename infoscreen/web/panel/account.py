@@ -13,9 +13,10 @@ from infoscreen.web.auth import session_token
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel import flash
 from infoscreen.web.panel.forms import NewPassword, see_other
-from infoscreen.web.panel.language import Language, language_of
+from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.rendering import page
 from infoscreen.web.registry import actor_of, read_form
+from infoscreen.words.language import Language
 
 _BROWSERS = (
     ("Edge", "Edg/"),

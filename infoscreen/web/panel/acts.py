@@ -6,8 +6,8 @@ from infoscreen.domain.accounts import Role
 from infoscreen.domain.clients import Client
 from infoscreen.domain.commands import DISRUPTIVE, Action, ClientCommand, Source
 from infoscreen.domain.errors import CommandInFlight, Conflict, InvalidInput, LockedOut, NotFound
-from infoscreen.storage import clients, commands
-from infoscreen.storage.clients import ClientQuery
+from infoscreen.storage import client_lists, clients, commands
+from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel import flash, questions
 from infoscreen.web.panel.client import found
@@ -80,7 +80,7 @@ async def post_command(request: web.Request) -> web.StreamResponse:
 async def get_restarts_question(request: web.Request) -> web.StreamResponse:
     """Ask whether the app of every crashed client shall be restarted."""
     async with parts_of(request).store.read() as connection:
-        crashed = await clients.search(connection, ClientQuery(status=GROUPS["crashed"]), MOST_RESTARTS)
+        crashed = await client_lists.search(connection, ClientQuery(status=GROUPS["crashed"]), MOST_RESTARTS)
     if not crashed.items:
         return see_other("/")
     question = questions.about_restarts(crashed.items, language_of(request))

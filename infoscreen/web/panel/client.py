@@ -22,11 +22,12 @@ from infoscreen.storage.pauses import Scope
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel.forms import ClientAddress
 from infoscreen.web.panel.health import health_of
-from infoscreen.web.panel.language import N_, Language, language_of
+from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.recovery import steps_of
 from infoscreen.web.panel.rendering import page
 from infoscreen.web.panel.sentences import asked_by
 from infoscreen.web.registry import actor_of, path_uuid, read_query
+from infoscreen.words.language import N_, Language
 
 LATEST_COMMANDS = 5
 ENTRIES = 30

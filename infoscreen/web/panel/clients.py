@@ -9,15 +9,15 @@ from aiohttp import web
 
 from infoscreen.domain.clients import Client
 from infoscreen.domain.errors import InvalidInput
-from infoscreen.storage import clients, commands
-from infoscreen.storage.clients import ClientQuery
+from infoscreen.storage import client_lists, commands
+from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.storage.paging import Page
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel.forms import ClientsAddress
 from infoscreen.web.panel.groups import GROUPS, TITLES
-from infoscreen.web.panel.language import N_
 from infoscreen.web.panel.rendering import page
 from infoscreen.web.registry import read_query
+from infoscreen.words.language import N_
 
 ROWS = 100
 
@@ -77,9 +77,9 @@ async def get_clients(request: web.Request) -> web.StreamResponse:
     """Show a page of clients."""
     view = View(read_query(request, ClientsAddress))
     async with parts_of(request).store.read() as connection:
-        shown = await clients.search(connection, view.query(), ROWS, view.address.cursor or None)
+        shown = await client_lists.search(connection, view.query(), ROWS, view.address.cursor or None)
         in_flight = await commands.in_flight(connection, [client.uuid for client in shown.items])
-        sites = await clients.sites(connection)
+        sites = await client_lists.sites(connection)
     return await page(
         request,
         "clients.html",

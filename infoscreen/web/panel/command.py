@@ -5,7 +5,7 @@ from functools import partial
 from aiohttp import web
 
 from infoscreen.domain.errors import NotFound
-from infoscreen.storage import clients, commands
+from infoscreen.storage import clients, command_history, commands
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel.client import found, names_of
 from infoscreen.web.panel.language import language_of
@@ -22,7 +22,7 @@ async def get_command(request: web.Request) -> web.StreamResponse:
         if command is None:
             raise NotFound("There is no such command.")
         client = found(await clients.get(connection, command.client_uuid))
-        events = await commands.events(connection, command_id)
+        events = await command_history.events(connection, command_id)
         names = await names_of(connection, [command.requested_by])
     return await page(
         request,

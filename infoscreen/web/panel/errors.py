@@ -7,10 +7,11 @@ from aiohttp import web
 
 from infoscreen.domain.errors import Unauthenticated
 from infoscreen.web.panel.forms import see_other
-from infoscreen.web.panel.language import N_, language_of
+from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.rendering import bare_page
 from infoscreen.web.panel.session import login_path
 from infoscreen.web.problems import Problem
+from infoscreen.words.language import N_
 
 SENTENCES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {

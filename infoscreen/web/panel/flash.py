@@ -15,8 +15,8 @@ from aiohttp import web
 
 from infoscreen.domain.commands import Action, CommandStatus
 from infoscreen.web.origin import is_https
-from infoscreen.web.panel.language import N_, Language
-from infoscreen.web.panel.words import ACTION_NOUNS, word
+from infoscreen.words.language import N_, Language
+from infoscreen.words.names import ACTION_NOUNS, word
 
 COOKIE = "infoscreen_flash"
 LONGEST_VALUE = 120

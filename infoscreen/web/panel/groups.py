@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from infoscreen.domain.clients import STALE, Condition
-from infoscreen.web.panel.language import N_
+from infoscreen.words.language import N_
 
 GROUPS: Mapping[str, frozenset[Condition]] = MappingProxyType(
     {

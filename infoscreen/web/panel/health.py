@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from infoscreen.web.panel.language import N_, Language
+from infoscreen.words.language import N_, Language
 
 
 @dataclass(frozen=True, slots=True)

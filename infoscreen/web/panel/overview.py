@@ -11,8 +11,8 @@ from infoscreen.domain.clients import Client, Condition
 from infoscreen.domain.commands import Action, ClientCommand
 from infoscreen.services.explaining import holds_of, mode_of
 from infoscreen.services.monitoring import Overview
-from infoscreen.storage import clients, commands, decisions
-from infoscreen.storage.clients import ClientQuery
+from infoscreen.storage import client_lists, clients, commands, decisions
+from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.pauses import Scope
 from infoscreen.web.keys import parts_of
@@ -41,13 +41,13 @@ async def get_overview(request: web.Request) -> web.StreamResponse:
     if not any(overview.totals.values()):
         return bare_page(request, "first_run.html", overview, here="overview", example=str(uuid4()))
     async with parts.store.read() as connection:
-        failed = await clients.search(
+        failed = await client_lists.search(
             connection,
             # By the failure itself: one in maintenance shows that as its status and still wants somebody.
             ClientQuery(unacknowledged=True, sort="-status_since"),
             SHOWN,
         )
-        unwell = await clients.search(
+        unwell = await client_lists.search(
             connection, ClientQuery(status=GROUPS["unwell"], sort="-status_since"), SHOWN
         )
         in_flight = await commands.in_flight(connection, [client.uuid for client in unwell.items])

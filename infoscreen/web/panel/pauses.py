@@ -14,9 +14,9 @@ from infoscreen.web.keys import parts_of
 from infoscreen.web.panel import flash
 from infoscreen.web.panel.client import found
 from infoscreen.web.panel.forms import Onward, PauseAddress, PauseForm, TakenOver, see_other
-from infoscreen.web.panel.language import N_
 from infoscreen.web.panel.rendering import page
 from infoscreen.web.registry import actor_of, path_uuid, read_form, read_query
+from infoscreen.words.language import N_
 
 LENGTHS: Mapping[str, tuple[timedelta, str]] = MappingProxyType(
     {

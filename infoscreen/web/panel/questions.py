@@ -7,8 +7,8 @@ from types import MappingProxyType
 
 from infoscreen.domain.clients import Client, Condition
 from infoscreen.domain.commands import DISRUPTIVE, Action
-from infoscreen.web.panel.language import N_, Language
-from infoscreen.web.panel.words import ACTIONS, EFFECTS
+from infoscreen.words.language import N_, Language
+from infoscreen.words.names import ACTIONS, EFFECTS
 
 TITLES: Mapping[Action, str] = MappingProxyType(
     {

@@ -15,7 +15,7 @@ from infoscreen.domain.recovery.reasons import WORDS
 from infoscreen.services.explaining import Mode
 from infoscreen.storage.decisions import StoredDecision
 from infoscreen.storage.incidents import StoredIncident
-from infoscreen.web.panel.language import N_, Language
+from infoscreen.words.language import N_, Language
 
 RUNGS: Mapping[Rung, str] = MappingProxyType(
     {

@@ -24,10 +24,11 @@ from infoscreen.web.keys import parts_of
 from infoscreen.web.panel import flash, recovery_words, sentences
 from infoscreen.web.panel.assets import asset_path
 from infoscreen.web.panel.groups import GROUPS, look_of
-from infoscreen.web.panel.language import LANGUAGES, Language, language, language_of
+from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.stages import stages
-from infoscreen.web.panel.words import ACTION_NOUNS, word
 from infoscreen.web.registry import maybe_actor
+from infoscreen.words.language import LANGUAGES, Language, language
+from infoscreen.words.names import ACTION_NOUNS, word
 
 
 async def page(

@@ -22,8 +22,8 @@ from infoscreen.domain.commands import (
 from infoscreen.domain.events import Kind
 from infoscreen.storage.timeline import TimelineEntry
 from infoscreen.web.panel import recovery_words as recovery
-from infoscreen.web.panel.language import N_, Language
-from infoscreen.web.panel.words import ACTION_NOUNS, word
+from infoscreen.words.language import N_, Language
+from infoscreen.words.names import ACTION_NOUNS, word
 
 T = TypeVar("T")
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from infoscreen.domain.commands import DISRUPTIVE, OPEN, ClientCommand, CommandStatus, Verification
-from infoscreen.web.panel.language import N_
-from infoscreen.web.panel.words import COMMAND_STATUSES, VERIFICATIONS
+from infoscreen.words.language import N_
+from infoscreen.words.names import COMMAND_STATUSES, VERIFICATIONS
 
 _PATH = (
     (CommandStatus.QUEUED, "created_at"),

@@ -1,4 +1,4 @@
-"""The panel's words for what the rules and the store know by name. Texts only; nothing here decides."""
+"""Names in words for the members of our enums: conditions, actions, statuses, roles. Texts only, no rules."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -9,7 +9,7 @@ from infoscreen.domain.accounts import Role
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.commands import Action, CommandStatus, Verification
 from infoscreen.domain.events import Kind
-from infoscreen.web.panel.language import N_, Language
+from infoscreen.words.language import N_, Language
 
 CONDITIONS: Mapping[Condition, str] = MappingProxyType(
     {

@@ -1,39 +1,44 @@
-"""The panel speaks German and English, both completely, and nobody has to remember to keep it so."""
+"""German and English are both complete: every text is translated, and every code has its sentence."""
 
 import ast
+import importlib
 import io
+import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from babel.messages.catalog import Catalog, Message
-from babel.messages.extract import extract_from_dir
+from babel.messages.extract import DEFAULT_KEYWORDS, extract_from_dir
 from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.mofile import read_mo, write_mo
 from babel.messages.pofile import read_po
 
 from infoscreen.domain import commands
+from infoscreen.domain.codes import Code, Fact, unpacked
 from infoscreen.domain.commands import Action, Evidence
 from infoscreen.web.panel import sentences
-from infoscreen.web.panel.language import language, preferred
+from infoscreen.words.language import language, preferred
+from infoscreen.words.speaking import TABLES, Plural, filled
 
 ROOT = Path(__file__).parent.parent
-GERMAN = ROOT / "infoscreen/locale/de/LC_MESSAGES/panel.po"
+CATALOGS = "infoscreen/words/locale"
+GERMAN = ROOT / CATALOGS / "de/LC_MESSAGES/words.po"
+KEYWORDS = {**DEFAULT_KEYWORDS, "plural": (1, 2)}
 
 
 def texts_in_the_code() -> Catalog:
-    with (ROOT / "infoscreen/locale/babel.cfg").open() as mapping:
+    with (ROOT / "infoscreen/words/babel.cfg").open() as mapping:
         methods, options = parse_mapping_cfg(mapping)
     catalog = Catalog()
-    for part in ("infoscreen/web/panel", "templates"):
-        found = extract_from_dir(
-            ROOT / part,
-            method_map=[(pattern.removeprefix(f"{part}/"), method) for pattern, method in methods],
-            options_map={pattern.removeprefix(f"{part}/"): value for pattern, value in options.items()},
-        )
-        for _, _, message, *_ in found:
-            catalog.add(message)
+    for _, _, message, *_ in extract_from_dir(ROOT, methods, options, KEYWORDS):
+        catalog.add(message)
     return catalog
 
 
@@ -62,25 +67,122 @@ def test_every_text_has_a_german_translation_and_no_translation_is_left_over() -
 
 
 def test_no_text_hides_from_extraction_inside_an_f_string() -> None:
-    for path in (ROOT / "infoscreen/web/panel").glob("*.py"):
+    for path in (*(ROOT / "infoscreen/web/panel").glob("*.py"), *(ROOT / "infoscreen/words").glob("*.py")):
         for joined in (
             node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.JoinedStr)
         ):
             called = [node.func for node in ast.walk(joined) if isinstance(node, ast.Call)]
             names = {func.id for func in called if isinstance(func, ast.Name)}
-            assert not names & {"_", "N_"}, f"{path.name}:{joined.lineno}"
+            assert not names & {"_", "N_", "plural"}, f"{path.name}:{joined.lineno}"
 
 
 def test_a_translation_keeps_the_placeholders_of_its_text() -> None:
     for message in messages(translations()).values():
         ids = [message.id] if isinstance(message.id, str) else list(message.id)
         strings = [message.string] if isinstance(message.string, str) else list(message.string)
-        for original, translated in zip(ids, strings, strict=True):
-            assert placeholders(original) == placeholders(translated), original
+        assert {placeholders(text) for text in ids} == {placeholders(text) for text in strings}, message.id
 
 
-def placeholders(text: str) -> list[str]:
-    return sorted(re.findall(r"%\(\w+\)s", text))
+def placeholders(text: str) -> tuple[str, ...]:
+    """Return the names in ``%(name)s``; any other use of the sign fails, as it would in the page."""
+    names: set[str] = set()
+
+    class Gaps(dict[str, str]):
+        def __missing__(self, name: str) -> str:
+            names.add(name)
+            return ""
+
+    if "%(" in text:
+        assert "%" not in (text % Gaps()).replace("%%", ""), text
+    assert len(re.findall(r"%\(\w+\)s", text)) == text.count("%(")
+    return tuple(sorted(names))
+
+
+def test_running_the_catalog_script_changes_nothing(tmp_path: Path) -> None:
+    for part in ("infoscreen", "templates", "scripts"):
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__", "static"))
+    pybabel = tmp_path / "bin" / "pybabel"
+    pybabel.parent.mkdir()
+    pybabel.write_text(f'#!/bin/sh\nexec {sys.executable} -m babel.messages.frontend "$@"\n')
+    pybabel.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{pybabel.parent}:{os.environ['PATH']}"}
+    subprocess.run(["scripts/catalog"], check=True, cwd=tmp_path, env=environment, capture_output=True)
+    assert (tmp_path / CATALOGS / "de/LC_MESSAGES/words.po").read_bytes() == GERMAN.read_bytes()
+
+
+class Sample(Code):
+    """A kind of fact, as the rules have them."""
+
+    NOTHING_KNOWN = "nothing_known"
+    TRIED = "tried", {"count": int, "action": Action, "since": datetime, "pause": timedelta, "why": str}
+
+
+def test_a_fact_is_said_with_its_arguments_as_the_language_writes_them() -> None:
+    since = datetime(2026, 3, 2, 7, 5, tzinfo=UTC)
+    fact = Fact(
+        Sample.TRIED,
+        {
+            "count": 1200,
+            "action": Action.RESTART_APP,
+            "since": since,
+            "pause": timedelta(hours=2),
+            "why": "50%",
+        },
+    )
+    text = Plural("once", "%(count)s x %(action)s since %(since)s, every %(pause)s: %(why)s", "count")
+    assert filled(text, fact.arguments, language("de")) == (
+        "1.200 x App-Neustart since 02.03.2026 07:05:00 UTC, every 2 h: 50%"
+    )
+    assert filled(text, {"count": 1}, language("en")) == "once"
+
+
+def test_a_fact_survives_being_stored_as_json() -> None:
+    since = datetime(2026, 3, 2, 7, 5, tzinfo=UTC)
+    fact = Fact(
+        Sample.TRIED,
+        {"count": 2, "action": Action.REBOOT_HOST, "since": since, "pause": timedelta(minutes=1), "why": "x"},
+    )
+    assert unpacked(Sample, fact.code.value, json.loads(json.dumps(fact.packed()))) == fact
+    assert Sample("nothing_known") is Sample.NOTHING_KNOWN
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments"),
+    [(Sample.NOTHING_KNOWN, {"why": "x"}), (Sample.TRIED, {}), (Sample.TRIED, {"count": "1"})],
+)
+def test_a_fact_with_other_arguments_than_its_code_takes_is_refused(
+    code: Sample, arguments: dict[str, Any]
+) -> None:
+    with pytest.raises(TypeError):
+        Fact(code, arguments)
+
+
+def kinds() -> list[type[Code]]:
+    """Return every kind of code in the package."""
+    for path in (ROOT / "infoscreen/domain").rglob("*.py"):
+        importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    found: list[type[Code]] = []
+    waiting = [Code]
+    while waiting:
+        under = waiting.pop().__subclasses__()
+        found += [kind for kind in under if kind.__module__.startswith("infoscreen.")]
+        waiting += under
+    return found
+
+
+def test_every_code_has_a_sentence_with_exactly_its_arguments() -> None:
+    assert {kind.__name__ for kind in kinds()} == {kind.__name__ for kind in TABLES}
+    german = messages(translations())
+    for kind, table in TABLES.items():
+        assert set(table) == set(kind), kind
+        for code, text in table.items():
+            forms = [text] if isinstance(text, str) else [text.one, text.many]
+            for form in forms:
+                assert set(placeholders(form)) <= set(code.takes), (code, form)
+            assert set().union(*map(placeholders, forms)) == set(code.takes), code
+            assert forms[0] in german, f"{code} is not marked for the catalogs"
+            if isinstance(text, Plural):
+                assert code.takes[text.by] is int, code
 
 
 def test_the_compiled_catalog_is_made_from_the_committed_source() -> None:

@@ -1,0 +1,123 @@
+"""The hot path of ingest: what a heartbeat needs to know of its client and what it changes there."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    Select,
+    bindparam,
+    select,
+    update,
+)
+from sqlalchemy.dialects import sqlite
+
+from infoscreen.domain.clients import Condition
+from infoscreen.storage.columns import chunks, utc_text
+from infoscreen.storage.engine import Connection
+from infoscreen.storage.tables import clients
+
+
+class Pulse(NamedTuple):
+    """As much of a client as a heartbeat needs; ``said`` digests what its last one told besides times."""
+
+    uuid: str
+    status: Condition
+    said: int
+    last_alive: datetime | None
+    last_device_time: datetime | None
+    heartbeats: int
+    interval: float | None
+    deviation: float | None
+
+
+_PULSE: Select[Any] = select(
+    clients.c.uuid,
+    clients.c.status,
+    clients.c.said,
+    clients.c.last_alive,
+    clients.c.last_device_time,
+    clients.c.heartbeats,
+    clients.c.heartbeat_interval_seconds,
+    clients.c.heartbeat_deviation_seconds,
+)
+
+
+async def pulses(connection: Connection, uuids: Collection[str]) -> dict[str, Pulse]:
+    """Return the pulse of those of the clients that exist."""
+    found: dict[str, Pulse] = {}
+    for chunk in chunks(uuids):
+        rows = await connection.execute(_PULSE.where(clients.c.uuid.in_(chunk)))
+        found.update((row[0], Pulse._make(row)) for row in rows)
+    return found
+
+
+class QuietBeat(NamedTuple):
+    """What a heartbeat that told nothing new changes; ``beats`` heartbeats of one client at once."""
+
+    uuid: str
+    received_at: datetime
+    device_time: datetime
+    skew: float
+    beats: int
+    interval: float | None
+    deviation: float | None
+    stale_after: float
+    stale_at: datetime
+
+
+_QUIET_BEAT = (
+    update(clients)
+    .where(clients.c.uuid == bindparam("uuid_"))
+    .values(
+        last_heard_at=bindparam("received_at"),
+        last_alive=bindparam("received_at"),
+        last_device_time=bindparam("device_time"),
+        clock_skew_seconds=bindparam("skew"),
+        heartbeats=clients.c.heartbeats + bindparam("beats"),
+        heartbeats_since_boot=clients.c.heartbeats_since_boot + bindparam("beats"),
+        heartbeat_interval_seconds=bindparam("interval"),
+        heartbeat_deviation_seconds=bindparam("deviation"),
+        stale_after_seconds=bindparam("stale_after"),
+        stale_at=bindparam("stale_at_"),
+    )
+)
+_ON_SQLITE = _QUIET_BEAT.compile(dialect=sqlite.dialect())
+
+
+async def save_quiet_beats(connection: Connection, beats: Sequence[QuietBeat]) -> None:
+    """Write heartbeats that told nothing new: nearly all there are, so this is the hottest statement of all.
+
+    On SQLite the compiled statement goes to the driver with ready values, which takes a third of the time.
+    """
+    if not beats:
+        return
+    if connection.dialect.name != "sqlite":
+        rows = [{"uuid_": beat.uuid, "stale_at_": beat.stale_at} | beat._asdict() for beat in beats]
+        await connection.execute(_QUIET_BEAT, rows)
+        return
+    received = utc_text(beats[0].received_at)
+    values = [
+        (
+            received,
+            received,
+            utc_text(beat.device_time),
+            beat.skew,
+            beat.beats,
+            beat.beats,
+            beat.interval,
+            beat.deviation,
+            beat.stale_after,
+            utc_text(beat.stale_at),
+            beat.uuid,
+        )
+        for beat in beats
+    ]
+    await connection.exec_driver_sql(str(_ON_SQLITE), values)
+
+
+async def heard(connection: Connection, uuids: Collection[str], at: datetime) -> None:
+    """Note that something other than a heartbeat was heard of the clients."""
+    if uuids:
+        statement = update(clients).where(clients.c.uuid == bindparam("key")).values(last_heard_at=at)
+        await connection.execute(statement, [{"key": uuid} for uuid in uuids])
