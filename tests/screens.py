@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-
 from infoscreen.domain.errors import BrokerUnavailable
 from infoscreen.mqtt.connection import BrokerAddress
 from infoscreen.mqtt.device import DeviceClient
-from infoscreen.services.ports import Outgoing
 from tests.broker import Broker
 from tests.waiting import until
 
@@ -132,7 +130,7 @@ class Screen:
                 self._something.clear()
                 await self._something.wait()
             said = self._outbox[0]
-            await client.send(Outgoing(said.topic, said.payload, said.retain), within=10)
+            await client.send(said, within=10)
             self.confirmed.append(self._outbox.popleft())
 
     async def _listen(self, client: DeviceClient, tasks: asyncio.TaskGroup) -> None:

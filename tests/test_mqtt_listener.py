@@ -11,14 +11,13 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
-import aiomqtt
 import psutil
 import pytest
 
 from infoscreen.clock import SystemClock
 from infoscreen.mqtt.connection import BrokerAddress
 from infoscreen.mqtt.inbox import Batch
-from infoscreen.mqtt.listener import BatchLimits, Listener
+from infoscreen.mqtt.listener import Listener
 from infoscreen.mqtt.listening import ListeningClient
 from infoscreen.services.ports import Incoming, LinkState
 from infoscreen.wire.topics import DEVICE_FILTERS

@@ -14,7 +14,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from functools import lru_cache
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 import aiomqtt
 import paho.mqtt.client as paho
@@ -25,9 +25,10 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from infoscreen.domain.errors import BrokerUnavailable
+from infoscreen.mqtt.answers import TAKEN, Answered, Message, Puback
 from infoscreen.mqtt.connection import BrokerAddress, words_of
 from infoscreen.mqtt.inbox import Batch, Inbox, MalformedStream
-from infoscreen.services.ports import Incoming, Outgoing
+from infoscreen.services.ports import Incoming
 
 _library_log = logging.getLogger(f"{__name__}.library")
 _library_log.setLevel(logging.CRITICAL)
@@ -50,24 +51,7 @@ READS_PER_TURN = 2
 """``RECEIVE_BYTES`` are read so often in one turn of the event loop, about 3 ms."""
 
 
-class Puback(NamedTuple):
-    """The broker's answer to a message; ``code`` is MQTT 5's reason, 0 over older versions."""
-
-    code: int
-    words: str
-
-    @property
-    def is_failure(self) -> bool:
-        """Tell whether the broker did not take the message."""
-        return self.code >= _FIRST_FAILURE
-
-
 Answer = TypeVar("Answer")
-Answered = Callable[[Puback | None], None]
-"""Told the answer, or None if the connection ended before there was one."""
-
-_FIRST_FAILURE = 0x80
-_DONE = Puback(0, "success")
 
 
 class BrokerClient(aiomqtt.Client):
@@ -224,8 +208,10 @@ class BrokerClient(aiomqtt.Client):
         if self._disconnected.done() and not self._disconnected.cancelled():
             self._disconnected.exception()  # else asyncio logs that nobody asked for it
 
-    def post(self, message: Outgoing, answered: Answered, expires_in: int | None = None) -> None:
+    def post(self, message: Message, answered: Answered, expires_in: int | None = None) -> None:
         """Send at QoS 1 without waiting; raise ``BrokerUnavailable`` if it cannot be sent."""
+        if self.is_lost:
+            raise BrokerUnavailable("the connection was lost before the message was sent")
         info = self._paho.publish(message.topic, message.payload, 1, message.retain, _expiring(expires_in))
         if info.rc != paho.MQTT_ERR_SUCCESS:
             raise BrokerUnavailable(f"the message could not be sent: {paho.error_string(info.rc)}")
@@ -236,7 +222,7 @@ class BrokerClient(aiomqtt.Client):
     ) -> None:
         answered = self._answered.pop(mid, None)
         if answered is not None:
-            answered(Puback(reason.value, reason.getName().lower()) if reason.value else _DONE)
+            answered(Puback(reason.value, reason.getName().lower()) if reason.value else TAKEN)
 
     async def ask(self, call: Coroutine[Any, Any, Answer]) -> Answer:
         """Await a call of aiomqtt; raise ``BrokerUnavailable``."""
@@ -448,6 +434,10 @@ def _reason(error: BaseException | None) -> str:
     return "closed by the other side" if name == "Unspecified error" else name.lower()
 
 
-def last_will(message: Outgoing | None) -> aiomqtt.Will | None:
+def last_will(message: Message | None) -> aiomqtt.Will | None:
     """Return a message as aiomqtt takes it for the last will."""
-    return None if message is None else aiomqtt.Will(message.topic, message.payload, qos=1, retain=message.retain)
+    return (
+        None
+        if message is None
+        else aiomqtt.Will(message.topic, message.payload, qos=1, retain=message.retain)
+    )

@@ -78,7 +78,9 @@ def tls_context(tls: TlsSettings) -> ssl.SSLContext:
             context.load_cert_chain(tls.certfile, tls.keyfile, password="")
         except (OSError, ValueError) as error:
             files = " and ".join(str(file) for file in (tls.certfile, tls.keyfile) if file is not None)
-            raise BrokerUnavailable(f"cannot load the client certificate {files}: {words_of(error)}") from None
+            raise BrokerUnavailable(
+                f"cannot load the client certificate {files}: {words_of(error)}"
+            ) from None
     return context
 
 

@@ -8,9 +8,9 @@ import ssl
 from collections.abc import Sequence
 
 from infoscreen.domain.errors import BrokerUnavailable
-from infoscreen.mqtt.client import BrokerClient, Puback, last_will
+from infoscreen.mqtt.answers import Message, Puback
+from infoscreen.mqtt.client import BrokerClient, last_will
 from infoscreen.mqtt.connection import BrokerAddress
-from infoscreen.services.ports import Outgoing
 
 KEEPALIVE_SECONDS = 30
 
@@ -23,7 +23,7 @@ class DeviceClient(BrokerClient):
         address: BrokerAddress,
         tls: ssl.SSLContext | None,
         *,
-        will: Outgoing | None = None,
+        will: Message | None = None,
         clean_session: bool = False,
     ) -> None:
         """Prepare the connection; the broker sends the ``will`` when the connection is lost."""
@@ -40,7 +40,7 @@ class DeviceClient(BrokerClient):
         """End subscriptions; raise ``BrokerUnavailable`` if the broker does not answer."""
         await self.ask(self.unsubscribe(list(filters)))
 
-    async def send(self, message: Outgoing, within: float) -> None:
+    async def send(self, message: Message, within: float) -> None:
         """Send and wait so many seconds for the PUBACK; raise ``BrokerUnavailable``."""
         puback: asyncio.Future[Puback | None] = asyncio.get_running_loop().create_future()
 

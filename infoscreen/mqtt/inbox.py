@@ -115,7 +115,7 @@ class Inbox:
         return at, needed, others
 
     def take(self, limit: int, most_bytes: int) -> Batch:
-        """Return the oldest messages, at most ``limit`` and about ``most_bytes``, at least one if any wait."""
+        """Return the oldest messages, at most ``limit`` and ``most_bytes``, but at least one."""
         sizes = self._sizes[:limit]
         count = max(1, bisect_right(list(accumulate(sizes)), most_bytes))
         batch = Batch(

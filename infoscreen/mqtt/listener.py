@@ -29,8 +29,8 @@ Answer = TypeVar("Answer")
 class BatchLimits:
     """How much is stored at once, and how much may wait for that.
 
-    A batch that took longer than ``seconds`` to store is followed by smaller ones. Measured: with 500 messages
-    to a commit, a backlog takes twice as long as with 5,000.
+    A batch that took longer than ``seconds`` to store is followed by smaller ones. Measured: with 500
+    messages to a commit, a backlog takes twice as long as with 5,000.
     """
 
     messages: int = 5_000

@@ -7,7 +7,8 @@ import ssl
 import infoscreen.mqtt.client as mqtt
 from infoscreen.clock import Clock
 from infoscreen.domain.errors import BrokerUnavailable, PublishRefused
-from infoscreen.mqtt.client import BrokerClient, Puback
+from infoscreen.mqtt.answers import Puback
+from infoscreen.mqtt.client import BrokerClient
 from infoscreen.mqtt.connection import BrokerAddress
 from infoscreen.services.ports import Outgoing
 
@@ -39,7 +40,9 @@ class PublishingClient(BrokerClient):
         """
         size = len(message.topic.encode()) + len(message.payload) + _PUBLISH_OVERHEAD
         if self.maximum_packet_size is not None and size > self.maximum_packet_size:
-            raise PublishRefused(f"the broker takes at most {self.maximum_packet_size} bytes, this has {size}")
+            raise PublishRefused(
+                f"the broker takes at most {self.maximum_packet_size} bytes, this has {size}"
+            )
         if self._slots is None:
             self._slots = asyncio.Semaphore(min(self.receive_maximum or MOST_IN_FLIGHT, MOST_IN_FLIGHT))
         slots, asked_at = self._slots, self._clock.monotonic()
@@ -55,8 +58,6 @@ class PublishingClient(BrokerClient):
 
         expiry = None if message.expires_in is None else max(1, math.ceil(message.expires_in - waited))
         try:
-            if self.is_lost:
-                raise BrokerUnavailable("the connection was lost before the message was sent")
             self.post(message, answered, expiry)
         except BrokerUnavailable:
             slots.release()
