@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NoReturn, TypeVar
 
-from infoscreen.clock import Clock, ClockStep
+from infoscreen.clock import Clock, SteadySince
 from infoscreen.domain.errors import BrokerUnavailable
 from infoscreen.mqtt.connection import BrokerAddress, Reconnecting, load_tls
 from infoscreen.mqtt.inbox import Batch
@@ -82,8 +82,7 @@ class Listener:
         self._at_once = self._limits.messages
         self._client: ListeningClient | None = None
         self._most_held = 0
-        self._listening_since: datetime | None = None
-        self._step_before: ClockStep | None = None
+        self._listening = SteadySince(clock)
         self._link = Reconnecting(role, address, clock, self._changed)
 
     @property
@@ -91,7 +90,7 @@ class Listener:
         """Return the state of the connection as it is now."""
         return LinkState(
             connected=self._link.connected,
-            listening_since=self._since(),
+            listening_since=self._listening.since,
             reconnects=self._link.reconnects,
             last_error=self._link.last_error,
         )
@@ -110,16 +109,6 @@ class Listener:
     def paused(self) -> bool:
         """Tell whether the socket is not read because too much waits to be stored."""
         return self._client is not None and self._client.paused
-
-    def _since(self) -> datetime | None:
-        """Return since when we have listened on one time scale: where the clock was set, another one began.
-
-        Receipts from before cannot be compared with the time of now, just as if we had not listened then.
-        """
-        step = self._clock.last_step
-        if self._listening_since is None or step is None or step is self._step_before:
-            return self._listening_since
-        return step.at
 
     async def run(self) -> NoReturn:
         """Listen for ever, whatever becomes of the broker.
@@ -150,14 +139,13 @@ class Listener:
             finally:
                 self._most_held = self.most_held_bytes
                 self._client = None
-                self._listening_since = None
+                self._listening.end()
 
     async def _subscribe(self, client: ListeningClient) -> None:
         refused = await self._answer(client, client.subscribe_all(self._filters))
         if refused:
             raise BrokerUnavailable(f"the broker refused to subscribe {', '.join(refused)} at QoS 1")
-        self._listening_since = self._clock.now()
-        self._step_before = self._clock.last_step
+        self._listening.begin()
         self._link.up()
 
     async def _answer(self, client: ListeningClient, call: Coroutine[Any, Any, Answer]) -> Answer:
