@@ -317,10 +317,7 @@ class Ingest:
         if not self.in_trouble:
             log.error(
                 "messages cannot be stored just now; the broker keeps them until they can",
-                extra={
-                    "event": "store_unavailable",
-                    "error": str(getattr(error.__cause__, "orig", None) or error),
-                },
+                extra={"event": "store_unavailable", "trouble": error.trouble, "error": str(error)},
             )
         self.in_trouble = True
 
