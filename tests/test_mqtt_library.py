@@ -1,4 +1,4 @@
-"""What ``infoscreen/mqtt/client.py`` uses of aiomqtt and paho beside their public interface is still there."""
+"""What ``infoscreen/mqtt/client.py`` uses of aiomqtt and paho below their public interface is there."""
 
 import inspect
 import tomllib
