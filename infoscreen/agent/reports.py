@@ -7,13 +7,13 @@ from uuid import UUID
 
 from infoscreen import __version__
 from infoscreen.agent import readings
-from infoscreen.agent.connection import KEEPALIVE_SECONDS
 from infoscreen.agent.mail import Mail
 from infoscreen.agent.protocol.packets import Packet
 from infoscreen.agent.settings import AgentSettings
 from infoscreen.agent.systemd import Systemd, SystemdRefused, UnitState
 from infoscreen.clock import Clock
 from infoscreen.domain.commands import Action
+from infoscreen.mqtt.device import KEEPALIVE_SECONDS
 from infoscreen.wire import topics
 from infoscreen.wire.messages import (
     ActualState,

@@ -26,9 +26,10 @@ from infoscreen.words.language import N_, Language
 from infoscreen.words.names import ACTION_NOUNS, word
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
-def bound(sentence: Callable[[T, Language], str], language: Language) -> Callable[[T], str]:
+def bound(sentence: Callable[[T, Language], U], language: Language) -> Callable[[T], U]:
     """Return the same for one language, as templates want it."""
     return lambda value: sentence(value, language)
 
