@@ -89,7 +89,9 @@ async def search(
     if cursor is not None:
         last_key, last_uuid = decode_cursor(cursor, 2)
         after = tuple_(key, clients.c.uuid)
-        last = tuple_(cursor_text(last_key) if name == "name" else cursor_time(last_key), cursor_text(last_uuid))
+        last = tuple_(
+            cursor_text(last_key) if name == "name" else cursor_time(last_key), cursor_text(last_uuid)
+        )
         statement = statement.where(after < last if descending else after > last)
     order = (key.desc(), clients.c.uuid.desc()) if descending else (key, clients.c.uuid)
     rows = (await connection.execute(statement.order_by(*order).limit(limit + 1))).all()

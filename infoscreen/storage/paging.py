@@ -34,7 +34,9 @@ class Page(Generic[T]):
     total: int | None = None
 
 
-async def count_some(connection: Connection, table: Table, where: Sequence[ColumnElement[bool]]) -> int | None:
+async def count_some(
+    connection: Connection, table: Table, where: Sequence[ColumnElement[bool]]
+) -> int | None:
     """Return how many rows match, None when they are more than ``MOST_COUNTED``."""
     first = select(literal_column("1")).select_from(table).where(*where).limit(MOST_COUNTED + 1).subquery()
     counted = await connection.scalar(select(func.count()).select_from(first)) or 0

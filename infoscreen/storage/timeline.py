@@ -152,7 +152,9 @@ class _Part:
 
 def _own(client_uuid: str, kind: Kind) -> _Part:
     c = timeline.c
-    nothing: list[ColumnElement[Any]] = [literal_column("NULL").label(name) for name in ("command_id", "action", "before", "after")]
+    nothing: list[ColumnElement[Any]] = [
+        literal_column("NULL").label(name) for name in ("command_id", "action", "before", "after")
+    ]
     lines = select(c.at, _source(OWN), c.id, c.kind, c.text, c.level, c.data, *nothing)
     return _Part(lines.where(c.client_uuid == client_uuid, c.kind == kind), c.at, OWN, c.id)
 
