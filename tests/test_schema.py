@@ -255,7 +255,7 @@ async def fill_newer(url: str) -> None:
     )
 
 
-BEFORE_LONG_HISTORIES, LONG_HISTORIES = "e4f5a6b7c8d9", "f5a6b7c8d9e0"
+BEFORE_LONG_HISTORIES, LONG_HISTORIES = "d5e1a0c70001", "f5a6b7c8d9e0"
 BIG = 2**40
 
 

@@ -3,14 +3,14 @@
 On SQLite a row's number has 64 bits already, and columns have no size.
 
 Revision ID: f5a6b7c8d9e0
-Revises: e4f5a6b7c8d9
+Revises: d5e1a0c70001
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "f5a6b7c8d9e0"
-down_revision = "e4f5a6b7c8d9"
+down_revision = "d5e1a0c70001"
 branch_labels = None
 depends_on = None
 
