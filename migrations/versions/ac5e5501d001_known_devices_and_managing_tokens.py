@@ -3,14 +3,14 @@
 Tokens that exist already manage nothing from now on: that has to be asked for when one is made.
 
 Revision ID: ac5e5501d001
-Revises: e4f5a6b7c8d9
+Revises: f5a6b7c8d9e0
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "ac5e5501d001"
-down_revision = "e4f5a6b7c8d9"
+down_revision = "f5a6b7c8d9e0"
 branch_labels = None
 depends_on = None
 
