@@ -354,7 +354,7 @@ class RejectedMessage(Answer):
 
 
 class RejectedList(Listing[RejectedMessage]):
-    """The newest rejected messages; there are no further pages, only a higher ``limit``."""
+    """Rejected messages, newest first."""
 
 
 def client_list(page: Page[clients.Client], now: datetime, listening_since: datetime | None) -> ClientList:

@@ -21,6 +21,7 @@ from infoscreen.domain.recovery import IncidentKind
 from infoscreen.domain.visible import visible
 from infoscreen.resources import resource
 from infoscreen.services.monitoring import Overview
+from infoscreen.storage.paging import MOST_COUNTED
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel import flash, recovery_words, sentences
 from infoscreen.web.panel.assets import asset_path
@@ -128,6 +129,7 @@ def _environment(code: str) -> Environment:
         iso=_iso,
         moment=tongue.moment,
         number=tongue.number,
+        counted=_counted_in(tongue),
         seconds=_seconds_in(tongue),
         skew=_skew_in(tongue),
         stages=stages,
@@ -162,6 +164,15 @@ def _words_in(tongue: Language) -> Callable[[StrEnum], str]:
 
 def _nouns_in(tongue: Language) -> Callable[[Action], str]:
     return lambda action: tongue.gettext(ACTION_NOUNS[action])
+
+
+def _counted_in(tongue: Language) -> Callable[[int | None], str]:
+    def counted(total: int | None) -> str:
+        if total is not None:
+            return tongue.number(total)
+        return tongue.gettext("more than %(num)s") % {"num": tongue.number(MOST_COUNTED)}
+
+    return counted
 
 
 def _seconds_in(tongue: Language) -> Callable[[float | None], str | None]:
