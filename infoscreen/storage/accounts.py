@@ -8,9 +8,9 @@ from sqlalchemy import RowMapping, Select, delete, func, insert, or_, select, tr
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infoscreen.domain.accounts import ApiToken, Role, Session, User
+from infoscreen.storage.account_tables import api_tokens, sessions, users
 from infoscreen.storage.columns import insert_or
 from infoscreen.storage.paging import Page, cursor_number, decode_cursor, encode_cursor
-from infoscreen.storage.tables import api_tokens, sessions, users
 
 _USER = (
     users.c.id,

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, DateTime, String, Table, bindparam
+from sqlalchemy import BigInteger, Column, ColumnElement, DateTime, Integer, String, Table, bindparam
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -88,3 +88,12 @@ def chunks(values: Collection[str]) -> list[list[str]]:
 def insert_or(connection: AsyncConnection, table: Table) -> postgresql.Insert | sqlite.Insert:
     """Return an insert that knows what to do about rows that exist already."""
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+BigKey = BigInteger().with_variant(Integer(), "sqlite")
+"""64 bits. On SQLite a column of exactly ``INTEGER`` is the row's number itself, which has 64 bits anyway."""
+
+
+def row_number() -> Column[Any]:
+    """Return the key of a table whose rows are numbered."""
+    return Column("id", BigKey, primary_key=True)

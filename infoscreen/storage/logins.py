@@ -7,8 +7,8 @@ from sqlalchemy import and_, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infoscreen.domain.accounts import FORGET_FAILURES_AFTER
+from infoscreen.storage.account_tables import login_devices, login_failures
 from infoscreen.storage.columns import insert_or
-from infoscreen.storage.tables import login_devices, login_failures
 
 MOST_DEVICES = 20
 """Devices remembered per user; the one used longest ago is forgotten."""
