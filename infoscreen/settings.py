@@ -100,9 +100,7 @@ Days = Annotated[float, Field(gt=0, allow_inf_nan=False), Allowed("days, more th
 Port = Annotated[int, Field(ge=1, le=65535), Allowed("a port, 1 to 65535")]
 AtLeastOne = Annotated[int, Field(ge=1), Allowed("a whole number, 1 or more")]
 AtLeastZero = Annotated[int, Field(ge=0), Allowed("a whole number, 0 or more")]
-Bytes = Annotated[
-    int, Field(ge=8 * 2**20, le=8 * 2**30), Allowed("bytes, 8388608 (8 MiB) to 8589934592 (8 GiB)")
-]
+Bytes = Annotated[int, Field(ge=2**16, le=8 * 2**30), Allowed("bytes, 65536 (64 KiB) to 8589934592 (8 GiB)")]
 Switch = Annotated[bool, Allowed("true or false")]
 Text = Annotated[str, Field(min_length=1), Allowed("text")]
 Secret = Annotated[SecretStr, Field(min_length=1), Allowed("text, secret")]
@@ -211,6 +209,13 @@ class Settings(BaseSettings):
     recovery_reboots_per_hour: AtLeastZero = _knob(2, "Most automatic reboots of one client in an hour.")
     recovery_power_cycles_per_day: AtLeastZero = _knob(
         3, "Most automatic power cycles of one client in a day."
+    )
+
+    log_lines_per_minute: AtLeastOne = _knob(
+        600, "Most log lines of one client that are stored in a minute; the rest is counted."
+    )
+    log_bytes_per_minute: Bytes = _knob(
+        256 * 2**10, "Most bytes of log lines of one client that are stored in a minute."
     )
 
     command_expiry_seconds: Seconds = _knob(240, "A command that no device has begun by then is given up.")
