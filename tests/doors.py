@@ -10,7 +10,7 @@ import aiomqtt
 
 from infoscreen.clock import SystemClock
 from infoscreen.mqtt.connection import BrokerAddress
-from infoscreen.mqtt.listener import Listener
+from infoscreen.mqtt.listener import BatchLimits, Listener
 from infoscreen.services.ports import Incoming
 from infoscreen.wire.topics import DEVICE_FILTERS
 from tests.broker import DEADLINE_SECONDS, Broker
@@ -19,11 +19,10 @@ DEVICE = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 HEARTBEAT = f"infoscreen/{DEVICE}/heartbeat"
 
 
-def address_of(broker: Broker) -> BrokerAddress:
-    """Return the broker's address for the daemon's account."""
-    return BrokerAddress(
-        broker.host, broker.port, broker.server_user, broker.server_password, "infoscreen-server"
-    )
+def address_of(broker: Broker, suffix: str = "") -> BrokerAddress:
+    """Return the broker's address for the daemon's account; ``suffix`` names another of its sessions."""
+    client_id = f"infoscreen-server{suffix}"
+    return BrokerAddress(broker.host, broker.port, broker.server_user, broker.server_password, client_id)
 
 
 async def eventually(claim: Callable[[], object]) -> None:
@@ -68,7 +67,8 @@ class Shelf:
 
 
 def listener_for(address: BrokerAddress, shelf: Shelf, *, batch_limit: int = 500) -> Listener:
-    return Listener(address, SystemClock(), shelf.store, DEVICE_FILTERS, batch_limit=batch_limit)
+    limits = BatchLimits(messages=batch_limit, fewest=min(batch_limit, 100))
+    return Listener(address, SystemClock(), shelf.store, DEVICE_FILTERS, limits=limits)
 
 
 @contextlib.asynccontextmanager

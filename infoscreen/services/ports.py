@@ -41,13 +41,16 @@ class LinkState:
     """What is known of the listening connection.
 
     ``listening_since`` is the time at which the subscriptions were in place, or at which the host's clock was
-    set since then; None while not listening.
+    set since then; None while not listening. ``dropped`` counts the messages that the broker has dropped
+    since it started; ``dropped_at`` is when that grew, None if not lately.
     """
 
     connected: bool
     listening_since: datetime | None
     reconnects: int
     last_error: str | None
+    dropped: int = 0
+    dropped_at: datetime | None = None
 
 
 class Link(Protocol):
@@ -63,11 +66,15 @@ class Measures(Protocol):
     """Where services count what they did. Counting never fails and knows no client: fleets are too big."""
 
     def message(self, kind: str, outcome: str, count: int = 1) -> None:
-        """Count messages from devices; ``outcome`` is ``stored`` or ``rejected``."""
+        """Count messages from devices; ``outcome`` is ``stored``, ``rejected`` or ``retained``."""
         ...
 
     def rejected(self, reason: str, count: int = 1) -> None:
         """Count bad messages by their stable reason code."""
+        ...
+
+    def unread(self, field: str, count: int = 1) -> None:
+        """Count optional fields that could not be read, by their name in the contract."""
         ...
 
     def command(self, action: str, status: str, count: int = 1) -> None:

@@ -44,17 +44,21 @@ class DeviceTopic:
     level: LogLevel | None = None
 
 
-DEVICE_FILTERS = (
+STATE_FILTERS = (
     f"{ROOT}/+/discovery",
     f"{ROOT}/+/heartbeat",
     f"{ROOT}/+/health",
     f"{ROOT}/+/service_failed",
     f"{ROOT}/+/presence",
-    f"{ROOT}/+/logs/+",
-    f"{ROOT}/+/screenshot",
     f"{ROOT}/+/commands/ack",
     f"{ROOT}/+/command/ack",
 )
+"""State and events: what rules are decided on."""
+
+BULK_FILTERS = (f"{ROOT}/+/logs/+", f"{ROOT}/+/screenshot")
+"""What is large or frequent and decides nothing; it has a session of its own at the broker."""
+
+DEVICE_FILTERS = STATE_FILTERS + BULK_FILTERS
 """What the daemon subscribes to: each device topic by name, never ``infoscreen/#``."""
 
 COMMAND_FILTERS = (f"{ROOT}/+/commands", f"{ROOT}/+/command")
@@ -89,6 +93,13 @@ def parse(topic: str) -> DeviceTopic:
     if _UUID.fullmatch(who) is None:
         raise BadMessage("bad_uuid", f"not a UUID in lower case with hyphens: {who[:60]}")
     return DeviceTopic(who, *found)
+
+
+def sender(topic: str) -> str | None:
+    """Return the UUID of the device that a topic belongs to, also of one that the contract does not know."""
+    root, _, rest = topic.partition("/")
+    who = rest.partition("/")[0]
+    return who if root == ROOT and _UUID.fullmatch(who) is not None else None
 
 
 def heartbeat(uuid: str) -> str:

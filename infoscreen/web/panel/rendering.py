@@ -18,14 +18,17 @@ from infoscreen.domain.clients import Client, Condition
 from infoscreen.domain.commands import Action
 from infoscreen.domain.presence import is_confirmed
 from infoscreen.domain.recovery import IncidentKind
+from infoscreen.domain.visible import visible
 from infoscreen.resources import resource
 from infoscreen.services.monitoring import Overview
+from infoscreen.storage.paging import MOST_COUNTED
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel import flash, recovery_words, sentences
 from infoscreen.web.panel.assets import asset_path
 from infoscreen.web.panel.groups import GROUPS, look_of
 from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.stages import stages
+from infoscreen.web.panel.trouble import SENTENCES
 from infoscreen.web.registry import maybe_actor
 from infoscreen.words.language import LANGUAGES, Language, language
 from infoscreen.words.names import ACTION_NOUNS, word
@@ -37,6 +40,11 @@ async def page(
     """Answer with a page for whoever is signed in; ``here`` is its entry in the navigation."""
     overview = await parts_of(request).monitoring.overview() if maybe_actor(request) else None
     return bare_page(request, template, overview, status=status, here=here, **context)
+
+
+def _trouble_of(overview: Overview | None) -> str | None:
+    trouble = None if overview is None else overview.database
+    return None if trouble is None else SENTENCES[trouble.trouble]
 
 
 def bare_page(
@@ -68,6 +76,7 @@ def bare_page(
                 "live": overview is not None,
                 "flash": shown,
                 "broker": None if overview is None else overview.broker,
+                "database_trouble": _trouble_of(overview),
                 "totals": totals,
                 "fleet": sum(totals.values()),
                 "problems": problems,
@@ -95,6 +104,7 @@ def _environment(code: str) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(resource("templates")),
         autoescape=True,
+        finalize=_seen,
         undefined=StrictUndefined,
         extensions=["jinja2.ext.i18n"],
         trim_blocks=True,
@@ -119,10 +129,12 @@ def _environment(code: str) -> Environment:
         iso=_iso,
         moment=tongue.moment,
         number=tongue.number,
+        counted=_counted_in(tongue),
         seconds=_seconds_in(tongue),
         skew=_skew_in(tongue),
         stages=stages,
         reason=_reason_in(tongue),
+        oddities=sentences.bound(sentences.oddities, tongue),
         told=sentences.bound(sentences.told, tongue),
         is_echo=sentences.is_echo,
         happened=sentences.bound(sentences.happened, tongue),
@@ -137,6 +149,11 @@ def _environment(code: str) -> Environment:
     return environment
 
 
+def _seen(value: object) -> object:
+    """Escape what cannot be seen in every text that a template writes; markup is our own."""
+    return visible(value) if type(value) is str else value
+
+
 def _iso(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -147,6 +164,15 @@ def _words_in(tongue: Language) -> Callable[[StrEnum], str]:
 
 def _nouns_in(tongue: Language) -> Callable[[Action], str]:
     return lambda action: tongue.gettext(ACTION_NOUNS[action])
+
+
+def _counted_in(tongue: Language) -> Callable[[int | None], str]:
+    def counted(total: int | None) -> str:
+        if total is not None:
+            return tongue.number(total)
+        return tongue.gettext("more than %(num)s") % {"num": tongue.number(MOST_COUNTED)}
+
+    return counted
 
 
 def _seconds_in(tongue: Language) -> Callable[[float | None], str | None]:
