@@ -20,7 +20,7 @@ from infoscreen.storage.engine import Store
 from infoscreen.storage.memory import in_memory
 
 BATCH_SECONDS = 2.0
-WATCH = timedelta(seconds=5)
+WATCH = timedelta(seconds=7.5)
 MOST_LOOKS = 24
 """So often at most the watch looks between two lines that are far apart."""
 

@@ -76,7 +76,9 @@ def _fault(error: ErrorDetails) -> str:
         case "extra_forbidden":
             return f"{place} is not known; there are {', '.join(_known(error['loc']))}"
         case "model_type" | "model_attributes_type" | "tuple_type" | "dict_type":
-            table = "are tables [[event]]" if error["loc"][0] == "event" else f"is a table [{error['loc'][0]}]"
+            table = (
+                "are tables [[event]]" if error["loc"][0] == "event" else f"is a table [{error['loc'][0]}]"
+            )
             return f"{place} is {error['input']!r}; allowed {table}"
         case _:
             return f"{place} is {error['input']!r}; {error['msg']}"
