@@ -176,36 +176,3 @@ def condition_of(client: Client, now: datetime, listening_since: datetime | None
     if client.process_status is ProcessStatus.CRASHED:
         return Condition.CRASHED
     return Condition.ONLINE
-
-
-def status_reason(client: Client, listening_since: datetime | None) -> str:
-    """Return one English sentence that says why the client has its status."""
-    reason = _reason(client)
-    if not is_confirmed(client, listening_since) and client.status is not Condition.NEVER_SEEN:
-        return f"{reason} Not confirmed yet: known from before the daemon began to listen."
-    return reason
-
-
-def _reason(client: Client) -> str:
-    match client.status:
-        case Condition.SHUT_DOWN:
-            return "Shut down on purpose; nothing heard since."
-        case Condition.MAINTENANCE:
-            until = client.maintenance_until
-            return f"In maintenance until {until:%Y-%m-%d %H:%M} UTC." if until else "In maintenance."
-        case Condition.SERVICE_FAILED:
-            return f"systemd on the device gave up on {client.service_failed_unit}."
-        case Condition.CRASHED:
-            return f"{client.current_process or 'The application'} has crashed; heartbeats still come."
-        case Condition.HUNG:
-            return f"No heartbeat for {_threshold_words(client)}, but the broker still sees the device."
-        case Condition.UNREACHABLE:
-            return f"No heartbeat for {_threshold_words(client)}, and the broker does not see the device."
-        case Condition.NEVER_SEEN:
-            return "Known, but no heartbeat was ever received."
-        case Condition.ONLINE:
-            return "Heartbeats arrive as expected."
-
-
-def _threshold_words(client: Client) -> str:
-    return f"more than {client.stale_after_seconds:.0f} s" if client.stale_after_seconds else "too long"

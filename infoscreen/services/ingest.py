@@ -15,9 +15,11 @@ from datetime import datetime, timedelta
 
 from infoscreen.clock import Clock
 from infoscreen.domain.clients import Condition, Presence
+from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import ClientCommand, CommandEvent, Timeouts, acknowledged
 from infoscreen.domain.errors import BadMessage, StoreUnavailable
 from infoscreen.domain.events import ClientChanged, CommandChanged, Event, Kind
+from infoscreen.domain.history import Note, Part, note_of_ack
 from infoscreen.domain.presence import Beat, Rhythm, StalePolicy, beaten
 from infoscreen.services.bus import Bus
 from infoscreen.services.lag import Lag
@@ -410,14 +412,11 @@ def _log_entry(
 def _ack_line(
     before: ClientCommand, after: ClientCommand | None, ack: CommandAck, now: datetime
 ) -> HistoryLine:
-    words = ack.status.value
-    if ack.error_code or ack.error_message:
-        words += f" ({ack.error_code or 'error'}: {ack.error_message or '-'})"
-    detail = f"ack {words} changed nothing" if after is None else (words if after.late else None)
-    if after is not None and after.error_code:
-        detail = words
+    note: Fact[Note] | None = None
+    if after is None or after.late or after.error_code:
+        note = note_of_ack(ack.status, ack.error_code, ack.error_message, ignored=after is None)
     event = CommandEvent(
-        at=now, from_status=before.status, to_status=(after or before).status, by="device", detail=detail
+        at=now, from_status=before.status, to_status=(after or before).status, by=Part.DEVICE, note=note
     )
     return HistoryLine(before.command_id, before.client_uuid, event)
 
