@@ -21,9 +21,10 @@ U, V = uuid_of(1), uuid_of(2)
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + b"\x00" * 20 + b"IEND\xaeB`\x82"
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.fixture(params=["sqlite", "memory", pytest.param("postgres", marks=pytest.mark.postgres)])
 async def spine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Spine]:
-    url = sqlite_url(tmp_path) if request.param == "sqlite" else request.getfixturevalue("postgres")
+    urls = {"sqlite": sqlite_url(tmp_path), "memory": "sqlite+aiosqlite:///:memory:"}
+    url = urls.get(request.param) or request.getfixturevalue("postgres")
     async with open_spine(url) as parts:
         yield parts
 
@@ -223,7 +224,7 @@ async def test_bad_messages_are_counted_kept_and_never_fatal(
     await spine.hear((topic, body), (f"{V}/heartbeat", {"timestamp": zulu(spine.clock.now())}))
     assert spine.measures.counts["rejected", reason] == 1
     async with spine.store.read() as connection:
-        (kept,) = await rejected.newest(connection, 10)
+        (kept,) = (await rejected.page(connection, 10)).items
     assert (kept.reason, len(kept.head) <= 200) == (reason, True)
     assert (await spine.client(V)).status is Condition.ONLINE
 
@@ -232,7 +233,7 @@ async def test_the_rejected_messages_are_bounded_and_the_newest_stay(spine: Spin
     for number in range(11):
         await spine.hear(*((f"{uuid_of(device)}/heartbeat", f"bad {number}") for device in range(100)))
     async with spine.store.read() as connection:
-        kept = await rejected.newest(connection, 2_000)
+        kept = (await rejected.page(connection, 2_000)).items
     assert len(kept) == 1_000
     assert kept[0].head == b"bad 10"
 
@@ -242,7 +243,7 @@ async def test_a_device_that_sends_nothing_but_nonsense_does_not_crowd_out_the_o
     for _ in range(10):
         await spine.hear(*((f"{U}/heartbeat", "bad") for _ in range(150)))
     async with spine.store.read() as connection:
-        kept = await rejected.newest(connection, 2_000)
+        kept = (await rejected.page(connection, 2_000)).items
     assert len(kept) == 250 + 1
     assert kept[-1].head == b"the only one"
     assert spine.measures.counts["rejected", "malformed"] == 3_001

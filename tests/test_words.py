@@ -283,6 +283,7 @@ READS = {
     "web/panel/account.py": "names of browsers",
     "web/openapi.py": "addresses of routes",
     "settings.py": "addresses with passwords",
+    "storage/address.py": "the address of the database",
     "cli/recovery.py": "durations on the command line",
     "cli/descriptions.py": "values of YAML",
 }

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -42,6 +43,14 @@ metadata = MetaData(
 )
 
 
+BigKey = BigInteger().with_variant(Integer(), "sqlite")
+"""64 bits. On SQLite a column of exactly ``INTEGER`` is the row's number itself, which has 64 bits anyway."""
+
+
+def _row_number() -> Column[Any]:
+    return Column("id", BigKey, primary_key=True)
+
+
 def _uuid_key() -> Column[Any]:
     return Column(
         "client_uuid", String(36), ForeignKey("clients.uuid", ondelete="CASCADE"), nullable=False, index=False
@@ -63,10 +72,15 @@ WATCHED = frozenset({Condition.ONLINE, Condition.CRASHED})
 
 UNWELL = f"status NOT IN ('{Condition.ONLINE}', '{Condition.NEVER_SEEN}')"
 ONLINE = f"status = '{Condition.ONLINE}'"
+INCOMPREHENSIBLE = f"status = '{Condition.INCOMPREHENSIBLE}'"
 """Conditions of partial indexes; a query must say them in the very same words to use the index."""
 
 IN_FLIGHT = f"{_any_of('status', OPEN)} AND {_any_of('action', DISRUPTIVE)}"
 """What the partial unique index counts: one unfinished disruptive command per client, whatever asks."""
+
+RARE = frozenset(CommandStatus) - OPEN - {CommandStatus.COMPLETED}
+RARE_END = _any_of("status", RARE)
+"""How few commands end: a list of them must not walk through all the others."""
 
 clients = Table(
     "clients",
@@ -77,7 +91,7 @@ clients = Table(
     Column("status", Word(Condition), nullable=False, server_default=Condition.NEVER_SEEN.value),
     Column("status_since", UtcDateTime, nullable=False),
     Column("well_until", UtcDateTime),
-    Column("heartbeats_at_change", Integer, nullable=False, server_default="0"),
+    Column("heartbeats_at_change", BigKey, nullable=False, server_default="0"),
     Column("name", String(200)),
     Column("hostname", String(500)),
     Column("ip", String(500)),
@@ -95,8 +109,8 @@ clients = Table(
     Column("last_alive", UtcDateTime),
     Column("last_device_time", UtcDateTime),
     Column("clock_skew_seconds", Float),
-    Column("heartbeats", Integer, nullable=False, server_default="0"),
-    Column("heartbeats_since_boot", Integer, nullable=False, server_default="0"),
+    Column("heartbeats", BigKey, nullable=False, server_default="0"),
+    Column("heartbeats_since_boot", BigKey, nullable=False, server_default="0"),
     Column("heartbeat_interval_seconds", Float),
     Column("heartbeat_deviation_seconds", Float),
     Column("stale_after_seconds", Float),
@@ -125,12 +139,20 @@ clients = Table(
     Column("maintenance_until", UtcDateTime),
     Column("auto_recovery", Boolean, nullable=False, server_default=text("true")),
     Column("shut_down_at", UtcDateTime),
+    Column("keepalive_seconds", Integer),
+    Column("unread_fields", JSON, nullable=False, server_default="{}"),
+    Column("refused_at", UtcDateTime),
+    Column("refused_until", UtcDateTime),
+    Column("refused_reason", String(40)),
+    Column("refused_detail", String(500)),
+    Column("refused_count", BigInteger, nullable=False, server_default="0"),
 )
 
 _watched = text(_any_of("status", WATCHED))
 _unwell = text(UNWELL)
 _online = text(ONLINE)
 _failed = text("service_failed_at IS NOT NULL")
+_incomprehensible = text(INCOMPREHENSIBLE)
 _maintained = text("maintenance_until IS NOT NULL")
 _clear_pending = text("service_failed_clear_pending")
 Index("ix_clients_sort_key", clients.c.sort_key, clients.c.uuid)
@@ -141,6 +163,7 @@ _partial("ix_clients_unwell", _unwell, clients.c.status_since)
 _partial("ix_clients_online", _online, clients.c.site, clients.c.status, clients.c.uuid)
 _partial("ix_clients_witnesses", _online, clients.c.status, clients.c.uuid)
 _partial("ix_clients_service_failed", _failed, clients.c.sort_key)
+_partial("ix_clients_incomprehensible", _incomprehensible, clients.c.refused_until)
 _partial("ix_clients_maintenance", _maintained, clients.c.maintenance_until)
 _partial("ix_clients_clear_pending", _clear_pending, clients.c.uuid)
 
@@ -188,13 +211,18 @@ _partial("uq_client_commands_in_flight", _in_flight, client_commands.c.client_uu
 _partial("ix_client_commands_open", _open, client_commands.c.deadline_at)
 _partial("ix_client_commands_pending", _pending, client_commands.c.command_id)
 _partial("ix_client_commands_contradicted", _contradicted, client_commands.c.verified_at)
-Index("ix_client_commands_client", client_commands.c.client_uuid, client_commands.c.created_at)
-Index("ix_client_commands_created_at", client_commands.c.created_at, client_commands.c.command_id)
+_newest_first = (client_commands.c.created_at, client_commands.c.command_id)
+Index("ix_client_commands_client", client_commands.c.client_uuid, *_newest_first)
+Index("ix_client_commands_created_at", *_newest_first)
+Index("ix_client_commands_action", client_commands.c.action, *_newest_first)
+Index("ix_client_commands_source", client_commands.c.source, *_newest_first)
+_partial("ix_client_commands_batch", text("batch_id IS NOT NULL"), client_commands.c.batch_id, *_newest_first)
+_partial("ix_client_commands_rare", text(RARE_END), client_commands.c.status, *_newest_first)
 
 command_events = Table(
     "command_events",
     metadata,
-    Column("id", Integer, primary_key=True),
+    _row_number(),
     Column(
         "command_id", String(36), ForeignKey("client_commands.command_id", ondelete="CASCADE"), nullable=False
     ),
@@ -206,15 +234,15 @@ command_events = Table(
     Column("by", String(200), nullable=False),
     Column("code", Word(Note)),
     Column("arguments", JSON(none_as_null=True)),
-    Column("times", Integer, nullable=False, server_default="1"),
+    Column("times", BigKey, nullable=False, server_default="1"),
 )
 Index("ix_command_events_command_id", command_events.c.command_id, command_events.c.id)
-Index("ix_command_events_client", command_events.c.client_uuid, command_events.c.at)
+Index("ix_command_events_client", command_events.c.client_uuid, command_events.c.at, command_events.c.id)
 
 timeline = Table(
     "timeline",
     metadata,
-    Column("id", Integer, primary_key=True),
+    _row_number(),
     _uuid_key(),
     Column("at", UtcDateTime, nullable=False),
     Column("kind", Word(Kind), nullable=False),
@@ -224,7 +252,7 @@ timeline = Table(
     Column("data", JSON(none_as_null=True)),
     Column("dedupe_key", String(64), unique=True),
 )
-Index("ix_timeline_client", timeline.c.client_uuid, timeline.c.at)
+Index("ix_timeline_client", timeline.c.client_uuid, timeline.c.kind, timeline.c.at, timeline.c.id)
 Index("ix_timeline_at", timeline.c.at)
 
 screenshots = Table(
@@ -239,7 +267,7 @@ screenshots = Table(
 rejected_messages = Table(
     "rejected_messages",
     metadata,
-    Column("id", Integer, primary_key=True),
+    _row_number(),
     Column("at", UtcDateTime, nullable=False),
     Column("topic", Text, nullable=False),
     Column("reason", String(40), nullable=False),
@@ -296,7 +324,7 @@ login_failures = Table(
 audit = Table(
     "audit",
     metadata,
-    Column("id", Integer, primary_key=True),
+    _row_number(),
     Column("at", UtcDateTime, nullable=False, index=True),
     Column("actor_id", Integer),
     Column("actor", String(200), nullable=False),
@@ -306,6 +334,10 @@ audit = Table(
     Column("detail", JSON(none_as_null=True)),
     Column("address", String(60)),
 )
+
+Index("ix_audit_actor", audit.c.actor, audit.c.id)
+Index("ix_audit_action", audit.c.action, audit.c.id)
+Index("ix_audit_target", audit.c.target, audit.c.id)
 
 # --- what the recovery remembers
 
@@ -328,7 +360,7 @@ recovery_ladders = Table(
 recovery_attempts = Table(
     "recovery_attempts",
     metadata,
-    Column("id", Integer, primary_key=True),
+    _row_number(),
     Column("command_id", String(36), nullable=False, unique=True),
     _uuid_key(),
     Column("rung", Integer, nullable=False),
@@ -347,7 +379,7 @@ Index("ix_recovery_attempts_decided_at", recovery_attempts.c.decided_at)
 recovery_decisions = Table(
     "recovery_decisions",
     metadata,
-    Column("id", Integer, primary_key=True),
+    _row_number(),
     _uuid_key(),
     Column("verb", Word(Verb), nullable=False),
     Column("reason", Word(Reason), nullable=False),
@@ -356,7 +388,7 @@ recovery_decisions = Table(
     Column("attempt", Integer),
     Column("until", UtcDateTime),
     Column("would", Boolean, nullable=False),
-    Column("incident_id", Integer),
+    Column("incident_id", BigKey),
     Column("first_at", UtcDateTime, nullable=False),
     Column("first_poll", Integer, nullable=False),
     Column("last_at", UtcDateTime),
@@ -377,7 +409,7 @@ Index("ix_recovery_decisions_first_at", recovery_decisions.c.first_at)
 recovery_incidents = Table(
     "recovery_incidents",
     metadata,
-    Column("id", Integer, primary_key=True),
+    _row_number(),
     Column("kind", Word(IncidentKind), nullable=False),
     Column("site", String(200)),
     Column("began_at", UtcDateTime, nullable=False),

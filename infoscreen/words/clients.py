@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from infoscreen.domain.clients import Client, Condition
 from infoscreen.domain.history import UNKNOWN
 from infoscreen.domain.presence import is_confirmed
-from infoscreen.words.language import ENGLISH, Language
+from infoscreen.words.language import ENGLISH, N_, Language
 from infoscreen.words.names import word
 
 
@@ -41,6 +41,10 @@ def _status_reason(client: Client, language: Language) -> str:
             return _("No heartbeat for %(length)s, and the broker does not see the device either.") % {
                 "length": length
             }
+        case Condition.INCOMPREHENSIBLE:
+            return _("It sends messages that cannot be read, and no heartbeat that can.")
+        case Condition.DUPLICATE:
+            return _("Two devices use this identity: their heartbeats alternate.")
         case Condition.NEVER_SEEN:
             return _("Known, but no heartbeat was ever received.")
         case Condition.ONLINE:
@@ -53,6 +57,31 @@ def _silence(client: Client, language: Language) -> str:
         return _("too long")
     threshold = timedelta(seconds=client.stale_after_seconds)
     return _("more than %(threshold)s") % {"threshold": language.duration(threshold)}
+
+
+def oddities(client: Client, language: Language) -> list[str]:
+    """Say what of the client's messages cannot be read."""
+    _ = language.gettext
+    said = []
+    for key, text in client.unread_fields.items():
+        what = {"field": key.partition(".")[2], "said": text}
+        unknown = key.endswith("status") and text.startswith('"')
+        sentence = (
+            N_("Sends %(field)s: %(said)s, unknown.")
+            if unknown
+            else N_("Sends %(field)s: %(said)s, which cannot be read.")
+        )
+        said.append(_(sentence) % what)
+    if client.refused_at is not None:
+        about = {
+            "count": language.number(client.refused_count),
+            "at": language.moment(client.refused_at),
+            "detail": client.refused_detail or client.refused_reason or UNKNOWN,
+        }
+        said.append(
+            _("Messages that could not be read at all: %(count)s, the last one %(at)s (%(detail)s).") % about
+        )
+    return said
 
 
 def application(client: Client, language: Language) -> str | None:

@@ -19,6 +19,8 @@ CONDITIONS: Mapping[Condition, str] = MappingProxyType(
         Condition.HUNG: N_("No signal"),
         Condition.UNREACHABLE: N_("No signal"),
         Condition.SERVICE_FAILED: N_("Service failed"),
+        Condition.INCOMPREHENSIBLE: N_("Not understood"),
+        Condition.DUPLICATE: N_("Two devices"),
         Condition.MAINTENANCE: N_("Maintenance"),
         Condition.SHUT_DOWN: N_("Switched off"),
         Condition.NEVER_SEEN: N_("Never seen"),
@@ -106,6 +108,7 @@ PROCESSES: Mapping[ProcessStatus, str] = MappingProxyType(
         ProcessStatus.STARTING: N_("starting"),
         ProcessStatus.STOPPED: N_("stopped"),
         ProcessStatus.CRASHED: N_("crashed"),
+        ProcessStatus.OTHER: N_("in an unknown state"),
     }
 )
 

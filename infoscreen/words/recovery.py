@@ -56,6 +56,10 @@ REASONS: Table = MappingProxyType(
         R.PAUSED: N_("Recovery is paused manually: %(why)s"),
         R.AUTO_RECOVERY_OFF: N_("Automatic recovery is switched off for this client."),
         R.SHUT_DOWN: N_("Shut down on purpose: it stays off until somebody switches it on."),
+        R.INCOMPREHENSIBLE: N_(
+            "The device sends messages that cannot be read: it is running, and a restart may not help."
+        ),
+        R.DUPLICATE: N_("Two devices use this identity: no action is taken until only one is left."),
         R.COMMAND_IN_FLIGHT: N_("The client has an unfinished command: %(action)s."),
         R.ORDERED: N_("%(action)s has been ordered and is not sent yet."),
         R.WAITING_FOR_VERIFICATION: N_("%(action)s was sent; its effect is being awaited."),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from infoscreen.domain.clients import STALE, Client, Condition
-from infoscreen.domain.presence import stale_from
+from infoscreen.domain.presence import speaks_unread, stale_from
 from infoscreen.domain.recovery.ladder import (
     SILENT,
     Attempt,
@@ -239,6 +239,18 @@ def _shut_down(case: Case, _: Weather) -> Verdict | None:
     return Verdict(Verb.HOLD, Reason.SHUT_DOWN) if case.client.status is Condition.SHUT_DOWN else None
 
 
+def _out_of_reach(case: Case, _: Weather) -> Verdict | None:
+    client = case.client
+    if case.trouble is not None:
+        return None
+    if client.status is Condition.DUPLICATE:
+        return Verdict(Verb.HOLD, Reason.DUPLICATE)
+    failed = client.status is Condition.SERVICE_FAILED and speaks_unread(client, case.now)
+    if failed or client.status is Condition.INCOMPREHENSIBLE:
+        return Verdict(Verb.HOLD, Reason.INCOMPREHENSIBLE)
+    return None
+
+
 def _not_in_trouble(case: Case, _: Weather) -> Verdict | None:
     if case.trouble is not None:
         return None
@@ -337,6 +349,7 @@ def _locked_out(case: Case, _: Weather) -> Verdict | None:
 CHECKS: tuple[Callable[[Case, Weather], Verdict | None], ...] = (
     _shut_down,
     _maintenance,
+    _out_of_reach,
     _not_in_trouble,
     _paused,
     _switched_off,

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from infoscreen.domain.clients import Client, Condition, Presence, ProcessStatus
-from infoscreen.domain.presence import is_stale
+from infoscreen.domain.presence import conditions_of, is_stale
 from infoscreen.domain.recovery.policy import RecoveryPolicy, Rung
 from infoscreen.domain.recovery.reasons import Reason
 
@@ -115,6 +115,10 @@ class Next(NamedTuple):
     limited: Rung | None = None
 
 
+OUT_OF_REACH = frozenset({Condition.INCOMPREHENSIBLE, Condition.DUPLICATE})
+"""Conditions in which nothing automatic is done, whatever else is wrong."""
+
+
 def trouble_of(client: Client, now: datetime, listening_since: datetime | None) -> Trouble | None:
     """Return what is to be recovered from, or None.
 
@@ -122,6 +126,8 @@ def trouble_of(client: Client, now: datetime, listening_since: datetime | None) 
     application runs again, there is nothing left to recover even though the failure stays shown until it is
     acknowledged.
     """
+    if not OUT_OF_REACH.isdisjoint(conditions_of(client, now, listening_since)):
+        return None
     match client.status:
         case Condition.CRASHED:
             return Trouble.CRASHED
@@ -133,7 +139,7 @@ def trouble_of(client: Client, now: datetime, listening_since: datetime | None) 
             if client.last_alive is None or is_stale(client, now, listening_since):
                 return Trouble.HUNG if client.presence is Presence.ONLINE else Trouble.UNREACHABLE
             return None if _runs_again(client) else Trouble.SERVICE_FAILED
-        case Condition.ONLINE | Condition.NEVER_SEEN | Condition.MAINTENANCE | Condition.SHUT_DOWN:
+        case _:
             return None
 
 

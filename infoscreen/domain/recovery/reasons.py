@@ -38,6 +38,8 @@ class Reason(StrEnum):
     PAUSED = "paused"
     AUTO_RECOVERY_OFF = "auto_recovery_off"
     SHUT_DOWN = "shut_down"
+    INCOMPREHENSIBLE = "incomprehensible"
+    DUPLICATE = "duplicate"
     COMMAND_IN_FLIGHT = "command_in_flight"
     ORDERED = "ordered"
     WAITING_FOR_VERIFICATION = "waiting_for_verification"
@@ -179,6 +181,17 @@ WORDS: Mapping[Reason, Words] = MappingProxyType(
             E.HUMAN,
             "Shut down on purpose: it stays off until somebody switches it on.",
             "Absichtlich heruntergefahren: Es bleibt aus, bis es jemand einschaltet.",
+        ),
+        R.INCOMPREHENSIBLE: Words(
+            E.HUMAN,
+            "The device speaks, but its messages cannot be read: it is there, and a restart may be no help.",
+            "Das Gerät sendet, aber seine Nachrichten sind nicht lesbar: Es ist da, und ein Neustart hilft "
+            "wohl nicht.",
+        ),
+        R.DUPLICATE: Words(
+            E.HUMAN,
+            "Two devices use this identity: nothing is done until only one is left.",
+            "Zwei Geräte benutzen diese Kennung: Es geschieht nichts, bis nur noch eines übrig ist.",
         ),
         R.COMMAND_IN_FLIGHT: Words(
             E.TIME,

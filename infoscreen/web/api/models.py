@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field
 from infoscreen.domain import clients, commands, history, presence
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.commands import Action, CommandStatus, Source, Verification
+from infoscreen.domain.errors import Trouble
 from infoscreen.domain.events import Kind
 from infoscreen.domain.recovery import IncidentKind, Reason
 from infoscreen.services.explaining import Mode
@@ -24,6 +25,29 @@ from infoscreen.web.shapes import Answer, Listing
 from infoscreen.words import telling
 from infoscreen.words.clients import status_reason
 from infoscreen.words.speaking import say
+
+
+class UnreadField(Answer):
+    """An optional field that cannot be read; the rest of its message counts."""
+
+    message: str = Field(description="heartbeat, health or discovery.")
+    field: str = Field(description="Its name, dotted inside of blocks.")
+    said: str = Field(description="The JSON that stood there, cut, invisible characters escaped.")
+
+    @classmethod
+    def of(cls, key: str, said: str) -> Self:
+        """Return one entry of ``Client.unread_fields``."""
+        message, _, field = key.partition(".")
+        return cls(message=message, field=field, said=said)
+
+
+class Refused(Answer):
+    """The last message of a client that could not be read at all, and how many there have been."""
+
+    at: datetime
+    reason: str
+    detail: str | None
+    count: int
 
 
 class Client(Answer):
@@ -40,6 +64,7 @@ class Client(Answer):
     status: Condition
     status_since: datetime
     status_reason: str = Field(description="One sentence that says why the client has its status.")
+    conditions: list[Condition] = Field(description="All that hold, the one shown as status first.")
     is_alive: bool = Field(description="Heartbeats have come, and have not stopped.")
     last_alive: datetime | None = Field(description="Receipt of the last heartbeat.")
     heartbeat_interval_seconds: float | None = Field(description="As learned from its heartbeats.")
@@ -60,6 +85,9 @@ class Client(Answer):
     maintenance_until: datetime | None
     auto_recovery: bool
     capabilities: list[str]
+    keepalive_seconds: int | None
+    unread_fields: list[UnreadField] = Field(description="Fields of its newest messages, if any.")
+    refused: Refused | None = Field(description="Its last message that could not be read at all.")
     created_at: datetime
 
     @classmethod
@@ -69,11 +97,26 @@ class Client(Answer):
             **{name: getattr(client, name) for name in _COPIED},
             status_reason=status_reason(client, listening_since),
             is_alive=presence.is_alive(client, now, listening_since),
+            conditions=list(presence.shown_conditions(client, now, listening_since)),
+            unread_fields=[UnreadField.of(key, said) for key, said in client.unread_fields.items()],
+            refused=_refused(client),
             **more,
         )
 
 
-_COPIED = tuple(name for name in Client.model_fields if name not in {"status_reason", "is_alive"})
+def _refused(client: clients.Client) -> Refused | None:
+    if client.refused_at is None or client.refused_reason is None:
+        return None
+    return Refused(
+        at=client.refused_at,
+        reason=client.refused_reason,
+        detail=client.refused_detail,
+        count=client.refused_count,
+    )
+
+
+_DERIVED = {"status_reason", "is_alive", "conditions", "unread_fields", "refused"}
+_COPIED = tuple(name for name in Client.model_fields if name not in _DERIVED)
 
 
 class ClientList(Listing[Client]):
@@ -285,6 +328,13 @@ class Broker(Answer):
     last_error: str | None
 
 
+class Database(Answer):
+    """Whether the database takes what is written; ``trouble`` is a code for the reason while it does not."""
+
+    ok: bool
+    trouble: Trouble | None
+
+
 class Incident(Answer):
     """A time at which the recovery held back a site, the fleet or itself."""
 
@@ -314,6 +364,7 @@ class Overview(Answer):
     generated_at: datetime
     totals: dict[Condition, int]
     broker: Broker
+    database: Database
     recovery: Recovery
     clients: ClientList
 
@@ -362,7 +413,7 @@ class RejectedMessage(Answer):
 
 
 class RejectedList(Listing[RejectedMessage]):
-    """The newest rejected messages; there are no further pages, only a higher ``limit``."""
+    """Rejected messages, newest first."""
 
 
 def client_list(page: Page[clients.Client], now: datetime, listening_since: datetime | None) -> ClientList:

@@ -17,17 +17,20 @@ from infoscreen.domain.accounts import Role
 from infoscreen.domain.clients import Client
 from infoscreen.domain.commands import Action
 from infoscreen.domain.recovery import IncidentKind
+from infoscreen.domain.visible import visible
 from infoscreen.resources import resource
 from infoscreen.services.monitoring import Overview
+from infoscreen.storage.paging import MOST_COUNTED
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel import flash, recovery_words
 from infoscreen.web.panel.assets import asset_path
 from infoscreen.web.panel.groups import GROUPS, look_of
 from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.stages import stages
+from infoscreen.web.panel.trouble import SENTENCES
 from infoscreen.web.registry import maybe_actor
 from infoscreen.words import telling
-from infoscreen.words.clients import application, status_reason
+from infoscreen.words.clients import application, oddities, status_reason
 from infoscreen.words.language import LANGUAGES, Language, language
 from infoscreen.words.names import ACTION_NOUNS, word
 from infoscreen.words.recovery import OUTCOMES, RUNGS
@@ -41,6 +44,11 @@ async def page(
     """Answer with a page for whoever is signed in; ``here`` is its entry in the navigation."""
     overview = await parts_of(request).monitoring.overview() if maybe_actor(request) else None
     return bare_page(request, template, overview, status=status, here=here, **context)
+
+
+def _trouble_of(overview: Overview | None) -> str | None:
+    trouble = None if overview is None else overview.database
+    return None if trouble is None else SENTENCES[trouble.trouble]
 
 
 def bare_page(
@@ -72,6 +80,7 @@ def bare_page(
                 "live": overview is not None,
                 "flash": shown,
                 "broker": None if overview is None else overview.broker,
+                "database_trouble": _trouble_of(overview),
                 "totals": totals,
                 "fleet": sum(totals.values()),
                 "problems": problems,
@@ -99,6 +108,7 @@ def _environment(code: str) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(resource("templates")),
         autoescape=True,
+        finalize=_seen,
         undefined=StrictUndefined,
         extensions=["jinja2.ext.i18n"],
         trim_blocks=True,
@@ -123,10 +133,12 @@ def _environment(code: str) -> Environment:
         iso=_iso,
         moment=tongue.moment,
         number=tongue.number,
+        counted=_counted_in(tongue),
         seconds=_seconds_in(tongue),
         skew=_skew_in(tongue),
         stages=stages,
         reason=_reason_in(tongue),
+        oddities=lambda client: oddities(client, tongue),
         told=_bound(telling.told, tongue),
         is_echo=telling.is_echo,
         happened=_bound(telling.happened, tongue),
@@ -141,6 +153,11 @@ def _environment(code: str) -> Environment:
     return environment
 
 
+def _seen(value: object) -> object:
+    """Escape what cannot be seen in every text that a template writes; markup is our own."""
+    return visible(value) if type(value) is str else value
+
+
 def _iso(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -151,6 +168,15 @@ def _words_in(tongue: Language) -> Callable[[StrEnum], str]:
 
 def _nouns_in(tongue: Language) -> Callable[[Action], str]:
     return lambda action: tongue.gettext(ACTION_NOUNS[action])
+
+
+def _counted_in(tongue: Language) -> Callable[[int | None], str]:
+    def counted(total: int | None) -> str:
+        if total is not None:
+            return tongue.number(total)
+        return tongue.gettext("more than %(num)s") % {"num": tongue.number(MOST_COUNTED)}
+
+    return counted
 
 
 def _seconds_in(tongue: Language) -> Callable[[float | None], str | None]:
