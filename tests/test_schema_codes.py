@@ -21,7 +21,7 @@ from tests.test_schema import migrate, rows, sqlite_url, url
 
 __all__ = ["sqlite_url", "url"]
 
-BEFORE, CODES = "f5a6b7c8d9e0", "f6a7b8c9d0e1"
+BEFORE, CODES = "ac5e5501d001", "f6a7b8c9d0e1"
 NOW = datetime.fromisoformat("2026-01-02T03:04:05+00:00")
 AT = "2026-03-02T07:00:00+00:00"
 

@@ -5,7 +5,7 @@ by its fixed words. One that is not known is kept, as code ``text``. The way dow
 again.
 
 Revision ID: f6a7b8c9d0e1
-Revises: f5a6b7c8d9e0
+Revises: ac5e5501d001
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "f6a7b8c9d0e1"
-down_revision = "f5a6b7c8d9e0"
+down_revision = "ac5e5501d001"
 branch_labels = None
 depends_on = None
 
