@@ -6,12 +6,21 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from infoscreen.domain.codes import Fact
 from infoscreen.domain.events import Kind
-from infoscreen.services.quota import Overrun
+from infoscreen.domain.history import Happening
+from infoscreen.services.quota import Metered, Overrun
 from infoscreen.storage.timeline import NewEntry
 from infoscreen.wire.messages import LogLine
 from infoscreen.wire.topics import LogLevel
 
+_DROPPED = {
+    Metered.LOGS: Happening.LOGS_DROPPED,
+    Metered.SCREENSHOTS: Happening.SCREENSHOTS_DROPPED,
+    Metered.ACKS: Happening.ACKS_DROPPED,
+    Metered.HAPPENINGS: Happening.HAPPENINGS_DROPPED,
+    Metered.REJECTIONS: Happening.REJECTIONS_DROPPED,
+}
 MOST_CONTEXT_BYTES = 4 * 1024
 CUT_FROM = "cut_from_bytes"
 """The key that marks a context that was cut; its value is how long it was."""
@@ -79,7 +88,6 @@ def dropped_entry(overrun: Overrun, now: datetime) -> NewEntry:
         client_uuid=overrun.uuid,
         at=now,
         kind=Kind.LOG,
-        text=f"{overrun.dropped} {overrun.metered} dropped, more than the quota of a minute",
+        fact=Fact(_DROPPED[overrun.metered], {"dropped": overrun.dropped}),
         level=LogLevel.WARN,
-        data={"dropped": overrun.dropped, "metered": overrun.metered.value},
     )
