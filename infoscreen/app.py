@@ -38,7 +38,7 @@ from infoscreen.services.pausing import Pausing
 from infoscreen.services.recovering import Recovering
 from infoscreen.services.watching import Watch, WatchPolicy
 from infoscreen.settings import Settings
-from infoscreen.storage import schema
+from infoscreen.storage import client_totals, schema
 from infoscreen.storage.engine import Store
 from infoscreen.web.application import create_app, create_runner
 from infoscreen.web.keys import Parts, WebConfig
@@ -140,6 +140,7 @@ async def serve(settings: Settings) -> None:
     runner = create_runner(app)
     try:
         await schema.check(store)
+        await client_totals.repair(store)
         await _bind(runner, settings)
         _spare_the_collector()
         with _stop_signal() as stopped:

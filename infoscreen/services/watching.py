@@ -34,6 +34,7 @@ from infoscreen.storage import (
     attempts,
     audit,
     client_deadlines,
+    client_totals,
     clients,
     command_deadlines,
     command_history,
@@ -103,7 +104,16 @@ class Watch:
         expired = 0
         while found := await self._sweep_some(now):
             expired += found
+        await self._fold_totals()
         return expired
+
+    async def _fold_totals(self) -> None:
+        while True:
+            async with self._store.read() as connection:
+                if not await client_totals.is_worth_folding(connection):
+                    return
+            async with self._store.write() as connection:
+                await client_totals.fold(connection)
 
     async def tidy(self) -> None:
         """Delete what is older than the retention, in small transactions."""

@@ -31,6 +31,7 @@ from infoscreen.domain.commands import DISRUPTIVE, OPEN, Action, CommandStatus, 
 from infoscreen.domain.events import Kind
 from infoscreen.domain.recovery import IncidentKind, Phase, Reason, Verb
 from infoscreen.storage.columns import UtcDateTime, Word
+from infoscreen.storage.counting import counters
 
 metadata = MetaData(
     naming_convention={
@@ -165,6 +166,8 @@ _partial("ix_clients_service_failed", _failed, clients.c.sort_key)
 _partial("ix_clients_incomprehensible", _incomprehensible, clients.c.refused_until)
 _partial("ix_clients_maintenance", _maintained, clients.c.maintenance_until)
 _partial("ix_clients_clear_pending", _clear_pending, clients.c.uuid)
+
+client_totals, client_total_changes = counters(metadata, clients)
 
 client_commands = Table(
     "client_commands",
