@@ -17,7 +17,7 @@ from aiohttp import web
 from infoscreen import __version__
 from infoscreen.clock import SystemClock
 from infoscreen.domain.commands import Timeouts
-from infoscreen.domain.errors import CannotStart
+from infoscreen.domain.errors import CannotStart, StoreUnavailable
 from infoscreen.domain.events import BrokerChanged
 from infoscreen.domain.lockout import LockoutPolicy
 from infoscreen.domain.presence import StalePolicy
@@ -38,7 +38,7 @@ from infoscreen.services.pausing import Pausing
 from infoscreen.services.recovering import Recovering
 from infoscreen.services.watching import Watch, WatchPolicy
 from infoscreen.settings import Settings
-from infoscreen.storage import client_totals, schema
+from infoscreen.storage import schema
 from infoscreen.storage.engine import Store
 from infoscreen.web.application import create_app, create_runner
 from infoscreen.web.keys import Parts, WebConfig
@@ -52,6 +52,10 @@ COLLECT_AFTER = (2_000, 20, 100)
 
 Most of what a message leaves behind is freed without it.
 """
+
+
+LOOK_AGAIN_SECONDS = 1.0
+"""How often a start looks for a database that is not there yet."""
 
 
 async def serve(settings: Settings) -> None:
@@ -137,32 +141,65 @@ async def serve(settings: Settings) -> None:
         )
     )
 
+    parts = {
+        "mqtt listener": listener.run,
+        "mqtt publisher": publisher.run,
+        "outbox": outbox.run,
+        "watch": watch.run,
+        "expiry sweeper": watch.run_sweep,
+        "retention": watch.run_tidy,
+        "recovery": recovering.run,
+        "live feed": live.run,
+        "loop monitor": monitoring.run,
+    }
     runner = create_runner(app)
+    store.close_until_seen()
     try:
-        await schema.check(store)
-        await client_totals.repair(store)
-        await _bind(runner, settings)
-        _spare_the_collector()
         with _stop_signal() as stopped:
-            await _run_until(
-                stopped,
-                {
-                    "mqtt listener": listener.run,
-                    "mqtt publisher": publisher.run,
-                    "outbox": outbox.run,
-                    "watch": watch.run,
-                    "expiry sweeper": watch.run_sweep,
-                    "retention": watch.run_tidy,
-                    "recovery": recovering.run,
-                    "live feed": live.run,
-                    "loop monitor": monitoring.run,
-                },
-                last_words=lambda: _stop_serving(bus, runner),
-            )
+            await _bind(runner, settings)
+            if await _database_seen(store, stopped):
+                _spare_the_collector()
+                await _run_until(stopped, parts, last_words=lambda: _stop_serving(bus, runner))
     finally:
         await _stop_serving(bus, runner)
         await store.close()
         log.info("stopped", extra={"event": "stopped"})
+
+
+async def _database_seen(store: Store, stopped: asyncio.Event) -> bool:
+    """Wait until the database is there and fit; return False when told to stop first.
+
+    Requests are answered meanwhile, with 503 and the reason. Raises ``DatabaseNotReady`` for what waiting
+    does not mend.
+    """
+    told: StoreUnavailable | None = None
+    while not stopped.is_set():
+        looking, stopping = asyncio.create_task(schema.check(store)), asyncio.create_task(stopped.wait())
+        try:
+            await asyncio.wait((looking, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if not looking.done():
+                return False
+            looking.result()
+        except StoreUnavailable as trouble:
+            store.close_until_seen(trouble)
+            if told is None:
+                log.warning(
+                    "the database is not there yet; waiting for it",
+                    extra={"event": "store_awaited", "trouble": trouble.trouble, "error": str(trouble)},
+                )
+            told = trouble
+        else:
+            store.open()
+            if told is not None:
+                log.warning("the database is there", extra={"event": "store_seen"})
+            return True
+        finally:
+            looking.cancel()
+            stopping.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_AGAIN_SECONDS):
+                await stopped.wait()
+    return False
 
 
 async def _run_until(

@@ -79,6 +79,7 @@ class Watch:
         self._policy = policy
         self._measures = measures
         self._step_before = clock.last_step
+        self._totals_checked = False
 
     async def run(self) -> None:
         """Watch conditions and evidence for ever."""
@@ -104,10 +105,17 @@ class Watch:
         expired = 0
         while found := await self._sweep_some(now):
             expired += found
-        await self._fold_totals()
+        await self._keep_totals()
         return expired
 
-    async def _fold_totals(self) -> None:
+    async def _keep_totals(self) -> None:
+        if not self._totals_checked:
+            if corrected := await client_totals.repair(self._store):
+                log.warning(
+                    "counters of clients differed from a count and were corrected",
+                    extra={"event": "totals_repaired", "counters": corrected},
+                )
+            self._totals_checked = True
         while True:
             async with self._store.read() as connection:
                 if not await client_totals.is_worth_folding(connection):

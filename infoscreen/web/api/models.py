@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field
 from infoscreen.domain import clients, commands, presence
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.commands import Action, CommandStatus, Source, Verification
+from infoscreen.domain.errors import Trouble
 from infoscreen.domain.events import Kind
 from infoscreen.domain.recovery import IncidentKind, Reason
 from infoscreen.services.explaining import Mode
@@ -268,6 +269,13 @@ class Broker(Answer):
     last_error: str | None
 
 
+class Database(Answer):
+    """Whether the database takes what is written; ``trouble`` is a code for the reason while it does not."""
+
+    ok: bool
+    trouble: Trouble | None
+
+
 class Incident(Answer):
     """A time at which the recovery held back a site, the fleet or itself."""
 
@@ -297,6 +305,7 @@ class Overview(Answer):
     generated_at: datetime
     totals: dict[Condition, int]
     broker: Broker
+    database: Database
     recovery: Recovery
     clients: ClientList
 
