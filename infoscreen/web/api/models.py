@@ -267,6 +267,8 @@ class Broker(Answer):
     listening_since: datetime | None
     reconnects: int
     last_error: str | None
+    dropped: int = Field(description="Messages the broker has dropped since it started, as it says itself.")
+    dropped_at: datetime | None = Field(description="When it last did; null if not within 24 hours.")
 
 
 class Database(Answer):
