@@ -152,7 +152,7 @@ async def serve(settings: Settings) -> None:
         Parts(
             store=store,
             clock=clock,
-            accounts=Accounts(store, clock, Passwords()),
+            accounts=Accounts(store, clock, Passwords(), bus),
             commanding=commanding,
             fleet=Fleet(store, clock, bus, listener, wake),
             pausing=Pausing(store, clock, bus),

@@ -20,6 +20,7 @@ from infoscreen.domain.clients import Client, Condition
 from infoscreen.storage import client_lists, client_totals, clients, counting, schema, tables
 from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.storage.engine import Connection, Store
+from infoscreen.storage.metadata import metadata
 from tests.spine import MORNING, sqlite_url, uuid_of
 
 SITES = (None, "", "Berlin", "Celle")
@@ -199,8 +200,8 @@ async def test_migrated_triggers_are_those_of_the_models(store: Store) -> None:
     async with store.read() as connection:
         migrated = (await connection.execute(statement)).all()
     async with store.write() as connection:
-        await connection.run_sync(tables.metadata.drop_all)
-        await connection.run_sync(tables.metadata.create_all)
+        await connection.run_sync(metadata.drop_all)
+        await connection.run_sync(metadata.create_all)
     async with store.read() as connection:
         assert (await connection.execute(statement)).all() == migrated != []
 

@@ -8,7 +8,6 @@ those up.
 
 from sqlalchemy import (
     DDL,
-    BigInteger,
     Column,
     Connection,
     Integer,
@@ -19,6 +18,8 @@ from sqlalchemy import (
     inspect,
     text,
 )
+
+from infoscreen.storage.columns import row_number
 
 FLEET = ""
 """The site of the counters of the whole fleet; clients without a site are counted there only."""
@@ -88,7 +89,7 @@ def counters(metadata: MetaData, clients: Table) -> tuple[Table, Table]:
     changes = Table(
         "client_total_changes",
         metadata,
-        Column("id", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True),
+        row_number(),
         Column("site", String(200), nullable=False),
         Column("status", String(40), nullable=False),
         Column("change", Integer, nullable=False),
