@@ -4,14 +4,14 @@ The triggers that keep them, and the first count, come from ``storage.counting``
 that finds them missing; see ``migrations/env.py``.
 
 Revision ID: a6b7c8d9e0f1
-Revises: ac5e5501d001
+Revises: f6a7b8c9d0e1
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "a6b7c8d9e0f1"
-down_revision = "ac5e5501d001"
+down_revision = "f6a7b8c9d0e1"
 branch_labels = None
 depends_on = None
 
