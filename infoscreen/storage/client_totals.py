@@ -51,9 +51,10 @@ async def count(connection: Connection, statuses: Collection[Condition], site: s
 
 
 async def is_worth_folding(connection: Connection) -> bool:
-    """Tell whether there are ``WORTH_FOLDING`` changes."""
-    some = select(_changed.id).order_by(_changed.id).offset(WORTH_FOLDING - 1).limit(1)
-    return await connection.scalar(some) is not None
+    """Tell whether there are about ``WORTH_FOLDING`` changes, from the numbers of the first and the last."""
+    first, last = select(func.min(_changed.id)), select(func.max(_changed.id))
+    waiting = await connection.scalar(select(last.scalar_subquery() - first.scalar_subquery() + 1))
+    return waiting is not None and waiting >= WORTH_FOLDING
 
 
 async def fold(connection: Connection) -> None:
