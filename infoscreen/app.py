@@ -282,7 +282,7 @@ def broker_address(settings: Settings) -> BrokerAddress:
     """Return where the broker is; raise ``CannotStart`` without an account for it."""
     if settings.mqtt_user is None or settings.mqtt_password is None:
         raise CannotStart(
-            "MQTT_USER and MQTT_PASSWORD are needed: the broker lets in no one without an account. "
+            "MQTT_USER and MQTT_PASSWORD are needed: the broker requires an account. "
             "Set both; `infoscreen config check` tells what else is missing."
         )
     tls = None
