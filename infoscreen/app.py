@@ -10,6 +10,7 @@ import gc
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from aiohttp import web
@@ -24,7 +25,8 @@ from infoscreen.domain.presence import StalePolicy
 from infoscreen.domain.recovery import Observer, RecoveryPolicy
 from infoscreen.metrics import Metrics
 from infoscreen.mqtt.connection import BrokerAddress, TlsSettings
-from infoscreen.mqtt.listener import Listener
+from infoscreen.mqtt.dropped import Dropped
+from infoscreen.mqtt.listener import BatchLimits, Listener
 from infoscreen.mqtt.publisher import BrokerPublisher
 from infoscreen.services.accounts import Accounts
 from infoscreen.services.bus import Bus
@@ -44,7 +46,7 @@ from infoscreen.storage.trouble import naming_trouble
 from infoscreen.web.application import create_app, create_runner
 from infoscreen.web.keys import Parts, WebConfig
 from infoscreen.web.live import LiveFeed
-from infoscreen.wire.topics import COMMAND_FILTERS, DEVICE_FILTERS
+from infoscreen.wire.topics import BULK_FILTERS, COMMAND_FILTERS, STATE_FILTERS
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,9 @@ COLLECT_AFTER = (2_000, 20, 100)
 
 Most of what a message leaves behind is freed without it.
 """
+
+BULK_LIMITS = BatchLimits(messages=500, size=4 * 2**20, seconds=0.25, fewest=20)
+"""Small batches: those of heartbeats wait for them, as a database has one writer at a time."""
 
 
 LOOK_AGAIN_SECONDS, LOOK_SECONDS = 1.0, 4.0
@@ -91,19 +96,39 @@ async def serve(settings: Settings) -> None:
 
     ingest_policy = IngestPolicy(stale, timeouts, settings.auto_register_clients)
     ingest = Ingest(store, clock, bus, ingest_policy, metrics, listening_since)
+    # Logs and screenshots have a session, a budget and batches of their own, so that a device which sends too
+    # much of them delays no heartbeat and pushes no ack out of the broker's queue.
+    bulk_ingest = Ingest(store, clock, bus, ingest_policy, metrics, listening_since)
+    bulk_listener = Listener(
+        replace(address, client_id=f"{address.client_id}-bulk"),
+        clock,
+        bulk_ingest.handle,
+        BULK_FILTERS,
+        role="bulk listener",
+        limits=replace(BULK_LIMITS, waiting_bytes=settings.mqtt_buffer_bytes // 2),
+    )
+    dropped = Dropped(clock)
     listener = Listener(
         address,
         clock,
         ingest.handle,
-        DEVICE_FILTERS,
+        STATE_FILTERS,
+        limits=BatchLimits(waiting_bytes=settings.mqtt_buffer_bytes // 2),
         on_state=lambda state: bus.publish(BrokerChanged(state.connected)),
+        moved=BULK_FILTERS,
+        moved_to=bulk_listener,
+        dropped=dropped,
     )
+    metrics.watch_listener("state", lambda: listener.held_bytes, lambda: listener.paused)
+    metrics.watch_listener("bulk", lambda: bulk_listener.held_bytes, lambda: bulk_listener.paused)
+    metrics.watch_dropped(lambda: dropped.total)
     publisher = BrokerPublisher(
         address,
         clock,
         watched=COMMAND_FILTERS,
         on_retained_command=_warn_of_retained_command,
         on_connected=wake.set,
+        dropped=dropped,
     )
     outbox = Outbox(
         store, clock, bus, publisher, listener, metrics, wake, alias=settings.mqtt_command_alias_enabled
@@ -128,7 +153,7 @@ async def serve(settings: Settings) -> None:
         Parts(
             store=store,
             clock=clock,
-            accounts=Accounts(store, clock, Passwords()),
+            accounts=Accounts(store, clock, Passwords(), bus),
             commanding=commanding,
             fleet=Fleet(store, clock, bus, listener, wake),
             pausing=Pausing(store, clock, bus),
@@ -144,6 +169,7 @@ async def serve(settings: Settings) -> None:
 
     parts = {
         "mqtt listener": listener.run,
+        "mqtt bulk listener": bulk_listener.run,
         "mqtt publisher": publisher.run,
         "outbox": outbox.run,
         "watch": watch.run,

@@ -19,6 +19,7 @@ from infoscreen.domain.errors import InvalidSettings
 from infoscreen.settings_sources import MASK, Given, is_readable
 from infoscreen.settings_values import (
     Allowed,
+    Bytes,
     Clients,
     DatabaseUrl,
     Days,
@@ -83,7 +84,14 @@ class Settings(BaseModel):
     )
     mqtt_user: Text | None = _knob(None, "The daemon's account at the broker, which requires one.")
     mqtt_password: Secret | None = _knob(None, "The password of that account.")
-    mqtt_client_id: Text = _knob("infoscreen-server", "Names the persistent session at the broker; keep it.")
+    mqtt_client_id: Text = _knob(
+        "infoscreen-server",
+        "Names the persistent session at the broker, with `-bulk` that of logs and screenshots; keep it.",
+    )
+    mqtt_buffer_bytes: Bytes = _knob(
+        64 * 2**20,
+        "Memory for messages received and not yet stored; above it the broker keeps the rest.",
+    )
     mqtt_command_alias_enabled: Switch = _knob(
         False, "Publish commands on the older topic `command` as well as on `commands`."
     )
