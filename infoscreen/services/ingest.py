@@ -10,19 +10,19 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from infoscreen.clock import Clock
-from infoscreen.domain.clients import Condition
 from infoscreen.domain.commands import ClientCommand, Timeouts
 from infoscreen.domain.errors import StoreUnavailable
 from infoscreen.domain.events import ClientChanged, CommandChanged, Event
-from infoscreen.domain.presence import Beat, Rhythm, StalePolicy, beaten
+from infoscreen.domain.presence import StalePolicy
 from infoscreen.services.acks import save_acks
 from infoscreen.services.bus import Bus
 from infoscreen.services.lag import Lag
 from infoscreen.services.log_lines import dropped_entry
 from infoscreen.services.ports import Incoming, Measures
+from infoscreen.services.quiet import STEADY, quiet_beat, quiet_health
 from infoscreen.services.quota import Ledger, Overrun, QuotaPolicy, Quotas
 from infoscreen.services.reports import Beats, Folding, Told, digest, fold, fold_beats, settle
 from infoscreen.services.sorting import SortedBatch, kind_of, rejection
@@ -34,9 +34,6 @@ from infoscreen.storage.screenshots import StoredScreenshot
 from infoscreen.wire import topics
 
 log = logging.getLogger(__name__)
-
-STEADY = frozenset({Condition.ONLINE, Condition.CRASHED, Condition.SERVICE_FAILED, Condition.MAINTENANCE})
-"""Conditions that a heartbeat which tells nothing new leaves as they are."""
 
 AT_A_STRETCH = 250
 """Messages decoded, or clients judged, between two turns of the event loop: some 3 ms."""
@@ -142,8 +139,11 @@ class Ingest:
             strangers = await self._admit(connection, batch, strangers, outcome, now)
         beats = {uuid: one for uuid, one in batch.beats.items() if uuid not in strangers}
         folded = batch.to_fold(strangers)
-        telling = await self._save_quiet(connection, beats, pulses, {uuid for uuid, _ in folded}, now)
+        telling = await self._save_quiet(connection, beats, pulses, now)
         outcome.events.extend(ClientChanged(uuid) for uuid in beats.keys() - telling.keys())
+        readings, folded = await quiet_health(connection, folded, telling, now)
+        await heartbeats.save_quiet_health(connection, readings)
+        outcome.events.extend(ClientChanged(one.uuid) for one in readings)
         await self._save_telling(connection, telling, folded, outcome, now)
         acks = [ack for ack in batch.acks if ack[0] not in strangers]
         acked = await save_acks(connection, acks, self._policy.timeouts, now)
@@ -186,7 +186,6 @@ class Ingest:
         connection: Connection,
         all_beats: dict[str, Beats],
         pulses: dict[str, Pulse],
-        reporting: set[str],
         now: datetime,
     ) -> dict[str, Beats]:
         """Write heartbeats that tell nothing new; return the others, by client."""
@@ -195,15 +194,10 @@ class Ingest:
         telling: dict[str, Beats] = {}
         for uuid, beats in all_beats.items():
             pulse = pulses.get(uuid)
-            if (
-                pulse is None
-                or pulse.status not in STEADY
-                or pulse.said != digest(beats)
-                or uuid in reporting
-            ):
+            if pulse is None or pulse.status not in STEADY or pulse.said != digest(beats):
                 telling[uuid] = beats
                 continue
-            quiet.append(_quiet_beat(pulse, beats, now, since, self._policy.stale))
+            quiet.append(quiet_beat(pulse, beats, now, since, self._policy.stale))
             if len(quiet) >= AT_A_STRETCH:
                 await heartbeats.save_quiet_beats(connection, quiet)
                 quiet = []
@@ -299,31 +293,3 @@ class Ingest:
                 extra={"event": "store_unavailable", "trouble": error.trouble, "error": str(error)},
             )
         self.trouble = error
-
-
-def _quiet_beat(
-    pulse: Pulse, beats: Beats, now: datetime, listening_since: datetime | None, policy: StalePolicy
-) -> QuietBeat:
-    """Return what heartbeats that tell nothing new change in their client."""
-    newest = beats.newest
-    rhythm = beaten(
-        Rhythm(pulse.interval, pulse.deviation, pulse.heartbeats),
-        pulse.last_alive,
-        pulse.last_device_time,
-        None,
-        Beat(now, newest.timestamp, None, beats.count),
-        listening_since,
-        policy,
-    )
-    threshold = rhythm.threshold_seconds(policy)
-    return QuietBeat(
-        pulse.uuid,
-        now,
-        newest.timestamp,
-        (newest.timestamp - now).total_seconds(),
-        beats.count,
-        rhythm.interval,
-        rhythm.deviation,
-        threshold,
-        now + timedelta(seconds=threshold),
-    )
