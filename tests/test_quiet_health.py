@@ -1,4 +1,4 @@
-"""Health that changes readings only is written without the rest of its client, and says the same in the end."""
+"""Health that changes readings only is written without the rest of its client."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
