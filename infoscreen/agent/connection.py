@@ -105,8 +105,8 @@ class Connection:
             client = await make_client(self._settings, will=True)
             async with client, asyncio.TaskGroup() as tasks:
                 listening = tasks.create_task(self._listen(client))
-                # Should a library swallow the cancellation that an error there causes, the lost connection ends
-                # the rest.
+                # Should a library swallow the cancellation that an error there causes, the loss of the
+                # connection ends the rest.
                 listening.add_done_callback(lambda task: None if task.cancelled() else client.drop())
                 stopping = tasks.create_task(self._cut_short(client))
                 await client.subscribe_to(command_topics(self._settings.name))

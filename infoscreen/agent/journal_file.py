@@ -46,8 +46,9 @@ SCHEMA = (
 )
 TABLES = ("commands", "unsent", "link", "lost")
 
-DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
-"""SQLITE_ERROR is a statement that does not fit what is in the file."""
+NOT_SQLITE = -1
+DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, NOT_SQLITE})
+"""SQLITE_ERROR is a statement that does not fit what is in the file, NOT_SQLITE a text that is no UTF-8."""
 PASSING = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 """Trouble after which the same connection can be used again."""
 
@@ -131,7 +132,7 @@ class JournalFile:
             self.path.chmod(0o600)
             database.execute("PRAGMA journal_mode=WAL")
             database.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
-            (state,) = database.execute("PRAGMA quick_check(1)").fetchone()
+            (state,) = database.execute("PRAGMA integrity_check(1)").fetchone()
             if state != "ok":
                 raise _Damaged(state)
             place = self.path.stat()
@@ -147,7 +148,7 @@ class JournalFile:
             if _code(error) in DAMAGED:
                 raise _Damaged(str(error)) from None
             raise
-        except (ValueError, TypeError, BadMessage) as error:
+        except (ValueError, TypeError, AttributeError, BadMessage) as error:
             raise _Damaged(f"unexpected contents: {error}") from None
 
     def _take_over(self, database: sqlite3.Connection) -> None:
@@ -192,9 +193,9 @@ class JournalFile:
 
 
 def _code(error: Exception) -> int:
-    """Return SQLite's code of the kind of trouble; -1 if it is none of SQLite's."""
+    """Return SQLite's code of the kind of trouble; ``NOT_SQLITE`` if it is of Python or the system."""
     code = getattr(error, "sqlite_errorcode", None)
-    return -1 if code is None else int(code) & 0xFF
+    return NOT_SQLITE if code is None else int(code) & 0xFF
 
 
 def _apply(database: sqlite3.Connection, record: Record) -> None:
@@ -227,13 +228,14 @@ def _apply(database: sqlite3.Connection, record: Record) -> None:
 def _known(database: sqlite3.Connection) -> Known:
     """Read everything. Raises ``ValueError``, ``TypeError`` or ``BadMessage`` for what we did not write."""
     commands = {}
-    for serial, command, ack, boot_id, app_started_at in database.execute(
-        "SELECT serial, command, ack, boot_id, app_started_at FROM commands ORDER BY serial"
+    for command_id, serial, text, ack, boot_id, app_started_at in database.execute(
+        "SELECT command_id, serial, command, ack, boot_id, app_started_at FROM commands ORDER BY serial"
     ):
         before = None if boot_id is None else Before(boot_id, _time(app_started_at))
-        commands[int(serial)] = Entry(
-            decode_command(command.encode()), CommandAck.model_validate_json(ack), before
-        )
+        command = decode_command(text.encode())
+        if str(command.command_id) != command_id or serial in commands:
+            raise ValueError("a command under the id or serial of another")
+        commands[int(serial)] = Entry(command, CommandAck.model_validate_json(ack), before)
     unsent = {
         int(serial): CommandAck.model_validate_json(ack)
         for serial, ack in database.execute("SELECT serial, ack FROM unsent ORDER BY serial")
