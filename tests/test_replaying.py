@@ -125,9 +125,7 @@ async def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
     async with store.write() as connection:
         await clients.create(connection, client(1, name="Foyer"))
         entries = [
-            NewEntry(
-                client_uuid=uuid_of(1), at=when, kind=Kind.STATUS, text="", data={"from": before, "to": after}
-            )
+            NewEntry(client_uuid=uuid_of(1), at=when, kind=Kind.STATUS, data={"from": before, "to": after})
             for when, before, after in told
         ]
         await timeline.add(connection, entries)

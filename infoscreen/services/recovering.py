@@ -16,9 +16,11 @@ from uuid import uuid4
 from infoscreen.clock import Clock
 from infoscreen.domain.accounts import Actor, Role
 from infoscreen.domain.attempts import AttemptOutcome, never_sent, outcome_after
+from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import Action, ClientCommand, Source
 from infoscreen.domain.errors import Conflict, NotFound, Refused
 from infoscreen.domain.events import ClientChanged, Kind, RecoveryChanged
+from infoscreen.domain.history import Happening
 from infoscreen.domain.lockout import LockoutPolicy
 from infoscreen.domain.recovery import (
     Decision,
@@ -33,7 +35,7 @@ from infoscreen.domain.recovery import (
     decide,
 )
 from infoscreen.services.bus import Bus
-from infoscreen.services.commanding import Commanding
+from infoscreen.services.commanding import Because, Commanding
 from infoscreen.services.loops import every
 from infoscreen.services.patients import World, look
 from infoscreen.services.ports import Measures
@@ -93,7 +95,7 @@ class Recovering:
             plan = await asyncio.to_thread(decide, world.snapshot, self.policy, now)
             acts = await self._write(world, plan, now)
             for decision, attempt in acts:
-                await self._carry_out(attempt, decision.sentence("en"))
+                await self._carry_out(attempt, Because(decision.reason, dict(decision.arguments)))
         return plan
 
     async def acknowledge(self, client_uuid: str, actor: Actor, comment: str | None = None) -> None:
@@ -117,9 +119,13 @@ class Recovering:
             await audit.record(
                 connection, now, actor, "recovery.acknowledge", f"client/{client_uuid}", detail
             )
-            words = f"{actor.name} takes care of it." + (f" {comment}" if comment else "")
-            data = {"by": actor.name, "act": "recovery.acknowledge", **detail}
-            entry = NewEntry(client_uuid=client_uuid, at=now, kind=Kind.OPERATOR, text=words, data=data)
+            fact = (
+                Fact(Happening.TAKEN_OVER_WITH_COMMENT, {"by": actor.name, "comment": comment})
+                if comment
+                else Fact(Happening.TAKEN_OVER, {"by": actor.name})
+            )
+            data = {"act": "recovery.acknowledge", **detail}
+            entry = NewEntry(client_uuid=client_uuid, at=now, kind=Kind.OPERATOR, fact=fact, data=data)
             await timeline.add(connection, [entry])
         self._bus.publish(RecoveryChanged(), ClientChanged(client_uuid))
 
@@ -175,7 +181,7 @@ class Recovering:
         if changes_told:
             self._bus.publish(RecoveryChanged())
 
-    async def _carry_out(self, attempt: StoredAttempt, reason: str) -> None:
+    async def _carry_out(self, attempt: StoredAttempt, because: Because) -> None:
         """Request the attempt's command, by the attempt's id; close the attempt if that is refused."""
         try:
             await self._commanding.request(
@@ -183,7 +189,7 @@ class Recovering:
                 Action(attempt.rung.action),
                 source=Source.RECOVERY,
                 actor=DAEMON,
-                reason=reason,
+                because=because,
                 expires_in=self.policy.command_expiry,
                 command_id=attempt.command_id,
             )

@@ -79,14 +79,14 @@ class Store:
         """The readers' engine."""
         self._writers = self.engine if self._address.in_memory else self._engine(WRITERS, WRITE_SECONDS)
         if self._place is not None:
-            event.listen(self._writers.sync_engine, "connect", self._writer_connected)
+            for change in ("connect", "close", "invalidate"):
+                event.listen(self._writers.sync_engine, change, self._writer_changed)
         # SQLite has one writer at a time anyway; queueing here is fair and does not burn the busy timeout.
         self._turn = asyncio.Lock()
         self._whose_turn: asyncio.Task[Any] | None = None
         self.locked_elsewhere = False
         """True while a transaction has waited for another program's lock for a second or more."""
-        self.closed_because: StoreUnavailable | None = None
-        """While set, no transaction begins and this is raised: the start has not seen the database yet."""
+        self._closed_because: StoreUnavailable | None = None
 
     @property
     def name(self) -> str:
@@ -156,9 +156,19 @@ class Store:
             except TimeoutError:
                 await engine.dispose(close=False)
 
+    def close_until_seen(self, why: StoreUnavailable | None = None) -> None:
+        """Let no transaction begin until ``open()``, and raise the reason instead.
+
+        For a start that has not seen yet whether the database is there and fit.
+        """
+        self._closed_because = why or StoreUnavailable(f"{SENTENCES[Trouble.NOT_OPEN]}.", Trouble.NOT_OPEN)
+
+    def open(self) -> None:
+        """Let transactions begin."""
+        self._closed_because = None
+
     def _require_open(self) -> None:
-        if self.closed_because is not None:
-            why = self.closed_because
+        if (why := self._closed_because) is not None:
             raise StoreUnavailable(str(why), why.trouble, why.code)
 
     def _is_busy(self) -> bool:
@@ -259,9 +269,9 @@ class Store:
         arguments[0] = f"{file.as_uri()}?mode={mode}"
         named["uri"] = True
 
-    def _writer_connected(self, connection: DBAPIConnection, record: Any) -> None:
+    def _writer_changed(self, connection: DBAPIConnection, record: Any, *_: object) -> None:
         if self._place is not None:
-            self._place.writer_connected()
+            self._place.writer_changed()
 
     def _begin_sqlite(self, connection: Any) -> None:
         options = connection.get_execution_options()

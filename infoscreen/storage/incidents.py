@@ -62,13 +62,12 @@ async def some(connection: Connection, ids: Collection[int]) -> list[StoredIncid
 async def page(connection: Connection, limit: int, cursor: str | None = None) -> Page[StoredIncident]:
     """Return incidents, newest first; raise ``InvalidInput`` for a foreign cursor."""
     c = recovery_incidents.c
-    total = await connection.scalar(select(func.count()).select_from(recovery_incidents))
     statement = select(*_COLUMNS).order_by(c.id.desc()).limit(limit + 1)
     if cursor is not None:
         statement = statement.where(c.id < cursor_number(decode_cursor(cursor, 1)[0]))
     found = [_incident(row) for row in await connection.execute(statement)]
     shown = found[:limit]
-    return Page(shown, encode_cursor(shown[-1].id) if len(found) > limit else None, total or 0)
+    return Page(shown, encode_cursor(shown[-1].id) if len(found) > limit else None)
 
 
 async def since(connection: Connection, kind: IncidentKind, begin: datetime) -> list[StoredIncident]:

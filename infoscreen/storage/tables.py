@@ -16,7 +16,6 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     String,
     Table,
     Text,
@@ -24,22 +23,15 @@ from sqlalchemy import (
     text,
 )
 
-from infoscreen.domain.accounts import Role
 from infoscreen.domain.attempts import AttemptOutcome
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.commands import DISRUPTIVE, OPEN, Action, CommandStatus, Source, Verification
 from infoscreen.domain.events import Kind
+from infoscreen.domain.history import Finding, Happening, Note, Part
 from infoscreen.domain.recovery import IncidentKind, Phase, Reason, Verb
-from infoscreen.storage.columns import UtcDateTime, Word
-
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
+from infoscreen.storage import account_tables  # noqa: F401 - all tables are known once this module is
+from infoscreen.storage.columns import BigKey, UtcDateTime, Word, row_number
+from infoscreen.storage.metadata import metadata as metadata
 
 
 def _uuid_key() -> Column[Any]:
@@ -69,6 +61,10 @@ INCOMPREHENSIBLE = f"status = '{Condition.INCOMPREHENSIBLE}'"
 IN_FLIGHT = f"{_any_of('status', OPEN)} AND {_any_of('action', DISRUPTIVE)}"
 """What the partial unique index counts: one unfinished disruptive command per client, whatever asks."""
 
+RARE = frozenset(CommandStatus) - OPEN - {CommandStatus.COMPLETED}
+RARE_END = _any_of("status", RARE)
+"""How few commands end: a list of them must not walk through all the others."""
+
 clients = Table(
     "clients",
     metadata,
@@ -78,7 +74,7 @@ clients = Table(
     Column("status", Word(Condition), nullable=False, server_default=Condition.NEVER_SEEN.value),
     Column("status_since", UtcDateTime, nullable=False),
     Column("well_until", UtcDateTime),
-    Column("heartbeats_at_change", Integer, nullable=False, server_default="0"),
+    Column("heartbeats_at_change", BigKey, nullable=False, server_default="0"),
     Column("name", String(200)),
     Column("hostname", String(500)),
     Column("ip", String(500)),
@@ -96,8 +92,8 @@ clients = Table(
     Column("last_alive", UtcDateTime),
     Column("last_device_time", UtcDateTime),
     Column("clock_skew_seconds", Float),
-    Column("heartbeats", Integer, nullable=False, server_default="0"),
-    Column("heartbeats_since_boot", Integer, nullable=False, server_default="0"),
+    Column("heartbeats", BigKey, nullable=False, server_default="0"),
+    Column("heartbeats_since_boot", BigKey, nullable=False, server_default="0"),
     Column("heartbeat_interval_seconds", Float),
     Column("heartbeat_deviation_seconds", Float),
     Column("stale_after_seconds", Float),
@@ -164,6 +160,8 @@ client_commands = Table(
     Column("source", Word(Source), nullable=False),
     Column("requested_by", Integer),
     Column("reason", Text),
+    Column("reason_code", String(40)),
+    Column("reason_arguments", JSON(none_as_null=True)),
     Column("created_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
     Column("deadline_at", UtcDateTime, nullable=False),
@@ -180,7 +178,8 @@ client_commands = Table(
     Column("error_message", Text),
     Column("verification", Word(Verification)),
     Column("verified_at", UtcDateTime),
-    Column("verification_detail", Text),
+    Column("verification_code", Word(Finding)),
+    Column("verification_arguments", JSON(none_as_null=True)),
     Column("before_boot_id", String(500)),
     Column("before_booted_at", UtcDateTime),
     Column("before_app_started_at", UtcDateTime),
@@ -195,13 +194,18 @@ _partial("uq_client_commands_in_flight", _in_flight, client_commands.c.client_uu
 _partial("ix_client_commands_open", _open, client_commands.c.deadline_at)
 _partial("ix_client_commands_pending", _pending, client_commands.c.command_id)
 _partial("ix_client_commands_contradicted", _contradicted, client_commands.c.verified_at)
-Index("ix_client_commands_client", client_commands.c.client_uuid, client_commands.c.created_at)
-Index("ix_client_commands_created_at", client_commands.c.created_at, client_commands.c.command_id)
+_newest_first = (client_commands.c.created_at, client_commands.c.command_id)
+Index("ix_client_commands_client", client_commands.c.client_uuid, *_newest_first)
+Index("ix_client_commands_created_at", *_newest_first)
+Index("ix_client_commands_action", client_commands.c.action, *_newest_first)
+Index("ix_client_commands_source", client_commands.c.source, *_newest_first)
+_partial("ix_client_commands_batch", text("batch_id IS NOT NULL"), client_commands.c.batch_id, *_newest_first)
+_partial("ix_client_commands_rare", text(RARE_END), client_commands.c.status, *_newest_first)
 
 command_events = Table(
     "command_events",
     metadata,
-    Column("id", Integer, primary_key=True),
+    row_number(),
     Column(
         "command_id", String(36), ForeignKey("client_commands.command_id", ondelete="CASCADE"), nullable=False
     ),
@@ -209,26 +213,29 @@ command_events = Table(
     Column("at", UtcDateTime, nullable=False),
     Column("from_status", Word(CommandStatus)),
     Column("to_status", Word(CommandStatus), nullable=False),
+    Column("part", Word(Part)),
     Column("by", String(200), nullable=False),
-    Column("detail", Text),
-    Column("times", Integer, nullable=False, server_default="1"),
+    Column("code", Word(Note)),
+    Column("arguments", JSON(none_as_null=True)),
+    Column("times", BigKey, nullable=False, server_default="1"),
 )
 Index("ix_command_events_command_id", command_events.c.command_id, command_events.c.id)
-Index("ix_command_events_client", command_events.c.client_uuid, command_events.c.at)
+Index("ix_command_events_client", command_events.c.client_uuid, command_events.c.at, command_events.c.id)
 
 timeline = Table(
     "timeline",
     metadata,
-    Column("id", Integer, primary_key=True),
+    row_number(),
     _uuid_key(),
     Column("at", UtcDateTime, nullable=False),
     Column("kind", Word(Kind), nullable=False),
-    Column("text", Text, nullable=False),
+    Column("code", Word(Happening)),
+    Column("text", Text),
     Column("level", String(10)),
     Column("data", JSON(none_as_null=True)),
     Column("dedupe_key", String(64), unique=True),
 )
-Index("ix_timeline_client", timeline.c.client_uuid, timeline.c.at)
+Index("ix_timeline_client", timeline.c.client_uuid, timeline.c.kind, timeline.c.at, timeline.c.id)
 Index("ix_timeline_at", timeline.c.at)
 
 screenshots = Table(
@@ -243,72 +250,13 @@ screenshots = Table(
 rejected_messages = Table(
     "rejected_messages",
     metadata,
-    Column("id", Integer, primary_key=True),
+    row_number(),
     Column("at", UtcDateTime, nullable=False),
     Column("topic", Text, nullable=False),
     Column("reason", String(40), nullable=False),
     Column("detail", Text, nullable=False),
     Column("size", Integer, nullable=False),
     Column("head", LargeBinary, nullable=False),
-)
-
-users = Table(
-    "users",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("username", String(100), nullable=False, unique=True),
-    Column("password_hash", Text, nullable=False),
-    Column("role", Word(Role), nullable=False),
-    Column("disabled", Boolean, nullable=False, server_default=text("false")),
-    Column("created_at", UtcDateTime, nullable=False),
-    Column("last_login_at", UtcDateTime),
-)
-
-sessions = Table(
-    "sessions",
-    metadata,
-    Column("token_hash", String(64), primary_key=True),
-    Column("user_id", Integer, ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
-    Column("created_at", UtcDateTime, nullable=False),
-    Column("last_seen_at", UtcDateTime, nullable=False),
-    Column("expires_at", UtcDateTime, nullable=False),
-    Column("address", String(60)),
-    Column("user_agent", String(300)),
-)
-
-api_tokens = Table(
-    "api_tokens",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("name", String(100), nullable=False),
-    Column("token_hash", String(64), nullable=False, unique=True),
-    Column("user_id", Integer, ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
-    Column("role", Word(Role), nullable=False),
-    Column("created_at", UtcDateTime, nullable=False),
-    Column("expires_at", UtcDateTime),
-    Column("last_used_at", UtcDateTime),
-)
-
-login_failures = Table(
-    "login_failures",
-    metadata,
-    Column("key", String(200), primary_key=True),
-    Column("failures", Integer, nullable=False),
-    Column("last_at", UtcDateTime, nullable=False),
-)
-
-audit = Table(
-    "audit",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("at", UtcDateTime, nullable=False, index=True),
-    Column("actor_id", Integer),
-    Column("actor", String(200), nullable=False),
-    Column("via", String(20), nullable=False),
-    Column("action", String(60), nullable=False),
-    Column("target", String(200)),
-    Column("detail", JSON(none_as_null=True)),
-    Column("address", String(60)),
 )
 
 # --- what the recovery remembers
@@ -332,7 +280,7 @@ recovery_ladders = Table(
 recovery_attempts = Table(
     "recovery_attempts",
     metadata,
-    Column("id", Integer, primary_key=True),
+    row_number(),
     Column("command_id", String(36), nullable=False, unique=True),
     _uuid_key(),
     Column("rung", Integer, nullable=False),
@@ -351,7 +299,7 @@ Index("ix_recovery_attempts_decided_at", recovery_attempts.c.decided_at)
 recovery_decisions = Table(
     "recovery_decisions",
     metadata,
-    Column("id", Integer, primary_key=True),
+    row_number(),
     _uuid_key(),
     Column("verb", Word(Verb), nullable=False),
     Column("reason", Word(Reason), nullable=False),
@@ -360,7 +308,7 @@ recovery_decisions = Table(
     Column("attempt", Integer),
     Column("until", UtcDateTime),
     Column("would", Boolean, nullable=False),
-    Column("incident_id", Integer),
+    Column("incident_id", BigKey),
     Column("first_at", UtcDateTime, nullable=False),
     Column("first_poll", Integer, nullable=False),
     Column("last_at", UtcDateTime),
@@ -381,7 +329,7 @@ Index("ix_recovery_decisions_first_at", recovery_decisions.c.first_at)
 recovery_incidents = Table(
     "recovery_incidents",
     metadata,
-    Column("id", Integer, primary_key=True),
+    row_number(),
     Column("kind", Word(IncidentKind), nullable=False),
     Column("site", String(200)),
     Column("began_at", UtcDateTime, nullable=False),

@@ -24,6 +24,10 @@ async def show_overview(request: web.Request) -> web.StreamResponse:
         generated_at=overview.generated_at,
         totals=dict(overview.totals),
         broker=models.Broker.model_validate(overview.broker),
+        database=models.Database(
+            ok=overview.database is None,
+            trouble=None if overview.database is None else overview.database.trouble,
+        ),
         recovery=_recovery(overview),
         clients=models.client_list(page, overview.generated_at, overview.broker.listening_since),
     )
@@ -46,9 +50,9 @@ async def list_rejected(request: web.Request) -> web.StreamResponse:
     """Answer with the newest rejected messages."""
     query = read_query(request, RejectedQuery)
     async with parts_of(request).store.read() as connection:
-        kept = await rejected.newest(connection, rejected.KEPT)
-    items = [models.RejectedMessage.of(message) for message in kept[: query.limit]]
-    return reply(models.RejectedList(items=items, next_cursor=None, total=len(kept)))
+        page = await rejected.page(connection, query.limit, query.cursor)
+    items = [models.RejectedMessage.of(message) for message in page.items]
+    return reply(models.RejectedList(items=items, next_cursor=page.next_cursor, total=None))
 
 
 ROUTES = (

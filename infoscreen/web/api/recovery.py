@@ -2,7 +2,6 @@
 
 from aiohttp import web
 
-from infoscreen.domain import presence
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.errors import Conflict, InvalidInput, NotFound
 from infoscreen.services import explaining
@@ -15,6 +14,7 @@ from infoscreen.web.api.identifiers import path_identifier
 from infoscreen.web.api.models import Incident
 from infoscreen.web.keys import parts_of
 from infoscreen.web.registry import Route, actor_of, read_body, read_query, reply
+from infoscreen.words.clients import status_reason
 
 
 async def show_recovery(request: web.Request) -> web.StreamResponse:
@@ -80,7 +80,7 @@ async def _explanation(request: web.Request, uuid: str) -> web.StreamResponse:
         client_uuid=uuid,
         status=client.status,
         status_since=client.status_since,
-        status_reason=presence.status_reason(client, since),
+        status_reason=status_reason(client, since),
         mode=explaining.mode_of(overview),
         decision=None if known.decision is None else models.RecoveryDecision.of(known.decision),
         phase=known.phase,

@@ -1,30 +1,14 @@
-"""The panel's words for the recovery: rungs, modes, outcomes, incidents, and what people did.
+"""The panel's words for the recovery as a whole: modes, endings and incidents."""
 
-Why something was decided is said by the rules themselves, in both languages.
-"""
-
-import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
-from infoscreen.domain.attempts import AttemptOutcome
-from infoscreen.domain.commands import ClientCommand, Source
-from infoscreen.domain.recovery import Ending, IncidentKind, Reason, Rung, sentence
-from infoscreen.domain.recovery.reasons import WORDS
+from infoscreen.domain.recovery import Ending, IncidentKind
 from infoscreen.services.explaining import Mode
 from infoscreen.storage.decisions import StoredDecision
 from infoscreen.storage.incidents import StoredIncident
 from infoscreen.words.language import N_, Language
-
-RUNGS: Mapping[Rung, str] = MappingProxyType(
-    {
-        Rung.RESTART_APP: N_("App restart"),
-        Rung.REBOOT_HOST: N_("Reboot"),
-        Rung.POWER_CYCLE: N_("Power off and on"),
-        Rung.HUMAN: N_("Somebody has to look"),
-    }
-)
+from infoscreen.words.recovery import why
 
 MODES: Mapping[Mode, str] = MappingProxyType(
     {
@@ -46,17 +30,6 @@ MODE_SENTENCES: Mapping[Mode, str] = MappingProxyType(
     }
 )
 
-OUTCOMES: Mapping[AttemptOutcome, str] = MappingProxyType(
-    {
-        AttemptOutcome.RECOVERED: N_("the client is well again"),
-        AttemptOutcome.NO_EFFECT: N_("without effect"),
-        AttemptOutcome.NOT_SENT: N_("never sent, does not count"),
-    }
-)
-
-ACTS = frozenset({"recovery.pause", "recovery.resume", "recovery.acknowledge"})
-
-
 ENDINGS: Mapping[Ending, str] = MappingProxyType(
     {
         Ending.DONE: N_("It is being done now; then its effect has to show."),
@@ -71,24 +44,7 @@ ENDINGS: Mapping[Ending, str] = MappingProxyType(
 
 def decided(decision: StoredDecision, language: Language) -> str:
     """Say why something is done or not."""
-    return decision.sentence(language.code)
-
-
-_ORDERED = tuple(
-    (reason, re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+)", re.escape(WORDS[reason].english))))
-    for reason in (Reason.ACT_RESTART_APP, Reason.ACT_REBOOT_HOST, Reason.ACT_POWER_CYCLE)
-)
-"""Devices are told in English why; here is what such a sentence was made of."""
-
-
-def ordered(command: ClientCommand, language: Language) -> str:
-    """Say for which reason a command was requested; the recovery's own reasons in the reader's language."""
-    if command.source is Source.RECOVERY:
-        for reason, pattern in _ORDERED:
-            found = pattern.fullmatch(command.reason or "")
-            if found:
-                return sentence(reason, found.groupdict(), language.code)
-    return command.reason or ""
+    return why(decision.reason, decision.arguments, language, would=decision.would)
 
 
 def incident_title(incident: StoredIncident, language: Language) -> str:
@@ -118,30 +74,3 @@ def incident_sentence(incident: StoredIncident, language: Language) -> str:
             )
         case IncidentKind.OBSERVER:
             return _("Nothing can be said of any client just now, so none of them is touched.")
-
-
-def told(data: Mapping[str, Any], language: Language) -> str:
-    """Say what a line of a client's timeline means that the recovery stands behind."""
-    _ = language.gettext
-    if data["what"] == "decision":
-        return sentence(Reason(data["reason"]), data["arguments"], language.code, would=data["would"])
-    rung = _(RUNGS[Rung(data["rung"])])
-    dry = " (" + _("dry run") + ")" if data["would"] else ""
-    if data["what"] == "attempt":
-        return _("Attempt: %(rung)s") % {"rung": rung} + dry
-    outcome = _(OUTCOMES[AttemptOutcome(data["outcome"])])
-    return _("%(rung)s: %(outcome)s") % {"rung": rung, "outcome": outcome} + dry
-
-
-def acted(data: Mapping[str, Any], language: Language) -> str:
-    """Say what somebody did about the recovery of a client."""
-    _ = language.gettext
-    match data["act"]:
-        case "recovery.pause":
-            said = _("%(name)s has paused the automatic recovery: %(reason)s")
-            return said % {"name": data["by"], "reason": data["reason"]}
-        case "recovery.resume":
-            return _("%(name)s has let the automatic recovery go on.") % {"name": data["by"]}
-        case _:
-            said = _("%(name)s takes care of it.") % {"name": data["by"]}
-            return f"{said} {data['comment']}" if data.get("comment") else said
