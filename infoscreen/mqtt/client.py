@@ -189,14 +189,6 @@ class BrokerClient(aiomqtt.Client):
         """Tell whether the connection has ended or is being ended."""
         return self._dropped or self._gone.is_set()
 
-    @property
-    def local_address(self) -> str | None:
-        """Return our own IP address on this connection; None without one."""
-        sock = self._paho.socket()
-        with contextlib.suppress(OSError):
-            return str(sock.getsockname()[0]) if isinstance(sock, socket.socket) else None
-        return None
-
     def drop(self) -> None:
         """Cut the connection without a DISCONNECT, so that the broker sends the last will; harmless twice."""
         self._dropped = True
