@@ -84,3 +84,32 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Wait at least ``seconds``."""
         await asyncio.sleep(seconds)
+
+
+class SteadySince:
+    """Since when something has lasted on one time scale: a step of the wall clock starts it again.
+
+    Times from before a step cannot be compared with the time of now.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._since: datetime | None = None
+        self._step_before: ClockStep | None = None
+
+    def begin(self) -> None:
+        """Start now."""
+        self._since = self._clock.now()
+        self._step_before = self._clock.last_step
+
+    def end(self) -> None:
+        """Stop."""
+        self._since = None
+
+    @property
+    def since(self) -> datetime | None:
+        """Return the later of the start and the last step, None while stopped."""
+        step = self._clock.last_step
+        if self._since is None or step is None or step is self._step_before:
+            return self._since
+        return step.at

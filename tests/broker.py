@@ -101,6 +101,13 @@ class Broker:
         """Return the configuration file, for a test that wants another one; write it before the start."""
         return self._directory.config
 
+    def reconfigure(self, before: str, after: str) -> None:
+        """Replace one line of the configuration for the next start; fail if it is not there."""
+        lines = self.config.read_text(encoding="utf-8").splitlines()
+        assert lines.count(before) == 1, f"the configuration has {lines.count(before)} times: {before}"
+        lines[lines.index(before)] = after
+        self.config.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
     @property
     def pid(self) -> int:
         """Return the process id of the running broker."""

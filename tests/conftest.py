@@ -14,6 +14,11 @@ from tests.web import Site, serving
 __all__ = ["postgres", "postgres_server"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the slow tests first, so that at the end no worker waits for another one's long test."""
+    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("system", "slow")])
+
+
 @pytest.fixture
 def free_port() -> int:
     """Return a TCP port on loopback on which nobody listens."""

@@ -24,6 +24,7 @@ from infoscreen.storage.engine import Store
 from tests.api import ask
 from tests.broker import Broker
 from tests.programs import find_free_port
+from tests.template import copy_of
 from tests.waiting import DEADLINE_SECONDS
 from tests.web import PASSWORD, QUICK_HASHER
 
@@ -86,14 +87,11 @@ class Daemon:
     async def install(self) -> None:
         """Make the database, with a user for each role, named by it and with ``PASSWORD``."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        await schema.upgrade(self.url)
-        async with self._accounts() as accounts:
-            for role in Role:
-                await accounts.add_user(role.value, PASSWORD, role, CLI)
+        await copy_of("installed", self.database, _install)
 
     async def token(self, role: Role) -> str:
         """Return a new API token."""
-        async with self._accounts() as accounts:
+        async with _accounts(self.url) as accounts:
             user = await accounts.user_named(role.value)
             return (await accounts.create_token(user.id, "test", role, CLI)).secret
 
@@ -184,14 +182,22 @@ class Daemon:
         with closing(sqlite3.connect(self.database)) as connection, connection:
             connection.execute(statement, values)
 
-    @asynccontextmanager
-    async def _accounts(self) -> AsyncIterator[Accounts]:
-        async with AsyncExitStack() as stack:
-            store = Store(self.url)
-            stack.push_async_callback(store.close)
-            passwords = Passwords(QUICK_HASHER)
-            stack.callback(passwords.close)
-            yield Accounts(store, SystemClock(), passwords)
+
+async def _install(url: str) -> None:
+    await schema.upgrade(url)
+    async with _accounts(url) as accounts:
+        for role in Role:
+            await accounts.add_user(role.value, PASSWORD, role, CLI)
+
+
+@asynccontextmanager
+async def _accounts(url: str) -> AsyncIterator[Accounts]:
+    async with AsyncExitStack() as stack:
+        store = Store(url)
+        stack.push_async_callback(store.close)
+        passwords = Passwords(QUICK_HASHER)
+        stack.callback(passwords.close)
+        yield Accounts(store, SystemClock(), passwords)
 
 
 @asynccontextmanager

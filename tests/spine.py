@@ -26,8 +26,8 @@ from infoscreen.services.recovering import Recovering
 from infoscreen.services.watching import Watch, WatchPolicy
 from infoscreen.storage import clients, command_history, commands
 from infoscreen.storage.engine import Store
-from infoscreen.storage.tables import metadata
 from tests.fakes import CountingMeasures, FakeClock, FakeLink, FakePublisher
+from tests.template import with_tables
 
 OPERATOR = Actor(1, "olga", Role.OPERATOR, "session")
 MORNING = datetime(2026, 3, 2, 7, 0, tzinfo=UTC)
@@ -122,9 +122,8 @@ async def open_spine(
     url: str, *, auto_register: bool = True, recovery: RecoveryPolicy | None = None
 ) -> AsyncIterator[Spine]:
     """Put the parts together on an empty database; it has listened for an hour."""
+    await with_tables(url)
     store = Store(url)
-    async with store.engine.begin() as connection:
-        await connection.run_sync(metadata.create_all)
     clock = FakeClock(MORNING)
     bus, measures, wake, publisher = Bus(), CountingMeasures(), asyncio.Event(), FakePublisher()
     link = FakeLink(clock.now() - timedelta(hours=1))

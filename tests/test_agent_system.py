@@ -15,7 +15,10 @@ from tests.broker import Broker
 from tests.nspawn import CHECKOUT, Host, a_host, require_nspawn, run
 from tests.waiting import until
 
-pytestmark = [pytest.mark.system, pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.xdist_group("system"),
+    *(pytest.mark.system, pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(600)),
+]
 
 UUID = "0b3c2f0e-5a64-4a4e-9d4d-6a3c2f1e0d9b"
 NEEDED = (

@@ -15,7 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 450
 
 # Parts that put the others together: they may import everything, and only they import each other.
-COMPOSITION = {"app", "cli", "demo", "doctor", "__main__"}
+COMPOSITION = {"app", "cli", "demo", "doctor", "judge", "__main__"}
 
 # room or top-level module -> what it may import of ours
 ROOMS = {
@@ -47,8 +47,8 @@ LIBRARIES = {
     "aiohttp_sse": {"web"},
     "jinja2": {"web"},
     "prometheus_client": {"metrics"},
-    "pydantic": {"wire", "web", "settings", "agent"},
-    "pydantic_settings": {"settings"},
+    "pydantic": {"wire", "web", "settings", "agent", "judge", "simulator"},
+    "pydantic_settings": {"settings", "judge"},
     "psutil": {"agent"},
 }
 ASKS_THE_TIME = {"now", "utcnow", "today", "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter"}

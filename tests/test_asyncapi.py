@@ -25,6 +25,9 @@ WORKSHOP = Path(__file__).parent / "asyncapi"
 UUID = "3f2b8c1e-5d04-4a7b-9c55-0d6e1f7a2b90"
 
 
+pytestmark = pytest.mark.xdist_group("asyncapi")
+
+
 @pytest.fixture(scope="module")
 def described() -> dict[str, Any]:
     return document()

@@ -20,7 +20,7 @@ from tests.daemon import Daemon, ask_until, installed
 from tests.programs import find_free_port
 from tests.waiting import until
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow]
+pytestmark = [pytest.mark.xdist_group("end_to_end"), pytest.mark.broker, pytest.mark.slow]
 
 STALE_SECONDS = 4.0
 

@@ -113,8 +113,7 @@ async def test_many_are_in_flight_at_once_but_no_more_than_the_broker_allows(
     tmp_path: Path, free_port: int
 ) -> None:
     broker = Broker(tmp_path / "narrow", free_port, save_every_change=False)
-    config = tmp_path / "narrow" / "mosquitto.conf"
-    config.write_text(config.read_text().replace("max_inflight_messages 2000", "max_inflight_messages 20"))
+    broker.reconfigure("max_inflight_messages 10000", "max_inflight_messages 20")
     await broker.add_device(DEVICE)
     await broker.start()
     said = [b"%d" % number for number in range(500)]

@@ -17,7 +17,7 @@ from tests.waiting import until
 
 CHECKOUT = Path(__file__).parent.parent
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.xdist_group("wheel"), pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def run(*command: str | Path, cwd: Path, env: dict[str, str] | None = None) -> str:

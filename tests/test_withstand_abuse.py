@@ -26,7 +26,7 @@ from tests.doors import stranger
 from tests.programs import find_free_port
 from tests.waiting import DEADLINE_SECONDS
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow]
+pytestmark = [pytest.mark.xdist_group("abuse"), pytest.mark.broker, pytest.mark.slow]
 
 NOW = "2026-03-02T07:00:00Z"
 SOMEBODY = "00000000-0000-4000-8000-00000000000f"

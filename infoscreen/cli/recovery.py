@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -157,3 +158,17 @@ def _list(title: str, acts: Sequence["Act"]) -> None:
     click.echo(f"\n{title}")
     rows = [(act.at, act.label, act.action, act.attempt, act.well_at) for act in acts]
     write_table(("AT", "CLIENT", "ACTION", "ATTEMPT", "ONLINE AGAIN"), rows)
+
+
+@recovery.command()
+@click.option("--quiet", "-q", is_flag=True, help="Do not say on standard error what has no effect.")
+def judge(quiet: bool) -> None:
+    """Let the recovery judge a world of devices that is told in lines of JSON.
+
+    Reads one object a line from standard input, in order of time, and answers each `poll` with one line. The
+    daemon's own services run on a virtual clock and a database in memory; nothing of this machine's settings
+    counts. docs/judge.md describes the lines.
+    """
+    from infoscreen.cli.judge import run
+
+    sys.exit(asyncio.run(run(sys.stdin.buffer, sys.stdout, quiet=quiet)))

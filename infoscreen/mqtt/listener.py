@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import aiomqtt
 
-from infoscreen.clock import Clock, ClockStep
+from infoscreen.clock import Clock, SteadySince
 from infoscreen.domain.errors import BrokerUnavailable
 from infoscreen.mqtt.client import ListeningClient
 from infoscreen.mqtt.connection import BrokerAddress, Reconnecting, load_tls
@@ -55,8 +55,7 @@ class Listener:
         self._filters = tuple(filters)
         self._batch_limit = batch_limit
         self._on_state = on_state
-        self._listening_since: datetime | None = None
-        self._step_before: ClockStep | None = None
+        self._listening = SteadySince(clock)
         self._link = Reconnecting("listener", address, clock, self._changed)
 
     @property
@@ -64,20 +63,10 @@ class Listener:
         """Return the state of the connection as it is now."""
         return LinkState(
             connected=self._link.connected,
-            listening_since=self._since(),
+            listening_since=self._listening.since,
             reconnects=self._link.reconnects,
             last_error=self._link.last_error,
         )
-
-    def _since(self) -> datetime | None:
-        """Return since when we have listened on one time scale: where the clock was set, another one began.
-
-        Receipts from before cannot be compared with the time of now, just as if we had not listened then.
-        """
-        step = self._clock.last_step
-        if self._listening_since is None or step is None or step is self._step_before:
-            return self._listening_since
-        return step.at
 
     async def run(self) -> NoReturn:
         """Listen for ever, whatever becomes of the broker.
@@ -101,14 +90,13 @@ class Listener:
                     await self._finish(client, batch, self._clock.now())
                 raise
             finally:
-                self._listening_since = None
+                self._listening.end()
 
     async def _subscribe(self, client: ListeningClient) -> None:
         refused = await client.subscribe_all(self._filters)
         if refused:
             raise BrokerUnavailable(f"the broker refused to subscribe {', '.join(refused)} at QoS 1")
-        self._listening_since = self._clock.now()
-        self._step_before = self._clock.last_step
+        self._listening.begin()
         self._link.up()
 
     async def _finish(

@@ -37,14 +37,15 @@ SQLITE_READERS = 8
 class Store:
     """The database. ``read()`` and ``write()`` are transactions; nothing slow belongs inside either."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, engine: AsyncEngine | None = None) -> None:
         """Prepare the engine; nothing is opened before the first use.
 
         Args:
             url: an SQLAlchemy URL for ``sqlite+aiosqlite`` or ``postgresql+asyncpg``.
+            engine: the engine itself, when it is not made from the URL alone (see ``storage.memory``).
         """
         self.url = url
-        self.engine: AsyncEngine = _engine(url)
+        self.engine: AsyncEngine = engine or _engine(url)
         self._is_sqlite = self.engine.dialect.name == "sqlite"
         # SQLite has one writer at a time anyway; queueing here is fair and does not burn the busy timeout.
         self._writer = asyncio.Lock()

@@ -1,6 +1,6 @@
 """Incidents: times at which the recovery held back a site, the fleet or itself, one row each."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -48,6 +48,14 @@ async def under_way(connection: Connection) -> list[StoredIncident]:
     """Return the incidents that have not ended, oldest first."""
     c = recovery_incidents.c
     rows = await connection.execute(select(*_COLUMNS).where(c.ended_at.is_(None)).order_by(c.began_at))
+    return [_incident(row) for row in rows]
+
+
+async def some(connection: Connection, ids: Collection[int]) -> list[StoredIncident]:
+    """Return the incidents of these numbers."""
+    if not ids:
+        return []
+    rows = await connection.execute(select(*_COLUMNS).where(recovery_incidents.c.id.in_(sorted(ids))))
     return [_incident(row) for row in rows]
 
 

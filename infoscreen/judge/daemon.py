@@ -1,0 +1,127 @@
+"""The daemon without its doors: every service that decides, put together as ``app`` does, on given time."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
+from infoscreen.app import lockout_policy, recovery_policy
+from infoscreen.clock import Clock
+from infoscreen.domain.commands import Timeouts
+from infoscreen.domain.presence import StalePolicy
+from infoscreen.domain.recovery import Observer
+from infoscreen.judge.lines import BadLine
+from infoscreen.judge.surroundings import VirtualLink, VirtualPublisher
+from infoscreen.metrics import Metrics
+from infoscreen.services.bus import Bus
+from infoscreen.services.commanding import Commanding, CommandPolicy
+from infoscreen.services.fleet import Fleet
+from infoscreen.services.ingest import Ingest, IngestPolicy
+from infoscreen.services.outbox import Outbox
+from infoscreen.services.pausing import Pausing
+from infoscreen.services.recovering import Recovering
+from infoscreen.services.watching import Watch, WatchPolicy
+from infoscreen.settings import Settings
+from infoscreen.storage.engine import Store
+
+
+class ShippedSettings(Settings):
+    """The settings as shipped, whatever this machine's environment and files say."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values from the line alone."""
+        return (init_settings,)
+
+
+def settings_of(values: dict[str, object]) -> tuple[Settings, list[str]]:
+    """Return the shipped settings with others in their place, the recovery switched on unless they say no.
+
+    The second is the names that no setting has; they are left out. Raises ``BadLine``.
+    """
+    given = {name.lower(): value for name, value in values.items() if value is not None}
+    unknown = [name for name in values if name.lower() not in Settings.model_fields]
+    wanted = {name: value for name, value in given.items() if name in Settings.model_fields}
+    try:
+        return ShippedSettings.model_validate({"crash_recovery_enabled": True, **wanted}), unknown
+    except ValidationError as error:
+        faults = [f"{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors() if one["loc"]]
+        raise BadLine(f"settings: {'; '.join(faults)}") from None
+
+
+@dataclass(slots=True)
+class Daemon:
+    """The services of one life of the daemon."""
+
+    ingest: Ingest
+    watch: Watch
+    outbox: Outbox
+    commanding: Commanding
+    fleet: Fleet
+    pausing: Pausing
+    recovering: Recovering
+
+
+def build(
+    settings: Settings,
+    store: Store,
+    clock: Clock,
+    link: VirtualLink,
+    publisher: VirtualPublisher,
+    started_at: datetime,
+) -> Daemon:
+    """Put the services together."""
+    metrics, bus, wake = Metrics(), Bus(), asyncio.Event()
+    stale = StalePolicy(settings.stale_min_seconds, settings.heartbeat_stale_seconds)
+    timeouts = Timeouts(
+        restart_app=timedelta(seconds=settings.restart_app_timeout_seconds),
+        reboot_host=timedelta(seconds=settings.reboot_timeout_seconds),
+        shutdown_host=timedelta(seconds=settings.shutdown_timeout_seconds),
+    )
+    lockout = lockout_policy(settings)
+    expiry = timedelta(seconds=settings.command_expiry_seconds)
+    watched = WatchPolicy(
+        stale,
+        timeouts,
+        poll=timedelta(seconds=settings.crash_recovery_poll_seconds),
+        retention=timedelta(days=settings.retention_days),
+    )
+    ingest = Ingest(
+        store,
+        clock,
+        bus,
+        IngestPolicy(stale, timeouts, settings.auto_register_clients),
+        metrics,
+        lambda: link.listening_since,
+    )
+    commanding = Commanding(store, clock, bus, CommandPolicy(expiry, timeouts, lockout), metrics, wake)
+
+    def observer() -> Observer:
+        return Observer(
+            listening_since=link.listening_since if publisher.connected else None,
+            started_at=started_at,
+            ingest_lag=timedelta(seconds=ingest.lag_seconds),
+        )
+
+    return Daemon(
+        ingest=ingest,
+        watch=Watch(store, clock, bus, link, watched, metrics),
+        outbox=Outbox(
+            store, clock, bus, publisher, link, metrics, wake, alias=settings.mqtt_command_alias_enabled
+        ),
+        commanding=commanding,
+        fleet=Fleet(store, clock, bus, link, wake),
+        pausing=Pausing(store, clock, bus),
+        recovering=Recovering(
+            store, clock, bus, commanding, metrics, recovery_policy(settings), lockout, observer
+        ),
+    )
