@@ -13,6 +13,7 @@ from sqlalchemy import (
     desc,
     func,
     literal,
+    or_,
     select,
     tuple_,
     update,
@@ -28,6 +29,7 @@ from infoscreen.domain.commands import (
     Source,
     Verification,
 )
+from infoscreen.domain.recovery import REFUSALS
 from infoscreen.storage.columns import chunks, one_of
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, cursor_time, decode_cursor, encode_cursor
@@ -135,13 +137,17 @@ async def all_in_flight(connection: Connection) -> AsyncIterator[list[ClientComm
 async def published_since(
     connection: Connection, client_uuids: Collection[str], since: datetime
 ) -> dict[str, list[datetime]]:
-    """Return when disruptive commands of each client left for the broker, as far as after ``since``."""
+    """Return when disruptive commands of each client left for the broker, as far as after ``since``.
+
+    One that the device has refused is left out: nothing was disrupted.
+    """
     found: dict[str, list[datetime]] = {}
     for chunk in chunks(client_uuids):
         statement = select(client_commands.c.client_uuid, client_commands.c.published_at).where(
             client_commands.c.client_uuid.in_(chunk),
             client_commands.c.action.in_(sorted(DISRUPTIVE)),
             client_commands.c.published_at > since,
+            or_(client_commands.c.error_code.is_(None), client_commands.c.error_code.not_in(sorted(REFUSALS))),
         )
         for uuid, at in await connection.execute(statement):
             found.setdefault(uuid, []).append(at)

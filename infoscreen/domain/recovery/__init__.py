@@ -16,6 +16,7 @@ from infoscreen.domain.recovery.incidents import (
     Sent,
 )
 from infoscreen.domain.recovery.ladder import (
+    REFUSALS,
     Attempt,
     Ladder,
     Outcome,
@@ -44,6 +45,7 @@ from infoscreen.domain.recovery.snapshot import (
 __all__ = [
     "FLEET",
     "OUTAGES",
+    "REFUSALS",
     "Attempt",
     "Blindness",
     "Closing",

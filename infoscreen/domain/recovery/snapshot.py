@@ -35,16 +35,16 @@ class InFlight(NamedTuple):
     deadline_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patient:
+class Patient(NamedTuple):
     """A client that is not well, or whose ladder is not at rest, and all that matters about it.
 
-    All times are the daemon's own. ``reports`` counts the heartbeats since its last change of status, the
-    first of them included; ``beats`` all of them. ``stale_after`` and ``interval`` are its learned threshold
-    and rhythm in seconds, ``keepalive`` what it announced. ``booted_at`` and ``process_since`` are when a
-    heartbeat first told of this boot and of this state of the application. ``can`` are the actions it
-    announced, ``locked_until`` the end of the lockout for the recovery, ``outlet`` whether its power can be
-    switched. ``attempts`` are those of the last day and all since its ladder began, oldest first.
+    A tuple, since there may be tens of thousands of them on every poll. All times are the daemon's own.
+    ``reports`` counts the heartbeats since its last change of status, the first of them included; ``beats``
+    all of them. ``stale_after`` and ``interval`` are its learned threshold and rhythm in seconds,
+    ``keepalive`` what it announced. ``booted_at`` and ``process_since`` are when a heartbeat first told of
+    this boot and of this state of the application. ``can`` are the actions it announced, ``locked_until`` the
+    end of the lockout for the recovery, ``outlet`` whether its power can be switched. ``attempts`` are those
+    of the last day and all since its ladder began, oldest first.
     """
 
     uuid: str
