@@ -25,9 +25,8 @@ from infoscreen.clock import SystemClock
 from infoscreen.domain.commands import Timeouts
 from infoscreen.domain.presence import StalePolicy
 from infoscreen.metrics import Metrics
-from infoscreen.mqtt.client import BatchQueue
 from infoscreen.mqtt.connection import BrokerAddress
-from infoscreen.mqtt.listener import BATCH_LIMIT, Listener
+from infoscreen.mqtt.listener import BatchLimits, Listener
 from infoscreen.services.bus import Bus
 from infoscreen.services.ingest import Ingest, IngestPolicy
 from infoscreen.services.ports import Incoming
@@ -44,6 +43,18 @@ _POLICY = IngestPolicy(
     auto_register=True,
 )
 
+
+class BatchQueue(asyncio.Queue[Any]):
+    """A queue for aiomqtt whose ``get`` returns all that is waiting, as a list."""
+
+    async def get(self) -> list[aiomqtt.Message]:
+        """Wait for a message and return it with all that are there."""
+        batch = [await super().get()]
+        while not self.empty():
+            batch.append(self.get_nowait())
+        return batch
+
+
 Drain = Callable[[BrokerAddress, int], Awaitable[None]]
 
 
@@ -59,7 +70,7 @@ async def bare(address: BrokerAddress, count: int) -> None:
 async def bare_batches(address: BrokerAddress, count: int) -> None:
     """Take messages in batches, acknowledged by hand, nothing stored: the ceiling of performance.md."""
     client = aiomqtt.Client(**_login(address), queue_type=BatchQueue)
-    client._client.manual_ack_set(True)  # noqa: SLF001 - what the daemon's own listener wraps
+    client._client.manual_ack_set(True)  # noqa: SLF001 - aiomqtt has no manual acknowledgement
     async with client:
         async for batch in client.messages:
             for message in cast("list[aiomqtt.Message]", batch):
@@ -86,7 +97,8 @@ def stored(folder: Path, batch_limit: int) -> Drain:
 
         clock = SystemClock()
         ingest = Ingest(store, clock, Bus(), _POLICY, Metrics(), lambda: listener.state.listening_since)
-        listener = Listener(address, clock, handle, FILTERS, batch_limit=batch_limit)
+        limits = BatchLimits(messages=batch_limit, fewest=batch_limit)
+        listener = Listener(address, clock, handle, FILTERS, limits=limits)
         running = asyncio.create_task(listener.run())
         waiting = asyncio.create_task(done.wait())
         await asyncio.wait((running, waiting), return_when=asyncio.FIRST_COMPLETED)
@@ -132,7 +144,7 @@ async def one_round(rig: Rig, folder: Path, sizes: Sizes) -> dict[str, float]:
     return {
         "bare": await rate(rig, "bare", count, clients, bare),
         "batches": await rate(rig, "batches", count, clients, bare_batches),
-        "stored": await rate(rig, "stored", count, clients, stored(folder, BATCH_LIMIT)),
+        "stored": await rate(rig, "stored", count, clients, stored(folder, BatchLimits().messages)),
         "one by one": await rate(rig, "one", sizes.backlog_one_by_one, clients, stored(folder, 1)),
     }
 

@@ -34,6 +34,12 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        self._unread = Counter(
+            "infoscreen_mqtt_unread_fields",
+            "Optional fields that could not be read, by name; the rest of their messages counted.",
+            ["field"],
+            registry=registry,
+        )
         self._commands = Counter(
             "infoscreen_commands", "Commands that reached a status.", ["action", "status"], registry=registry
         )
@@ -99,6 +105,10 @@ class Metrics:
     def rejected(self, reason: str, count: int = 1) -> None:
         """Count bad messages by their stable reason code."""
         self._rejected.labels(reason).inc(count)
+
+    def unread(self, field: str, count: int = 1) -> None:
+        """Count optional fields that could not be read, by their name in the contract."""
+        self._unread.labels(field).inc(count)
 
     def command(self, action: str, status: str, count: int = 1) -> None:
         """Count commands that reached a status."""

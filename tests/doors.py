@@ -10,7 +10,7 @@ import aiomqtt
 
 from infoscreen.clock import SystemClock
 from infoscreen.mqtt.connection import BrokerAddress
-from infoscreen.mqtt.listener import Listener
+from infoscreen.mqtt.listener import BatchLimits, Listener
 from infoscreen.services.ports import Incoming
 from infoscreen.wire.topics import DEVICE_FILTERS
 from tests.broker import DEADLINE_SECONDS, Broker
@@ -68,7 +68,8 @@ class Shelf:
 
 
 def listener_for(address: BrokerAddress, shelf: Shelf, *, batch_limit: int = 500) -> Listener:
-    return Listener(address, SystemClock(), shelf.store, DEVICE_FILTERS, batch_limit=batch_limit)
+    limits = BatchLimits(messages=batch_limit, fewest=min(batch_limit, 100))
+    return Listener(address, SystemClock(), shelf.store, DEVICE_FILTERS, limits=limits)
 
 
 @contextlib.asynccontextmanager

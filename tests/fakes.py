@@ -100,6 +100,9 @@ class CountingMeasures:
     def rejected(self, reason: str, count: int = 1) -> None:
         self.counts["rejected", reason] += count
 
+    def unread(self, field: str, count: int = 1) -> None:
+        self.counts["unread", field] += count
+
     def command(self, action: str, status: str, count: int = 1) -> None:
         self.counts["command", action, status] += count
 

@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import aiomqtt
-
 from infoscreen.domain.errors import BrokerUnavailable
-from infoscreen.mqtt.client import BrokerClient
 from infoscreen.mqtt.connection import BrokerAddress
+from infoscreen.mqtt.device import DeviceClient
 from tests.broker import Broker
 from tests.waiting import until
 
@@ -109,7 +107,7 @@ class Screen:
             while True:
                 try:
                     await self._connection(tasks)
-                except* (aiomqtt.MqttError, BrokerUnavailable):
+                except* BrokerUnavailable:
                     pass
                 finally:
                     self.connected = False
@@ -119,29 +117,25 @@ class Screen:
         address = BrokerAddress(
             self._broker.host, self._broker.port, self.uuid, self._broker.passwords[self.uuid], self.uuid
         )
-        version = aiomqtt.ProtocolVersion.V311
-        async with BrokerClient(
-            address, None, identifier=self.uuid, protocol=version, clean_session=False
-        ) as client:
-            await client.subscribe([(self._topic("commands"), 1), (self._topic("command"), 1)])
+        async with DeviceClient(address, None) as client:
+            await client.subscribe_to([self._topic("commands"), self._topic("command")])
             self.connected = True
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._talk(client))
                 both.create_task(self._listen(client, tasks))
 
-    async def _talk(self, client: aiomqtt.Client) -> None:
+    async def _talk(self, client: DeviceClient) -> None:
         while True:
             while not self._outbox:
                 self._something.clear()
                 await self._something.wait()
             said = self._outbox[0]
-            await client.publish(said.topic, said.payload, qos=1, retain=said.retain)
+            await client.send(said, within=10)
             self.confirmed.append(self._outbox.popleft())
 
-    async def _listen(self, client: aiomqtt.Client, tasks: asyncio.TaskGroup) -> None:
-        async for message in client.messages:
+    async def _listen(self, client: DeviceClient, tasks: asyncio.TaskGroup) -> None:
+        async for message in client.received():
             assert not message.retain, "a command was retained"
-            assert isinstance(message.payload, bytes)
             command = json.loads(message.payload)
             assert command.keys() == COMMAND_FIELDS
             assert command["client_uuid"] == self.uuid

@@ -26,6 +26,7 @@ from infoscreen.services.recovering import Recovering
 from infoscreen.services.watching import Watch, WatchPolicy
 from infoscreen.storage import clients, command_history, commands
 from infoscreen.storage.engine import Store
+from infoscreen.storage.tables import metadata
 from tests.fakes import CountingMeasures, FakeClock, FakeLink, FakePublisher
 from tests.template import with_tables
 
@@ -122,8 +123,12 @@ async def open_spine(
     url: str, *, auto_register: bool = True, recovery: RecoveryPolicy | None = None
 ) -> AsyncIterator[Spine]:
     """Put the parts together on an empty database; it has listened for an hour."""
-    await with_tables(url)
     store = Store(url)
+    if url.endswith(":memory:"):
+        async with store.write() as connection:
+            await connection.run_sync(metadata.create_all)
+    else:
+        await with_tables(url)
     clock = FakeClock(MORNING)
     bus, measures, wake, publisher = Bus(), CountingMeasures(), asyncio.Event(), FakePublisher()
     link = FakeLink(clock.now() - timedelta(hours=1))

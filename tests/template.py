@@ -14,7 +14,7 @@ _templates: dict[str, Path] = {}
 
 async def create_tables(url: str) -> None:
     """Create all tables in an empty database, as the models describe them."""
-    store = Store(url)
+    store = Store(url, create=True)
     try:
         async with store.engine.begin() as connection:
             await connection.run_sync(metadata.create_all)

@@ -293,4 +293,4 @@ def test_state_is_for_this_user_only(files: StateFiles) -> None:
 
 
 def test_the_libraries_log_is_quiet() -> None:
-    assert logging.getLogger("infoscreen.agent.connection.library").level == logging.CRITICAL
+    assert logging.getLogger("infoscreen.mqtt.client.library").level == logging.CRITICAL

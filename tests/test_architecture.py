@@ -17,6 +17,9 @@ MAX_LINES = 450
 # Parts that put the others together: they may import everything, and only they import each other.
 COMPOSITION = {"app", "cli", "demo", "doctor", "judge", "__main__"}
 
+# The one MQTT client, which serves the daemon, the agent and the simulator.
+MQTT_CLIENT = {"mqtt.answers", "mqtt.client", "mqtt.connection", "mqtt.device"}
+
 # room or top-level module -> what it may import of ours
 ROOMS = {
     "domain": set(),
@@ -28,8 +31,8 @@ ROOMS = {
     "web": {"domain", "storage", "services", "words", "clock", "resources"},
     "words": {"domain"},
     "provisioning": {"domain", "wire"},
-    "agent": {"domain", "wire", "clock"},
-    "simulator": {"domain", "wire", "clock", "agent.protocol"},
+    "agent": {"domain", "wire", "clock", *MQTT_CLIENT},
+    "simulator": {"domain", "wire", "clock", "agent.protocol", *MQTT_CLIENT},
     "settings": {"domain"},
     "metrics": {"domain"},
     "logs": set(),
@@ -37,12 +40,12 @@ ROOMS = {
     "resources": set(),
 }
 
-# library -> who may import it
+# library -> which room or module may import it
 LIBRARIES = {
     "sqlalchemy": {"storage"},
     "alembic": {"storage"},
-    "aiomqtt": {"mqtt", "agent", "simulator"},
-    "paho": {"mqtt", "agent", "simulator"},
+    "aiomqtt": {"mqtt.client"},
+    "paho": {"mqtt.client"},
     "aiohttp": {"web", "power", *COMPOSITION},
     "aiohttp_sse": {"web"},
     "jinja2": {"web"},
@@ -84,8 +87,8 @@ def faults_of(module: str, source: str) -> Iterator[str]:
             allowed = ROOMS.get(room, {ours}) | {"", "__version__"}
             if room_of(name) != room and not any(f"{ours}.".startswith(f"{part}.") for part in allowed):
                 yield f"{room} imports {name}"
-        elif room not in LIBRARIES.get(library, {room}):
-            yield f"{room} imports {library}"
+        elif {room, module.partition(".")[2]}.isdisjoint(LIBRARIES.get(library, {room})):
+            yield f"{module} imports {library}"
         elif room == "domain" and (library not in sys.stdlib_module_names or library in INPUT_AND_OUTPUT):
             yield f"domain is pure, but imports {library}"
         elif room != "clock" and library == "time" and name.removeprefix("time.") in ASKS_THE_TIME:
@@ -128,6 +131,10 @@ def test_a_module_keeps_to_its_room(path: Path) -> None:
         ("mqtt.listener", "from infoscreen.services.ports_and_more import Port"),
         ("mqtt.listener", "def f():\n    import aiohttp.web"),
         ("web.auth", "from aiomqtt import Client"),
+        ("mqtt.listener", "import aiomqtt"),
+        ("mqtt.connection", "from paho.mqtt.reasoncodes import ReasonCode"),
+        ("agent.connection", "import paho.mqtt.client as paho"),
+        ("agent.connection", "from infoscreen.mqtt.listener import Listener"),
         ("web.auth", "async with request.app[STORE].write() as session: ..."),
         ("web.auth", "begin = parts.store.write"),
         ("web.auth", "from infoscreen.app import run"),
@@ -155,6 +162,8 @@ def test_a_breach_is_found(module: str, source: str) -> None:
         ("web.live", "from infoscreen import __version__\nawait response.write(b'')"),
         ("mqtt.listener", "from infoscreen.services import ports\nfrom infoscreen.mqtt.client import Client"),
         ("services.loops", "now = clock.now()\nstart = self._clock.monotonic()\nnoon = moment.time()"),
+        ("mqtt.client", "import aiomqtt\nimport paho.mqtt.client as paho"),
+        ("agent.connection", "from infoscreen.mqtt.device import DeviceClient"),
         ("clock", "import time\nfrom datetime import datetime\ntime.monotonic()\ndatetime.now(UTC)"),
     ],
 )

@@ -347,7 +347,7 @@ async def test_what_happens_while_nobody_watches_is_not_kept(spine: Spine, feed:
 
 async def test_what_could_not_be_read_is_made_up_for_by_a_reload(spine: Spine, tmp_path: Path) -> None:
     folder = tmp_path / "not there yet"
-    store = Store(sqlite_url(folder))
+    store = Store(sqlite_url(folder), create=True)
     feed = LiveFeed(store, Bus(), spine.link, spine.clock)
     with feed.join() as viewer:
         await feed.flush([ClientChanged(U)])

@@ -11,14 +11,14 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
-import aiomqtt
 import psutil
 import pytest
 
 from infoscreen.clock import SystemClock
-from infoscreen.mqtt.client import ListeningClient
 from infoscreen.mqtt.connection import BrokerAddress
+from infoscreen.mqtt.inbox import Batch
 from infoscreen.mqtt.listener import Listener
+from infoscreen.mqtt.listening import ListeningClient
 from infoscreen.services.ports import Incoming, LinkState
 from infoscreen.wire.topics import DEVICE_FILTERS
 from tests.broker import Broker
@@ -35,6 +35,8 @@ from tests.doors import (
 )
 
 pytestmark = pytest.mark.broker
+
+MEBIBYTE = 1024 * 1024
 
 
 @pytest.fixture
@@ -210,7 +212,7 @@ async def test_a_batch_whose_connection_died_is_delivered_again(site: Broker) ->
     async with listening(listener):
         await say(site, b"first")
         await eventually(lambda: shelf.batches)
-        async with ListeningClient(address_of(site), None):
+        async with ListeningClient(address_of(site), None, MEBIBYTE):
             pass  # the broker allows one connection per client id, so this ended the listener's
         shelf.gate.set()
         await eventually(lambda: len(shelf.payloads) == 2)
@@ -297,7 +299,7 @@ async def _stored_of_a_reset_connection(port: int, said: Sequence[bytes]) -> lis
 async def test_a_subscription_may_wait_behind_a_long_backlog(
     free_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infoscreen.mqtt.client.ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("infoscreen.mqtt.listening.ANSWER_SECONDS", 0.5)
     said = [b"%d" % number for number in range(8)]
     connections = 0
 
@@ -324,12 +326,12 @@ async def test_a_subscription_may_wait_behind_a_long_backlog(
 
 
 async def test_a_socket_that_is_closed_before_its_turn_to_write_is_left_alone(site: Broker) -> None:
-    async with ListeningClient(address_of(site), None) as client:
+    async with ListeningClient(address_of(site), None, MEBIBYTE) as client:
         client._paho.unsubscribe("infoscreen/nothing")
         connection = client._paho.socket()
         assert isinstance(connection, socket.socket)
         connection.shutdown(socket.SHUT_RDWR)
-        client._paho.loop_read()
+        client._read()
         assert connection.fileno() == -1
         await asyncio.sleep(0)  # else asyncio's complaint is found by ``_no_loose_ends``
 
@@ -408,38 +410,19 @@ async def test_a_refused_subscription_is_no_listening(free_port: int) -> None:
     assert state.last_error.startswith("the broker refused to subscribe infoscreen/+/discovery, ")
 
 
-async def test_a_flood_of_qos_0_is_bounded_but_qos_1_is_kept(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, site: Broker
-) -> None:
-    monkeypatch.setattr("infoscreen.mqtt.client.MOST_WAITING", 10)
-    shelf = Shelf()
-    shelf.gate.clear()
-    async with listening(listener_for(address_of(site), shelf)):
-        await say(site, b"first")
-        await eventually(lambda: shelf.batches)
-        async with aiomqtt.Client(
-            site.host, site.port, username=DEVICE, password=site.passwords[DEVICE]
-        ) as device:
-            for _ in range(100):
-                await device.publish(HEARTBEAT, b"drop me", qos=0)
-            await device.publish(HEARTBEAT, b"keep me", qos=1)
-        await eventually(lambda: "messages of QoS 0 are dropped" in caplog.text)
-        shelf.gate.set()
-        await eventually(lambda: b"keep me" in shelf.payloads)
-    assert 10 <= shelf.payloads.count(b"drop me") < 100
-    assert len(caplog.records) == 1
-
-
-async def test_the_library_leaves_acknowledging_to_us_and_takes_many_at_once(site: Broker) -> None:
-    address = address_of(site)
-    async with ListeningClient(address, None) as client:
-        assert await client.subscribe_all(DEVICE_FILTERS) == []
+async def test_the_library_leaves_reading_and_acknowledging_to_us(site: Broker) -> None:
+    async with ListeningClient(address_of(site), None, MEBIBYTE) as client:
+        asking = asyncio.ensure_future(client.subscribe_all(DEVICE_FILTERS))
+        assert await client.answered(asking)
+        assert asking.result() == []
         await say(site, *(b"%d" % number for number in range(300)))
-        taken: list[aiomqtt.Message] = []
-        while len(taken) < 300:
-            taken += await client.next_batch(300)
-        client.acknowledge(taken[:200])
-    assert await heard_next(site) == [b"%d" % number for number in range(200, 300)]
+        taken: list[Batch] = []
+        while sum(len(batch.messages) for batch in taken) < 300:
+            taken.append(await client.next_batch(100, MEBIBYTE))
+        for batch in taken:
+            if batch.messages[-1].payload < b"200" and len(batch.messages[-1].payload) == 3:
+                client.acknowledge(batch)
+    assert (await heard_next(site))[-100:] == [b"%d" % number for number in range(200, 300)]
 
 
 async def _packet(reader: asyncio.StreamReader) -> bytes:

@@ -316,7 +316,7 @@ async def test_a_wrong_password_is_tried_again_and_counted(server: Server, broke
     await until(lambda: sum(life.traffic.errors.values()) == 2)
     life.connection.stop()
     await task
-    assert "Not authorized" in " ".join(life.traffic.errors)
+    assert "not authorized" in " ".join(life.traffic.errors)
     assert life.traffic.connections == 0
 
 

@@ -21,9 +21,10 @@ U, V = uuid_of(1), uuid_of(2)
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + b"\x00" * 20 + b"IEND\xaeB`\x82"
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.fixture(params=["sqlite", "memory", pytest.param("postgres", marks=pytest.mark.postgres)])
 async def spine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Spine]:
-    url = sqlite_url(tmp_path) if request.param == "sqlite" else request.getfixturevalue("postgres")
+    urls = {"sqlite": sqlite_url(tmp_path), "memory": "sqlite+aiosqlite:///:memory:"}
+    url = urls.get(request.param) or request.getfixturevalue("postgres")
     async with open_spine(url) as parts:
         yield parts
 

@@ -15,7 +15,7 @@ from tests.spine import MORNING, sqlite_url, uuid_of
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     url = sqlite_url(tmp_path) if request.param == "sqlite" else request.getfixturevalue("postgres")
-    made = Store(url)
+    made = Store(url, create=True)
     async with made.engine.begin() as connection:
         await connection.run_sync(metadata.create_all)
     yield made

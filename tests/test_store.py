@@ -1,5 +1,6 @@
 """The store's transactions: who waits for whom, and who does not."""
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -15,7 +16,7 @@ from tests.spine import sqlite_url
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    made = Store(sqlite_url(tmp_path))
+    made = Store(sqlite_url(tmp_path), create=True)
     async with made.engine.begin() as connection:
         await connection.run_sync(metadata.create_all)
     yield made
@@ -52,3 +53,29 @@ async def test_a_transaction_that_raises_leaves_nothing(store: Store) -> None:
         await fail_halfway(store)
     async with store.read() as connection:
         assert (await connection.exec_driver_sql("SELECT count(*) FROM login_failures")).scalar() == 0
+
+
+async def test_a_database_in_memory_has_one_connection_for_readers_and_writers() -> None:
+    store = Store("sqlite+aiosqlite:///:memory:")
+    async with store.write() as connection:
+        await connection.run_sync(metadata.create_all)
+
+    async def count(more: int) -> int:
+        async with store.write() as connection:
+            for _ in range(more):
+                await connection.exec_driver_sql(
+                    "INSERT INTO login_failures VALUES (hex(randomblob(8)), 1, '2026-03-02')"
+                )
+        async with store.read() as connection:
+            return (await connection.exec_driver_sql("SELECT count(*) FROM login_failures")).scalar_one()
+
+    counted = await asyncio.gather(*(count(3) for _ in range(10)))
+    assert max(counted) == 30
+    with pytest.raises(ZeroDivisionError):
+        await fail_halfway(store)
+    assert await count(0) == 30
+    async with store.read():
+        with pytest.raises(RuntimeError, match="inside of another"):
+            async with store.read():
+                pass
+    await store.close()

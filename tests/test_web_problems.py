@@ -307,12 +307,10 @@ async def test_what_nobody_foresaw_is_logged_once_and_tells_nothing(
 
 
 async def test_a_database_that_is_locked_is_told_to_be_tried_again(site: Site, tmp_path: Path) -> None:
-    impatient = Store(f"sqlite+aiosqlite:///{tmp_path / 'locked.db'}?timeout=0")
+    impatient = Store(f"sqlite+aiosqlite:///{tmp_path / 'locked.db'}", create=True)
 
     async def write(request: web.Request) -> web.StreamResponse:
-        async with impatient.read() as connection:
-            await connection.exec_driver_sql("PRAGMA busy_timeout=0")
-        async with impatient.write():
+        async with impatient.write(at_once=True):
             return web.Response()
 
     async with impatient.write() as connection:

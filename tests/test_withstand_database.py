@@ -123,7 +123,7 @@ async def test_a_full_disk_is_waited_for(tmp_path: Path, small_disk: Path, broke
             }
             talking.cancel()
         (line,) = daemon.logged("store_unavailable")
-        assert line["error"] == "database or disk is full"
+        assert line["error"] == "The disk or the memory of the database is full (SQLITE_FULL)."
         stored = len(lines_in(daemon))
         for number in range(20):
             screen.log(f"more {number}")

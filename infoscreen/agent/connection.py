@@ -7,12 +7,8 @@ the network are told, waited out and never leave this module.
 import asyncio
 import contextlib
 import logging
-import socket
-import ssl
 from collections.abc import Awaitable, Callable
 from random import Random
-
-import aiomqtt
 
 from infoscreen.agent.mail import Mail
 from infoscreen.agent.protocol import packets
@@ -20,17 +16,16 @@ from infoscreen.agent.protocol.packets import Packet
 from infoscreen.agent.settings import AgentSettings
 from infoscreen.clock import Clock
 from infoscreen.domain.clients import Presence
+from infoscreen.domain.errors import BrokerUnavailable
+from infoscreen.mqtt.connection import BrokerAddress, TlsSettings, load_tls, retry_delay
+from infoscreen.mqtt.device import DeviceClient
 from infoscreen.wire import topics
 
 log = logging.getLogger(__name__)
 
-_library_log = logging.getLogger(f"{__name__}.library")
-_library_log.setLevel(logging.CRITICAL)
-
 LONGEST_BACKOFF_SECONDS = 60.0
 STABLE_SECONDS = 60.0
 """A connection that held for so long ends the backoff."""
-KEEPALIVE_SECONDS = 30
 ANSWER_SECONDS = 10.0
 SLOWEST_BYTES_PER_SECOND = 5_000
 PARTING_SECONDS = 2.0
@@ -50,7 +45,7 @@ class Connection:
         clock: Clock,
         random: Random,
     ) -> None:
-        """Keep the parts; ``on_command`` gets the payload and the retain flag."""
+        """Prepare; ``on_command`` gets the payload and the retain flag."""
         self._settings = settings
         self._mail = mail
         self._on_command = on_command
@@ -106,27 +101,25 @@ class Connection:
             async with client, asyncio.TaskGroup() as tasks:
                 listening = tasks.create_task(self._listen(client))
                 stopping = tasks.create_task(self._cut_short(client))
-                await client.subscribe([(topic, 1) for topic in command_topics(self._settings.name)])
+                await client.subscribe_to(command_topics(self._settings.name))
                 await self._carry(client)
                 goodbye = packets.presence(self._settings.name, Presence.OFFLINE)
                 await publish(client, goodbye)
                 listening.cancel()
                 stopping.cancel()
-        except* (aiomqtt.MqttError, OSError, UnicodeError) as errors:
+        except* BrokerUnavailable as errors:
             trouble = reason(errors)
         finally:
             if client is not None:
-                drop(client)
+                client.drop()
         return trouble
 
-    async def _listen(self, client: aiomqtt.Client) -> None:
-        """Hand on commands; end with ``MqttError`` when the connection does."""
-        async for message in client.messages:
-            if isinstance(message.payload, bytes):
-                await self._on_command(message.payload, message.retain)
-            client._client.ack(message.mid, message.qos)  # noqa: SLF001  (aiomqtt has no manual ack)
+    async def _listen(self, client: DeviceClient) -> None:
+        """Hand on commands; end with ``BrokerUnavailable`` when the connection does."""
+        async for message in client.received():
+            await self._on_command(message.payload, message.retain)
 
-    async def _carry(self, client: aiomqtt.Client) -> None:
+    async def _carry(self, client: DeviceClient) -> None:
         """Send what there is to say, until a stop and its last event."""
         self._mail.outbox.drop_state()  # what was read while there was no connection is old by now
         self._mail.journal.connected()
@@ -145,11 +138,11 @@ class Connection:
             self._mail.journal.disconnected(self._clock.now())
             await self._mail.save()
 
-    async def _cut_short(self, client: aiomqtt.Client) -> None:
+    async def _cut_short(self, client: DeviceClient) -> None:
         """After a stop, wait for the rest for a while, then let go."""
         await self._stopping.wait()
         await self._clock.sleep(PARTING_SECONDS)
-        drop(client)
+        client.drop()
 
     def _tell(self, trouble: str, pause: float) -> None:
         """Log an outage once, not each attempt."""
@@ -167,7 +160,7 @@ def backoff(within: float, failures: int, random: Random) -> float:
 
     The whole range is used, so that a fleet that lost its broker comes back evenly and not as one.
     """
-    return random.uniform(0, min(within * 2.0 ** min(failures, 10), max(within, LONGEST_BACKOFF_SECONDS)))
+    return retry_delay(failures + 1, random.random(), first=within, longest=LONGEST_BACKOFF_SECONDS, spread=1)
 
 
 def command_topics(uuid: str) -> tuple[str, str]:
@@ -175,60 +168,42 @@ def command_topics(uuid: str) -> tuple[str, str]:
     return topics.commands(uuid), topics.command_alias(uuid)
 
 
-async def make_client(settings: AgentSettings, *, will: bool) -> aiomqtt.Client:
-    """Prepare a connection as this device; TLS files are read anew each time, so renewed ones count at once.
+async def make_client(settings: AgentSettings, *, will: bool) -> DeviceClient:
+    """Prepare a connection as this device; renewed TLS files count at once.
 
-    Never with a clean session: it would throw away the commands that wait for the device. What is received
-    stays with the broker until it is acknowledged by hand.
+    Never with a clean session: it would throw away the commands that wait for the device.
 
     Raises:
-        OSError: a TLS file cannot be read.
+        BrokerUnavailable: a TLS file cannot be read.
     """
-    tls = await asyncio.to_thread(tls_context, settings) if settings.mqtt_tls_enabled else None
+    address = broker_address(settings)
     offline = packets.presence(settings.name, Presence.OFFLINE)
-    client = aiomqtt.Client(
-        settings.mqtt_host,
-        settings.port,
-        username=settings.name,
-        password=settings.mqtt_password.get_secret_value(),
-        identifier=settings.name,
-        protocol=aiomqtt.ProtocolVersion.V311,
-        will=aiomqtt.Will(offline.topic, offline.payload, qos=1, retain=True) if will else None,
-        clean_session=False,
-        keepalive=KEEPALIVE_SECONDS,
-        tls_context=tls,
-        logger=_library_log,
+    return DeviceClient(address, await load_tls(address), will=offline if will else None)
+
+
+def broker_address(settings: AgentSettings) -> BrokerAddress:
+    """Return where the broker is, and who the device is there."""
+    tls = None
+    if settings.mqtt_tls_enabled:
+        tls = TlsSettings(
+            settings.mqtt_tls_ca_cert,
+            settings.mqtt_tls_certfile,
+            settings.mqtt_tls_keyfile,
+            settings.mqtt_tls_insecure,
+        )
+    password = settings.mqtt_password.get_secret_value()
+    return BrokerAddress(
+        settings.mqtt_host, settings.port, settings.name, password, client_id=settings.name, tls=tls
     )
-    client._client.manual_ack_set(True)  # noqa: SLF001
-    return client
 
 
-def tls_context(settings: AgentSettings) -> ssl.SSLContext:
-    """Load CA and certificate."""
-    context = ssl.create_default_context(cafile=settings.mqtt_tls_ca_cert)
-    context.check_hostname = not settings.mqtt_tls_insecure
-    if settings.mqtt_tls_certfile is not None:
-        # Without a password OpenSSL would ask for one on the terminal and wait.
-        context.load_cert_chain(settings.mqtt_tls_certfile, settings.mqtt_tls_keyfile, password="")
-    return context
-
-
-async def publish(client: aiomqtt.Client, packet: Packet) -> None:
-    """Publish at QoS 1 and wait for the broker's PUBACK; raise ``MqttError``.
+async def publish(client: DeviceClient, packet: Packet) -> None:
+    """Publish at QoS 1 and wait for the broker's PUBACK; raise ``BrokerUnavailable``.
 
     A picture on a slow line may take its time: else it would be begun again and again, before all others.
     """
     seconds = ANSWER_SECONDS + len(packet.payload) / SLOWEST_BYTES_PER_SECOND
-    await client.publish(packet.topic, packet.payload, qos=1, retain=packet.retain, timeout=seconds)
-
-
-def drop(client: aiomqtt.Client) -> None:
-    """Cut the connection if it still stands; harmless twice."""
-    # aiomqtt only knows how to leave politely; the socket is the paho client's.
-    connection = client._client.socket()  # noqa: SLF001
-    if isinstance(connection, socket.socket):
-        with contextlib.suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
+    await client.send(packet, within=seconds)
 
 
 def reason(trouble: BaseException) -> str:

@@ -13,6 +13,7 @@ from infoscreen.agent.settings import AgentSettings
 from infoscreen.agent.systemd import Systemd, SystemdRefused, UnitState
 from infoscreen.clock import Clock
 from infoscreen.domain.commands import Action
+from infoscreen.mqtt.device import KEEPALIVE_SECONDS
 from infoscreen.wire import topics
 from infoscreen.wire.messages import (
     ActualState,
@@ -94,6 +95,7 @@ class Reporter:
             software_version=self._settings.software_version,
             agent_version=__version__,
             capabilities=list(capabilities(self._settings)),
+            keepalive_seconds=KEEPALIVE_SECONDS,
         )
 
     def _heartbeat(self, app: UnitState | None) -> Heartbeat:

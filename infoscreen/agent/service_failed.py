@@ -13,15 +13,13 @@ from datetime import datetime
 from pathlib import Path
 from random import Random
 
-import aiomqtt
-
-from infoscreen.agent.connection import backoff, drop, make_client, publish, reason
+from infoscreen.agent.connection import backoff, make_client, publish
 from infoscreen.agent.protocol import packets
 from infoscreen.agent.settings import AgentSettings
 from infoscreen.agent.state_files import StateFiles
 from infoscreen.agent.systemd import Systemd, SystemdRefused
 from infoscreen.clock import Clock
-from infoscreen.domain.errors import CannotStart
+from infoscreen.domain.errors import BrokerUnavailable, CannotStart
 from infoscreen.wire.messages import ServiceFailed, encode
 
 log = logging.getLogger(__name__)
@@ -67,17 +65,12 @@ async def _publish(settings: AgentSettings, spooled: Path) -> str | None:
     content = await asyncio.to_thread(_read, spooled)
     if content is None:
         return None
-    client = None
     try:
-        client = await make_client(settings, will=False)
-        async with client:
+        async with await make_client(settings, will=False) as client:
             packet = packets.service_failed(settings.name, ServiceFailed.model_validate_json(content))
             await publish(client, packet)
-    except (aiomqtt.MqttError, OSError) as error:
-        return reason(error)
-    finally:
-        if client is not None:
-            drop(client)
+    except BrokerUnavailable as error:
+        return str(error)
     await asyncio.to_thread(spooled.unlink, missing_ok=True)
     return None
 

@@ -18,6 +18,8 @@ class Condition(StrEnum):
     CRASHED = "crashed"
     HUNG = "hung"
     UNREACHABLE = "unreachable"
+    INCOMPREHENSIBLE = "incomprehensible"
+    DUPLICATE = "duplicate"
     MAINTENANCE = "maintenance"
     SHUT_DOWN = "shut_down"
 
@@ -27,12 +29,16 @@ STALE = frozenset({Condition.HUNG, Condition.UNREACHABLE})
 
 
 class ProcessStatus(StrEnum):
-    """How the signage application is, as the device says it."""
+    """How the signage application is, as the device says it; ``other`` is any word that we do not know.
+
+    ``other`` is no evidence of anything: neither of a crash nor of a running application.
+    """
 
     RUNNING = "running"
     STARTING = "starting"
     STOPPED = "stopped"
     CRASHED = "crashed"
+    OTHER = "other"
 
 
 class Presence(StrEnum):
@@ -53,6 +59,11 @@ class Client:
     receipt plus ``stale_after_seconds``. ``last_heard_at`` is the receipt of anything at all, ``last_alive``
     of a heartbeat. ``well_until`` is when it last ceased to be online, ``heartbeats_at_change`` how many
     heartbeats had come when its status changed last.
+
+    ``unread_fields`` are the fields of its newest messages that could not be read, by kind and name, with the
+    JSON that stood there. ``refused_*`` is about the last message that could not be read at all;
+    ``refused_until`` is until when the client counts as speaking because of it. ``keepalive_seconds`` is
+    that of its broker connection, as it announced it.
     """
 
     uuid: str
@@ -107,6 +118,13 @@ class Client:
     maintenance_until: datetime | None = None
     auto_recovery: bool = True
     shut_down_at: datetime | None = None
+    keepalive_seconds: int | None = None
+    unread_fields: dict[str, str] = field(default_factory=dict)
+    refused_at: datetime | None = None
+    refused_until: datetime | None = None
+    refused_reason: str | None = None
+    refused_detail: str | None = None
+    refused_count: int = 0
 
     @property
     def label(self) -> str:

@@ -6,6 +6,7 @@ fault: it leaves a traceback and ends the process, so that systemd restarts it.
 """
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
 
@@ -141,8 +142,44 @@ class PublishRefused(InfoscreenError):
     """The broker understood a message and will never take it (not authorised, too large)."""
 
 
+class Trouble(StrEnum):
+    """What keeps the database from being used; stable codes."""
+
+    UNREACHABLE = "unreachable"
+    STARTING = "starting"
+    REFUSED = "refused"
+    NO_CONNECTION_FREE = "no_connection_free"
+    LOCKED = "locked"
+    TIMED_OUT = "timed_out"
+    CONFLICT = "conflict"
+    READ_ONLY = "read_only"
+    FULL = "full"
+    INPUT_OUTPUT = "input_output"
+    MISSING = "missing"
+    REPLACED = "replaced"
+    DAMAGED = "damaged"
+    NOT_OPEN = "not_open"
+
+
 class StoreUnavailable(InfoscreenError):
-    """The database does not answer just now (locked, disk full, gone); trying again later may help."""
+    """The database cannot be used at the moment; trying again later may help.
+
+    ``trouble`` says why, and ``code`` is what the driver gave: an SQLSTATE, the name of an SQLite result code
+    or of an errno. With ``outcome_unknown`` the connection was lost during the commit: it may have been made.
+    """
+
+    def __init__(
+        self,
+        detail: str,
+        trouble: Trouble = Trouble.UNREACHABLE,
+        code: str | None = None,
+        *,
+        outcome_unknown: bool = False,
+    ) -> None:
+        super().__init__(detail)
+        self.trouble = trouble
+        self.code = code
+        self.outcome_unknown = outcome_unknown
 
 
 class PowerError(InfoscreenError):

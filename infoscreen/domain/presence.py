@@ -21,6 +21,9 @@ Those of the retransmission timer in RFC 6298.
 """
 
 
+SILENT = STALE | {Condition.INCOMPREHENSIBLE}
+"""Conditions in which no heartbeat has been understood for too long."""
+
 CLOCK_DOUBT = timedelta(minutes=1)
 """A receipt further in the future is of a clock that was set back since; a nearer one may just be newer."""
 
@@ -138,7 +141,7 @@ def is_alive(client: Client, now: datetime, listening_since: datetime | None) ->
 
     While we cannot judge, a client that was silent stays so.
     """
-    if client.last_alive is None or client.status in {*STALE, Condition.SHUT_DOWN}:
+    if client.last_alive is None or client.status in {*SILENT, Condition.SHUT_DOWN}:
         return False
     return not is_stale(client, now, listening_since)
 
@@ -156,26 +159,68 @@ def is_confirmed(client: Client, listening_since: datetime | None) -> bool:
 
 
 def condition_of(client: Client, now: datetime, listening_since: datetime | None) -> Condition:
-    """Return the one condition that is shown for the client.
+    """Return the one condition that is shown for the client, the first of all that hold."""
+    return conditions_of(client, now, listening_since)[0]
 
-    A client that we cannot judge (not listening, or not for long enough) keeps being stale if it was; its
+
+def conditions_of(client: Client, now: datetime, listening_since: datetime | None) -> tuple[Condition, ...]:
+    """Return all conditions of the client, at least one, the one that is shown first.
+
+    A client that we cannot judge (not listening, or not for long enough) keeps being silent if it was; its
     silence is neither forgotten nor invented. Only a heartbeat of this very moment ends it.
     """
+    found: list[Condition] = []
     if client.shut_down_at is not None:
-        return Condition.SHUT_DOWN
+        found.append(Condition.SHUT_DOWN)
     if client.maintenance_until is not None and client.maintenance_until > now:
-        return Condition.MAINTENANCE
+        found.append(Condition.MAINTENANCE)
     if client.service_failed_at is not None:
-        return Condition.SERVICE_FAILED
+        found.append(Condition.SERVICE_FAILED)
     if client.last_alive is None:
-        return Condition.NEVER_SEEN
+        found.append(Condition.INCOMPREHENSIBLE if speaks_unread(client, now) else Condition.NEVER_SEEN)
+    elif _is_silent(client, now, listening_since):
+        found.append(_kind_of_silence(client, now, listening_since))
+    elif client.process_status is ProcessStatus.CRASHED:
+        found.append(Condition.CRASHED)
+    return tuple(found) or (Condition.ONLINE,)
+
+
+def shown_conditions(
+    client: Client, now: datetime, listening_since: datetime | None
+) -> tuple[Condition, ...]:
+    """Return all conditions with the stored status in front; the watch brings it up to date."""
+    others = conditions_of(client, now, listening_since)
+    return (client.status, *(one for one in others if one is not client.status and one not in _WELL))
+
+
+_WELL = frozenset({Condition.ONLINE, Condition.NEVER_SEEN})
+
+
+def _is_silent(client: Client, now: datetime, listening_since: datetime | None) -> bool:
     # Not compared with ``status_since``: after a clock was set back, all that is new seems older.
-    still = client.status in STALE and client.last_alive != now
-    if still or is_stale(client, now, listening_since):
-        return Condition.HUNG if client.presence is Presence.ONLINE else Condition.UNREACHABLE
-    if client.process_status is ProcessStatus.CRASHED:
-        return Condition.CRASHED
-    return Condition.ONLINE
+    still = client.status in SILENT and client.last_alive != now
+    return still or is_stale(client, now, listening_since)
+
+
+def _kind_of_silence(client: Client, now: datetime, listening_since: datetime | None) -> Condition:
+    if client.status is Condition.INCOMPREHENSIBLE:
+        # It stays so until we have listened for long enough to miss it.
+        patience = timedelta(seconds=client.stale_after_seconds or 0)
+        if listening_since is None or now < listening_since + patience:
+            return Condition.INCOMPREHENSIBLE
+    if speaks_unread(client, now):
+        return Condition.INCOMPREHENSIBLE
+    return Condition.HUNG if client.presence is Presence.ONLINE else Condition.UNREACHABLE
+
+
+def speaks_unread(client: Client, now: datetime) -> bool:
+    """Tell whether a message that could not be read shows that the client is there.
+
+    One from the future is of a clock that was set back since, and cannot be dated.
+    """
+    if client.refused_at is None or client.refused_until is None:
+        return False
+    return client.refused_at <= now + CLOCK_DOUBT and now < client.refused_until
 
 
 def status_reason(client: Client, listening_since: datetime | None) -> str:
@@ -201,6 +246,12 @@ def _reason(client: Client) -> str:
             return f"No heartbeat for {_threshold_words(client)}, but the broker still sees the device."
         case Condition.UNREACHABLE:
             return f"No heartbeat for {_threshold_words(client)}, and the broker does not see the device."
+        case Condition.INCOMPREHENSIBLE:
+            return (
+                f"It sends messages that cannot be read ({client.refused_reason}), and no heartbeat that can."
+            )
+        case Condition.DUPLICATE:
+            return "Two devices use this identity: their heartbeats alternate."
         case Condition.NEVER_SEEN:
             return "Known, but no heartbeat was ever received."
         case Condition.ONLINE:

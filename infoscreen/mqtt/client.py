@@ -1,38 +1,38 @@
-"""aiomqtt's client plus what it leaves to the paho client below it.
+"""MQTT connections of the daemon, the agent and the simulator: aiomqtt's client plus what it leaves to paho.
 
-The only module that reaches below aiomqtt: manual acknowledgement, reading what already waits in the socket,
-PUBACK reason codes, and never leaving a socket behind. It knows no topics and stores nothing. The tests named
-``test_the_library_...`` fail when aiomqtt or paho change underneath.
+The only module that imports aiomqtt or paho, and that reaches below them: acknowledging by hand, reading what
+waits in the socket within a budget, keepalive while it is not read, PUBACK reasons, cutting connections. It
+knows no topics and stores nothing. Every error of the network leaves it as ``BrokerUnavailable``. The tests
+named ``test_the_library_...`` fail when aiomqtt or paho change underneath.
 """
 
 import asyncio
 import contextlib
 import logging
-import math
 import socket
 import ssl
-import struct
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from functools import lru_cache
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
 import aiomqtt
 import paho.mqtt.client as paho
+from aiomqtt.exceptions import MqttConnectError
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from infoscreen.clock import Clock
-from infoscreen.domain.errors import BrokerUnavailable, PublishRefused
-from infoscreen.mqtt.connection import BrokerAddress, describe
-from infoscreen.services.ports import Outgoing
-
-log = logging.getLogger(__name__)
+from infoscreen.domain.errors import BrokerUnavailable
+from infoscreen.mqtt.answers import TAKEN, Answered, Message, Puback
+from infoscreen.mqtt.connection import BrokerAddress, words_of
+from infoscreen.mqtt.inbox import Batch, Inbox, MalformedStream
+from infoscreen.services.ports import Incoming
 
 _library_log = logging.getLogger(f"{__name__}.library")
 _library_log.setLevel(logging.CRITICAL)
-"""What the libraries call an error is a connection that was lost, which we tell ourselves, and once."""
+"""What the libraries log as errors are lost connections, which we report ourselves, once."""
 
 ANSWER_SECONDS = 4.0
 """How long the broker may take for a TCP connection, a CONNACK or a SUBACK.
@@ -44,24 +44,14 @@ CLOSE_SECONDS = 1.0
 LEAVE_SECONDS = 2.0
 """How long an orderly goodbye may take: a broker under load reads our acknowledgements one by one."""
 
-READ_AHEAD = 100
-"""Packets read between two turns of the event loop, about 3 ms."""
-MOST_UNREAD = 2_000
-"""Messages of QoS 1 that the broker hands out before it waits, its ``max_inflight_messages``."""
-MOST_WAITING = 50_000
-"""Messages waiting in memory. Those of QoS 1 are bounded by the broker's ``max_inflight_messages``."""
+MQTT_5 = aiomqtt.ProtocolVersion.V5
 
-MOST_IN_FLIGHT = 200
+RECEIVE_BYTES = 65_536
+READS_PER_TURN = 2
+"""``RECEIVE_BYTES`` are read so often in one turn of the event loop, about 3 ms."""
 
-_NEVER_SUBSCRIBED = "infoscreen/nothing"
-_PUBACK = struct.Struct("!BBH")
-_NEVER = frozenset({135, 144, 153})
-"""PUBACK reasons that a repetition will not change.
 
-Not authorised, topic name invalid, payload format invalid (MQTT 5.0, 3.4.2.1).
-"""
-_PUBLISH_OVERHEAD = 32
-"""An upper bound of what a PUBLISH has beside topic and payload: header, packet id, expiry property."""
+Answer = TypeVar("Answer")
 
 
 class BrokerClient(aiomqtt.Client):
@@ -70,33 +60,66 @@ class BrokerClient(aiomqtt.Client):
     Entering raises ``BrokerUnavailable``.
     """
 
-    def __init__(self, address: BrokerAddress, tls: ssl.SSLContext | None, **options: Any) -> None:
-        """Prepare a connection; ``options`` are aiomqtt's."""
+    def __init__(
+        self,
+        address: BrokerAddress,
+        tls: ssl.SSLContext | None,
+        *,
+        version: aiomqtt.ProtocolVersion = aiomqtt.ProtocolVersion.V311,
+        keepalive: int = KEEPALIVE_SECONDS,
+        **options: Any,
+    ) -> None:
+        """Prepare a connection under the address's client id; ``options`` are aiomqtt's."""
         super().__init__(
             address.host,
             address.port,
             username=address.user,
             password=address.password,
+            identifier=address.client_id,
+            protocol=version,
             tls_context=tls,
             timeout=ANSWER_SECONDS,
-            keepalive=KEEPALIVE_SECONDS,
+            keepalive=keepalive,
             logger=_library_log,
-            # Else a lone command waits up to 40 ms behind data the broker's host has not acknowledged.
+            max_inflight_messages=0,  # unlimited; callers keep to what the broker allows
+            # Else a lone packet waits up to 40 ms behind data that the broker's host has not acknowledged.
             socket_options=((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),
             **options,
         )
         self._address = address
         self._paho: paho.Client = self._client
+        self._paho.disable_logger()  # a tenth of the time of a packet, for lines that nobody sees
         self._paho.connect_timeout = ANSWER_SECONDS
         self._gone = asyncio.Event()
+        self._dropped = False
+        self._answered: dict[int, Answered] = {}
         self._tell_aiomqtt_closed = cast("Callable[..., None]", self._paho.on_socket_close)
         self._paho.on_socket_close = self._on_closed
         self._paho.on_socket_register_write = self._on_something_to_write
+        self._paho.on_publish = self._on_puback
+        self._tell_aiomqtt_connected = cast("Callable[..., None]", self._paho.on_connect)
+        self._paho.on_connect = self._on_connack
+        # Told by MQTT 5 brokers, who disconnect clients that exceed them; paho ignores both.
+        self.receive_maximum: int | None = None
+        self.maximum_packet_size: int | None = None
+
+    def _on_connack(
+        self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any = None
+    ) -> None:
+        self.receive_maximum = getattr(properties, "ReceiveMaximum", None)
+        self.maximum_packet_size = getattr(properties, "MaximumPacketSize", None)
+        self._tell_aiomqtt_connected(client, userdata, flags, reason, properties)
 
     def _on_closed(self, client: paho.Client, userdata: Any, sock: Any) -> None:
         self._tell_aiomqtt_closed(client, userdata, sock)
         # A connection that is refused early is closed in the thread that makes it.
-        self._loop.call_soon_threadsafe(self._gone.set)
+        self._loop.call_soon_threadsafe(self._ended)
+
+    def _ended(self) -> None:
+        self._gone.set()
+        waiting, self._answered = self._answered, {}
+        for answered in waiting.values():
+            answered(None)
 
     def _on_something_to_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:
         def watch() -> None:
@@ -143,255 +166,242 @@ class BrokerClient(aiomqtt.Client):
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        """Disconnect in order if the connection still stands, for at most ``LEAVE_SECONDS``, and close."""
-        with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
-            async with asyncio.timeout(LEAVE_SECONDS):
-                await self._take_leave()
-                await super().__aexit__(exc_type, exc, tb)
+        """Disconnect in order if the connection is still there, for at most ``LEAVE_SECONDS``, and close."""
+        if not self._dropped:
+            # Not asyncio.timeout: it does not work in a task whose cancellation Python 3.11 has not cleared.
+            leaving = asyncio.ensure_future(self._leave())
+            try:
+                await asyncio.wait([leaving], timeout=LEAVE_SECONDS)
+            finally:
+                leaving.cancel()
         await self._cut()
+
+    async def _leave(self) -> None:
+        with contextlib.suppress(aiomqtt.MqttError, BrokerUnavailable):
+            await self._take_leave()
+            await super().__aexit__(None, None, None)
 
     async def _take_leave(self) -> None:
         """Do what must be done before the DISCONNECT."""
 
-    async def _cut(self) -> None:
-        """Close a socket that is still open, by making it look lost, so that all callbacks run as usual."""
+    @property
+    def is_lost(self) -> bool:
+        """Tell whether the connection has ended or is being ended."""
+        return self._dropped or self._gone.is_set()
+
+    def drop(self) -> None:
+        """Cut the connection without a DISCONNECT, so that the broker sends the last will; harmless twice."""
+        self._dropped = True
         sock = self._paho.socket()
         if isinstance(sock, socket.socket):
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await self._gone.wait()
+
+    async def _cut(self) -> None:
+        """Close a socket that is still open, by making it look lost, so that all callbacks run as usual."""
+        self.drop()
+        if self._paho.socket() is not None:
+            gone = asyncio.ensure_future(self._gone.wait())
+            await asyncio.wait([gone], timeout=CLOSE_SECONDS)
+            gone.cancel()
+        self._ended()
         if self._disconnected.done() and not self._disconnected.cancelled():
             self._disconnected.exception()  # else asyncio logs that nobody asked for it
 
-
-class ListeningClient(BrokerClient):
-    """The way in: MQTT 3.1.1 with a persistent session; the broker keeps what is not acknowledged."""
-
-    def __init__(self, address: BrokerAddress, tls: ssl.SSLContext | None) -> None:
-        """Prepare the connection; acknowledging is left to us from the first message on."""
-        super().__init__(
-            address,
-            tls,
-            identifier=address.client_id,
-            protocol=aiomqtt.ProtocolVersion.V311,
-            clean_session=False,
-            queue_type=BatchQueue,
-        )
-        self._paho.manual_ack_set(True)
-        self._rest: list[aiomqtt.Message] = []
-        self._reads = 0  # since the last write
-
-    async def _take_leave(self) -> None:
-        """Wait until the broker has read the acknowledgements.
-
-        It reads one packet in each turn of its loop, and drops what it has not read of a connection when the
-        same client connects again. An answer to something sent later proves that it got there; it stands
-        behind whatever the broker is still sending, which is read and left unacknowledged.
-        """
-        asking = asyncio.ensure_future(self.unsubscribe(_NEVER_SUBSCRIBED))
-        try:
-            while not asking.done():
-                self._read_ahead()
-                await asyncio.wait([asking], timeout=0.005)
-            await asking
-        finally:
-            asking.cancel()
-
-    async def subscribe_all(self, filters: Sequence[str]) -> list[str]:
-        """Subscribe at QoS 1 and return the filters which the broker refused, or granted less for.
-
-        What a resumed session delivers before the SUBACK is kept for ``next_batch``.
-        """
-        asking = asyncio.ensure_future(self.subscribe([(one, 1) for one in filters], timeout=math.inf))
-        try:
-            await self._patiently(asking)
-        finally:
-            asking.cancel()
-        codes = cast("list[ReasonCode]", asking.result())
-        return [one for one, code in zip(filters, codes, strict=True) if code.value != 1]
-
-    async def _patiently(self, asking: asyncio.Future[Any]) -> None:
-        """Wait for an answer as long as messages come in: it stands behind all that the session delivers."""
-        heard = -1
-        while not asking.done():
-            if len(self.messages) == heard:
-                raise BrokerUnavailable("the broker did not answer in time")
-            heard = len(self.messages)
-            await asyncio.wait([asking], timeout=ANSWER_SECONDS)
-
-    async def next_batch(self, limit: int) -> list[aiomqtt.Message]:
-        """Wait for messages and return all that have arrived, at most ``limit``.
-
-        Raise ``MqttError`` when the connection is lost and all that came over it has been returned. Reads on
-        until the socket is empty: aiomqtt reads one message in each turn of the event loop, which alone costs
-        more than half of the throughput.
-        """
-        batch = self._rest or await self._queued()
-        while len(batch) < limit and self._read_ahead():
-            batch += await self._queued()
-        self._rest = batch[limit:]
-        return batch[:limit]
-
-    async def arrived(self, limit: int) -> list[aiomqtt.Message]:
-        """Return what has arrived already, at most ``limit`` messages, also after the connection was lost."""
-        batch = self._rest or (await self._queued() if len(self.messages) else [])
-        self._rest = batch[limit:]
-        return batch[:limit]
-
-    async def _queued(self) -> list[aiomqtt.Message]:
-        # aiomqtt's iterator hands on whatever its queue's ``get`` returns.
-        return cast("list[aiomqtt.Message]", await anext(self.messages))
-
-    def _read_ahead(self) -> bool:
-        """Read packets until none is complete or enough have come; tell whether the queue holds messages."""
-        before = waiting = len(self.messages)
-        while True:
-            self._paho.loop_read()
-            grown = len(self.messages)
-            sock = self._paho.socket()
-            # What TLS has already decrypted must be read now: the socket will not become readable for it.
-            if not (isinstance(sock, ssl.SSLSocket) and sock.pending()) and (
-                grown == waiting or grown - before >= READ_AHEAD
-            ):
-                return grown > 0
-            waiting = grown
-
-    def _write(self) -> bool:
-        # A write that fails closes the socket with all that is unread in it, which a killed broker does not
-        # deliver again. As long as there is something to read, the writing waits for the next turn of the
-        # event loop, which asks again: reading all of it at once would hold up everything else.
-        before = len(self.messages)
-        self._read_ahead()
-        self._reads += 1
-        if len(self.messages) > before and self._reads < MOST_UNREAD // READ_AHEAD:
-            return False
-        self._reads = 0
-        return super()._write()
-
-    def acknowledge(self, messages: Sequence[aiomqtt.Message]) -> None:
-        """Tell the broker to forget the messages; without a connection it will deliver them again.
-
-        All PUBACKs go out as one: paho would make one ``send`` of each.
-        """
-        pubacks = b"".join([_PUBACK.pack(paho.PUBACK, 2, message.mid) for message in messages if message.qos])
-        if pubacks:
-            self._paho._packet_queue(paho.PUBACK, pubacks, 0, 1)  # noqa: SLF001 - no public way
-
-
-class BatchQueue(asyncio.Queue[Any]):
-    """A queue for aiomqtt whose ``get`` returns all that is waiting, as a list.
-
-    Messages of QoS 0, which nobody was promised, are dropped while far too many wait; the first is logged.
-    """
-
-    _dropped = False
-
-    async def get(self) -> list[aiomqtt.Message]:
-        """Wait for a message and return it with all that are there."""
-        batch = [await super().get()]
-        while not self.empty():
-            batch.append(self.get_nowait())
-        return batch
-
-    def put_nowait(self, item: aiomqtt.Message) -> None:
-        """Take a message from the network."""
-        if item.qos == 0 and self.qsize() >= MOST_WAITING:
-            if not self._dropped:
-                log.error(
-                    "messages of QoS 0 are dropped, they arrive faster than they are stored",
-                    extra={"event": "qos0_dropped", "waiting": self.qsize()},
-                )
-            self._dropped = True
-            return
-        super().put_nowait(item)
-
-
-class PublishingClient(BrokerClient):
-    """The way out: MQTT 5, for message expiry and reasons; no session outlives the connection."""
-
-    def __init__(self, address: BrokerAddress, tls: ssl.SSLContext | None, clock: Clock) -> None:
-        """Prepare the connection under a client id of its own."""
-        super().__init__(
-            address,
-            tls,
-            identifier=f"{address.client_id}-publisher",
-            protocol=aiomqtt.ProtocolVersion.V5,
-            clean_start=True,
-            max_inflight_messages=0,  # unlimited: the slots below keep to what the broker allows
-        )
-        self._clock = clock
-        self._slots = asyncio.Semaphore(MOST_IN_FLIGHT)
-        self._pubacks: dict[int, asyncio.Future[ReasonCode]] = {}
-        self._lost = False
-        self._largest_packet: int | None = None
-        self._tell_aiomqtt_connected = cast("Callable[..., None]", self._paho.on_connect)
-        self._paho.on_connect = self._on_connack
-        self._paho.on_publish = self._on_puback
-
-    def _on_connack(
-        self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any = None
-    ) -> None:
-        # paho ignores both, and a broker disconnects whoever exceeds them; mosquitto allows 20 by default.
-        in_flight = getattr(properties, "ReceiveMaximum", MOST_IN_FLIGHT)
-        self._slots = asyncio.Semaphore(min(in_flight, MOST_IN_FLIGHT))
-        self._largest_packet = getattr(properties, "MaximumPacketSize", None)
-        self._tell_aiomqtt_connected(client, userdata, flags, reason, properties)
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        """Fail what is still waiting for its PUBACK, and disconnect."""
-        self._lost = True
-        for waiting in self._pubacks.values():
-            if not waiting.done():
-                waiting.set_exception(BrokerUnavailable("the connection was lost before the broker answered"))
-            self._slots.release()
-        self._pubacks.clear()
-        await super().__aexit__(exc_type, exc, tb)
-
-    async def send(self, message: Outgoing) -> None:
-        """Publish at QoS 1 and wait for the PUBACK, without a time limit.
-
-        Many may be in flight at once; more wait for their turn. Raise ``BrokerUnavailable`` or, if the broker
-        will never take the message, ``PublishRefused``.
-        """
-        size = len(message.topic.encode()) + len(message.payload) + _PUBLISH_OVERHEAD
-        if self._largest_packet is not None and size > self._largest_packet:
-            raise PublishRefused(f"the broker takes at most {self._largest_packet} bytes, this has {size}")
-        asked_at = self._clock.monotonic()
-        await self._slots.acquire()
-        waited = self._clock.monotonic() - asked_at
-        if self._lost:
-            self._slots.release()
+    def post(self, message: Message, answered: Answered, expires_in: int | None = None) -> None:
+        """Send at QoS 1 without waiting; raise ``BrokerUnavailable`` if it cannot be sent."""
+        if self.is_lost:
             raise BrokerUnavailable("the connection was lost before the message was sent")
-        expiry = None if message.expires_in is None else max(1, math.ceil(message.expires_in - waited))
-        info = self._paho.publish(message.topic, message.payload, 1, message.retain, _expiring(expiry))
+        info = self._paho.publish(message.topic, message.payload, 1, message.retain, _expiring(expires_in))
         if info.rc != paho.MQTT_ERR_SUCCESS:
-            self._slots.release()
             raise BrokerUnavailable(f"the message could not be sent: {paho.error_string(info.rc)}")
-        puback: asyncio.Future[ReasonCode] = self._loop.create_future()
-        self._pubacks[info.mid] = puback
-        reason = await puback
-        if reason.value in _NEVER:
-            raise PublishRefused(f"the broker refused the message: {reason.getName().lower()}")
-        if reason.is_failure:
-            raise BrokerUnavailable(f"the broker did not take the message: {reason.getName().lower()}")
+        self._answered[info.mid] = answered
 
     def _on_puback(
         self, client: paho.Client, userdata: Any, mid: int, reason: ReasonCode, properties: Any
     ) -> None:
-        puback = self._pubacks.pop(mid, None)
-        if puback is None:
+        answered = self._answered.pop(mid, None)
+        if answered is not None:
+            answered(Puback(reason.value, reason.getName().lower()) if reason.value else TAKEN)
+
+    async def ask(self, call: Coroutine[Any, Any, Answer]) -> Answer:
+        """Await a call of aiomqtt; raise ``BrokerUnavailable``."""
+        # A task of its own: aiomqtt uses ``wait_for``, which in Python 3.11 can swallow a cancellation.
+        task = asyncio.ensure_future(call)
+        try:
+            await asyncio.wait([task])
+        finally:
+            task.cancel()
+        with _told():
+            return task.result()
+
+    async def watch(self, filters: Sequence[str]) -> None:
+        """Subscribe over MQTT 5 to messages of others: what is retained, then new ones with their flag."""
+        options = SubscribeOptions(
+            qos=0,
+            noLocal=True,
+            retainAsPublished=True,
+            retainHandling=SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE,
+        )
+        if filters:
+            await self.ask(self.subscribe([(one, options) for one in filters]))
+
+    def acknowledge_by_hand(self) -> None:
+        """Let ``received`` acknowledge, instead of paho as soon as it has read a message."""
+        self._paho.manual_ack_set(True)
+
+    async def received(self) -> AsyncIterator[Incoming]:
+        """Yield messages; each is acknowledged when the next one is asked for.
+
+        Raises ``BrokerUnavailable`` when the connection is lost.
+        """
+        while True:
+            with _told():
+                message = await anext(self.messages)
+            yield Incoming(message.topic.value, bytes(message.payload), bool(message.retain))
+            self._paho.ack(message.mid, message.qos)  # without effect unless by hand
+
+
+class ReadingClient(BrokerClient):
+    """A connection over MQTT 3.1.1 with a persistent session that reads itself what paho would read.
+
+    The broker keeps what is not acknowledged. While more than ``budget`` bytes wait to be stored, the socket
+    is not read: the broker then holds the rest back.
+    """
+
+    def __init__(self, address: BrokerAddress, tls: ssl.SSLContext | None, budget: int) -> None:
+        """Prepare the connection."""
+        super().__init__(address, tls, clean_session=False)
+        self.inbox = Inbox(budget)
+        self.pauses = 0
+        """How often reading was paused because the budget was used up."""
+        self.changed = asyncio.Event()
+        self.paused = False
+        self._silent = 0  # seconds in which the broker could have sent something and did not
+        self._over = False
+        self._for_paho = b""
+        # paho reads a packet with four system calls. We read, and give it only what it must see.
+        self._receive: Callable[[int], bytes] = self._paho._sock_recv  # noqa: SLF001 - no public way
+        self._paho._sock_recv = self._give_paho  # type: ignore[method-assign, assignment]  # noqa: SLF001
+
+    def _on_socket_open(self, client: paho.Client, userdata: Any, sock: Any) -> None:
+        # Called by paho in the thread that connects; aiomqtt's own would let paho read.
+        def watch() -> None:
+            self._watch_reading()
+            self._misc_task = self._loop.create_task(self._misc_loop())
+
+        self._loop.call_soon_threadsafe(watch)
+
+    def _watch_reading(self) -> None:
+        sock = self._paho.socket()
+        if sock is None or sock.fileno() == -1:
             return
-        # Only here, not when the sender gives up: until the PUBACK the broker counts it as in flight.
-        self._slots.release()
-        if not puback.done():
-            puback.set_result(reason)
+        try:
+            self._loop.add_reader(sock.fileno(), self._read)
+        except RuntimeError:  # as in ``_on_something_to_write``
+            self._loop.call_soon(self._read)
+
+    async def _misc_loop(self) -> None:
+        """Ping the broker, also while nothing is read; end a connection over which nothing comes any more.
+
+        paho's own keepalive takes a broker for dead whose answers we do not read.
+        """
+        seconds = 0
+        while self._paho.socket() is not None:
+            await asyncio.sleep(1)
+            seconds += 1
+            self._silent = 0 if self.paused else self._silent + 1
+            if self._silent > 1.5 * KEEPALIVE_SECONDS:
+                self.drop()
+            elif seconds % (KEEPALIVE_SECONDS // 2) == 0:
+                self._paho._send_pingreq()  # noqa: SLF001 - no public way
+
+    def _read(self) -> bool:
+        """Read what waits in the socket, a limited amount; tell whether something came."""
+        came = False
+        for _ in range(READS_PER_TURN):
+            if self.inbox.full or self._over:
+                break
+            try:
+                data = self._receive(RECEIVE_BYTES)
+                self._for_paho += self.inbox.feed(data)
+            except BlockingIOError:
+                break
+            except (OSError, MalformedStream):
+                data = b""
+            came = came or bool(data)
+            self._over = not data
+        self._let_paho_read()
+        self._silent = 0
+        self.changed.set()
+        sock = self._paho.socket()
+        if self.inbox.full and sock is not None and not self.paused:
+            self.paused = True
+            self.pauses += 1
+            self._loop.remove_reader(sock.fileno())
+        elif isinstance(sock, ssl.SSLSocket) and sock.pending() and not self._over:
+            # What TLS has already decrypted does not make the socket readable.
+            self._loop.call_soon(self._read)
+        return came
+
+    def _let_paho_read(self) -> None:
+        while self._for_paho or self._over:
+            if self._paho.loop_read() != paho.MQTT_ERR_SUCCESS:
+                break
+
+    def _give_paho(self, size: int) -> bytes:
+        """Stand in for paho's way to read: packets without messages, then the end of the stream."""
+        part, self._for_paho = self._for_paho[:size], self._for_paho[size:]
+        if not part and not self._over:
+            raise BlockingIOError
+        return part
+
+    def _resume(self) -> None:
+        if self.paused and not self.inbox.full:
+            self.paused = False
+            self._watch_reading()
+
+    def _write(self) -> bool:
+        # A write that fails closes the socket with all that is unread in it, which a killed broker does not
+        # deliver again. So everything is read first, a part in each turn of the event loop; the broker's
+        # limit of messages in flight, or the budget, ends that.
+        if self._read():
+            return False
+        return super()._write()
+
+    def _ended(self) -> None:
+        super()._ended()
+        self.changed.set()
+
+    def stop_taking(self) -> None:
+        """Drop what waits and all that still comes; it is not acknowledged."""
+        self.inbox.close()
+        self._resume()
+
+    def raise_if_lost(self) -> None:
+        """Raise ``BrokerUnavailable`` once the connection has ended, however that came."""
+        if self._gone.is_set():
+            error = self._disconnected.exception() if self._disconnected.done() else None
+            raise BrokerUnavailable(f"the connection was lost: {_reason(error)}")
+
+    def acknowledge(self, batch: Batch) -> None:
+        """Tell the broker to forget the messages; without a connection it will deliver them again.
+
+        All PUBACKs go out as one: paho would make one ``send`` of each.
+        """
+        if batch.pubacks:
+            self._paho._packet_queue(paho.PUBACK, batch.pubacks, 0, 1)  # noqa: SLF001 - no public way
+        self.inbox.stored(batch)
+        self._resume()
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Let the libraries' errors leave as ours."""
+    try:
+        yield
+    except aiomqtt.MqttError as error:
+        raise BrokerUnavailable(describe(error)) from None
 
 
 @lru_cache(maxsize=512)
@@ -402,3 +412,32 @@ def _expiring(seconds: int | None) -> Properties | None:
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho has no types here
     properties.MessageExpiryInterval = seconds
     return properties
+
+
+def describe(error: Exception) -> str:
+    """Return what went wrong in words for an operator; never contains a secret."""
+    if isinstance(error, MqttConnectError):
+        return f"the broker refused the connection: {_reason(error)}"
+    if isinstance(error.__cause__, aiomqtt.MqttError):
+        return f"the connection was lost: {_reason(error.__cause__)}"
+    if str(error) == "Operation timed out":  # aiomqtt's words for a missing CONNACK or SUBACK
+        return "the broker did not answer in time"
+    return words_of(error)
+
+
+def _reason(error: BaseException | None) -> str:
+    code = error.rc if isinstance(error, aiomqtt.MqttCodeError) else None
+    if not isinstance(code, ReasonCode):
+        return "closed" if error is None else words_of(error)
+    name = code.getName()
+    # paho has no better name for a socket that was closed or reset.
+    return "closed by the other side" if name == "Unspecified error" else name.lower()
+
+
+def last_will(message: Message | None) -> aiomqtt.Will | None:
+    """Return a message as aiomqtt takes it for the last will."""
+    return (
+        None
+        if message is None
+        else aiomqtt.Will(message.topic, message.payload, qos=1, retain=message.retain)
+    )

@@ -12,10 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-import aiomqtt
-from aiomqtt.exceptions import MqttConnectError
-from paho.mqtt.reasoncodes import ReasonCode
-
 from infoscreen.clock import Clock
 from infoscreen.domain.errors import BrokerUnavailable
 
@@ -73,7 +69,7 @@ def tls_context(tls: TlsSettings) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=tls.ca_cert)
     except (OSError, ValueError) as error:
-        raise BrokerUnavailable(f"cannot load the CA certificate {tls.ca_cert}: {_words(error)}") from None
+        raise BrokerUnavailable(f"cannot load the CA certificate {tls.ca_cert}: {words_of(error)}") from None
     context.sslsocket_class = _TidySocket
     context.check_hostname = not tls.insecure
     if tls.certfile is not None:
@@ -82,44 +78,34 @@ def tls_context(tls: TlsSettings) -> ssl.SSLContext:
             context.load_cert_chain(tls.certfile, tls.keyfile, password="")
         except (OSError, ValueError) as error:
             files = " and ".join(str(file) for file in (tls.certfile, tls.keyfile) if file is not None)
-            raise BrokerUnavailable(f"cannot load the client certificate {files}: {_words(error)}") from None
+            raise BrokerUnavailable(
+                f"cannot load the client certificate {files}: {words_of(error)}"
+            ) from None
     return context
 
 
-def retry_delay(failures: int, jitter: float) -> float:
+def retry_delay(
+    failures: int,
+    jitter: float,
+    *,
+    first: float = FIRST_RETRY_SECONDS,
+    longest: float = LONGEST_RETRY_SECONDS,
+    spread: float = 0.5,
+) -> float:
     """Return the seconds to wait after the given number of failures in a row (at least 1).
 
-    Doubles up to a cap; ``jitter`` in [0, 1) takes off up to half, so that a fleet of daemons does not knock
-    in step.
+    Doubles up to a cap. ``jitter`` in [0, 1) takes off up to ``spread`` of it, so that many clients that lost
+    their broker do not come back at the same moment; a whole fleet uses the whole range, 1.
     """
-    doubled = FIRST_RETRY_SECONDS * 2.0 ** min(failures - 1, 16)
-    return min(doubled, LONGEST_RETRY_SECONDS) * (1 - jitter / 2)
+    doubled = first * 2.0 ** min(failures - 1, 16)
+    return min(doubled, max(first, longest)) * (1 - jitter * spread)
 
 
-def describe(error: Exception) -> str:
-    """Return what went wrong in words for an operator; never contains a secret."""
-    if isinstance(error, MqttConnectError):
-        return f"the broker refused the connection: {_reason(error)}"
-    if isinstance(error.__cause__, aiomqtt.MqttError):
-        return f"the connection was lost: {_reason(error.__cause__)}"
-    return _words(error)
-
-
-def _reason(error: aiomqtt.MqttError) -> str:
-    code = error.rc if isinstance(error, aiomqtt.MqttCodeError) else None
-    if not isinstance(code, ReasonCode):
-        return _words(error)
-    name = code.getName()
-    # paho has no better name for a socket that was closed or reset.
-    return "closed by the other side" if name == "Unspecified error" else name.lower()
-
-
-def _words(error: Exception) -> str:
+def words_of(error: BaseException) -> str:
+    """Return what went wrong in words for an operator."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = str(error)
-    if text == "Operation timed out":  # aiomqtt's words for a missing CONNACK or SUBACK
-        return "the broker did not answer in time"
     if text.startswith("[Errno ") and "] " in text:
         text = text.partition("] ")[2]
     return text or type(error).__name__
@@ -166,7 +152,7 @@ class Reconnecting:
     async def run(self, connection: Callable[[], Awaitable[NoReturn]]) -> NoReturn:
         """Await one connection after another; each ends by raising.
 
-        ``BrokerUnavailable`` and aiomqtt's errors are recorded and retried, all others are passed on.
+        ``BrokerUnavailable`` is recorded and retried, all other errors are passed on.
         """
         while True:
             error = await self._one(connection)
@@ -177,8 +163,6 @@ class Reconnecting:
             await connection()
         except BrokerUnavailable as error:
             return str(error)
-        except aiomqtt.MqttError as error:
-            return describe(error)
         finally:
             self._down()
 

@@ -5,29 +5,44 @@ Never looks into a message. Nothing received is lost: what is not acknowledged i
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import NoReturn
-
-import aiomqtt
+from typing import Any, NoReturn, TypeVar
 
 from infoscreen.clock import Clock, SteadySince
 from infoscreen.domain.errors import BrokerUnavailable
-from infoscreen.mqtt.client import ListeningClient
 from infoscreen.mqtt.connection import BrokerAddress, Reconnecting, load_tls
-from infoscreen.services.ports import BatchHandler, Incoming, LinkState
+from infoscreen.mqtt.inbox import Batch
+from infoscreen.mqtt.listening import ListeningClient
+from infoscreen.services.ports import BatchHandler, LinkState
 
 log = logging.getLogger(__name__)
-
-BATCH_LIMIT = 5_000
-"""A backlog is stored in as few commits as that: measured, 500 to a commit takes twice as long in all."""
 
 FINISH_SECONDS = 2.5
 """How long the batch in hand may take after a stop; a locked database must not hold up the process."""
 
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """How much is stored at once, and how much may wait for that.
+
+    A batch that took longer than ``seconds`` to store is followed by smaller ones. Measured: with 500
+    messages to a commit, a backlog takes twice as long as with 5,000.
+    """
+
+    messages: int = 5_000
+    size: int = 8 * 1024 * 1024
+    seconds: float = 1.0
+    fewest: int = 100
+    waiting_bytes: int = 32 * 1024 * 1024
+    """Received and not yet stored; above that the socket is not read, and the broker keeps the rest."""
+
 
 class Listener:
-    """Listens to the device topics over a persistent session of its own; a ``Link``."""
+    """Listens to topics over a persistent session of its own; a ``Link``."""
 
     def __init__(
         self,
@@ -36,27 +51,39 @@ class Listener:
         handler: BatchHandler,
         filters: Sequence[str],
         *,
-        batch_limit: int = BATCH_LIMIT,
+        role: str = "listener",
+        limits: BatchLimits | None = None,
         on_state: Callable[[LinkState], None] | None = None,
+        moved: Sequence[str] = (),
+        moved_to: "Listener | None" = None,
     ) -> None:
-        """Keep the parts.
+        """Prepare; nothing is connected before ``run``.
 
         Args:
             address: Where to connect; its client id names the session the broker keeps for us.
             clock: For ``listening_since`` and for waiting between attempts.
             handler: Stores a batch; may get the same message twice. What it raises ends ``run``.
             filters: Topic filters, subscribed at QoS 1.
-            batch_limit: About how many messages are handed on at most at once.
+            role: Tells the connections apart in the log.
+            limits: Of batches and of what waits.
             on_state: Told each change of ``state``.
+            moved: Filters that older versions subscribed over this session. They are unsubscribed once
+                ``moved_to`` has subscribed them, so that nothing is lost in between.
+            moved_to: Who listens to them now.
         """
         self._address = address
         self._clock = clock
         self._handler = handler
         self._filters = tuple(filters)
-        self._batch_limit = batch_limit
+        self._limits = limits or BatchLimits()
         self._on_state = on_state
+        self._moved = tuple(moved)
+        self._moved_to = moved_to
+        self._at_once = self._limits.messages
+        self._client: ListeningClient | None = None
+        self._most_held = 0
         self._listening = SteadySince(clock)
-        self._link = Reconnecting("listener", address, clock, self._changed)
+        self._link = Reconnecting(role, address, clock, self._changed)
 
     @property
     def state(self) -> LinkState:
@@ -68,6 +95,21 @@ class Listener:
             last_error=self._link.last_error,
         )
 
+    @property
+    def held_bytes(self) -> int:
+        """Return the bytes that were received and are not stored."""
+        return 0 if self._client is None else self._client.inbox.held
+
+    @property
+    def most_held_bytes(self) -> int:
+        """Return the largest ``held_bytes`` there ever was."""
+        return max(self._most_held, 0 if self._client is None else self._client.inbox.most_held)
+
+    @property
+    def paused(self) -> bool:
+        """Tell whether the socket is not read because too much waits to be stored."""
+        return self._client is not None and self._client.paused
+
     async def run(self) -> NoReturn:
         """Listen for ever, whatever becomes of the broker.
 
@@ -78,32 +120,48 @@ class Listener:
 
     async def _listen(self) -> NoReturn:
         """Keep one connection; raise when it is lost."""
-        async with ListeningClient(self._address, await load_tls(self._address)) as client:
+        tls = await load_tls(self._address)
+        async with ListeningClient(self._address, tls, self._limits.waiting_bytes) as client:
+            self._client = client
+            moved = not self._moved
             try:
                 await self._subscribe(client)
                 while True:
-                    batch = await client.next_batch(self._batch_limit)
-                    await self._finish(client, batch, self._clock.now())
-            except (aiomqtt.MqttError, BrokerUnavailable):
+                    await self._finish(client, await client.next_batch(self._at_once, self._limits.size))
+                    if not moved and self._moved_to is not None and self._moved_to.state.listening_since:
+                        await self._answer(client, client.unsubscribe_all(self._moved))
+                        moved = True
+            except BrokerUnavailable:
                 # Not only a matter of speed: a killed mosquitto 2.0 forgets what it had in flight to us.
-                while batch := await client.arrived(self._batch_limit):
-                    await self._finish(client, batch, self._clock.now())
+                while client.inbox.waiting:
+                    await self._finish(client, client.inbox.take(self._at_once, self._limits.size))
                 raise
             finally:
+                self._most_held = self.most_held_bytes
+                self._client = None
                 self._listening.end()
 
     async def _subscribe(self, client: ListeningClient) -> None:
-        refused = await client.subscribe_all(self._filters)
+        refused = await self._answer(client, client.subscribe_all(self._filters))
         if refused:
             raise BrokerUnavailable(f"the broker refused to subscribe {', '.join(refused)} at QoS 1")
         self._listening.begin()
         self._link.up()
 
-    async def _finish(
-        self, client: ListeningClient, batch: list[aiomqtt.Message], received_at: datetime
-    ) -> None:
+    async def _answer(self, client: ListeningClient, call: Coroutine[Any, Any, Answer]) -> Answer:
+        """Return the broker's answer; it may come after more than there is room for, which is then stored."""
+        asking = asyncio.ensure_future(call)
+        try:
+            while not await client.answered(asking):
+                await self._finish(client, client.inbox.take(self._at_once, self._limits.size))
+            return asking.result()
+        finally:
+            asking.cancel()
+
+    async def _finish(self, client: ListeningClient, batch: Batch) -> None:
         """Store and acknowledge a batch, to the end also when we are cancelled in between."""
-        step = asyncio.ensure_future(self._store(client, batch, received_at))
+        began = self._clock.monotonic()
+        step = asyncio.ensure_future(self._store(client, batch, self._clock.now()))
         try:
             await asyncio.shield(step)
         except asyncio.CancelledError:
@@ -113,15 +171,21 @@ class Listener:
             except TimeoutError:
                 log.warning(
                     "stopped before the last batch was stored; the broker will deliver it again",
-                    extra={"event": "batch_abandoned", "messages": len(batch)},
+                    extra={"event": "batch_abandoned", "messages": len(batch.messages)},
                 )
             raise
+        self._adapt(len(batch.messages), self._clock.monotonic() - began)
 
-    async def _store(
-        self, client: ListeningClient, batch: list[aiomqtt.Message], received_at: datetime
-    ) -> None:
-        incoming = [Incoming(one.topic.value, bytes(one.payload), one.retain) for one in batch]
-        await self._handler(incoming, received_at)
+    def _adapt(self, messages: int, seconds: float) -> None:
+        """Keep batches as large as can be stored within the limit of time."""
+        if seconds > self._limits.seconds:
+            fitting = int(messages * self._limits.seconds / seconds)
+            self._at_once = min(max(fitting, self._limits.fewest), self._limits.messages)
+        else:
+            self._at_once = min(2 * self._at_once, self._limits.messages)
+
+    async def _store(self, client: ListeningClient, batch: Batch, received_at: datetime) -> None:
+        await self._handler(batch.messages, received_at)
         client.acknowledge(batch)
 
     def _changed(self) -> None:

@@ -1,8 +1,6 @@
-"""Knocking at the broker: would it let somebody in? Nothing is published or subscribed."""
+"""Asks the broker whether it accepts a connection. Nothing is published or subscribed."""
 
 from dataclasses import replace
-
-import aiomqtt
 
 from infoscreen.domain.errors import BrokerUnavailable
 from infoscreen.mqtt.client import BrokerClient
@@ -10,20 +8,13 @@ from infoscreen.mqtt.connection import BrokerAddress, load_tls
 
 
 async def refusal(address: BrokerAddress) -> str | None:
-    """Connect and leave again; return why that failed, None if the broker let us in.
+    """Connect and leave again; return why that failed, None if the broker accepted us.
 
     Under a client id of its own, so that a running daemon keeps its connections.
     """
     stranger = replace(address, client_id=f"{address.client_id}-doctor")
     try:
-        tls = await load_tls(stranger)
-        async with BrokerClient(
-            stranger,
-            tls,
-            identifier=stranger.client_id,
-            protocol=aiomqtt.ProtocolVersion.V311,
-            clean_session=True,
-        ):
+        async with BrokerClient(stranger, await load_tls(stranger), clean_session=True):
             return None
     except BrokerUnavailable as error:
         return str(error)

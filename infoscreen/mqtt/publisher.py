@@ -5,14 +5,13 @@ Never retries a message: the outbox does.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NoReturn
-
-from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from infoscreen.clock import Clock
 from infoscreen.domain.errors import BrokerUnavailable
-from infoscreen.mqtt.client import PublishingClient
 from infoscreen.mqtt.connection import BrokerAddress, Reconnecting, load_tls
+from infoscreen.mqtt.publishing import PublishingClient
 from infoscreen.services.ports import Outgoing
 
 PUBACK_SECONDS = 10.0
@@ -34,7 +33,7 @@ class BrokerPublisher:
         on_retained_command: Callable[[str], None] | None = None,
         on_connected: Callable[[], None] | None = None,
     ) -> None:
-        """Keep the parts.
+        """Prepare; nothing is connected before ``run``.
 
         Args:
             address: Where to connect, as ``<client_id>-publisher``.
@@ -43,7 +42,7 @@ class BrokerPublisher:
             on_retained_command: Told each topic with a retained command, once until it is cleared.
             on_connected: Called whenever publishing becomes possible, so that the outbox goes on at once.
         """
-        self._address = address
+        self._address = replace(address, client_id=f"{address.client_id}-publisher")
         self._watched = tuple(watched)
         self._on_retained_command = on_retained_command
         self._on_connected = on_connected
@@ -63,7 +62,7 @@ class BrokerPublisher:
         return self._link.last_error
 
     async def run(self) -> NoReturn:
-        """Stay connected for ever, whatever becomes of the broker; cancel to stop."""
+        """Stay connected for ever; trouble with the broker is waited out. Cancel to stop."""
         await self._link.run(self._keep)
 
     async def publish(self, message: Outgoing) -> None:
@@ -93,18 +92,11 @@ class BrokerPublisher:
                 self._client = None
 
     async def _watch(self, client: PublishingClient) -> NoReturn:
-        if self._watched:
-            options = SubscribeOptions(
-                qos=0,
-                noLocal=True,
-                retainAsPublished=True,
-                retainHandling=SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE,
-            )
-            await client.subscribe([(one, options) for one in self._watched])
-        while True:
-            message = await anext(client.messages)
+        await client.watch(self._watched)
+        async for message in client.received():
             if message.retain:
-                self._note_retained(message.topic.value, cleared=not message.payload)
+                self._note_retained(message.topic, cleared=not message.payload)
+        raise BrokerUnavailable("the connection ended")
 
     def _note_retained(self, topic: str, *, cleared: bool) -> None:
         if cleared:

@@ -6,7 +6,6 @@ given up.
 """
 
 import asyncio
-import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,24 +13,22 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from infoscreen.clock import Clock
-from infoscreen.domain.clients import Condition, Presence
-from infoscreen.domain.commands import ClientCommand, CommandEvent, Timeouts, acknowledged
-from infoscreen.domain.errors import BadMessage, StoreUnavailable
-from infoscreen.domain.events import ClientChanged, CommandChanged, Event, Kind
+from infoscreen.domain.clients import Condition
+from infoscreen.domain.commands import ClientCommand, Timeouts
+from infoscreen.domain.errors import StoreUnavailable
+from infoscreen.domain.events import ClientChanged, CommandChanged, Event
 from infoscreen.domain.presence import Beat, Rhythm, StalePolicy, beaten
+from infoscreen.services.acks import save_acks
 from infoscreen.services.bus import Bus
 from infoscreen.services.lag import Lag
 from infoscreen.services.ports import Incoming, Measures
-from infoscreen.services.reports import Beats, ClientReport, Folding, digest, fold, fold_beats, settle
-from infoscreen.storage import clients, command_history, commands, heartbeats, rejected, screenshots, timeline
-from infoscreen.storage.command_history import HistoryLine
+from infoscreen.services.reports import Beats, Folding, Told, digest, fold, fold_beats, settle
+from infoscreen.services.sorting import SortedBatch, kind_of, rejection
+from infoscreen.storage import clients, heartbeats, rejected, screenshots, timeline
 from infoscreen.storage.engine import Connection, Store
 from infoscreen.storage.heartbeats import Pulse, QuietBeat
-from infoscreen.storage.rejected import HEAD_BYTES, RejectedMessage
+from infoscreen.storage.rejected import RejectedMessage
 from infoscreen.storage.screenshots import StoredScreenshot
-from infoscreen.storage.timeline import NewEntry
-from infoscreen.wire import topics
-from infoscreen.wire.messages import CommandAck, Heartbeat, LogLine, PresenceReport, Screenshot, decode
 
 log = logging.getLogger(__name__)
 
@@ -56,26 +53,10 @@ class IngestPolicy:
 
 
 @dataclass(slots=True)
-class _Sorted:
-    """A batch taken apart: state coalesced to the newest per client, events in order of arrival."""
-
-    beats: dict[str, Beats] = field(default_factory=dict)
-    reports: list[tuple[str, ClientReport]] = field(default_factory=list)
-    acks: list[tuple[str, CommandAck, Incoming]] = field(default_factory=list)
-    logs: list[tuple[str, NewEntry]] = field(default_factory=list)
-    shots: dict[str, Screenshot] = field(default_factory=dict)
-    from_whom: dict[str, list[Incoming]] = field(default_factory=dict)
-    ghosts: set[str] = field(default_factory=set)
-    kinds: Counter[str] = field(default_factory=Counter)
-    rejections: list[RejectedMessage] = field(default_factory=list)
-
-
-@dataclass(slots=True)
 class _Outcome:
     """What a committed batch has to tell."""
 
     events: list[Event] = field(default_factory=list)
-    finished: list[ClientCommand] = field(default_factory=list)
     moved: list[ClientCommand] = field(default_factory=list)
     rejections: list[RejectedMessage] = field(default_factory=list)
 
@@ -115,9 +96,9 @@ class Ingest:
     async def handle(self, batch: Sequence[Incoming], received_at: datetime) -> None:
         """Store a batch. Returns after the commit; a database that is locked or full is waited for."""
         self._storing_since = received_at
-        sorted_batch = _Sorted()
+        sorted_batch = SortedBatch()
         for start in range(0, len(batch), AT_A_STRETCH):
-            _sort(sorted_batch, batch[start : start + AT_A_STRETCH], received_at)
+            sorted_batch.take(batch[start : start + AT_A_STRETCH], received_at)
             await asyncio.sleep(0)
         outcome = await self._stored(sorted_batch, received_at)
         self._storing_since = None
@@ -127,7 +108,7 @@ class Ingest:
             log.warning("messages are stored again", extra={"event": "store_back"})
         self._tell(sorted_batch, outcome)
 
-    async def _stored(self, batch: _Sorted, now: datetime) -> _Outcome:
+    async def _stored(self, batch: SortedBatch, now: datetime) -> _Outcome:
         while True:
             try:
                 async with self._store.write() as connection:
@@ -136,21 +117,23 @@ class Ingest:
                 self._note_trouble(error)
                 await self._clock.sleep(RETRY_SECONDS)
 
-    async def _apply(self, connection: Connection, batch: _Sorted, now: datetime) -> _Outcome:
+    async def _apply(self, connection: Connection, batch: SortedBatch, now: datetime) -> _Outcome:
         outcome = _Outcome(rejections=list(batch.rejections))
         pulses = await heartbeats.pulses(connection, batch.beats)
         strangers = set(batch.from_whom) - pulses.keys()
         strangers -= await clients.existing(connection, strangers)
         if strangers:
             strangers = await self._admit(connection, batch, strangers, outcome, now)
-        reports = [(uuid, report) for uuid, report in batch.reports if uuid not in strangers]
         beats = {uuid: one for uuid, one in batch.beats.items() if uuid not in strangers}
-        telling = await self._save_quiet(connection, beats, pulses, {uuid for uuid, _ in reports}, now)
+        folded = batch.to_fold(strangers)
+        telling = await self._save_quiet(connection, beats, pulses, {uuid for uuid, _ in folded}, now)
         outcome.events.extend(ClientChanged(uuid) for uuid in beats.keys() - telling.keys())
-        await self._save_telling(connection, telling, reports, outcome, now)
-        await self._save_acks(
-            connection, [ack for ack in batch.acks if ack[0] not in strangers], outcome, now
-        )
+        await self._save_telling(connection, telling, folded, outcome, now)
+        acks = [ack for ack in batch.acks if ack[0] not in strangers]
+        acked = await save_acks(connection, acks, self._policy.timeouts, now)
+        outcome.moved = acked.moved
+        outcome.rejections += acked.rejections
+        outcome.events += [CommandChanged(one.command_id, one.client_uuid) for one in acked.moved]
         await timeline.add(connection, [entry for uuid, entry in batch.logs if uuid not in strangers])
         for uuid, shot in batch.shots.items():
             if uuid not in strangers:
@@ -160,22 +143,24 @@ class Ingest:
         return outcome
 
     async def _admit(
-        self, connection: Connection, batch: _Sorted, strangers: set[str], outcome: _Outcome, now: datetime
+        self,
+        connection: Connection,
+        batch: SortedBatch,
+        strangers: set[str],
+        outcome: _Outcome,
+        now: datetime,
     ) -> set[str]:
         """Create the unknown clients, or refuse their messages; return those that remain strangers."""
-        # A retained last will is no sign of life: it must not bring back a client that was deleted.
-        ghosts = strangers & batch.ghosts
-        newcomers = strangers - ghosts
         if self._policy.auto_register:
-            await clients.register(connection, newcomers, now)
-            for uuid in newcomers:
+            await clients.register(connection, strangers, now)
+            for uuid in strangers:
                 log.info("new client registered", extra={"event": "client_registered", "client_uuid": uuid})
                 outcome.events.append(ClientChanged(uuid))
-            return ghosts
-        for uuid in sorted(newcomers):
+            return set()
+        for uuid in sorted(strangers):
             for message in batch.from_whom[uuid]:
                 detail = "no such client, and clients are not registered by themselves"
-                outcome.rejections.append(_rejection(message, now, "unknown_client", detail))
+                outcome.rejections.append(rejection(message, now, "unknown_client", detail))
         return strangers
 
     async def _save_quiet(
@@ -195,7 +180,7 @@ class Ingest:
             if (
                 pulse is None
                 or pulse.status not in STEADY
-                or pulse.said != digest(beats.newest)
+                or pulse.said != digest(beats)
                 or uuid in reporting
             ):
                 telling[uuid] = beats
@@ -211,18 +196,20 @@ class Ingest:
         self,
         connection: Connection,
         telling: dict[str, Beats],
-        reports: Sequence[tuple[str, ClientReport]],
+        folded: Sequence[tuple[str, Told]],
         outcome: _Outcome,
         now: datetime,
     ) -> None:
         """Fold everything else into its clients and save what became different."""
         since = self._listening_since()
-        known = await clients.for_change(connection, {*telling, *(uuid for uuid, _ in reports)})
+        known = await clients.for_change(connection, {*telling, *(uuid for uuid, _ in folded)})
         foldings = {uuid: Folding(before=client, client=client) for uuid, client in known.items()}
         for uuid, beats in telling.items():
-            fold_beats(foldings[uuid], beats, now, since, self._policy.stale)
-        for uuid, report in reports:
-            fold(foldings[uuid], report, now)
+            if uuid in foldings:
+                fold_beats(foldings[uuid], beats, now, since, self._policy.stale)
+        for uuid, told in folded:
+            if uuid in foldings:
+                fold(foldings[uuid], told, now, self._policy.stale)
         all_of_them = list(foldings.values())
         for start in range(0, len(all_of_them), AT_A_STRETCH):
             some = all_of_them[start : start + AT_A_STRETCH]
@@ -232,60 +219,24 @@ class Ingest:
             await timeline.add(connection, [entry for folding in some for entry in folding.entries])
             outcome.events += [ClientChanged(one.client.uuid, alert=one.alert) for one in some]
 
-    async def _save_acks(
-        self,
-        connection: Connection,
-        acks: Sequence[tuple[str, CommandAck, Incoming]],
-        outcome: _Outcome,
-        now: datetime,
-    ) -> None:
-        """Advance commands; what is repeated or out of date is noted and changes nothing."""
-        if not acks:
-            return
-        await heartbeats.heard(connection, {uuid for uuid, _, _ in acks}, now)
-        before = await commands.for_change(connection, {str(ack.command_id) for _, ack, _ in acks})
-        current = dict(before)
-        lines: list[HistoryLine] = []
-        for uuid, ack, message in acks:
-            command = current.get(str(ack.command_id))
-            if command is None:
-                detail = f"no command {ack.command_id}"
-                outcome.rejections.append(_rejection(message, now, "unknown_command", detail))
-                continue
-            if command.client_uuid != uuid:
-                detail = f"command {ack.command_id} belongs to another client"
-                outcome.rejections.append(_rejection(message, now, "foreign_command", detail))
-                continue
-            after = acknowledged(
-                command,
-                ack.status,
-                now,
-                self._policy.timeouts,
-                error_code=ack.error_code,
-                error_message=ack.error_message,
-            )
-            lines.append(_ack_line(command, after, ack, now))
-            if after is not None:
-                current[command.command_id] = after
-                outcome.moved.append(after)
-        await commands.save(connection, [c for key, c in current.items() if c is not before[key]])
-        await command_history.record(connection, lines)
-        outcome.events.extend(CommandChanged(c.command_id, c.client_uuid) for c in outcome.moved)
-
-    def _tell(self, batch: _Sorted, outcome: _Outcome) -> None:
+    def _tell(self, batch: SortedBatch, outcome: _Outcome) -> None:
         """Count and spread the news, after the commit."""
         refused_kinds: Counter[str] = Counter()
-        for rejection in outcome.rejections:
-            self._measures.rejected(rejection.reason)
-            refused_kinds[_kind_of(rejection.topic)] += 1
-            self._log_rejection(rejection)
+        for refused in outcome.rejections:
+            self._measures.rejected(refused.reason)
+            refused_kinds[kind_of(refused.topic)] += 1
+            self._log_rejection(refused)
         for kind, count in refused_kinds.items():
             self._measures.message(kind, "rejected", count)
         # Messages that decoded well and were refused all the same (unknown client or command) were not
         # stored.
-        undone = Counter(_kind_of(one.topic) for one in outcome.rejections[len(batch.rejections) :])
+        undone = Counter(kind_of(one.topic) for one in outcome.rejections[len(batch.rejections) :])
         for kind, count in (batch.kinds - undone).items():
             self._measures.message(kind, "stored", count)
+        for kind, count in batch.retained.items():
+            self._measures.message(kind, "retained", count)
+        for field_name, count in batch.unread.items():
+            self._measures.unread(field_name, count)
         for command in outcome.moved:
             self._measures.command(command.action, command.status)
             if command.finished_at is not None:
@@ -317,48 +268,9 @@ class Ingest:
         if not self.in_trouble:
             log.error(
                 "messages cannot be stored just now; the broker keeps them until they can",
-                extra={
-                    "event": "store_unavailable",
-                    "error": str(getattr(error.__cause__, "orig", None) or error),
-                },
+                extra={"event": "store_unavailable", "trouble": error.trouble, "error": str(error)},
             )
         self.in_trouble = True
-
-
-def _sort(into: _Sorted, batch: Sequence[Incoming], now: datetime) -> None:
-    """Decode messages and take them apart."""
-    for message in batch:
-        try:
-            topic = topics.parse(message.topic)
-            decoded = decode(topic, message.payload)
-        except BadMessage as error:
-            into.rejections.append(_rejection(message, now, error.reason, error.detail))
-            continue
-        uuid = topic.uuid
-        into.kinds[topic.kind] += 1
-        into.from_whom.setdefault(uuid, []).append(message)
-        ghost = (
-            message.retain and isinstance(decoded, PresenceReport) and decoded.presence is Presence.OFFLINE
-        )
-        if ghost and len(into.from_whom[uuid]) == 1:
-            into.ghosts.add(uuid)
-        elif not ghost:
-            into.ghosts.discard(uuid)
-        match decoded:
-            case Heartbeat():
-                beats = into.beats.get(uuid)
-                if beats is None:
-                    into.beats[uuid] = Beats(decoded)
-                else:
-                    beats.add(decoded)
-            case CommandAck():
-                into.acks.append((uuid, decoded, message))
-            case LogLine():
-                into.logs.append((uuid, _log_entry(uuid, topic.level, decoded, message.payload, now)))
-            case Screenshot():
-                into.shots[uuid] = decoded
-            case _:
-                into.reports.append((uuid, decoded))
 
 
 def _quiet_beat(
@@ -387,56 +299,3 @@ def _quiet_beat(
         threshold,
         now + timedelta(seconds=threshold),
     )
-
-
-def _log_entry(
-    uuid: str, level: topics.LogLevel | None, line: LogLine, payload: bytes, now: datetime
-) -> NewEntry:
-    """Return a log line for the timeline; the same bytes once more are a redelivery, not another line."""
-    digest_of_line = hashlib.sha256(f"{uuid}/{level}/".encode() + payload).hexdigest()
-    data = {"device_time": line.timestamp.isoformat(), "logger": line.logger, "context": line.context}
-    told = {name: value for name, value in data.items() if value is not None}
-    return NewEntry(
-        client_uuid=uuid,
-        at=now,
-        kind=Kind.LOG,
-        text=line.message,
-        level=level,
-        data=told,
-        dedupe_key=digest_of_line,
-    )
-
-
-def _ack_line(
-    before: ClientCommand, after: ClientCommand | None, ack: CommandAck, now: datetime
-) -> HistoryLine:
-    words = ack.status.value
-    if ack.error_code or ack.error_message:
-        words += f" ({ack.error_code or 'error'}: {ack.error_message or '-'})"
-    detail = f"ack {words} changed nothing" if after is None else (words if after.late else None)
-    if after is not None and after.error_code:
-        detail = words
-    event = CommandEvent(
-        at=now, from_status=before.status, to_status=(after or before).status, by="device", detail=detail
-    )
-    return HistoryLine(before.command_id, before.client_uuid, event)
-
-
-def _rejection(message: Incoming, now: datetime, reason: str, detail: str) -> RejectedMessage:
-    return RejectedMessage(
-        at=now,
-        # PostgreSQL cannot store NUL in a text, and what is wrong with a message may be told by quoting it.
-        topic=message.topic.replace("\x00", "")[:500],
-        reason=reason,
-        detail=detail.replace("\x00", ""),
-        size=len(message.payload),
-        head=message.payload[:HEAD_BYTES],
-    )
-
-
-def _kind_of(topic: str) -> str:
-    """Return the kind for counting; a topic outside of the contract must not make a label of its own."""
-    try:
-        return topics.parse(topic).kind
-    except BadMessage:
-        return "unknown"

@@ -26,7 +26,12 @@ async def every(seconds: float, step: Callable[[], Awaitable[object]], clock: Cl
             if not in_trouble:
                 log.warning(
                     "the database does not take a step of a loop; trying again",
-                    extra={"event": "store_unavailable", "step": _name(step), "error": str(error)},
+                    extra={
+                        "event": "store_unavailable",
+                        "step": _name(step),
+                        "trouble": error.trouble,
+                        "error": str(error),
+                    },
                 )
             in_trouble = True
         else:

@@ -63,11 +63,15 @@ class Measures(Protocol):
     """Where services count what they did. Counting never fails and knows no client: fleets are too big."""
 
     def message(self, kind: str, outcome: str, count: int = 1) -> None:
-        """Count messages from devices; ``outcome`` is ``stored`` or ``rejected``."""
+        """Count messages from devices; ``outcome`` is ``stored``, ``rejected`` or ``retained``."""
         ...
 
     def rejected(self, reason: str, count: int = 1) -> None:
         """Count bad messages by their stable reason code."""
+        ...
+
+    def unread(self, field: str, count: int = 1) -> None:
+        """Count optional fields that could not be read, by their name in the contract."""
         ...
 
     def command(self, action: str, status: str, count: int = 1) -> None:

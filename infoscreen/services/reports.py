@@ -4,14 +4,16 @@ No I/O in here; ``ingest`` loads, folds and saves.
 """
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, assert_never
+from typing import Any, NamedTuple, assert_never
 
 from infoscreen.domain.clients import STALE, Client, Condition, Presence
 from infoscreen.domain.events import Kind
 from infoscreen.domain.failures import empty_withdraws, raises
 from infoscreen.domain.presence import Beat, Rhythm, StalePolicy, beaten, condition_of
+from infoscreen.domain.visible import visible
 from infoscreen.storage.timeline import NewEntry
 from infoscreen.wire.messages import (
     Discovery,
@@ -21,11 +23,30 @@ from infoscreen.wire.messages import (
     ServiceCleared,
     ServiceFailed,
 )
+from infoscreen.wire.reading import Unread
 
-ClientReport = Health | ServiceFailed | ServiceCleared | PresenceReport | Discovery
-
-ALARMING = STALE | {Condition.CRASHED, Condition.SERVICE_FAILED}
+ALARMING = STALE | {Condition.CRASHED, Condition.SERVICE_FAILED, Condition.INCOMPREHENSIBLE}
 """Conditions an operator wants to be told of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Messages of one client that could not be understood: why the last one was refused, and how many."""
+
+    reason: str
+    detail: str
+    count: int
+
+
+ClientReport = Health | ServiceFailed | ServiceCleared | PresenceReport | Discovery | Refusal
+
+
+class Told(NamedTuple):
+    """A report, and which of its fields could not be read. A ``replay`` is what the broker has retained."""
+
+    report: ClientReport
+    unread: tuple[Unread, ...] = ()
+    replay: bool = False
 
 
 @dataclass(slots=True)
@@ -33,23 +54,27 @@ class Beats:
     """The heartbeats of one client in one batch: the newest, and how many came."""
 
     newest: Heartbeat
+    unread: tuple[Unread, ...] = ()
     count: int = 1
     count_of_boot: int = 1
 
-    def add(self, heartbeat: Heartbeat) -> None:
+    def add(self, heartbeat: Heartbeat, unread: tuple[Unread, ...] = ()) -> None:
         """Take in one more, later heartbeat."""
         same_boot = heartbeat.boot_id == self.newest.boot_id
         self.count_of_boot = self.count_of_boot + 1 if same_boot else 1
         self.count += 1
-        self.newest = heartbeat
+        self.newest, self.unread = heartbeat, unread
 
 
-def digest(heartbeat: Heartbeat) -> int:
+def digest(beats: Beats) -> int:
     """Return a digest of all a heartbeat tells besides times; if it repeats, only the pulse is written.
 
-    Never 0, which stands for "nothing known".
+    Of fields that could not be read it takes the names, and what was said of the process, which is the one
+    that people look at. Never 0, which stands for "nothing known".
     """
+    heartbeat = beats.newest
     told = (
+        [one if one.field == "process_status" else one.field for one in beats.unread],
         heartbeat.process_status,
         heartbeat.current_process,
         heartbeat.process_pid,
@@ -93,7 +118,7 @@ def fold_beats(
         policy,
     )
     threshold = rhythm.threshold_seconds(policy)
-    folding.said = digest(newest)
+    folding.said = digest(beats)
     folding.client = replace(
         client,
         last_heard_at=now,
@@ -107,6 +132,7 @@ def fold_beats(
         stale_after_seconds=threshold,
         stale_at=now + timedelta(seconds=threshold),
         shut_down_at=None,
+        unread_fields=_unread(client, "heartbeat", beats.unread),
         **_known(
             process_status=newest.process_status,
             current_process=newest.current_process,
@@ -124,18 +150,28 @@ def fold_beats(
         _tell(folding, now, Kind.REBOOT, "The device has rebooted.", {"boot_id": newest.boot_id})
 
 
-def fold(folding: Folding, report: ClientReport, now: datetime) -> None:
-    """Take in one report other than a heartbeat."""
-    client = replace(folding.client, last_heard_at=now)
+def fold(folding: Folding, told: Told, now: datetime, policy: StalePolicy) -> None:
+    """Take in one report other than a heartbeat.
+
+    Neither what was retained nor the last will is a sign of life.
+    """
+    client, report = folding.client, told.report
+    if not told.replay and not (isinstance(report, PresenceReport) and report.presence is Presence.OFFLINE):
+        client = replace(client, last_heard_at=now)
     match report:
+        case Refusal():
+            client = _with_refusal(client, report, now, policy)
         case Health():
             client = _with_health(folding, client, report, now)
+            client = replace(client, unread_fields=_unread(client, "health", told.unread))
         case Discovery():
             folding.said = 0  # it may contradict the last heartbeat, whose repetition must then be read again
             client = replace(
                 client,
-                capabilities=list(report.capabilities),
+                unread_fields=_unread(client, "discovery", told.unread),
                 **_known(
+                    capabilities=report.capabilities,
+                    keepalive_seconds=report.keepalive_seconds,
                     hostname=report.hostname,
                     ip=report.ip,
                     mac=report.mac,
@@ -172,6 +208,25 @@ def settle(folding: Folding, now: datetime, listening_since: datetime | None) ->
     folding.alert = folding.alert or condition in ALARMING
     told = {"from": client.status.value, "to": condition.value}
     _tell(folding, now, Kind.STATUS, f"{client.status} -> {condition}", told)
+
+
+def _with_refusal(client: Client, refusal: Refusal, now: datetime, policy: StalePolicy) -> Client:
+    """Return the client that has spoken, and was not understood."""
+    patience = timedelta(seconds=client.stale_after_seconds or policy.unlearned_seconds)
+    return replace(
+        client,
+        refused_at=now,
+        refused_until=now + patience,
+        refused_reason=refusal.reason,
+        refused_detail=visible(refusal.detail, one_line=True)[:500],
+        refused_count=client.refused_count + refusal.count,
+    )
+
+
+def _unread(client: Client, kind: str, unread: Sequence[Unread]) -> dict[str, str]:
+    """Return what of the client's messages cannot be read, with the newest of this kind."""
+    others = {key: said for key, said in client.unread_fields.items() if not key.startswith(f"{kind}.")}
+    return others | {f"{kind}.{one.field}": one.said for one in unread}
 
 
 def _with_health(folding: Folding, client: Client, health: Health, now: datetime) -> Client:

@@ -151,6 +151,7 @@ class Watch:
         # them.
         if since is not None and (now - since).total_seconds() >= self._policy.stale.minimum_seconds:
             longest = timedelta(seconds=LONGEST_SECONDS) + CLOCK_DOUBT
+            due += await client_deadlines.fallen_mute(connection, now)
             due += await client_deadlines.fallen_silent(connection, now, now - since, longest)
         return due
 

@@ -5,16 +5,16 @@ It carries the device's packets at QoS 1, follows its ``link``, and reconnects w
 
 import asyncio
 import contextlib
-import socket
 import ssl
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
 
-import aiomqtt
-
 from infoscreen.agent.protocol.packets import Packet
 from infoscreen.clock import Clock
+from infoscreen.domain.errors import BrokerUnavailable
+from infoscreen.mqtt.connection import BrokerAddress, retry_delay
+from infoscreen.mqtt.device import DeviceClient
 from infoscreen.simulator.device import Link, SimulatedDevice
 from infoscreen.simulator.traffic import Traffic, Unanswered
 
@@ -22,9 +22,7 @@ FIRST_BACKOFF, LONGEST_BACKOFF = timedelta(seconds=1), timedelta(seconds=30)
 STABLE_AFTER = timedelta(seconds=10)
 """A connection that held for so long ends the backoff."""
 
-KEEPALIVE_SECONDS = 30
-NO_DELAY = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
-"""Else a packet waits up to 40 ms behind one that the other host has not acknowledged, such as a PUBACK."""
+ANSWER_SECONDS = 10.0
 GOODBYE_SECONDS = 2.0
 
 
@@ -35,6 +33,10 @@ class Broker:
     host: str
     port: int
     tls: ssl.SSLContext | None = None
+
+    def address(self, user: str, password: str, client_id: str) -> BrokerAddress:
+        """Return the address for an account and a client id."""
+        return BrokerAddress(self.host, self.port, user, password, client_id)
 
 
 class DeviceClock:
@@ -62,15 +64,20 @@ class Backoff:
 
     def __init__(self, random: Random) -> None:
         self._random = random
-        self._next = FIRST_BACKOFF
+        self._failures = 0
 
     def after(self, held: timedelta) -> timedelta:
         """Return the pause after an attempt that failed, or a connection that was lost, after ``held``."""
-        if held > STABLE_AFTER:
-            self._next = FIRST_BACKOFF
-        pause = self._next * self._random.uniform(0.5, 1.5)
-        self._next = min(self._next * 2, LONGEST_BACKOFF)
-        return pause
+        self._failures = 1 if held > STABLE_AFTER else self._failures + 1
+        return timedelta(
+            seconds=retry_delay(
+                self._failures,
+                self._random.random(),
+                first=1.5 * FIRST_BACKOFF.total_seconds(),
+                longest=1.5 * LONGEST_BACKOFF.total_seconds(),
+                spread=2 / 3,
+            )
+        )
 
 
 class DeviceConnection:
@@ -130,45 +137,37 @@ class DeviceConnection:
         try:
             async with client, asyncio.TaskGroup() as tasks:
                 listening = tasks.create_task(self._listen(client))
-                await client.subscribe([(topic, 1) for topic in self.device.command_topics])
+                await client.subscribe_to(self.device.command_topics)
                 await self._carry(client)
                 if self._stopping or self.device.link is Link.LEFT:
                     await self._publish(client, self.device.goodbye, within=GOODBYE_SECONDS)
                     listening.cancel()
                 else:
-                    drop(client)
-        except* aiomqtt.MqttError as errors:
+                    client.drop()
+        except* BrokerUnavailable as errors:
             trouble = _reason(errors)
         finally:
-            drop(client)
+            client.drop()
         return trouble
 
-    def _client(self) -> aiomqtt.Client:
-        will = self.device.goodbye
-        return aiomqtt.Client(
-            self._broker.host,
-            self._broker.port,
-            username=self.device.identity.uuid,
-            password=self._password,
-            identifier=self.device.identity.uuid,
-            protocol=aiomqtt.ProtocolVersion.V311,
-            will=aiomqtt.Will(will.topic, will.payload, qos=1, retain=True),
+    def _client(self) -> DeviceClient:
+        uuid = self.device.identity.uuid
+        return DeviceClient(
+            self._broker.address(uuid, self._password, uuid),
+            self._broker.tls,
+            will=self.device.goodbye,
             clean_session=not self.device.persistent_session,
-            keepalive=KEEPALIVE_SECONDS,
-            tls_context=self._broker.tls,
-            socket_options=NO_DELAY,
         )
 
-    async def _listen(self, client: aiomqtt.Client) -> None:
-        """Hand on commands; end with ``MqttError`` when the connection does."""
-        async for message in client.messages:
-            if isinstance(message.payload, bytes):
-                now = self._clock.now()
-                self._unanswered.heard(message.payload, now)
-                self.device.receive(message.payload, now, retain=message.retain)
-                self._woken.set()
+    async def _listen(self, client: DeviceClient) -> None:
+        """Hand on commands; end with ``BrokerUnavailable`` when the connection does."""
+        async for message in client.received():
+            now = self._clock.now()
+            self._unanswered.heard(message.payload, now)
+            self.device.receive(message.payload, now, retain=message.retain)
+            self._woken.set()
 
-    async def _carry(self, client: aiomqtt.Client) -> None:
+    async def _carry(self, client: DeviceClient) -> None:
         """Send what the device has to say, while it wants to be connected and nobody stops us.
 
         One that leaves in order first says all it has to.
@@ -191,13 +190,13 @@ class DeviceConnection:
             self._traffic.connected -= 1
             self.device.disconnected(self._clock.now())
 
-    async def _publish(self, client: aiomqtt.Client, packet: Packet, within: float | None = None) -> None:
-        """Send a packet and wait for its PUBACK, for so many seconds; by default as long as aiomqtt does."""
+    async def _publish(self, client: DeviceClient, packet: Packet, within: float = ANSWER_SECONDS) -> None:
+        """Send a packet and wait for its PUBACK, for so many seconds."""
         began = self._clock.now()
         if (waited := self._unanswered.sending(self.device.identity.uuid, packet, began)) is not None:
             self._traffic.answers.add(waited)
         self._traffic.sent += 1
-        await client.publish(packet.topic, packet.payload, qos=1, retain=packet.retain, timeout=within)
+        await client.send(packet, within)
         self._traffic.acked += 1
         self._traffic.pubacks.add(self._clock.now() - began)
 
@@ -218,16 +217,7 @@ class DeviceConnection:
         self.device.advance(self._clock.now())
 
 
-def drop(client: aiomqtt.Client) -> None:
-    """Cut the connection without a DISCONNECT, so that the broker sends the last will; harmless twice."""
-    # aiomqtt only knows how to leave politely; the socket is the paho client's.
-    connection = client._client.socket()  # noqa: SLF001
-    if isinstance(connection, socket.socket):
-        with contextlib.suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
-
-
-def _reason(trouble: BaseExceptionGroup[aiomqtt.MqttError]) -> str:
+def _reason(trouble: BaseExceptionGroup[BrokerUnavailable]) -> str:
     """Return the first error's text."""
     error: BaseException = trouble
     while isinstance(error, BaseExceptionGroup):

@@ -8,16 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
-from typing import Any, NamedTuple
-
-import aiomqtt
-import paho.mqtt.client as paho
 
 from infoscreen.agent.protocol.packets import Packet
-from infoscreen.simulator.connection import KEEPALIVE_SECONDS, NO_DELAY, Backoff, Broker, DeviceClock, drop
+from infoscreen.domain.errors import BrokerUnavailable
+from infoscreen.mqtt.answers import Puback
+from infoscreen.mqtt.device import DeviceClient
+from infoscreen.simulator.connection import Backoff, Broker, DeviceClock
 from infoscreen.simulator.traffic import Traffic
-
-UNLIMITED = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +33,6 @@ class Subscription:
     hear: Callable[[str, bytes, bool], None]
     keeps_session: bool
     """Whether the broker keeps what comes while the line is down."""
-
-
-class _InFlight(NamedTuple):
-    packet: Packet
-    sent_at: datetime
-    acknowledged: Callable[[Packet, datetime], None]
 
 
 class Line:
@@ -67,8 +58,8 @@ class Line:
         self._backoff = Backoff(random)
         self._traffic = traffic
         self._subscription = subscription
-        self._client: aiomqtt.Client | None = None
-        self._in_flight: dict[int, _InFlight] = {}
+        self._client: DeviceClient | None = None
+        self._in_flight = 0
 
     @property
     def is_up(self) -> bool:
@@ -78,26 +69,39 @@ class Line:
     @property
     def in_flight(self) -> int:
         """Return how many packets the broker has yet to acknowledge."""
-        return len(self._in_flight)
+        return self._in_flight
 
     def send(self, packet: Packet, acknowledged: Callable[[Packet, datetime], None]) -> bool:
         """Send a packet, without waiting; False when the line is down.
 
         ``acknowledged`` is called when the broker has it, and never if the line goes down before that.
         """
-        if self._client is None:
+        client = self._client
+        if client is None:
             return False
-        info = _paho(self._client).publish(packet.topic, packet.payload, 1, packet.retain)
-        if info.rc != paho.MQTT_ERR_SUCCESS:
+        sent_at = self._clock.now()
+
+        def answered(answer: Puback | None) -> None:
+            if answer is None or client is not self._client:
+                return
+            now = self._clock.now()
+            self._in_flight -= 1
+            self._traffic.acked += 1
+            self._traffic.pubacks.add(now - sent_at)
+            acknowledged(packet, now)
+
+        try:
+            client.post(packet, answered)
+        except BrokerUnavailable:
             return False
         self._traffic.sent += 1
-        self._in_flight[info.mid] = _InFlight(packet, self._clock.now(), acknowledged)
+        self._in_flight += 1
         return True
 
     async def unsubscribe(self) -> None:
         """Stop listening, so that the broker keeps nothing for a line that never comes back."""
         if self._client is not None and self._subscription is not None:
-            await self._client.unsubscribe(list(self._subscription.filters))
+            await self._client.unsubscribe_from(self._subscription.filters)
 
     async def run(self) -> None:
         """Stay connected until cancelled; then leave in order."""
@@ -112,53 +116,29 @@ class Line:
         client = self._new_client()
         try:
             async with client:
-                _paho(client).on_publish = self._on_puback
-                _paho(client).disable_logger()  # a tenth of the time of a packet, for lines that nobody sees
                 if self._subscription is not None:
-                    await client.subscribe([(one, 1) for one in self._subscription.filters])
+                    await client.subscribe_to(self._subscription.filters)
                 self._client = client
                 self.up(self._clock.now())
-                async for message in client.messages:
-                    if self._subscription is not None and isinstance(message.payload, bytes):
-                        self._subscription.hear(message.topic.value, message.payload, message.retain)
-        except aiomqtt.MqttError as error:
+                async for message in client.received():
+                    if self._subscription is not None:
+                        self._subscription.hear(*message)
+        except BrokerUnavailable as error:
             return str(error)
         finally:
-            drop(client)
+            client.drop()
             if self._client is not None:
                 self._client = None
-                self._in_flight.clear()
+                self._in_flight = 0
                 self.down(self._clock.now())
         return "the connection ended"
 
-    def _new_client(self) -> aiomqtt.Client:
-        return aiomqtt.Client(
-            self._broker.host,
-            self._broker.port,
-            username=self._account.user,
-            password=self._account.password,
-            identifier=self._client_id,
-            protocol=aiomqtt.ProtocolVersion.V311,
+    def _new_client(self) -> DeviceClient:
+        return DeviceClient(
+            self._broker.address(self._account.user, self._account.password, self._client_id),
+            self._broker.tls,
             clean_session=self._subscription is None or not self._subscription.keeps_session,
-            max_inflight_messages=UNLIMITED,
-            keepalive=KEEPALIVE_SECONDS,
-            tls_context=self._broker.tls,
-            socket_options=NO_DELAY,
         )
-
-    def _on_puback(self, client: paho.Client, userdata: Any, mid: int, reason: Any, properties: Any) -> None:
-        sent = self._in_flight.pop(mid, None)
-        if sent is None:
-            return
-        now = self._clock.now()
-        self._traffic.acked += 1
-        self._traffic.pubacks.add(now - sent.sent_at)
-        sent.acknowledged(sent.packet, now)
-
-
-def _paho(client: aiomqtt.Client) -> paho.Client:
-    """Return the client below aiomqtt's, which can publish without a coroutine for each packet."""
-    return client._client  # noqa: SLF001
 
 
 def _nobody(now: datetime) -> None:

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
 
-import aiomqtt
-
 from infoscreen.agent.protocol.packets import Packet
-from infoscreen.domain.errors import BadMessage, InvalidInput
+from infoscreen.domain.errors import BadMessage, BrokerUnavailable, InvalidInput
 from infoscreen.simulator.agenda import Agenda
 from infoscreen.simulator.connection import LONGEST_BACKOFF, Broker, DeviceClock
 from infoscreen.simulator.device import Link, SimulatedDevice
@@ -287,7 +285,7 @@ class Multiplexer:
         await asyncio.wait(self._tasks)
 
     async def _say_goodbyes(self) -> None:
-        with contextlib.suppress(aiomqtt.MqttError):
+        with contextlib.suppress(BrokerUnavailable):
             await self._ear.unsubscribe()
         for _, seats in self._rows:
             for seat in seats:

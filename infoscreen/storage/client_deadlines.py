@@ -13,7 +13,7 @@ from infoscreen.domain.clients import Client, Condition
 from infoscreen.storage.clients import COLUMNS, client_of
 from infoscreen.storage.columns import one_of
 from infoscreen.storage.engine import Connection
-from infoscreen.storage.tables import WATCHED, clients
+from infoscreen.storage.tables import INCOMPREHENSIBLE, WATCHED, clients
 
 
 async def fallen_silent(
@@ -29,6 +29,12 @@ async def fallen_silent(
         or_(clients.c.stale_at <= now, clients.c.stale_at > now + longest),
         clients.c.stale_after_seconds <= listened_for.total_seconds(),
     )
+    return [client_of(row) for row in await connection.execute(select(*COLUMNS).where(due).limit(5_000))]
+
+
+async def fallen_mute(connection: Connection, now: datetime) -> list[Client]:
+    """Return clients that no longer send even what cannot be read."""
+    due = and_(text(INCOMPREHENSIBLE), clients.c.refused_until <= now)
     return [client_of(row) for row in await connection.execute(select(*COLUMNS).where(due).limit(5_000))]
 
 

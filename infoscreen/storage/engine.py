@@ -1,24 +1,28 @@
-"""The one async engine and its two kinds of transaction.
+"""The database: one engine for readers, one for writers, and two kinds of transaction.
 
-SQLite's own defaults open a transaction at the first write, so that the SELECT before it is not part of it;
-measured, three to five of eight tasks then take the same one-way step. Every ``write()`` is therefore ``BEGIN
-IMMEDIATE``.
+Readers can take all connections of their own engine and never hold a writer up. SQLite's own defaults open a
+transaction at the first write, so that the SELECT before it is not part of it; measured, three to five of
+eight tasks then take the same one-way step. Every ``write()`` is therefore ``BEGIN IMMEDIATE``. PostgreSQL
+lets writers work side by side: what keeps a read-then-write true there stands at the functions that do it
+(docs/architecture.md lists them).
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
-from sqlalchemy import event
-from sqlalchemy.engine import make_url
+from sqlalchemy import event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import StaticPool
 
-from infoscreen.domain.errors import StoreUnavailable
+from infoscreen.domain.errors import StoreUnavailable, Trouble
+from infoscreen.storage import address as addresses
+from infoscreen.storage.place import Place
+from infoscreen.storage.trouble import SENTENCES, naming_trouble, trouble_of
 
 log = logging.getLogger(__name__)
 
@@ -31,58 +35,233 @@ BUSY_ATTEMPTS, BUSY_TIMEOUT_MILLISECONDS = 10, 1_000
 In short turns, because a thread that waits inside of SQLite cannot be cancelled, and a stop waits for it.
 """
 
-SQLITE_READERS = 8
+READERS, WRITERS = 8, 4
+"""Connections of each kind; SQLite has one writer. A PostgreSQL server must have room for both."""
+
+QUEUE_SECONDS = 15.0
+"""How long a transaction waits for a connection that is free."""
+
+READ_SECONDS, WRITE_SECONDS, LOCK_SECONDS = 15, 30, 5
+"""PostgreSQL gives up on a statement, and on waiting for another transaction's lock, after so long."""
+
+NETWORK_SECONDS = 5
+"""So much later we give up by ourselves: a server whose network is gone says nothing at all."""
+
+IDLE_SECONDS = 60
+"""PostgreSQL ends a transaction that does nothing for so long: the daemon is suspended, and others wait."""
+
+CLOSE_SECONDS = 1.0
 
 
 class Store:
-    """The database. ``read()`` and ``write()`` are transactions; nothing slow belongs inside either."""
+    """The database. ``read()`` and ``write()`` are transactions; nothing slow belongs inside either.
 
-    def __init__(self, url: str, engine: AsyncEngine | None = None) -> None:
-        """Prepare the engine; nothing is opened before the first use.
+    A database in memory has one connection for both, so that there reading waits for writing, too.
+    """
+
+    def __init__(self, url: str, engine: AsyncEngine | None = None, *, create: bool = False) -> None:
+        """Prepare the engines; nothing is opened before the first use.
 
         Args:
-            url: an SQLAlchemy URL for ``sqlite+aiosqlite`` or ``postgresql+asyncpg``.
-            engine: the engine itself, when it is not made from the URL alone (see ``storage.memory``).
+            url: ``sqlite+aiosqlite`` or ``postgresql+asyncpg``; ``ValueError`` says what is wrong with it.
+            engine: for a database in memory: its engine, when it is not made from the URL alone (see
+                ``storage.memory``).
+            create: for migrations: an SQLite file that does not exist is created, and no statement is given
+                up for taking long.
         """
         self.url = url
-        self.engine: AsyncEngine = engine or _engine(url)
-        self._is_sqlite = self.engine.dialect.name == "sqlite"
+        self._address = addresses.parse(url)
+        self._create = create
+        self._place = None if self._address.file is None else Place(self._address.file)
+        if engine is not None:
+            event.listen(engine.sync_engine, "begin", self._begin_sqlite)
+        self.engine: AsyncEngine = engine or self._engine(READERS, READ_SECONDS)
+        """The readers' engine."""
+        self._writers = self.engine if self._address.in_memory else self._engine(WRITERS, WRITE_SECONDS)
+        if self._place is not None:
+            event.listen(self._writers.sync_engine, "connect", self._writer_connected)
         # SQLite has one writer at a time anyway; queueing here is fair and does not burn the busy timeout.
-        self._writer = asyncio.Lock()
+        self._turn = asyncio.Lock()
+        self._whose_turn: asyncio.Task[Any] | None = None
         self.locked_elsewhere = False
         """True while a transaction has waited for another program's lock for a second or more."""
-        if self._is_sqlite:
-            event.listen(self.engine.sync_engine, "begin", self._begin_sqlite)
+        self.closed_because: StoreUnavailable | None = None
+        """While set, no transaction begins and this is raised: the start has not seen the database yet."""
+
+    @property
+    def name(self) -> str:
+        """Return what to call the database in a sentence; no secret is part of it."""
+        return self._address.name
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """Open a transaction that sees one consistent state; raise ``StoreUnavailable`` when it cannot."""
-        with _naming_passing_trouble():
-            async with self.engine.connect() as connection, connection.begin():
-                yield connection
+        self._require_open()
+        with naming_trouble():
+            if self._address.in_memory:
+                async with self._in_turn(), self._begun(self.engine) as connection:
+                    yield connection
+            else:
+                async with self._begun(self.engine) as connection:
+                    yield connection
 
     @asynccontextmanager
     async def write(self, *, at_once: bool = False) -> AsyncIterator[AsyncConnection]:
         """Open a transaction that commits when the block ends and rolls back when it raises.
 
-        Raises ``StoreUnavailable`` on passing trouble; then nothing of it was stored. With ``at_once`` it is
-        trouble already that somebody else is writing: for what is not worth waiting for.
+        Raises ``StoreUnavailable`` on trouble; then nothing of it was stored, unless the error says that the
+        outcome is unknown. With ``at_once`` it is trouble already that somebody else is writing: for what is
+        not worth waiting for.
         """
-        with _naming_passing_trouble():
-            if not self._is_sqlite:
-                async with self.engine.begin() as connection:
-                    yield connection
-                return
-            if at_once and self._writer.locked():
-                raise StoreUnavailable("Somebody else is writing just now.")
-            async with self._writer, self.engine.connect() as connection:
-                await connection.execution_options(infoscreen_immediate=True, infoscreen_at_once=at_once)
-                async with connection.begin():
-                    yield connection
+        self._require_open()
+        if at_once and self._is_busy():
+            raise StoreUnavailable("Somebody else is writing.", Trouble.NO_CONNECTION_FREE)
+        done = False
+        try:
+            with naming_trouble():
+                if self._address.is_sqlite:
+                    async with self._in_turn(), self._begun(self._writers, at_once=at_once) as connection:
+                        yield connection
+                        done = True
+                else:
+                    async with self._begun(self._writers) as connection:
+                        yield connection
+                        done = True
+                if self._place is not None:
+                    # After the commit and before anybody hears of it.
+                    self._place.written()
+        except StoreUnavailable as trouble:
+            trouble.outcome_unknown = done
+            raise
+
+    async def check(self) -> None:
+        """Return when a transaction could write; raise ``StoreUnavailable`` with the reason.
+
+        Looks only: a full disk shows in writing alone.
+        """
+        self._require_open()
+        if self._place is not None:
+            self._place.check()
+        elif not self._address.is_sqlite:
+            async with self.read() as connection:
+                if await connection.scalar(text("SHOW transaction_read_only")) == "on":
+                    raise StoreUnavailable(f"{SENTENCES[Trouble.READ_ONLY]}.", Trouble.READ_ONLY, "25006")
 
     async def close(self) -> None:
-        """Close every connection."""
-        await self.engine.dispose()
+        """Close every connection; one whose server does not answer is dropped."""
+        for engine in {self.engine, self._writers}:
+            try:
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await engine.dispose()
+            except TimeoutError:
+                await engine.dispose(close=False)
+
+    def _require_open(self) -> None:
+        if self.closed_because is not None:
+            why = self.closed_because
+            raise StoreUnavailable(str(why), why.trouble, why.code)
+
+    def _is_busy(self) -> bool:
+        if self._address.is_sqlite:
+            return self._turn.locked()
+        pool: Any = self._writers.pool
+        return bool(pool.checkedout() >= WRITERS)
+
+    @asynccontextmanager
+    async def _in_turn(self) -> AsyncIterator[None]:
+        """Wait until no other task uses the connection; a task that has it already would wait for ever."""
+        if self._whose_turn is asyncio.current_task():
+            raise RuntimeError("a transaction was begun inside of another one")
+        async with self._turn:
+            self._whose_turn = asyncio.current_task()
+            try:
+                yield
+            finally:
+                self._whose_turn = None
+
+    @asynccontextmanager
+    async def _begun(self, engine: AsyncEngine, *, at_once: bool = False) -> AsyncIterator[AsyncConnection]:
+        writing = engine is self._writers
+        if writing and self._place is not None:
+            self._place.check()
+        async with engine.connect() as connection:
+            if writing and self._address.is_sqlite:
+                await connection.execution_options(infoscreen_immediate=True, infoscreen_at_once=at_once)
+            try:
+                async with connection.begin():
+                    yield connection
+            except Exception as error:
+                trouble = trouble_of(error)
+                if trouble is not None and trouble.trouble in (Trouble.READ_ONLY, Trouble.DAMAGED):
+                    # After a fail-over another host may be the one that takes writes.
+                    await connection.invalidate()
+                raise
+
+    # What the engines do for each connection.
+
+    def _engine(self, connections: int, seconds: int) -> AsyncEngine:
+        if self._address.in_memory:
+            engine = create_async_engine(self._address.url, poolclass=StaticPool)
+        else:
+            if self._place is not None:
+                connections = READERS if connections == READERS else 1
+            engine = create_async_engine(
+                self._address.url,
+                pool_size=connections,
+                max_overflow=0,
+                pool_timeout=QUEUE_SECONDS,
+                pool_pre_ping=self._place is None,
+                **({} if self._address.is_sqlite else {"async_creator": self._creator(seconds)}),
+            )
+        if self._address.is_sqlite:
+            event.listen(engine.sync_engine, "do_connect", self._connecting_sqlite)
+            event.listen(engine.sync_engine, "connect", _configure_sqlite)
+            event.listen(engine.sync_engine, "begin", self._begin_sqlite)
+        return engine
+
+    def _creator(self, seconds: int) -> Any:
+        """Return what connects to PostgreSQL; whatever goes wrong there is trouble, named as such."""
+        import asyncpg
+
+        address, patient = self._address, self._create
+        limits = {
+            "statement_timeout": seconds,
+            "lock_timeout": LOCK_SECONDS,
+            "idle_in_transaction_session_timeout": IDLE_SECONDS,
+        }
+        settings = {
+            name: f"{limit}s"
+            for name, limit in limits.items()
+            if name not in address.options and not (patient and name != "idle_in_transaction_session_timeout")
+        }
+
+        async def connect() -> Any:
+            with naming_trouble(connecting=True):
+                return await asyncpg.connect(
+                    address.dsn,
+                    timeout=address.connect_seconds,
+                    command_timeout=None if patient else seconds + NETWORK_SECONDS,
+                    server_settings=settings,
+                )
+
+        return connect
+
+    def _connecting_sqlite(
+        self, dialect: Any, record: Any, arguments: list[Any], named: dict[str, Any]
+    ) -> None:
+        """Open the file as it is, never create one: an empty file in its place would pass for a database."""
+        if self._place is None or self._address.file is None:
+            return
+        file = self._address.file.absolute()
+        if not (self._create and not file.exists()):
+            self._place.note()
+        mode = "rwc" if self._create else "rw"
+        arguments[0] = f"{file.as_uri()}?mode={mode}"
+        named["uri"] = True
+
+    def _writer_connected(self, connection: DBAPIConnection, record: Any) -> None:
+        if self._place is not None:
+            self._place.writer_connected()
 
     def _begin_sqlite(self, connection: Any) -> None:
         options = connection.get_execution_options()
@@ -103,11 +282,11 @@ class Store:
                 try:
                     connection.exec_driver_sql("BEGIN IMMEDIATE")
                 except DBAPIError as error:
-                    if attempt == BUSY_ATTEMPTS or not is_passing(error):
+                    if attempt == BUSY_ATTEMPTS or not _is_locked(error):
                         raise
                     if not self.locked_elsewhere:
                         log.warning(
-                            "another program holds the database's lock; whoever writes waits",
+                            "another program holds the database's lock; writing waits for it",
                             extra={"event": "store_locked"},
                         )
                     self.locked_elsewhere = True
@@ -116,16 +295,13 @@ class Store:
                         log.warning("the database's lock is free again", extra={"event": "store_unlocked"})
                     return
         finally:
-            # Whoever gives up says so; nobody waits any more.
+            # The one that gives up says so; nobody waits any more.
             self.locked_elsewhere = False
 
 
-def _engine(url: str) -> AsyncEngine:
-    if make_url(url).get_backend_name() != "sqlite":
-        return create_async_engine(url, pool_pre_ping=True)
-    engine = create_async_engine(url, pool_size=SQLITE_READERS, max_overflow=0, pool_timeout=60)
-    event.listen(engine.sync_engine, "connect", _configure_sqlite)
-    return engine
+def _is_locked(error: DBAPIError) -> bool:
+    trouble = trouble_of(error)
+    return trouble is not None and trouble.trouble is Trouble.LOCKED
 
 
 def _configure_sqlite(connection: DBAPIConnection, record: Any) -> None:
@@ -137,24 +313,3 @@ def _configure_sqlite(connection: DBAPIConnection, record: Any) -> None:
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
-
-
-@contextmanager
-def _naming_passing_trouble() -> Iterator[None]:
-    try:
-        yield
-    except (DBAPIError, PoolTimeoutError, OSError) as error:
-        if is_passing(error):
-            raise StoreUnavailable("The database does not answer just now.") from error
-        raise
-
-
-def is_passing(error: Exception) -> bool:
-    """Tell whether an error is the world's (locked, disk full, server gone): trying again may help."""
-    if not isinstance(error, DBAPIError):
-        return isinstance(error, PoolTimeoutError | OSError)
-    words = str(error.orig).lower()
-    return error.connection_invalidated or any(
-        sign in words
-        for sign in ("locked", "busy", "disk is full", "disk i/o", "unable to open", "deadlock detected")
-    )

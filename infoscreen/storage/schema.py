@@ -18,18 +18,37 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, inspect, make_url, text
+from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infoscreen.domain.errors import Conflict, DatabaseNotReady, Refused
+from infoscreen.domain.errors import Conflict, DatabaseNotReady, Refused, StoreUnavailable, Trouble
 from infoscreen.resources import resource
+from infoscreen.storage import address as addresses
 from infoscreen.storage.engine import Store
+from infoscreen.storage.trouble import naming_trouble
 
 UPGRADE_LOCK = 0x1F05C4EE
 """PostgreSQL's advisory lock for upgrades, so that two at once queue; any number, but always the same."""
 
 UPGRADE = "Run `infoscreen db upgrade`."
+
+CHECK_SECONDS = 60.0
+"""How long the pages of a file are looked at; a large one takes longer."""
+
+WORTH_WAITING = frozenset(
+    {
+        *(Trouble.UNREACHABLE, Trouble.STARTING, Trouble.NO_CONNECTION_FREE, Trouble.LOCKED),
+        *(Trouble.TIMED_OUT, Trouble.CONFLICT),
+    }
+)
+"""What passes by itself, so that a start waits for it.
+
+A refused password, an unknown database, a damaged file do not: an error that ends the start is seen, a daemon
+that waits for ever looks well. Whatever starts the daemon will try again.
+"""
+
+ADVICE = {Trouble.DAMAGED: "Stop everything that uses it and restore a backup."}
 
 
 class Fitness(StrEnum):
@@ -62,28 +81,31 @@ async def check(store: Store) -> None:
     """Return when the database is fit to be served.
 
     Raises:
-        DatabaseNotReady: it is not migrated, behind, newer than this code, or cannot be opened.
+        DatabaseNotReady: it is not migrated, behind, newer than this code, damaged, or cannot be opened.
+        StoreUnavailable: it cannot be reached, or is locked; waiting may help.
     """
-    state = await _state(store)
+    with _trouble_named(store.name, but=WORTH_WAITING):
+        state = await _state(store)
     match state.fitness:
         case Fitness.CURRENT:
             return
         case Fitness.EMPTY:
-            raise DatabaseNotReady(f"{_name(store.url)} is not set up yet. {UPGRADE}")
+            raise DatabaseNotReady(f"{store.name} {_what_is_empty(store)}. {UPGRADE}")
         case Fitness.BEHIND:
             raise DatabaseNotReady(
-                f"{_name(store.url)} is at revision {state.revision}, this infoscreen needs {state.needed}. "
+                f"{store.name} is at revision {state.revision}, this infoscreen needs {state.needed}. "
                 + UPGRADE
             )
         case Fitness.NEWER:
-            raise _newer(store.url, state.revision)
+            raise _newer(store, state.revision)
 
 
 async def check_url(url: str) -> None:
-    """Do as ``check`` for a database that nobody has opened yet."""
+    """Do as ``check`` for a database that nobody has opened yet; all trouble is ``DatabaseNotReady``."""
     store = _store(url)
     try:
-        await check(store)
+        with _trouble_named(store.name):
+            await check(store)
     finally:
         await store.close()
 
@@ -92,9 +114,17 @@ async def current(url: str) -> SchemaState:
     """Return how the database stands; raise ``DatabaseNotReady`` when it cannot be opened."""
     store = _store(url)
     try:
-        return await _state(store)
+        with _trouble_named(store.name):
+            return await _state(store)
     finally:
         await store.close()
+
+
+def _what_is_empty(store: Store) -> str:
+    file = sqlite_file(store.url)
+    if file is None or not file.exists() or file.stat().st_size > 0:
+        return "is not set up yet"
+    return "is an empty file: if there was a database, it is lost, restore a backup; if not, set it up"
 
 
 async def upgrade(url: str) -> Upgrade:
@@ -107,7 +137,7 @@ async def upgrade(url: str) -> Upgrade:
     async with migration(url) as connection:
         before = await connection.run_sync(_revision)
         if before is not None and before not in _known():
-            raise _newer(url, before)
+            raise _newer(_store(url), before)
         await connection.run_sync(_run_upgrade)
         after = await connection.run_sync(_revision)
     return Upgrade(before, after or "")
@@ -123,10 +153,10 @@ async def migration(url: str) -> AsyncIterator[AsyncConnection]:
     Raises:
         DatabaseNotReady: it cannot be opened, or what was done inside failed; it is then as it was before.
     """
-    _check_place(url)
-    store = _store(url)
+    store = _store(url, create=True)
+    _check_place(store)
     try:
-        with _trouble_named(url):
+        with _trouble_named(store.name):
             async with store.engine.connect() as connection:
                 if connection.dialect.name == "sqlite":
                     await _foreign_keys_off(connection)
@@ -143,20 +173,33 @@ async def migration(url: str) -> AsyncIterator[AsyncConnection]:
 
 def sqlite_file(url: str) -> Path | None:
     """Return where an SQLite database is kept, None for another kind."""
-    parsed = make_url(url)
-    return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
+    return addresses.parse(url).file
 
 
 async def check_writable(store: Store) -> None:
-    """Return when somebody may write.
+    """Return when somebody may write; raise ``StoreUnavailable`` with the reason when not."""
+    async with store.write() as connection:
+        # An empty transaction would succeed on a database that can only be read.
+        await connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
 
-    Raises:
-        DatabaseNotReady: the file or its file system is read-only.
-        StoreUnavailable: somebody else has been writing for a long time.
+
+async def damage(store: Store) -> str | None:
+    """Return what is wrong with the pages of an SQLite file, in SQLite's words; None when nothing is.
+
+    Looks at every page for at most ``CHECK_SECONDS``; what is found afterwards is not told.
     """
-    with _trouble_named(store.url):
-        async with store.write():
-            pass
+    if sqlite_file(store.url) is None:
+        return None
+    try:
+        async with asyncio.timeout(CHECK_SECONDS), store.read() as connection:
+            found = (await connection.execute(text("PRAGMA quick_check(1)"))).scalar()
+    except TimeoutError:
+        return None
+    except StoreUnavailable as trouble:
+        if trouble.trouble is Trouble.DAMAGED:
+            return str(trouble)
+        raise
+    return None if found == "ok" else str(found)
 
 
 async def backup(url: str, file: Path) -> int:
@@ -168,14 +211,14 @@ async def backup(url: str, file: Path) -> int:
         Conflict: the file exists already.
         Refused: the database is not SQLite, does not exist, or cannot be copied to that place.
     """
-    if make_url(url).get_backend_name() != "sqlite":
+    source = sqlite_file(url)
+    if source is None:
         raise Refused(
             "This saves SQLite files only. For PostgreSQL use its own tool: "
             "`pg_dump --format=custom --file=FILE DATABASE`, and `pg_restore` to go back."
         )
-    source = sqlite_file(url)
-    if source is None or not source.is_file():
-        raise Refused(f"{_name(url)} does not exist; there is nothing to save.")
+    if not source.is_file():
+        raise Refused(f"The database {source} does not exist; there is nothing to save.")
     try:
         return await asyncio.to_thread(_copy_sqlite, source, file)
     except (OSError, sqlite3.Error) as error:
@@ -216,24 +259,21 @@ def _copy_sqlite(source: Path, file: Path) -> int:
     return file.stat().st_size
 
 
-def _store(url: str) -> Store:
+def _store(url: str, *, create: bool = False) -> Store:
     try:
-        return Store(url)
-    except ModuleNotFoundError as error:
-        raise DatabaseNotReady(
-            f"The driver {error.name} is not installed. Run `pip install 'infoscreen[postgres]'`."
-        ) from error
+        return Store(url, create=create)
+    except ValueError as error:
+        raise DatabaseNotReady(f"DATABASE_URL: {error}.") from error
 
 
 async def _state(store: Store) -> SchemaState:
     known, needed = _known(), _needed()
     revision = None
     file = sqlite_file(store.url)
-    # Opening a file that is not there would create it, empty.
     if file is None or file.exists():
-        _check_place(store.url)
-        with _trouble_named(store.url):
-            # Not store.read(), which takes a database out of reach for passing trouble.
+        _check_place(store)
+        # Not store.read(): the start keeps that closed until this was looked at.
+        with naming_trouble():
             async with store.engine.connect() as connection:
                 revision = await connection.run_sync(_revision)
     if revision is None:
@@ -289,43 +329,40 @@ async def _check_foreign_keys(connection: AsyncConnection) -> None:
 
 
 @contextmanager
-def _trouble_named(url: str) -> Iterator[None]:
+def _trouble_named(name: str, *, but: frozenset[Trouble] = frozenset()) -> Iterator[None]:
     try:
-        yield
+        with naming_trouble():
+            yield
+    except StoreUnavailable as trouble:
+        if trouble.trouble in but:
+            raise
+        raise _unusable(name, str(trouble).rstrip("."), ADVICE.get(trouble.trouble)) from trouble
     except (DBAPIError, OSError, CommandError) as error:
         said = str(error.orig if isinstance(error, DBAPIError) else error).strip()
-        raise _unusable(url, said.splitlines()[0].rstrip(".") if said else type(error).__name__) from error
+        raise _unusable(name, said.splitlines()[0].rstrip(".") if said else type(error).__name__) from error
 
 
-def _check_place(url: str) -> None:
-    # Better said than SQLite's "unable to open", and aiosqlite leaves a thread behind when opening fails.
-    file = sqlite_file(url)
+def _check_place(store: Store) -> None:
+    # Better said than SQLite's "unable to open".
+    file = sqlite_file(store.url)
     if file is None:
         return
     if file.exists():
         if not file.is_file() or not os.access(file, os.R_OK | os.W_OK):
-            raise _unusable(url, "it is no file that this user may read and write")
+            raise _unusable(store.name, "it is no file that this user may read and write")
     elif not file.parent.is_dir():
-        raise _unusable(url, f"there is no directory {file.parent}")
+        raise _unusable(store.name, f"there is no directory {file.parent}")
     elif not os.access(file.parent, os.W_OK | os.X_OK):
-        raise _unusable(url, f"this user may not create files in {file.parent}")
+        raise _unusable(store.name, f"this user may not create files in {file.parent}")
 
 
-def _unusable(url: str, reason: str) -> DatabaseNotReady:
+def _unusable(name: str, reason: str, advice: str | None = None) -> DatabaseNotReady:
+    usual = "Check DATABASE_URL, and that the database runs and lets this user in."
+    return DatabaseNotReady(f"{name} cannot be used: {reason}. {advice or usual}")
+
+
+def _newer(store: Store, revision: str | None) -> DatabaseNotReady:
     return DatabaseNotReady(
-        f"{_name(url)} cannot be used: {reason}. "
-        "Check DATABASE_URL, and that the database runs and lets this user in."
-    )
-
-
-def _newer(url: str, revision: str | None) -> DatabaseNotReady:
-    return DatabaseNotReady(
-        f"{_name(url)} is at revision {revision}, which this infoscreen does not know: a newer one made it. "
+        f"{store.name} is at revision {revision}, which this infoscreen does not know: a newer one made it. "
         "Upgrade infoscreen, or restore a backup from before."
     )
-
-
-def _name(url: str) -> str:
-    parsed = make_url(url)
-    # Query arguments may hold a password too.
-    return f"The database {sqlite_file(url) or parsed.set(query={}).render_as_string(hide_password=True)}"

@@ -65,6 +65,7 @@ WATCHED = frozenset({Condition.ONLINE, Condition.CRASHED})
 
 UNWELL = f"status NOT IN ('{Condition.ONLINE}', '{Condition.NEVER_SEEN}')"
 ONLINE = f"status = '{Condition.ONLINE}'"
+INCOMPREHENSIBLE = f"status = '{Condition.INCOMPREHENSIBLE}'"
 """Conditions of partial indexes; a query must say them in the very same words to use the index."""
 
 STARTING = f"{ONLINE} AND process_status IN ('{ProcessStatus.STARTING}', '{ProcessStatus.STOPPED}')"
@@ -131,12 +132,20 @@ clients = Table(
     Column("maintenance_until", UtcDateTime),
     Column("auto_recovery", Boolean, nullable=False, server_default=text("true")),
     Column("shut_down_at", UtcDateTime),
+    Column("keepalive_seconds", Integer),
+    Column("unread_fields", JSON, nullable=False, server_default="{}"),
+    Column("refused_at", UtcDateTime),
+    Column("refused_until", UtcDateTime),
+    Column("refused_reason", String(40)),
+    Column("refused_detail", String(500)),
+    Column("refused_count", BigInteger, nullable=False, server_default="0"),
 )
 
 _watched = text(_any_of("status", WATCHED))
 _unwell = text(UNWELL)
 _online = text(ONLINE)
 _failed = text("service_failed_at IS NOT NULL")
+_incomprehensible = text(INCOMPREHENSIBLE)
 _maintained = text("maintenance_until IS NOT NULL")
 _clear_pending = text("service_failed_clear_pending")
 Index("ix_clients_sort_key", clients.c.sort_key, clients.c.uuid)
@@ -147,6 +156,7 @@ _partial("ix_clients_unwell", _unwell, clients.c.status_since)
 _partial("ix_clients_online", _online, clients.c.site, clients.c.status, clients.c.uuid)
 _partial("ix_clients_starting", text(STARTING), clients.c.process_since)
 _partial("ix_clients_service_failed", _failed, clients.c.sort_key)
+_partial("ix_clients_incomprehensible", _incomprehensible, clients.c.refused_until)
 _partial("ix_clients_maintenance", _maintained, clients.c.maintenance_until)
 _partial("ix_clients_clear_pending", _clear_pending, clients.c.uuid)
 

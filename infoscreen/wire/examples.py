@@ -87,6 +87,7 @@ DISCOVERY = Discovery(
     software_version="4.2.1",
     agent_version="1.0.3",
     capabilities=["restart_app", "reboot_host", "shutdown_host", "screenshot", "cec"],
+    keepalive_seconds=30,
 )
 
 LOG_LINE = LogLine(

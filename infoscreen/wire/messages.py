@@ -1,20 +1,22 @@
 """Payloads of the wire contract v1: frozen models, decoded once at the edge.
 
-``decode`` raises nothing but ``BadMessage``. Fields a device adds are ignored; a missing optional field is
-None and means "unknown"; a known field with an impossible value makes the message malformed.
+``read`` raises nothing but ``BadMessage``. Fields a device adds are ignored; a missing optional field is None
+and means "unknown". Optional fields are read one by one: what cannot be read is left out and told apart, and
+the rest of the message counts.
 """
 
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from infoscreen.domain.clients import Presence, ProcessStatus
 from infoscreen.domain.commands import AckStatus, Action
 from infoscreen.domain.errors import BadMessage
+from infoscreen.wire.reading import EARLIEST, LATEST, MOST_ITEMS, Message, Unread, read_object
 from infoscreen.wire.topics import DeviceTopic, TopicKind
 
 MAX_JSON_BYTES = 64 * 1024
@@ -26,10 +28,16 @@ MAX_REASON_CHARACTERS = 2_000
 
 
 def _utc(value: datetime) -> datetime:
-    """Return the time in UTC; a device that leaves the zone out means UTC."""
-    # Compared before it is converted: a conversion at the edge of the calendar overflows.
-    if not 1970 <= value.year <= 9000:
-        raise ValueError("time is outside of the years 1970 to 9000")
+    """Return the time in UTC; a device that leaves the zone out means UTC.
+
+    A clock may be anything. Times at the edge of the calendar are moved inwards, because a conversion to
+    another zone would overflow there.
+    """
+    # Compared before it is converted, for the same reason.
+    if value.year <= EARLIEST.year:
+        return EARLIEST
+    if value.year >= LATEST.year:
+        return LATEST
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
@@ -52,12 +60,16 @@ Capability = Annotated[str, Field(strict=True, max_length=60, pattern=NO_NUL)]
 Count = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
 
 
-class _Message(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+Percent = Annotated[float, Field(ge=0, le=100_000)]
+"""A device with several cores may well say more than 100."""
+
+_UUID: frozenset[str] = frozenset({"uuid"})
 
 
-class Heartbeat(_Message):
+class Heartbeat(Message):
     """I am alive. ``timestamp`` is the device's clock."""
+
+    identity: ClassVar = _UUID
 
     timestamp: Time
     uuid: UUID | None = None
@@ -73,16 +85,16 @@ class Heartbeat(_Message):
     persistent_session: bool | None = None
 
 
-class ExpectedState(_Message):
+class ExpectedState(Message):
     """What the device should be showing."""
 
-    event_id: int | Text | None = None
+    event_id: Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)] | Text | None = None
     event_type: Text | None = None
     media_file: Text | None = None
     started_at: Time | None = None
 
 
-class ActualState(_Message):
+class ActualState(Message):
     """What the device is showing."""
 
     process: Text | None = None
@@ -91,20 +103,20 @@ class ActualState(_Message):
     started_at: Time | None = None
 
 
-class HealthMetrics(_Message):
+class HealthMetrics(Message):
     """Readings of the device; percentages 0 to 100, temperature in degrees Celsius, uptime in seconds."""
 
-    cpu_percent: float | None = None
-    memory_percent: float | None = None
-    disk_percent: float | None = None
-    temperature_celsius: float | None = None
-    uptime_seconds: float | None = None
+    cpu_percent: Percent | None = None
+    memory_percent: Percent | None = None
+    disk_percent: Percent | None = None
+    temperature_celsius: Annotated[float, Field(ge=-273.15, le=10_000)] | None = None
+    uptime_seconds: Annotated[float, Field(ge=0, le=1e10)] | None = None
     screen_on: bool | None = None
     last_frame_update: Time | None = None
     undervoltage: bool | None = None
 
 
-class BrokerConnection(_Message):
+class BrokerConnection(Message):
     """How the device fares with the broker."""
 
     broker_reachable: bool | None = None
@@ -112,8 +124,10 @@ class BrokerConnection(_Message):
     last_disconnect_at: Time | None = None
 
 
-class Health(_Message):
+class Health(Message):
     """How the device is doing; every block is optional."""
+
+    identity: ClassVar = _UUID
 
     timestamp: Time
     uuid: UUID | None = None
@@ -123,8 +137,10 @@ class Health(_Message):
     broker_connection: BrokerConnection | None = None
 
 
-class ServiceFailed(_Message):
+class ServiceFailed(Message):
     """systemd on the device has given up on ``unit``."""
+
+    identity: ClassVar = frozenset({"client_uuid"})
 
     unit: Annotated[Text, Field(min_length=1)]
     failed_at: Time
@@ -133,18 +149,18 @@ class ServiceFailed(_Message):
     result: Text | None = None
 
 
-class ServiceCleared(_Message):
+class ServiceCleared(Message):
     """An emptied ``service_failed``."""
 
 
-class PresenceReport(_Message):
+class PresenceReport(Message):
     """The device's own word, or its last will."""
 
     presence: Presence
 
 
-class Discovery(_Message):
-    """Who the device is and what it can do."""
+class Discovery(Message):
+    """Who the device is and what it can do. ``keepalive_seconds`` is that of its broker connection."""
 
     uuid: UUID
     hostname: Text | None = None
@@ -154,7 +170,8 @@ class Discovery(_Message):
     os_release: Text | None = None
     software_version: Text | None = None
     agent_version: Text | None = None
-    capabilities: list[Capability] = Field(default_factory=list, max_length=50)
+    capabilities: Annotated[list[Capability], Field(max_length=MOST_ITEMS)] | None = None
+    keepalive_seconds: Annotated[int, Field(strict=True, ge=1, le=65_535)] | None = None
 
 
 def _cut(value: str) -> str:
@@ -167,8 +184,10 @@ def _is_json(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-class LogLine(_Message):
+class LogLine(Message):
     """One line from the device's journal, cut at 4,000 characters."""
+
+    prose: ClassVar = frozenset({"message"})
 
     timestamp: Time
     message: Annotated[LongText, AfterValidator(_cut)]
@@ -176,15 +195,17 @@ class LogLine(_Message):
     context: Annotated[dict[str, Any], AfterValidator(_is_json)] | None = None
 
 
-class Screenshot(_Message):
+class Screenshot(Message):
     """An image as it came; JPEG or PNG by its own first bytes."""
 
     image: bytes
     content_type: Literal["image/jpeg", "image/png"]
 
 
-class CommandAck(_Message):
+class CommandAck(Message):
     """What a device says about a command; correlation is by ``command_id`` alone."""
+
+    prose: ClassVar = frozenset({"error_code", "error_message"})
 
     command_id: UUID
     status: AckStatus
@@ -192,7 +213,7 @@ class CommandAck(_Message):
     error_message: Annotated[LongText, AfterValidator(lambda text: text[:2_000])] | None = None
 
 
-class Command(_Message):
+class Command(Message):
     """A command.
 
     Exactly these eight fields, always all of them, and nothing else; devices refuse any other.
@@ -227,22 +248,35 @@ DeviceMessage = (
 )
 
 
-def encode(message: _Message) -> bytes:
+def encode(message: Message) -> bytes:
     """Return a device's message as JSON, without the fields that say nothing."""
     return message.model_dump_json(exclude_none=True).encode()
 
 
-def decode(topic: DeviceTopic, payload: bytes) -> DeviceMessage:
-    """Decode what arrived on a device topic.
+class Received(NamedTuple):
+    """A message, and which of its optional fields could not be read."""
+
+    message: DeviceMessage
+    unread: tuple[Unread, ...] = ()
+
+
+def read(topic: DeviceTopic, payload: bytes) -> Received:
+    """Read what arrived on a device topic.
 
     Raises:
-        BadMessage: too large, malformed, or naming another device than the topic does.
+        BadMessage: too large, no JSON, a required field missing or unreadable, or naming another device than
+            the topic does.
     """
-    message = _DECODERS[topic.kind](payload)
-    named = _named(message)
+    received = _READERS[topic.kind](payload)
+    named = _named(received.message)
     if named is not None and str(named) != topic.uuid:
         raise BadMessage("uuid_mismatch", f"payload names {named}, topic names {topic.uuid}")
-    return message
+    return received
+
+
+def decode(topic: DeviceTopic, payload: bytes) -> DeviceMessage:
+    """Return the message alone; raise ``BadMessage`` as ``read`` does."""
+    return read(topic, payload).message
 
 
 def _named(message: DeviceMessage) -> UUID | None:
@@ -273,19 +307,19 @@ def decode_command(payload: bytes) -> Command:
     return command
 
 
-_Decoder = Callable[[bytes], DeviceMessage]
+_Reader = Callable[[bytes], Received]
 
 
-def _json(model: type[DeviceMessage]) -> _Decoder:
-    def decode_json(payload: bytes) -> DeviceMessage:
+def _json(model: type[DeviceMessage]) -> _Reader:
+    def read_json(payload: bytes) -> Received:
         if len(payload) > MAX_JSON_BYTES:
             raise BadMessage("too_large", f"{len(payload)} bytes, allowed are {MAX_JSON_BYTES}")
         try:
-            return model.model_validate_json(payload)
-        except ValidationError as error:
-            raise BadMessage("malformed", _first_fault(error)) from None
+            return Received(model.model_validate_json(payload))
+        except ValidationError:
+            return Received(*read_object(model, payload))
 
-    return decode_json
+    return read_json
 
 
 def _first_fault(error: ValidationError) -> str:
@@ -296,24 +330,24 @@ def _first_fault(error: ValidationError) -> str:
     return f"{where}: {fault['msg']}" + (f" (and {more} more)" if more else "")
 
 
-def _service_failed(payload: bytes) -> DeviceMessage:
-    return ServiceCleared() if not payload else _decode_service_failed(payload)
+def _service_failed(payload: bytes) -> Received:
+    return _read_service_failed(payload) if payload else Received(ServiceCleared())
 
 
-def _presence(payload: bytes) -> DeviceMessage:
+def _presence(payload: bytes) -> Received:
     try:
-        return PresenceReport(presence=Presence(payload.decode()))
+        return Received(PresenceReport(presence=Presence(payload.decode())))
     except ValueError:
         raise BadMessage("malformed", "presence is neither 'online' nor 'offline'") from None
 
 
-def _screenshot(payload: bytes) -> DeviceMessage:
+def _screenshot(payload: bytes) -> Received:
     if len(payload) > MAX_SCREENSHOT_BYTES:
         raise BadMessage("too_large", f"{len(payload)} bytes, allowed are {MAX_SCREENSHOT_BYTES}")
     content_type = image_type(payload)
     if content_type is None:
         raise BadMessage("not_an_image", "neither a whole JPEG nor a whole PNG")
-    return Screenshot(image=payload, content_type=content_type)
+    return Received(Screenshot(image=payload, content_type=content_type))
 
 
 def image_type(data: bytes) -> Literal["image/jpeg", "image/png"] | None:
@@ -329,9 +363,9 @@ def image_type(data: bytes) -> Literal["image/jpeg", "image/png"] | None:
     return None
 
 
-_decode_service_failed = _json(ServiceFailed)
+_read_service_failed = _json(ServiceFailed)
 
-_DECODERS: Mapping[TopicKind, _Decoder] = {
+_READERS: Mapping[TopicKind, _Reader] = {
     TopicKind.DISCOVERY: _json(Discovery),
     TopicKind.HEARTBEAT: _json(Heartbeat),
     TopicKind.HEALTH: _json(Health),

@@ -91,6 +91,13 @@ def parse(topic: str) -> DeviceTopic:
     return DeviceTopic(who, *found)
 
 
+def sender(topic: str) -> str | None:
+    """Return the UUID of the device that a topic belongs to, also of one that the contract does not know."""
+    root, _, rest = topic.partition("/")
+    who = rest.partition("/")[0]
+    return who if root == ROOT and _UUID.fullmatch(who) is not None else None
+
+
 def heartbeat(uuid: str) -> str:
     """Return the topic of a device's heartbeats."""
     return f"{ROOT}/{uuid}/heartbeat"

@@ -18,6 +18,8 @@ CONDITIONS: Mapping[Condition, str] = MappingProxyType(
         Condition.HUNG: N_("No signal"),
         Condition.UNREACHABLE: N_("No signal"),
         Condition.SERVICE_FAILED: N_("Service failed"),
+        Condition.INCOMPREHENSIBLE: N_("Not understood"),
+        Condition.DUPLICATE: N_("Two devices"),
         Condition.MAINTENANCE: N_("Maintenance"),
         Condition.SHUT_DOWN: N_("Switched off"),
         Condition.NEVER_SEEN: N_("Never seen"),
@@ -96,6 +98,7 @@ PROCESSES: Mapping[ProcessStatus, str] = MappingProxyType(
         ProcessStatus.STARTING: N_("starting"),
         ProcessStatus.STOPPED: N_("stopped"),
         ProcessStatus.CRASHED: N_("crashed"),
+        ProcessStatus.OTHER: N_("in an unknown state"),
     }
 )
 

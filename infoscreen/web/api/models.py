@@ -23,6 +23,29 @@ from infoscreen.storage.paging import Page
 from infoscreen.web.shapes import Answer, Listing
 
 
+class UnreadField(Answer):
+    """An optional field that cannot be read; the rest of its message counts."""
+
+    message: str = Field(description="heartbeat, health or discovery.")
+    field: str = Field(description="Its name, dotted inside of blocks.")
+    said: str = Field(description="The JSON that stood there, cut, invisible characters escaped.")
+
+    @classmethod
+    def of(cls, key: str, said: str) -> Self:
+        """Return one entry of ``Client.unread_fields``."""
+        message, _, field = key.partition(".")
+        return cls(message=message, field=field, said=said)
+
+
+class Refused(Answer):
+    """The last message of a client that could not be read at all, and how many there have been."""
+
+    at: datetime
+    reason: str
+    detail: str | None
+    count: int
+
+
 class Client(Answer):
     """One client. Every key is always there, null while unknown."""
 
@@ -37,6 +60,7 @@ class Client(Answer):
     status: Condition
     status_since: datetime
     status_reason: str = Field(description="One sentence that says why the client has its status.")
+    conditions: list[Condition] = Field(description="All that hold, the one shown as status first.")
     is_alive: bool = Field(description="Heartbeats have come, and have not stopped.")
     last_alive: datetime | None = Field(description="Receipt of the last heartbeat.")
     heartbeat_interval_seconds: float | None = Field(description="As learned from its heartbeats.")
@@ -57,6 +81,9 @@ class Client(Answer):
     maintenance_until: datetime | None
     auto_recovery: bool
     capabilities: list[str]
+    keepalive_seconds: int | None
+    unread_fields: list[UnreadField] = Field(description="Fields of its newest messages, if any.")
+    refused: Refused | None = Field(description="Its last message that could not be read at all.")
     created_at: datetime
 
     @classmethod
@@ -66,11 +93,26 @@ class Client(Answer):
             **{name: getattr(client, name) for name in _COPIED},
             status_reason=presence.status_reason(client, listening_since),
             is_alive=presence.is_alive(client, now, listening_since),
+            conditions=list(presence.shown_conditions(client, now, listening_since)),
+            unread_fields=[UnreadField.of(key, said) for key, said in client.unread_fields.items()],
+            refused=_refused(client),
             **more,
         )
 
 
-_COPIED = tuple(name for name in Client.model_fields if name not in {"status_reason", "is_alive"})
+def _refused(client: clients.Client) -> Refused | None:
+    if client.refused_at is None or client.refused_reason is None:
+        return None
+    return Refused(
+        at=client.refused_at,
+        reason=client.refused_reason,
+        detail=client.refused_detail,
+        count=client.refused_count,
+    )
+
+
+_DERIVED = {"status_reason", "is_alive", "conditions", "unread_fields", "refused"}
+_COPIED = tuple(name for name in Client.model_fields if name not in _DERIVED)
 
 
 class ClientList(Listing[Client]):

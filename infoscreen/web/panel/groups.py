@@ -13,11 +13,19 @@ GROUPS: Mapping[str, frozenset[Condition]] = MappingProxyType(
         "crashed": frozenset({Condition.CRASHED}),
         "silent": STALE,
         "service_failed": frozenset({Condition.SERVICE_FAILED}),
+        "incomprehensible": frozenset({Condition.INCOMPREHENSIBLE}),
+        "duplicate": frozenset({Condition.DUPLICATE}),
         "maintenance": frozenset({Condition.MAINTENANCE}),
         "shut_down": frozenset({Condition.SHUT_DOWN}),
         "never_seen": frozenset({Condition.NEVER_SEEN}),
         "unwell": STALE | {Condition.CRASHED},
-        "problems": STALE | {Condition.CRASHED, Condition.SERVICE_FAILED},
+        "problems": STALE
+        | {
+            Condition.CRASHED,
+            Condition.SERVICE_FAILED,
+            Condition.INCOMPREHENSIBLE,
+            Condition.DUPLICATE,
+        },
     }
 )
 """What can be asked for as ``?status=``."""
@@ -29,6 +37,8 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "crashed": N_("Crashed"),
         "silent": N_("No signal"),
         "service_failed": N_("Service failed"),
+        "incomprehensible": N_("Not understood"),
+        "duplicate": N_("Two devices"),
         "online": N_("Online"),
         "maintenance": N_("Maintenance"),
         "shut_down": N_("Switched off"),
@@ -41,7 +51,7 @@ TILES = ("service_failed", "crashed", "silent", "online", "maintenance", "shut_d
 
 _LOOKS = {
     condition: name for name in TITLES if name not in ("problems", "unwell") for condition in GROUPS[name]
-}
+} | {Condition.INCOMPREHENSIBLE: "service_failed", Condition.DUPLICATE: "service_failed"}
 
 
 @dataclass(frozen=True, slots=True)

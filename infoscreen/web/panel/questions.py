@@ -130,7 +130,11 @@ def _warnings(client: Client, locked_until: datetime | None, language: Language)
                     "expires; it never runs hours later."
                 )
             )
-        case Condition.HUNG:
+        case Condition.DUPLICATE:
+            warnings.append(
+                _("Two devices use this identity: either of them may carry out the command, or both.")
+            )
+        case Condition.HUNG | Condition.INCOMPREHENSIBLE:
             warnings.append(_("The device does not respond just now; it may not carry out the command."))
         case Condition.ONLINE | Condition.CRASHED | Condition.SERVICE_FAILED | Condition.MAINTENANCE:
             pass

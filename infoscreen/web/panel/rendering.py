@@ -18,6 +18,7 @@ from infoscreen.domain.clients import Client, Condition
 from infoscreen.domain.commands import Action
 from infoscreen.domain.presence import is_confirmed
 from infoscreen.domain.recovery import IncidentKind
+from infoscreen.domain.visible import visible
 from infoscreen.resources import resource
 from infoscreen.services.monitoring import Overview
 from infoscreen.web.keys import parts_of
@@ -95,6 +96,7 @@ def _environment(code: str) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(resource("templates")),
         autoescape=True,
+        finalize=_seen,
         undefined=StrictUndefined,
         extensions=["jinja2.ext.i18n"],
         trim_blocks=True,
@@ -123,6 +125,7 @@ def _environment(code: str) -> Environment:
         skew=_skew_in(tongue),
         stages=stages,
         reason=_reason_in(tongue),
+        oddities=sentences.bound(sentences.oddities, tongue),
         told=sentences.bound(sentences.told, tongue),
         is_echo=sentences.is_echo,
         happened=sentences.bound(sentences.happened, tongue),
@@ -135,6 +138,11 @@ def _environment(code: str) -> Environment:
         incident_sentence=sentences.bound(recovery_words.incident_sentence, tongue),
     )
     return environment
+
+
+def _seen(value: object) -> object:
+    """Escape what cannot be seen in every text that a template writes; markup is our own."""
+    return visible(value) if type(value) is str else value
 
 
 def _iso(at: datetime) -> str:

@@ -26,9 +26,10 @@ from infoscreen.words.language import N_, Language
 from infoscreen.words.names import ACTION_NOUNS, word
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
-def bound(sentence: Callable[[T, Language], str], language: Language) -> Callable[[T], str]:
+def bound(sentence: Callable[[T, Language], U], language: Language) -> Callable[[T], U]:
     """Return the same for one language, as templates want it."""
     return lambda value: sentence(value, language)
 
@@ -59,10 +60,39 @@ def _reason(client: Client, language: Language) -> str:
             return _("No heartbeat, but the broker still sees the device: it hangs.")
         case Condition.UNREACHABLE:
             return _("No heartbeat, and the broker does not see the device either.")
+        case Condition.INCOMPREHENSIBLE:
+            return _("It sends messages that cannot be read, and no heartbeat that can.")
+        case Condition.DUPLICATE:
+            return _("Two devices use this identity: their heartbeats alternate.")
         case Condition.NEVER_SEEN:
             return _("Known, but no heartbeat was ever received.")
         case Condition.ONLINE:
             return _("Heartbeats arrive as expected.")
+
+
+def oddities(client: Client, language: Language) -> list[str]:
+    """Say what of the client's messages cannot be read."""
+    _ = language.gettext
+    said = []
+    for key, text in client.unread_fields.items():
+        what = {"field": key.partition(".")[2], "said": text}
+        unknown = key.endswith("status") and text.startswith('"')
+        sentence = (
+            N_("Sends %(field)s: %(said)s, unknown.")
+            if unknown
+            else N_("Sends %(field)s: %(said)s, which cannot be read.")
+        )
+        said.append(_(sentence) % what)
+    if client.refused_at is not None:
+        about = {
+            "count": language.number(client.refused_count),
+            "at": language.moment(client.refused_at),
+            "detail": client.refused_detail or client.refused_reason or "?",
+        }
+        said.append(
+            _("Messages that could not be read at all: %(count)s, the last one %(at)s (%(detail)s).") % about
+        )
+    return said
 
 
 def application(client: Client, language: Language) -> str | None:

@@ -1,0 +1,42 @@
+"""Text from outside, made safe to look at. Everything that people read of a device's words goes through here.
+
+A device may send characters that are not seen, that turn the reading direction or that a terminal obeys.
+They are shown as escapes, and the stored text stays as it came.
+"""
+
+import unicodedata
+
+HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Unicode categories that are escaped: controls, invisible formatting, surrogates, unassigned, line ends."""
+
+KEPT = frozenset("\n\t")
+JOINERS = frozenset("\u200c\u200d")
+"""Harmless and needed to write Persian, Hindi and emoji, as long as they stand between other characters."""
+
+
+def visible(text: str, *, one_line: bool = False) -> str:
+    r"""Return the text with everything that cannot be seen escaped, as ``\x1b`` or ``\u202e``.
+
+    Line feeds and tabs stay unless the text is to be ``one_line``.
+    """
+    if text.isprintable():
+        return text
+    kept = frozenset() if one_line else KEPT
+    return "".join(
+        one if one in kept or one in JOINERS or unicodedata.category(one) not in HIDDEN else _escaped(one)
+        for one in text
+    )
+
+
+def _escaped(character: str) -> str:
+    number = ord(character)
+    if number < 0x100:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def storable(text: str) -> str:
+    """Return the text without what no database takes: NUL and lone surrogates are written as escapes."""
+    return "".join(
+        _escaped(one) if one == "\x00" or unicodedata.category(one) == "Cs" else one for one in text
+    )

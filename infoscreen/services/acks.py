@@ -1,0 +1,73 @@
+"""Acks: what devices say of their commands. Repeated and outdated ones are recorded and change nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from infoscreen.domain.commands import ClientCommand, CommandEvent, Timeouts, acknowledged
+from infoscreen.services.ports import Incoming
+from infoscreen.services.sorting import rejection
+from infoscreen.storage import command_history, commands, heartbeats
+from infoscreen.storage.command_history import HistoryLine
+from infoscreen.storage.engine import Connection
+from infoscreen.storage.rejected import RejectedMessage
+from infoscreen.wire.messages import CommandAck
+
+SentAck = tuple[str, CommandAck, Incoming]
+"""The UUID of the client that sent an ack, the ack, and the message it came in."""
+
+
+@dataclass(slots=True)
+class AckOutcome:
+    """Commands that moved, each as often as it did, and acks that belong to no command of their sender."""
+
+    moved: list[ClientCommand] = field(default_factory=list)
+    rejections: list[RejectedMessage] = field(default_factory=list)
+
+
+async def save_acks(
+    connection: Connection, acks: Sequence[SentAck], timeouts: Timeouts, now: datetime
+) -> AckOutcome:
+    """Advance the commands that devices acknowledge, in order of arrival."""
+    outcome = AckOutcome()
+    if not acks:
+        return outcome
+    await heartbeats.heard(connection, {uuid for uuid, _, _ in acks}, now)
+    before = await commands.for_change(connection, {str(ack.command_id) for _, ack, _ in acks})
+    current = dict(before)
+    lines: list[HistoryLine] = []
+    for uuid, ack, message in acks:
+        command = current.get(str(ack.command_id))
+        if command is None:
+            detail = f"no command {ack.command_id}"
+            outcome.rejections.append(rejection(message, now, "unknown_command", detail))
+            continue
+        if command.client_uuid != uuid:
+            detail = f"command {ack.command_id} belongs to another client"
+            outcome.rejections.append(rejection(message, now, "foreign_command", detail))
+            continue
+        after = acknowledged(
+            command, ack.status, now, timeouts, error_code=ack.error_code, error_message=ack.error_message
+        )
+        lines.append(_ack_line(command, after, ack, now))
+        if after is not None:
+            current[command.command_id] = after
+            outcome.moved.append(after)
+    await commands.save(connection, [one for key, one in current.items() if one is not before[key]])
+    await command_history.record(connection, lines)
+    return outcome
+
+
+def _ack_line(
+    before: ClientCommand, after: ClientCommand | None, ack: CommandAck, now: datetime
+) -> HistoryLine:
+    words = ack.status.value
+    if ack.error_code or ack.error_message:
+        words += f" ({ack.error_code or 'error'}: {ack.error_message or '-'})"
+    detail = f"ack {words} changed nothing" if after is None else (words if after.late else None)
+    if after is not None and after.error_code:
+        detail = words
+    event = CommandEvent(
+        at=now, from_status=before.status, to_status=(after or before).status, by="device", detail=detail
+    )
+    return HistoryLine(before.command_id, before.client_uuid, event)

@@ -1,0 +1,161 @@
+"""Takes a batch of messages apart: state coalesced to the newest per client, events in order of arrival.
+
+Decodes, and decides nothing but which messages count at all: a retained message is no sign of life.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from infoscreen.domain.clients import Presence
+from infoscreen.domain.errors import BadMessage
+from infoscreen.domain.events import Kind
+from infoscreen.services.ports import Incoming
+from infoscreen.services.reports import Beats, Refusal, Told
+from infoscreen.storage.rejected import HEAD_BYTES, RejectedMessage
+from infoscreen.storage.timeline import NewEntry
+from infoscreen.wire import topics
+from infoscreen.wire.messages import (
+    CommandAck,
+    DeviceMessage,
+    Heartbeat,
+    LogLine,
+    PresenceReport,
+    Received,
+    Screenshot,
+    ServiceFailed,
+    read,
+)
+
+
+@dataclass(slots=True)
+class SortedBatch:
+    """A batch taken apart.
+
+    ``reports`` are what clients said besides heartbeats; ``replayed`` what the broker retained of them.
+    ``from_whom`` are the messages that show that their client exists.
+    """
+
+    beats: dict[str, Beats] = field(default_factory=dict)
+    reports: list[tuple[str, Told]] = field(default_factory=list)
+    replayed: list[tuple[str, Told]] = field(default_factory=list)
+    refused: dict[str, Refusal] = field(default_factory=dict)
+    acks: list[tuple[str, CommandAck, Incoming]] = field(default_factory=list)
+    logs: list[tuple[str, NewEntry]] = field(default_factory=list)
+    shots: dict[str, Screenshot] = field(default_factory=dict)
+    from_whom: dict[str, list[Incoming]] = field(default_factory=dict)
+    kinds: Counter[str] = field(default_factory=Counter)
+    retained: Counter[str] = field(default_factory=Counter)
+    unread: Counter[str] = field(default_factory=Counter)
+    rejections: list[RejectedMessage] = field(default_factory=list)
+
+    def take(self, batch: Sequence[Incoming], now: datetime) -> None:
+        """Take in messages, in order of arrival."""
+        for message in batch:
+            try:
+                topic = topics.parse(message.topic)
+                received = read(topic, message.payload)
+            except BadMessage as error:
+                self._refuse(message, now, error)
+                continue
+            self.unread.update(one.field for one in received.unread)
+            if message.retain:
+                self._replay(topic, received)
+            else:
+                self._sort(topic, received, message, now)
+
+    def to_fold(self, strangers: set[str]) -> list[tuple[str, Told]]:
+        """Return what changes clients besides heartbeats, of all but the strangers.
+
+        What was retained comes first, because it is older than anything said meanwhile.
+        """
+        refused = [(uuid, Told(refusal)) for uuid, refusal in self.refused.items()]
+        return [one for one in (*self.replayed, *self.reports, *refused) if one[0] not in strangers]
+
+    def _refuse(self, message: Incoming, now: datetime, error: BadMessage) -> None:
+        self.rejections.append(rejection(message, now, error.reason, error.detail))
+        uuid = topics.sender(message.topic)
+        # Nothing at all is no sign of life: that is how a retained message is taken back.
+        if uuid is None or message.retain or not message.payload:
+            return
+        before = self.refused.get(uuid)
+        self.refused[uuid] = Refusal(error.reason, error.detail, 1 + (before.count if before else 0))
+
+    def _replay(self, topic: topics.DeviceTopic, received: Received) -> None:
+        """Keep of what was retained only what is state; none of it was said just now.
+
+        ``online`` may have been retained by a broker that never learned of the device's end.
+        """
+        self.retained[topic.kind] += 1
+        match received.message:
+            case ServiceFailed() | PresenceReport(presence=Presence.OFFLINE):
+                self.replayed.append((topic.uuid, Told(received.message, received.unread, replay=True)))
+            case _:
+                pass
+
+    def _sort(self, topic: topics.DeviceTopic, received: Received, message: Incoming, now: datetime) -> None:
+        uuid, said = topic.uuid, received.message
+        self.kinds[topic.kind] += 1
+        if _shows_life(said):
+            self.from_whom.setdefault(uuid, []).append(message)
+        match said:
+            case Heartbeat():
+                beats = self.beats.get(uuid)
+                if beats is None:
+                    self.beats[uuid] = Beats(said, received.unread)
+                else:
+                    beats.add(said, received.unread)
+            case CommandAck():
+                self.acks.append((uuid, said, message))
+            case LogLine():
+                self.logs.append((uuid, _log_entry(uuid, topic.level, said, message.payload, now)))
+            case Screenshot():
+                self.shots[uuid] = said
+            case _:
+                self.reports.append((uuid, Told(said, received.unread)))
+
+
+def _shows_life(said: DeviceMessage) -> bool:
+    """Tell whether a message shows that its client is there; the last will of one that is gone does not."""
+    return not (isinstance(said, PresenceReport) and said.presence is Presence.OFFLINE)
+
+
+def _log_entry(
+    uuid: str, level: topics.LogLevel | None, line: LogLine, payload: bytes, now: datetime
+) -> NewEntry:
+    """Return a log line for the timeline; the same bytes once more are a redelivery, not another line."""
+    digest_of_line = hashlib.sha256(f"{uuid}/{level}/".encode() + payload).hexdigest()
+    data = {"device_time": line.timestamp.isoformat(), "logger": line.logger, "context": line.context}
+    told = {name: value for name, value in data.items() if value is not None}
+    return NewEntry(
+        client_uuid=uuid,
+        at=now,
+        kind=Kind.LOG,
+        text=line.message,
+        level=level,
+        data=told,
+        dedupe_key=digest_of_line,
+    )
+
+
+def rejection(message: Incoming, now: datetime, reason: str, detail: str) -> RejectedMessage:
+    """Return what is kept of a message that was refused."""
+    return RejectedMessage(
+        at=now,
+        # PostgreSQL cannot store NUL in a text, and what is wrong with a message may be told by quoting it.
+        topic=message.topic.replace("\x00", "")[:500],
+        reason=reason,
+        detail=detail.replace("\x00", ""),
+        size=len(message.payload),
+        head=message.payload[:HEAD_BYTES],
+    )
+
+
+def kind_of(topic: str) -> str:
+    """Return the kind for counting; a topic outside of the contract must not make a label of its own."""
+    try:
+        return topics.parse(topic).kind
+    except BadMessage:
+        return "unknown"
