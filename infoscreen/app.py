@@ -34,8 +34,8 @@ from infoscreen.services.ingest import Ingest, IngestPolicy
 from infoscreen.services.monitoring import Monitoring
 from infoscreen.services.outbox import Outbox
 from infoscreen.services.passwords import Passwords
-from infoscreen.services.pausing import Pausing
-from infoscreen.services.recovering import Recovering
+from infoscreen.services.recovery.loop import Recovering
+from infoscreen.services.recovery.pauses import Pausing
 from infoscreen.services.watching import Watch, WatchPolicy
 from infoscreen.settings import Settings
 from infoscreen.storage import schema

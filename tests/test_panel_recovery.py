@@ -4,8 +4,8 @@ import pytest
 
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.commands import Action, Source
-from infoscreen.storage import pauses
-from infoscreen.storage.pauses import Pause
+from infoscreen.storage.recovery import pauses
+from infoscreen.storage.recovery.pauses import Pause
 from tests.panel import CRASHED, FAILED, HUNG, ONLINE, RESTING, look, send, settle_fleet
 from tests.spine import OPERATOR, zulu
 from tests.web import Site

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from infoscreen.domain.attempts import AttemptOutcome
+
 from infoscreen.domain.commands import Action, ClientCommand, CommandStatus, Source
 from infoscreen.domain.errors import Conflict, NotFound
 from infoscreen.domain.recovery import Phase, Reason, RecoveryPolicy, Rung, Verb
-from infoscreen.storage import attempts, commands, decisions, history, incidents, ladders, timeline
-from infoscreen.storage.attempts import StoredAttempt
+from infoscreen.storage import commands, history, timeline
 from infoscreen.storage.commands import CommandQuery
-from infoscreen.storage.decisions import DecisionQuery, StoredDecision
-from infoscreen.storage.pauses import Scope
+from infoscreen.storage.recovery import attempts, decisions, incidents, ladders
+from infoscreen.storage.recovery.attempts import StoredAttempt
+from infoscreen.storage.recovery.decisions import DecisionQuery, StoredDecision
+from infoscreen.storage.recovery.pauses import Scope
 from tests.spine import ADMIN, OPERATOR, Spine, open_spine, sqlite_url, uuid_of, zulu
 
 U, V = uuid_of(1), uuid_of(2)

@@ -22,7 +22,7 @@ from infoscreen.judge.lines import (
 from infoscreen.judge.time import TimeScale, VirtualClock
 from infoscreen.storage import client_lists, clients
 from infoscreen.storage.engine import Store
-from infoscreen.storage.pauses import Scope
+from infoscreen.storage.recovery.pauses import Scope
 
 OPERATOR = Actor(1, "judge", Role.ADMIN, "judge")
 FOR = timedelta(hours=1)

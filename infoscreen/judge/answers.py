@@ -9,9 +9,10 @@ from infoscreen.domain.clients import Condition
 from infoscreen.domain.recovery import Decision, Plan
 from infoscreen.judge.time import TimeScale, VirtualClock
 from infoscreen.services.ports import Outgoing
-from infoscreen.storage import incidents, statuses
+from infoscreen.storage import statuses
 from infoscreen.storage.engine import Store
-from infoscreen.storage.incidents import StoredIncident
+from infoscreen.storage.recovery import incidents
+from infoscreen.storage.recovery.incidents import StoredIncident
 
 Told = tuple[str, str | None, str, object]
 

@@ -147,7 +147,9 @@ async def published_since(
             client_commands.c.client_uuid.in_(chunk),
             client_commands.c.action.in_(sorted(DISRUPTIVE)),
             client_commands.c.published_at > since,
-            or_(client_commands.c.error_code.is_(None), client_commands.c.error_code.not_in(sorted(REFUSALS))),
+            or_(
+                client_commands.c.error_code.is_(None), client_commands.c.error_code.not_in(sorted(REFUSALS))
+            ),
         )
         for uuid, at in await connection.execute(statement):
             found.setdefault(uuid, []).append(at)

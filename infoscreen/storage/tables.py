@@ -68,7 +68,7 @@ ONLINE = f"status = '{Condition.ONLINE}'"
 INCOMPREHENSIBLE = f"status = '{Condition.INCOMPREHENSIBLE}'"
 """Conditions of partial indexes; a query must say them in the very same words to use the index."""
 
-STARTING = f"{ONLINE} AND process_status IN ('{ProcessStatus.STARTING}', '{ProcessStatus.STOPPED}')"
+STARTING = f"{ONLINE} AND start_due_at IS NOT NULL"
 
 IN_FLIGHT = f"{_any_of('status', OPEN)} AND {_any_of('action', DISRUPTIVE)}"
 """What the partial unique index counts: one unfinished disruptive command per client, whatever asks."""
@@ -109,7 +109,7 @@ clients = Table(
     Column("said", Integer, nullable=False, server_default="0"),
     Column("process_status", Word(ProcessStatus)),
     Column("current_process", String(500)),
-    Column("process_since", UtcDateTime),
+    Column("start_due_at", UtcDateTime),
     Column("process_pid", Integer),
     Column("app_started_at", UtcDateTime),
     Column("boot_id", String(500)),
@@ -154,7 +154,7 @@ Index("ix_clients_site", clients.c.site, clients.c.sort_key, clients.c.uuid)
 _partial("ix_clients_watched", _watched, clients.c.stale_at)
 _partial("ix_clients_unwell", _unwell, clients.c.status_since)
 _partial("ix_clients_online", _online, clients.c.site, clients.c.status, clients.c.uuid)
-_partial("ix_clients_starting", text(STARTING), clients.c.process_since)
+_partial("ix_clients_starting", text(STARTING), clients.c.start_due_at)
 _partial("ix_clients_service_failed", _failed, clients.c.sort_key)
 _partial("ix_clients_incomprehensible", _incomprehensible, clients.c.refused_until)
 _partial("ix_clients_maintenance", _maintained, clients.c.maintenance_until)

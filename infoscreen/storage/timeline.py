@@ -26,11 +26,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from infoscreen.domain.events import Kind
-from infoscreen.storage import attempts, decisions
-from infoscreen.storage.attempts import StoredAttempt
-from infoscreen.storage.decisions import StoredDecision
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, cursor_time, decode_cursor, encode_cursor
+from infoscreen.storage.recovery import attempts, decisions
+from infoscreen.storage.recovery.attempts import StoredAttempt
+from infoscreen.storage.recovery.decisions import StoredDecision
 from infoscreen.storage.tables import (
     client_commands,
     command_events,

@@ -76,7 +76,7 @@ def case_of(
     trouble = case.trouble = trouble_of(patient, now, listening_since)
     if trouble is not None:
         case.silent = trouble in SILENT
-        case.since = _since(patient, listening_since, now, silent=case.silent)
+        case.since = _since(patient, listening_since, policy, now, silent=case.silent)
     if patient.attempts:
         _see_attempts(case, policy, now)
     if not blind:
@@ -91,6 +91,12 @@ def trouble_of(patient: Patient, now: datetime, listening_since: datetime | None
     application is reported running, there is nothing left to recover even though the failure stays shown
     until it is acknowledged.
     """
+    if (
+        patient.refused_until is not None
+        and patient.refused_until > now
+        and patient.status is not Condition.CRASHED
+    ):
+        return None
     if patient.status is not Condition.SERVICE_FAILED:
         return SPOKEN.get(patient.status.value)
     silent_from = stale_from(patient, listening_since)
@@ -109,7 +115,9 @@ def stale_from(patient: Patient, listening_since: datetime | None) -> datetime |
     return max(patient.stale_at, listening_since + timedelta(seconds=patient.stale_after))
 
 
-def _since(patient: Patient, listening_since: datetime | None, now: datetime, *, silent: bool) -> datetime:
+def _since(
+    patient: Patient, listening_since: datetime | None, policy: RecoveryPolicy, now: datetime, *, silent: bool
+) -> datetime:
     if silent:
         # Our own absence since then is no new trouble, nor is going from hung to unreachable.
         at = patient.stale_at
@@ -117,7 +125,7 @@ def _since(patient: Patient, listening_since: datetime | None, now: datetime, *,
     since = patient.status_since
     if patient.status is Condition.CRASHED and patient.process_status in BEGINS_SLOWLY:
         # It has been starting for too long, and all that time it has told so.
-        since = min(since, patient.process_since or since)
+        since = min(since, (patient.start_due_at or since) - policy.start_timeout)
     if patient.failed_at is not None and patient.failed_at > since:
         since = patient.failed_at
     if patient.booted_at is not None and patient.booted_at > since:

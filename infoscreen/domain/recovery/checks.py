@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from infoscreen.domain.clients import Condition, Presence
+from infoscreen.domain.clients import STALE, Condition, Presence
 from infoscreen.domain.recovery.cases import Case, confirmed_from, patience, stale_from
 from infoscreen.domain.recovery.incidents import (
     OUTAGES,
@@ -144,7 +144,9 @@ def _left_alone(case: Case, view: View) -> Verdict | None:
     if reason is not None:
         return Verdict(Verb.HOLD, reason)
     if case.trouble is None:
-        return None
+        unread = patient.refused_until is not None and patient.refused_until > now
+        silent = patient.status in STALE or patient.status is Condition.SERVICE_FAILED
+        return Verdict(Verb.HOLD, Reason.INCOMPREHENSIBLE) if unread and silent else None
     if patient.pause is not None and patient.pause.until > now:
         return Verdict(Verb.HOLD, Reason.PAUSED, patient.pause.until, {"why": patient.pause.why})
     hold = patient.hold

@@ -41,8 +41,9 @@ class Patient(NamedTuple):
     A tuple, since there may be tens of thousands of them on every poll. All times are the daemon's own.
     ``reports`` counts the heartbeats since its last change of status, the first of them included; ``beats``
     all of them. ``stale_after`` and ``interval`` are its learned threshold and rhythm in seconds,
-    ``keepalive`` what it announced. ``booted_at`` and ``process_since`` are when a heartbeat first told of
-    this boot and of this state of the application. ``can`` are the actions it announced, ``locked_until`` the
+    ``keepalive`` what it announced. ``booted_at`` is when it
+    booted, as we saw it; ``start_due_at`` by when its application must run, ``refused_until`` until when a
+    message that cannot be read shows that it is there. ``can`` are the actions it announced, ``locked_until`` the
     end of the lockout for the recovery, ``outlet`` whether its power can be switched. ``attempts`` are those
     of the last day and all since its ladder began, oldest first.
     """
@@ -63,9 +64,10 @@ class Patient(NamedTuple):
     reports: int = 0
     presence: Presence | None = None
     process_status: ProcessStatus | None = None
-    process_since: datetime | None = None
+    start_due_at: datetime | None = None
     booted_at: datetime | None = None
     failed_at: datetime | None = None
+    refused_until: datetime | None = None
     maintenance_until: datetime | None = None
     auto_recovery: bool = True
     can: Sequence[str] = ()

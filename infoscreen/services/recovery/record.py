@@ -15,7 +15,6 @@ from infoscreen.domain.recovery import (
     Attempt,
     Decision,
     Incident,
-    IncidentKind,
     Ladder,
     Outcome,
     Plan,
@@ -222,5 +221,3 @@ def summary_of(plan: Plan, changes: Changes, now: datetime, *, paused: bool, ena
         "without_pause": mode,
     }
     return LastPoll(number=changes.poll, at=now, mode="paused" if paused else mode, summary=summary)
-
-

@@ -153,7 +153,9 @@ class SnapshotBuilder:
             for one in part:
                 flying[one.client_uuid] = InFlight(one.command_id, one.action.value, one.deadline_at)
         locks: dict[str, datetime | None] = {}
-        for uuid, published in (await commands.disruptive_since(connection, now - self._lockout.window)).items():
+        for uuid, published in (
+            await commands.disruptive_since(connection, now - self._lockout.window)
+        ).items():
             locks[uuid] = locked_until(published, self._lockout, now)
         patients: list[Patient] = []
         for number, row in enumerate(rows):
@@ -164,7 +166,7 @@ class SnapshotBuilder:
                 Patient(
                     *row[:4],
                     network(row[4]),
-                    *row[5:22],
+                    *row[5:23],
                     False,  # no outlets yet
                     known.get(uuid),
                     of_client.get(uuid, ()),

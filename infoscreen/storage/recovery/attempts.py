@@ -41,9 +41,7 @@ async def under_way(connection: Connection) -> list[tuple[Attempt, ClientCommand
     return [(attempt, known.get(attempt.command_id)) for attempt in found]
 
 
-async def that_matter(
-    connection: Connection, since: datetime, incidents: Collection[str]
-) -> list[Attempt]:
+async def that_matter(connection: Connection, since: datetime, incidents: Collection[str]) -> list[Attempt]:
     """Return the attempts decided on after ``since``, those of the ladders that are not at rest, and those
     of the incidents with these keys; oldest first.
     """
@@ -128,7 +126,9 @@ async def conclude(connection: Connection, outcomes: Mapping[str, Outcome], now:
 _MOVE = (
     update(recovery_attempts)
     .where(recovery_attempts.c.command_id == bindparam("key"))
-    .values({name: bindparam(f"new_{name}") for name in ("decided_at", "published_at", "accepted_at", "ended_at")})
+    .values(
+        {name: bindparam(f"new_{name}") for name in ("decided_at", "published_at", "accepted_at", "ended_at")}
+    )
 )
 
 

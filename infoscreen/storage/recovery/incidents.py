@@ -90,7 +90,9 @@ async def save(connection: Connection, incident: Incident) -> int:
     values["facts"] = dict(incident.facts)
     found = await connection.scalar(select(c.id).where(c.key == incident.key))
     if found is not None:
-        await connection.execute(update(incidents).where(c.id == found, c.ended_at.is_(None)).values(**values))
+        await connection.execute(
+            update(incidents).where(c.id == found, c.ended_at.is_(None)).values(**values)
+        )
         return int(found)
     key = (await connection.execute(insert(incidents).values(**values))).inserted_primary_key
     return 0 if key is None else int(key[0])

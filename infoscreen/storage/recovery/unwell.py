@@ -32,9 +32,10 @@ _PATIENT: Select[Any] = select(
     (_c.heartbeats - _c.heartbeats_at_change + 1).label("reports"),
     _c.presence,
     _c.process_status,
-    _c.process_since,
+    _c.start_due_at,
     _c.boot_seen_at,
     _c.service_failed_raised_at,
+    _c.refused_until,
     _c.maintenance_until,
     _c.auto_recovery,
     _c.capabilities,
@@ -72,14 +73,20 @@ async def sent(connection: Connection, since: datetime) -> list[Sent]:
     """
     c = client_commands.c
     statement = (
-        select(c.client_uuid, c.published_at, c.accepted_at, c.started_at, c.finished_at, c.error_code, c.status)
+        select(
+            c.client_uuid, c.published_at, c.accepted_at, c.started_at, c.finished_at, c.error_code, c.status
+        )
         .join(clients, _c.uuid == c.client_uuid)
         .where(c.created_at > since, c.published_at > since, _c.last_heard_at > c.published_at)
         .order_by(c.created_at.desc())
         .limit(LATELY)
     )
     return [
-        Sent(uuid, published, any(one is not None for one in (accepted, started, code)) or status == "completed")
+        Sent(
+            uuid,
+            published,
+            any(one is not None for one in (accepted, started, code)) or status == "completed",
+        )
         for uuid, published, accepted, started, _, code, status in await connection.execute(statement)
     ]
 
@@ -116,7 +123,7 @@ CLOCKED = (
     "last_alive",
     "stale_at",
     "presence_at",
-    "process_since",
+    "start_due_at",
     "boot_seen_at",
     "service_failed_raised_at",
 )
@@ -134,5 +141,3 @@ async def times(connection: Connection, uuids: Sequence[str]) -> AsyncIterator[l
 async def set_times(connection: Connection, uuid: str, values: dict[str, Any]) -> None:
     """Write times of one client."""
     await connection.execute(update(clients).where(_c.uuid == uuid).values(**values))
-
-

@@ -16,10 +16,10 @@ from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.commands import Action, CommandStatus, Source, Verification
 from infoscreen.domain.events import Kind
 from infoscreen.domain.recovery import IncidentKind, Reason
-from infoscreen.services.explaining import Mode
+from infoscreen.services.recovery.explain import Mode
 from infoscreen.storage import rejected
-from infoscreen.storage.incidents import StoredIncident
 from infoscreen.storage.paging import Page
+from infoscreen.storage.recovery.incidents import StoredIncident
 from infoscreen.web.shapes import Answer, Listing
 
 

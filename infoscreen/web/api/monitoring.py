@@ -4,8 +4,8 @@ from aiohttp import web
 
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.errors import InvalidInput
-from infoscreen.services.explaining import mode_of
 from infoscreen.services.monitoring import Overview
+from infoscreen.services.recovery.explain import mode_of
 from infoscreen.storage import client_lists, rejected
 from infoscreen.web.api import models
 from infoscreen.web.api.requests import ClientsQuery, RejectedQuery

@@ -5,10 +5,10 @@ from aiohttp import web
 from infoscreen.domain import presence
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.errors import Conflict, InvalidInput, NotFound
-from infoscreen.services import explaining
 from infoscreen.services.monitoring import Overview
-from infoscreen.storage import decisions, incidents
-from infoscreen.storage.decisions import DecisionQuery
+from infoscreen.services.recovery import explain as explaining
+from infoscreen.storage.recovery import decisions, incidents
+from infoscreen.storage.recovery.decisions import DecisionQuery
 from infoscreen.web.api import recovery_models as models
 from infoscreen.web.api.clients import known_client
 from infoscreen.web.api.identifiers import path_identifier

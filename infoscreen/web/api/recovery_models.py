@@ -8,10 +8,10 @@ from pydantic import AfterValidator, AwareDatetime, Field
 from infoscreen.domain.attempts import AttemptOutcome
 from infoscreen.domain.clients import Condition
 from infoscreen.domain.recovery import Ending, Phase, Reason, Verb
-from infoscreen.services.explaining import Mode
-from infoscreen.storage.attempts import StoredAttempt
-from infoscreen.storage.decisions import StoredDecision
-from infoscreen.storage.pauses import Scope
+from infoscreen.services.recovery.explain import Mode
+from infoscreen.storage.recovery.attempts import StoredAttempt
+from infoscreen.storage.recovery.decisions import StoredDecision
+from infoscreen.storage.recovery.pauses import Scope
 from infoscreen.web.api.identifiers import Identifier
 from infoscreen.web.api.models import Incident
 from infoscreen.web.api.requests import Label, NoneIfBlank, utc

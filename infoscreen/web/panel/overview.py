@@ -9,12 +9,13 @@ from aiohttp import web
 
 from infoscreen.domain.clients import Client, Condition
 from infoscreen.domain.commands import Action, ClientCommand
-from infoscreen.services.explaining import holds_of, mode_of
 from infoscreen.services.monitoring import Overview
-from infoscreen.storage import client_lists, clients, commands, decisions
+from infoscreen.services.recovery.explain import holds_of, mode_of
+from infoscreen.storage import client_lists, clients, commands
 from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.storage.engine import Connection
-from infoscreen.storage.pauses import Scope
+from infoscreen.storage.recovery import decisions
+from infoscreen.storage.recovery.pauses import Scope
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel.groups import GROUPS, tiles
 from infoscreen.web.panel.language import language_of

@@ -12,9 +12,9 @@ from infoscreen.domain.attempts import AttemptOutcome
 from infoscreen.domain.commands import ClientCommand, Source
 from infoscreen.domain.recovery import Ending, IncidentKind, Reason, Rung, sentence
 from infoscreen.domain.recovery.reasons import WORDS
-from infoscreen.services.explaining import Mode
-from infoscreen.storage.decisions import StoredDecision
-from infoscreen.storage.incidents import StoredIncident
+from infoscreen.services.recovery.explain import Mode
+from infoscreen.storage.recovery.decisions import StoredDecision
+from infoscreen.storage.recovery.incidents import StoredIncident
 from infoscreen.words.language import N_, Language
 
 RUNGS: Mapping[Rung, str] = MappingProxyType(

@@ -1,0 +1,265 @@
+"""Why the recovery does something or nothing, in words; and what its rungs, outcomes and incidents are called."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from infoscreen.domain.recovery import Closing, Decided, Ending, Incident, IncidentKind, Outcome, Reason, Rung
+from infoscreen.domain.recovery.reasons import Arguments
+from infoscreen.words.language import ENGLISH, N_, Language
+
+R = Reason
+
+REASONS: Mapping[Reason, str] = MappingProxyType(
+    {
+        R.ACT_RESTART_APP: N_("Restart the application, attempt %(attempt)s of %(attempts)s."),
+        R.ACT_REBOOT_HOST: N_("Reboot the device, attempt %(attempt)s of %(attempts)s."),
+        R.ACT_POWER_CYCLE: N_("Switch the device's power off and on, attempt %(attempt)s of %(attempts)s."),
+        R.BROKER_DISCONNECTED: N_(
+            "The server is not connected to the broker and cannot tell how any client is."
+        ),
+        R.OBSERVER_GRACE: N_(
+            "The server has not listened for long enough since its start or reconnect to judge silence."
+        ),
+        R.INGEST_LAG: N_(
+            "The server is behind with what clients report (messages by %(ingest)s s, its own work by "
+            "%(loop)s s)."
+        ),
+        R.COMMANDS_UNANSWERED: N_(
+            "Clients are heard, but none answers commands: they do not arrive. One is tried every few minutes."
+        ),
+        R.FLEET_OUTAGE: N_(
+            "%(silent)s of %(well)s clients fell silent together: that is the network or the broker, not the "
+            "clients."
+        ),
+        R.FLEET_SETTLING: N_("Most clients of the outage are back; the others get some more time."),
+        R.SITE_OUTAGE: N_(
+            "%(silent)s of %(well)s clients at %(site)s fell silent together: that is the site, not the clients."
+        ),
+        R.SITE_SETTLING: N_("Most clients at %(site)s are back; the others get some more time."),
+        R.NETWORK_OUTAGE: N_(
+            "%(silent)s of %(well)s clients in the network %(network)s fell silent together: that is the "
+            "network, not the clients."
+        ),
+        R.NETWORK_SETTLING: N_(
+            "Most clients in the network %(network)s are back; the others get some more time."
+        ),
+        R.OUTAGE_SUSPECTED: N_(
+            "If this is an outage, others are only missed later: it is not judged alone before that."
+        ),
+        R.GONE: N_("Silent for a day together with others: it counts as gone until it is heard again."),
+        R.LEFT_BEHIND: N_(
+            "Needs a human: an outage is over, and %(silent)s clients have stayed dark whose power cannot be "
+            "switched from here."
+        ),
+        R.WAVE: N_(
+            "Waits its turn among clients with the same trouble: %(trying)s are tried, %(waiting)s wait for "
+            "the effect."
+        ),
+        R.NO_EFFECT: N_(
+            "What was tried on clients with the same trouble did not help; one is tried every hour, and the "
+            "others go on when that one is cured."
+        ),
+        R.MAINTENANCE: N_("In maintenance: nothing is done to it."),
+        R.PAUSED: N_("Recovery is paused by hand: %(why)s"),
+        R.TAKEN_OVER: N_("%(by)s takes care of it; the recovery keeps out of it."),
+        R.AUTO_RECOVERY_OFF: N_("Automatic recovery is switched off for this client."),
+        R.SHUT_DOWN: N_("Shut down on purpose: it stays off until somebody switches it on."),
+        R.OFF_HOURS: N_("Outside of its hours: it may be dark."),
+        R.INCOMPREHENSIBLE: N_(
+            "The device speaks, but its messages cannot be read: it is there, and a restart may be no help."
+        ),
+        R.DUPLICATE: N_("Two devices use this identity: nothing is done until only one is left."),
+        R.COMMAND_IN_FLIGHT: N_("The client has an unfinished command: %(action)s."),
+        R.ORDERED: N_("%(action)s has been ordered and is not sent yet."),
+        R.WAITING_FOR_VERIFICATION: N_("%(action)s was sent; now its effect has to show."),
+        R.GRACE: N_("Not unwell for long enough: many problems pass by themselves."),
+        R.BOOTING: N_("The device has just booted; what it reports meanwhile is no crash yet."),
+        R.KEEPALIVE: N_(
+            "The broker may still take a broken connection for a live one; it knows after one and a half "
+            "keepalives."
+        ),
+        R.RHYTHM_UNKNOWN: N_("Heard only once so far: how often it reports is not known yet."),
+        R.FLAPPING: N_(
+            "It has come back by itself %(returns)s times lately and is given more time to do so again."
+        ),
+        R.MAY_BE_REBOOTING: N_(
+            "It may be rebooting, updating or checking its disk and gets the time that this may take."
+        ),
+        R.LOCKOUT: N_(
+            "Several disruptive commands in a short time: the rest is kept for an operator until the lockout "
+            "ends."
+        ),
+        R.EXHAUSTED: N_(
+            "Needs a human: everything that can be tried has been tried (%(tried)s attempts)."
+        ),
+        R.NO_OUTLET: N_(
+            "Needs a human: only switching its power could help, and no outlet is configured (%(tried)s "
+            "attempts before)."
+        ),
+        R.LIMIT_REACHED: N_(
+            "Needs a human: %(limit)s automatic actions within a day have not helped. One more is tried each "
+            "night."
+        ),
+        R.REFUSED: N_("Needs a human: the device refuses %(action)s (%(code)s). That is not charged."),
+        R.UNANSWERED: N_(
+            "Needs a human: the device is connected, but answers no command (%(tried)s attempts accepted "
+            "before)."
+        ),
+        R.CONFIRMING: N_("It is back; it counts as well after %(heartbeats)s heartbeats and %(seconds)s s."),
+        R.RELAPSE_WATCH: N_("It is well again. Should it relapse soon, recovery goes on where it was."),
+        R.RUNS_AGAIN: N_(
+            "The application runs again; the failed service stays shown until somebody acknowledges it."
+        ),
+        R.NOTHING_TO_DO: N_("There is nothing to recover."),
+    }
+)
+
+ENDINGS: Mapping[Ending, str] = MappingProxyType(
+    {
+        Ending.DONE: N_("It is carried out now; then its effect has to show."),
+        Ending.TIME: N_("It is decided again when the time is over, or as soon as the client changes."),
+        Ending.OBSERVATION: N_("It is decided again on every poll, until things are seen to have changed."),
+        Ending.HUMAN: N_(
+            "Nothing further is done until somebody acts, or the client becomes well by itself."
+        ),
+    }
+)
+
+RUNGS: Mapping[Rung, str] = MappingProxyType(
+    {
+        Rung.RESTART_APP: N_("App restart"),
+        Rung.REBOOT_HOST: N_("Reboot"),
+        Rung.POWER_CYCLE: N_("Power off and on"),
+        Rung.HUMAN: N_("Somebody has to look"),
+    }
+)
+
+OUTCOMES: Mapping[Outcome, str] = MappingProxyType(
+    {
+        Outcome.HELPED: N_("it helped"),
+        Outcome.NO_EFFECT: N_("without effect"),
+        Outcome.REFUSED: N_("refused by the device, does not count"),
+        Outcome.UNANSWERED: N_("not answered, does not count"),
+        Outcome.NOT_SENT: N_("never sent, does not count"),
+    }
+)
+
+INCIDENTS: Mapping[IncidentKind, tuple[str, str]] = MappingProxyType(
+    {
+        IncidentKind.FLEET_OUTAGE: (
+            N_("Outage at several sites"),
+            N_(
+                "These clients fell silent together. That is the network or the broker, not the clients: none "
+                "of them is touched. The rest of the fleet is taken care of."
+            ),
+        ),
+        IncidentKind.SITE_OUTAGE: (
+            N_("Outage of %(site)s"),
+            N_(
+                "That is the network or the power of the site, not its clients: none of them is touched. "
+                "The rest of the fleet is taken care of."
+            ),
+        ),
+        IncidentKind.NETWORK_OUTAGE: (
+            N_("Outage of the network %(network)s"),
+            N_(
+                "These clients share a network and fell silent together: none of them is touched. The rest of "
+                "the fleet is taken care of."
+            ),
+        ),
+        IncidentKind.LEFT_BEHIND: (
+            N_("Stayed dark after an outage"),
+            N_("The others are back. These can only be helped on site."),
+        ),
+        IncidentKind.ALIKE: (
+            N_("Many clients with the same trouble"),
+            N_("They are recovered in waves, a few first; the next ones follow when those are cured."),
+        ),
+        IncidentKind.OBSERVER: (
+            N_("The server itself cannot see"),
+            N_("Nothing can be said of any client just now, so none of them is touched."),
+        ),
+        IncidentKind.COMMANDS_UNANSWERED: (
+            N_("Commands do not arrive"),
+            N_("Clients are heard and answer no command. Nothing is charged to them; one is tried now and then."),
+        ),
+    }
+)
+
+STOPPED = N_(
+    "What was tried does not help. One client an hour is tried; the others go on when that one is cured."
+)
+CALM = N_("It is nearly over; clients get time to come back by themselves before anything is done.")
+DRY_RUN = N_("Dry run, nothing is sent: %(sentence)s")
+
+ACTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "restart_app": RUNGS[Rung.RESTART_APP],
+        "reboot_host": RUNGS[Rung.REBOOT_HOST],
+        "power_cycle": RUNGS[Rung.POWER_CYCLE],
+        "shutdown_host": N_("Shutdown"),
+    }
+)
+
+
+class _Gaps(dict[str, str | int]):
+    """Arguments of a decision; one that an older version has not stored is shown as unknown."""
+
+    def __missing__(self, key: str) -> str:
+        return "?"
+
+
+def reason_in_words(reason: Reason, arguments: Arguments, language: Language = ENGLISH) -> str:
+    """Return a reason as a sentence."""
+    gaps = _Gaps(arguments)
+    if "action" in gaps:
+        gaps["action"] = language.gettext(ACTIONS.get(str(gaps["action"]), str(gaps["action"])))
+    return language.gettext(REASONS[reason]) % gaps
+
+
+def decided(decision: Decided, language: Language = ENGLISH) -> str:
+    """Return why something was decided, as a sentence."""
+    said = reason_in_words(decision.reason, decision.arguments, language)
+    return language.gettext(DRY_RUN) % {"sentence": said} if decision.would else said
+
+
+def title(incident: Incident, language: Language = ENGLISH) -> str:
+    """Say what an incident is about."""
+    words = language.gettext(INCIDENTS[incident.kind][0])
+    return words % _Gaps(site=incident.site or "?", network=incident.network or "?")
+
+
+def meaning(incident: Incident, language: Language = ENGLISH) -> str:
+    """Say what follows from an incident."""
+    if incident.stopped_at is not None:
+        return language.gettext(STOPPED)
+    if incident.calm_since is not None:
+        return language.gettext(CALM)
+    return language.gettext(INCIDENTS[incident.kind][1])
+
+
+def cause(incident: Incident, language: Language = ENGLISH) -> str:
+    """Say what speaks for a cause in common; empty when there is nothing to say."""
+    _ = language.gettext
+    facts = incident.facts
+    if "years" in facts:
+        said = _(
+            "%(silent)s of %(well)s within %(minutes)s min; by chance once in %(years)s years."
+        )
+        return said % _Gaps(facts)
+    known = [
+        (N_("software %(value)s"), facts.get("software_version")),
+        (N_("site %(value)s"), facts.get("site")),
+        (N_("network %(value)s"), facts.get("network")),
+    ]
+    shared = [_(words) % {"value": value} for words, value in known if value is not None]
+    return _("In common: %(what)s") % {"what": ", ".join(shared)} if shared else ""
+
+
+CLOSINGS: Mapping[Closing, str] = MappingProxyType(
+    {
+        Closing.OVER: N_("over"),
+        Closing.DISMISSED: N_("dismissed by hand"),
+        Closing.GONE: N_("its clients count as gone"),
+    }
+)
