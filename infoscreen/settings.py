@@ -100,6 +100,7 @@ Days = Annotated[float, Field(gt=0, allow_inf_nan=False), Allowed("days, more th
 Port = Annotated[int, Field(ge=1, le=65535), Allowed("a port, 1 to 65535")]
 AtLeastOne = Annotated[int, Field(ge=1), Allowed("a whole number, 1 or more")]
 AtLeastZero = Annotated[int, Field(ge=0), Allowed("a whole number, 0 or more")]
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), Allowed("a part, more than 0, at most 1")]
 Switch = Annotated[bool, Allowed("true or false")]
 Text = Annotated[str, Field(min_length=1), Allowed("text")]
 Secret = Annotated[SecretStr, Field(min_length=1), Allowed("text, secret")]
@@ -183,25 +184,29 @@ class Settings(BaseSettings):
     crash_recovery_grace_seconds: Seconds = _knob(
         60, "How long a client must be unwell before anything is done."
     )
-    recovery_observer_grace_seconds: Seconds = _knob(
-        lambda given: 2 * given.get("heartbeat_stale_seconds", 180),
-        "How long after a start or reconnect nothing is done, since the daemon itself was away.",
-        shown="2 x HEARTBEAT_STALE_SECONDS",
+    start_timeout_seconds: Seconds = _knob(
+        600, "An application that has been starting or stopped for so long counts as crashed."
     )
-    recovery_max_concurrent: AtLeastOne = _knob(5, "So many clients are recovered at the same time.")
-    recovery_storm_cooldown_seconds: Seconds = _knob(
-        300, "How long things must be calm after an outage of a site or the fleet."
+    boot_grace_seconds: Seconds = _knob(300, "What a device reports so soon after its boot is no crash yet.")
+    credible_absence_seconds: Seconds = _knob(
+        900, "A reboot, an update or a check of the disk may take so long; nobody is called before."
+    )
+    recovery_observer_grace_seconds: Seconds | None = _knob(
+        None,
+        "How long after a start or reconnect silence is not judged; unset: twice the thresholds of silence.",
+    )
+    recovery_max_share: Share = _knob(
+        0.1, "Part of the fleet on which one group of clients with the same trouble may be tried at a time."
+    )
+    recovery_actions_per_day: AtLeastOne = _knob(
+        6, "Most automatic actions on one client in a day; after that one careful try each night."
     )
     recovered_heartbeats: AtLeastOne = _knob(3, "So many heartbeats in a row make a client well again ...")
     recovered_seconds: Seconds = _knob(60, "... once it has been online for so long.")
-    relapse_seconds: Seconds = _knob(900, "Unwell again so soon, the ladder goes on where it was.")
+    relapse_seconds: Seconds = _knob(21_600, "Unwell again so soon, the ladder goes on where it was.")
     recovery_restart_attempts: AtLeastZero = _knob(2, "Tries of `restart_app`; 0 removes the rung.")
     recovery_reboot_attempts: AtLeastZero = _knob(1, "Tries of `reboot_host`; 0 removes the rung.")
     recovery_power_cycle_attempts: AtLeastZero = _knob(1, "Tries of `power_cycle`; 0 removes the rung.")
-    recovery_reboots_per_hour: AtLeastZero = _knob(2, "Most automatic reboots of one client in an hour.")
-    recovery_power_cycles_per_day: AtLeastZero = _knob(
-        3, "Most automatic power cycles of one client in a day."
-    )
 
     command_expiry_seconds: Seconds = _knob(240, "A command that no device has begun by then is given up.")
     command_lockout_threshold: AtLeastOne = _knob(3, "So many disruptive commands lock a client ...")
@@ -362,9 +367,24 @@ def effective(settings: Settings) -> list[Effective]:
     return found
 
 
+REPLACED = {
+    "recovery_max_concurrent": "replaced by RECOVERY_MAX_SHARE, a part of the fleet",
+    "recovery_storm_cooldown_seconds": "not needed any more: an outage is over when its clients are back",
+    "recovery_reboots_per_hour": "replaced by RECOVERY_ACTIONS_PER_DAY, for actions of all kinds",
+    "recovery_power_cycles_per_day": "replaced by RECOVERY_ACTIONS_PER_DAY, for actions of all kinds",
+}
+"""Settings of earlier versions, and what has taken their place."""
+
+
+def _outdated() -> list[str]:
+    given = settings_sources.read(REPLACED)
+    return [f"{name.upper()} ({given.source(name)}): {REPLACED[name]}." for name in given.values]
+
+
 def cautions(settings: Settings) -> list[str]:
     """Return what is allowed but probably not meant."""
-    found = list(settings_sources.read(Settings.model_fields).strangers)
+    given = settings_sources.read([*Settings.model_fields, *REPLACED])
+    found = [*given.strangers, *_outdated()]
     given_tls = [name.upper() for name in TLS_FILES if getattr(settings, name) is not None]
     if given_tls and not settings.mqtt_tls_enabled:
         found.append(f"{', '.join(given_tls)}: without effect, MQTT_TLS_ENABLED is false.")

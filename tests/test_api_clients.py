@@ -386,7 +386,7 @@ async def test_an_admin_removes_a_client_with_its_history(site: Site) -> None:
     assert await ask(admin, "DELETE", f"/api/clients/{U}", status=204) is None
     async with site.spine.store.read() as connection:
         assert await clients.get(connection, U) is None
-    assert (await ask(admin, "GET", "/api/commands"))["total"] == 0
+    assert (await ask(admin, "GET", "/api/commands"))["items"] == []
     await ask(admin, "DELETE", f"/api/clients/{U}", status=404)
 
 
@@ -432,7 +432,7 @@ async def test_a_timeline_merges_what_happened_newest_first(site: Site) -> None:
     assert kinds[:2] == ["command", "log"]
     assert {"service_failed", "status"} <= set(kinds)
     assert whole["items"][0].keys() == {"at", "kind", "text", "level", "data"}
-    assert whole["total"] == len(kinds)
+    assert whole["total"] is None
     assert whole["items"][1]["level"] == "warn"
     logs_and_commands = await ask(viewer, "GET", f"{path}?kind=log,command")
     assert [entry["kind"] for entry in logs_and_commands["items"]] == ["command", "log"]

@@ -89,7 +89,7 @@ async def test_a_wrong_command_is_refused_by_its_field_and_nothing_is_stored(
     operator = await site.program(Role.OPERATOR)
     problem = await ask(operator, "POST", COMMANDS, status=422, json=body)
     assert (problem["type"], problem["errors"][0]["field"]) == ("invalid-input", field)
-    assert (await ask(operator, "GET", "/api/commands"))["total"] == 0
+    assert (await ask(operator, "GET", "/api/commands"))["items"] == []
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ async def test_commands_are_listed_newest_first_filtered_and_paged(site: Site) -
     ):
         assert await listed(query) == found, query
     page = await ask(viewer, "GET", "/api/commands?limit=2")
-    assert page["total"] == 3
+    assert page["total"] is None
     assert await listed(f"cursor={page['next_cursor']}") == [one]
     own = await ask(viewer, "GET", COMMANDS)
     assert [command["command_id"] for command in own["items"]] == [three, one]
@@ -371,4 +371,4 @@ async def test_a_wrong_bulk_request_is_refused_and_nothing_is_stored(
     operator = await site.program(Role.OPERATOR)
     problem = await ask(operator, "POST", "/api/commands", status=422, json={"action": "reboot_host"} | body)
     assert problem["errors"][0]["field"] == field
-    assert (await ask(operator, "GET", "/api/commands"))["total"] == 0
+    assert (await ask(operator, "GET", "/api/commands"))["items"] == []

@@ -369,7 +369,7 @@ async def test_a_double_click_sends_one_command_and_the_second_is_told_which_is_
     assert "Es wurde nichts gesendet: Für Foyer läuft noch ein Befehl (Neustart, Angefordert)." in page.words
     async with site.spine.store.read() as connection:
         stored = await commands.search(connection, CommandQuery(client_uuid=ONLINE), 10)
-    assert stored.total == 1
+    assert len(stored.items) == 1
     assert page.text.count('aria-describedby="why-not"') == 3
 
 

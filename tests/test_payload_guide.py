@@ -141,7 +141,7 @@ async def test_a_mistake_is_rejected_for_the_reason_the_guide_says(tmp_path: Pat
         topic = mistake.topic.removeprefix("infoscreen/")
         await spine.hear((topic, payload))
         async with spine.store.read() as connection:
-            kept = await rejected.newest(connection, 10)
+            kept = (await rejected.page(connection, 10)).items
         assert [message.reason for message in kept] == [mistake.reason]
 
 

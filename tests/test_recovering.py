@@ -138,7 +138,7 @@ async def test_a_decision_that_repeats_is_stored_once_with_its_count(spine: Spin
     assert (later.times or 0) - (first.times or 0) == 3600 // 60
     async with spine.store.read() as connection:
         everything = await decisions.page(connection, DecisionQuery(client_uuid=U, past=True), 100)
-    assert everything.total < 15
+    assert len(everything.items) < 15
     assert all(one.times == 1 or one.times > 1 for one in everything.items if one.times is not None)
 
 
@@ -278,9 +278,9 @@ async def test_an_outage_of_hours_writes_no_more_than_one_of_ten_minutes(spine: 
 
     async def rows() -> tuple[int, int]:
         async with spine.store.read() as connection:
-            pages = [await timeline.page(connection, uuid, 1) for uuid in EVERYBODY]
-            page = await decisions.page(connection, DecisionQuery(past=True), 1)
-        return sum(one.total for one in pages), page.total
+            pages = [await timeline.page(connection, uuid, 10_000) for uuid in EVERYBODY]
+            page = await decisions.page(connection, DecisionQuery(past=True), 10_000)
+        return sum(len(one.items) for one in pages), len(page.items)
 
     before = await rows()
     await pass_time(spine, 3 * 3600, silent=EVERYBODY, step=180)
@@ -350,7 +350,7 @@ async def test_the_timeline_tells_decisions_attempts_and_outcomes(spine: Spine) 
     whats = [entry.data["what"] for entry in page.items if entry.kind == "recovery" and entry.data]
     assert {"decision", "attempt", "outcome"} == set(whats)
     assert [*paged.items, *rest.items] == page.items
-    assert page.total == len(page.items)
+    assert page.next_cursor is None
 
 
 async def test_ladders_survive_in_the_database(spine: Spine) -> None:
@@ -391,5 +391,6 @@ async def test_all_of_it_works_on_postgresql(postgres: str) -> None:
         spine.clock.advance(100 * 24 * 3600)
         await spine.watch.tidy()
         async with spine.store.read() as connection:
-            assert (await incidents.page(connection, 1)).total == 0
-            assert (await decisions.page(connection, DecisionQuery(client_uuid=V, past=True), 1)).total == 0
+            assert (await incidents.page(connection, 1)).items == []
+            past = await decisions.page(connection, DecisionQuery(client_uuid=V, past=True), 1)
+            assert past.items == []

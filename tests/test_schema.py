@@ -255,6 +255,73 @@ async def fill_newer(url: str) -> None:
     )
 
 
+BEFORE_LONG_HISTORIES, LONG_HISTORIES = "d5e1a0c70001", "f5a6b7c8d9e0"
+BIG = 2**40
+
+
+async def fill_histories(url: str, first: int | None) -> None:
+    """Three rows in every history, the last two related; numbered from ``first``, or by the database."""
+    columns, number = ("", "") if first is None else ("id, ", "{}, ")
+    numbers = [number.format((first or 0) + offset) for offset in range(3)]
+    for nth, key in enumerate(numbers):
+        for statement in (
+            f"INTO timeline ({columns}client_uuid, at, kind, text)"
+            f" VALUES ({key}'u1', '{NOW}', 'log', '{nth}')",
+            f"INTO command_events ({columns}command_id, client_uuid, at, to_status, by, times)"
+            f" VALUES ({key}'c1', 'u1', '{NOW}', 'queued', '{nth}', {first or 1})",
+            f"INTO audit ({columns}at, actor, via, action) VALUES ({key}'{NOW}', '{nth}', 'cli', 'act')",
+            f"INTO rejected_messages ({columns}at, topic, reason, detail, size, head)"
+            f" VALUES ({key}'{NOW}', '', '', '{nth}', 1, '')",
+            f"INTO recovery_incidents ({columns}kind, began_at) VALUES ({key}'site_outage', '{NOW}')",
+            f"INTO recovery_decisions ({columns}client_uuid, verb, reason, arguments, would, incident_id,"
+            f" first_at, first_poll, last_at) VALUES ({key}'u1', 'wait', 'grace', '{{}}', false,"
+            f" (SELECT max(id) FROM recovery_incidents), '{NOW}', 1, '{NOW}')",
+        ):
+            await rows(url, f"INSERT {statement}")
+    if first is not None and url.startswith("postgres"):
+        for table in HISTORIES:
+            await rows(url, f"SELECT setval('{table}_id_seq', {first + 2})")
+
+
+HISTORIES = {
+    "timeline": "text",
+    "command_events": "by",
+    "audit": "actor",
+    "rejected_messages": "detail",
+    "recovery_incidents": "id - (SELECT min(id) FROM recovery_incidents)",
+    "recovery_decisions": "incident_id - (SELECT min(id) FROM recovery_incidents)",
+}
+
+
+async def test_histories_outgrow_32_bits_and_shrink_again_on_a_filled_database(url: str) -> None:
+    await migrate(url, "upgrade", BASE)
+    await fill_base(url)
+    await migrate(url, "upgrade", BEFORE_LONG_HISTORIES)
+    await fill_histories(url, None)
+    await migrate(url, "upgrade", LONG_HISTORIES)
+    await fill_histories(url, BIG)
+    await rows(url, f"UPDATE clients SET heartbeats = {BIG} WHERE uuid = 'u1'")
+    for direction in ("", "downgrade", "upgrade"):
+        if direction:
+            target = {"downgrade": BEFORE_LONG_HISTORIES, "upgrade": LONG_HISTORIES}[direction]
+            await migrate(url, direction, target)
+        for table, what in HISTORIES.items():
+            told = [str(one[0]) for one in await rows(url, f"SELECT {what} FROM {table} ORDER BY id")]
+            if table.startswith("recovery"):
+                assert len(told) == 6
+                assert len(set(told)) == 6
+            else:
+                assert told == ["0", "1", "2"] * 2, (direction, table)
+        referred = (
+            "SELECT count(*) FROM recovery_decisions WHERE incident_id IN (SELECT id FROM recovery_incidents)"
+        )
+        assert await rows(url, referred) == [(6,)], direction
+        await fill_histories(url, None)  # the next number is free
+        for table in HISTORIES:
+            newest = f"(SELECT id FROM {table} ORDER BY id DESC LIMIT 3)"
+            await rows(url, f"DELETE FROM {table} WHERE id IN {newest}")
+
+
 async def test_copying_a_parent_table_keeps_its_children(sqlite_url: str) -> None:
     """A batch migration drops the old copy of ``clients``; with foreign keys on, its children too."""
     await migrate(sqlite_url, "upgrade", BASE)

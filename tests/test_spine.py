@@ -224,7 +224,7 @@ async def test_bad_messages_are_counted_kept_and_never_fatal(
     await spine.hear((topic, body), (f"{V}/heartbeat", {"timestamp": zulu(spine.clock.now())}))
     assert spine.measures.counts["rejected", reason] == 1
     async with spine.store.read() as connection:
-        (kept,) = await rejected.newest(connection, 10)
+        (kept,) = (await rejected.page(connection, 10)).items
     assert (kept.reason, len(kept.head) <= 200) == (reason, True)
     assert (await spine.client(V)).status is Condition.ONLINE
 
@@ -233,7 +233,7 @@ async def test_the_rejected_messages_are_bounded_and_the_newest_stay(spine: Spin
     for number in range(11):
         await spine.hear(*((f"{uuid_of(device)}/heartbeat", f"bad {number}") for device in range(100)))
     async with spine.store.read() as connection:
-        kept = await rejected.newest(connection, 2_000)
+        kept = (await rejected.page(connection, 2_000)).items
     assert len(kept) == 1_000
     assert kept[0].head == b"bad 10"
 
@@ -243,7 +243,7 @@ async def test_a_device_that_sends_nothing_but_nonsense_does_not_crowd_out_the_o
     for _ in range(10):
         await spine.hear(*((f"{U}/heartbeat", "bad") for _ in range(150)))
     async with spine.store.read() as connection:
-        kept = await rejected.newest(connection, 2_000)
+        kept = (await rejected.page(connection, 2_000)).items
     assert len(kept) == 250 + 1
     assert kept[-1].head == b"the only one"
     assert spine.measures.counts["rejected", "malformed"] == 3_001

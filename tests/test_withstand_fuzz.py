@@ -316,7 +316,7 @@ class House:
         async with self._spine.store.read() as connection:
             page = await client_lists.search(connection, ClientQuery(), 100)
             lines = await timeline.page(connection, UUID, 100)
-            refused = await rejected.newest(connection, 100)
+            refused = (await rejected.page(connection, 100)).items
         now, since = self._spine.clock.now(), self._spine.link.listening_since
         for shown in (
             models.client_list(page, now, since),

@@ -53,7 +53,7 @@ def config(command_id: str) -> str:
 async def acts(site: Site) -> int:
     """Return how many lines the audit trail has."""
     async with site.spine.store.read() as connection:
-        return (await audit.page(connection, 1)).total
+        return len((await audit.page(connection, 100_000)).items)
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,9 @@ from datetime import datetime, timedelta
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from infoscreen.app import lockout_policy, recovery_policy
+from infoscreen.app import lockout_policy, recovery_policy, stale_policy
 from infoscreen.clock import Clock
 from infoscreen.domain.commands import Timeouts
-from infoscreen.domain.presence import StalePolicy
 from infoscreen.domain.recovery import Observer
 from infoscreen.judge.lines import BadLine
 from infoscreen.judge.surroundings import VirtualLink, VirtualPublisher
@@ -81,7 +80,7 @@ def build(
 ) -> Daemon:
     """Put the services together."""
     metrics, bus, wake = Metrics(), Bus(), asyncio.Event()
-    stale = StalePolicy(settings.stale_min_seconds, settings.heartbeat_stale_seconds)
+    stale = stale_policy(settings)
     timeouts = Timeouts(
         restart_app=timedelta(seconds=settings.restart_app_timeout_seconds),
         reboot_host=timedelta(seconds=settings.reboot_timeout_seconds),

@@ -21,7 +21,7 @@ from infoscreen.domain.clients import Client, Condition
 from infoscreen.domain.errors import InvalidInput
 from infoscreen.storage.clients import COLUMNS, client_of
 from infoscreen.storage.engine import Connection
-from infoscreen.storage.paging import Page, cursor_time, decode_cursor, encode_cursor
+from infoscreen.storage.paging import Page, count_some, cursor_text, cursor_time, decode_cursor, encode_cursor
 from infoscreen.storage.tables import clients
 
 _LONG_AGO = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
@@ -84,19 +84,21 @@ async def search(
         )
     key, descending = SORTS[name], query.sort.startswith("-")
     matching = _where(query)
-    total = await connection.scalar(select(func.count()).select_from(clients).where(*matching))
+    total = await count_some(connection, clients, matching)
     statement = select(*COLUMNS, key.label("page_key")).where(*matching)
     if cursor is not None:
         last_key, last_uuid = decode_cursor(cursor, 2)
         after = tuple_(key, clients.c.uuid)
-        last = tuple_(last_key if name == "name" else cursor_time(last_key), str(last_uuid))
+        last = tuple_(
+            cursor_text(last_key) if name == "name" else cursor_time(last_key), cursor_text(last_uuid)
+        )
         statement = statement.where(after < last if descending else after > last)
     order = (key.desc(), clients.c.uuid.desc()) if descending else (key, clients.c.uuid)
     rows = (await connection.execute(statement.order_by(*order).limit(limit + 1))).all()
     items = [client_of(row) for row in rows[:limit]]
     more = len(rows) > limit
     following = encode_cursor(rows[limit - 1].page_key, items[-1].uuid) if more else None
-    return Page(items, following, total or 0)
+    return Page(items, following, total)
 
 
 async def matching_uuids(connection: Connection, query: ClientQuery, limit: int) -> list[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -11,7 +11,6 @@ from sqlalchemy import (
     bindparam,
     delete,
     desc,
-    func,
     literal,
     or_,
     select,
@@ -32,11 +31,14 @@ from infoscreen.domain.commands import (
 from infoscreen.domain.recovery import REFUSALS
 from infoscreen.storage.columns import chunks, one_of
 from infoscreen.storage.engine import Connection
-from infoscreen.storage.paging import Page, cursor_time, decode_cursor, encode_cursor
-from infoscreen.storage.tables import client_commands
+from infoscreen.storage.paging import Page, cursor_text, cursor_time, decode_cursor, encode_cursor
+from infoscreen.storage.tables import RARE, client_commands
 
 _FIELDS = tuple(field.name for field in fields(ClientCommand))
 COLUMNS = [client_commands.c[name] for name in _FIELDS]
+
+LONGEST_WAIT = timedelta(days=7)
+"""A command may have waited so long before it left."""
 
 IS_OPEN = one_of(client_commands.c.status, OPEN)
 """The command is unfinished."""
@@ -101,17 +103,20 @@ async def search(
     """Return a page of the commands that match, newest first; raise ``InvalidInput`` for a foreign cursor."""
     wanted = {name: value for name, value in asdict(query).items() if value is not None}
     matching: list[ColumnElement[bool]] = [client_commands.c[name] == value for name, value in wanted.items()]
-    total = await connection.scalar(select(func.count()).select_from(client_commands).where(*matching))
+    if query.status in RARE:
+        matching.append(one_of(client_commands.c.status, RARE))
+    elif query.status in OPEN:
+        matching.append(IS_OPEN)
     statement = select(*COLUMNS).where(*matching)
     key = (client_commands.c.created_at, client_commands.c.command_id)
     if cursor is not None:
         at, command_id = decode_cursor(cursor, 2)
-        statement = statement.where(tuple_(*key) < tuple_(cursor_time(at), str(command_id)))
+        statement = statement.where(tuple_(*key) < tuple_(cursor_time(at), cursor_text(command_id)))
     statement = statement.order_by(*(desc(column) for column in key)).limit(limit + 1)
     items = [command_of(row) for row in await connection.execute(statement)]
     page = items[:limit]
     following = encode_cursor(page[-1].created_at, page[-1].command_id) if len(items) > limit else None
-    return Page(page, following, total or 0)
+    return Page(page, following)
 
 
 async def in_flight(connection: Connection, client_uuids: Collection[str]) -> dict[str, ClientCommand]:
@@ -156,6 +161,21 @@ async def published_since(
     return found
 
 
+async def disruptive_since(connection: Connection, since: datetime) -> dict[str, list[datetime]]:
+    """Return the same for all clients that had any."""
+    found: dict[str, list[datetime]] = {}
+    c = client_commands.c
+    statement = select(c.client_uuid, c.published_at).where(
+        c.created_at > since - LONGEST_WAIT,
+        c.action.in_(sorted(DISRUPTIVE)),
+        c.published_at > since,
+        or_(c.error_code.is_(None), c.error_code.not_in(sorted(REFUSALS))),
+    )
+    for uuid, at in await connection.execute(statement):
+        found.setdefault(uuid, []).append(at)
+    return found
+
+
 async def created_since(connection: Connection, since: datetime) -> list[ClientCommand]:
     """Return the commands of all clients that were created at or after a time, oldest first."""
     c = client_commands.c
@@ -181,7 +201,13 @@ async def create(connection: Connection, commands: Sequence[ClientCommand]) -> s
     return created
 
 
-_MUTABLE = tuple(name for name in _FIELDS if name not in {"command_id", "client_uuid"})
+_FIXED = {
+    *("command_id", "client_uuid", "action", "source", "requested_by", "reason"),
+    *("created_at", "batch_id", "forced"),
+}
+_MUTABLE = tuple(name for name in _FIELDS if name not in _FIXED)
+"""What may change. A statement that sets a column writes all its indexes, also when the value stays."""
+
 _SAVE = (
     update(client_commands)
     .where(client_commands.c.command_id == bindparam("key"))

@@ -5,22 +5,42 @@ A page goes on after a row, not after a number of rows, so it stays cheap and ne
 
 import base64
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
+from sqlalchemy import ColumnElement, Table, func, literal_column, select
+
 from infoscreen.domain.errors import InvalidInput
+from infoscreen.storage.engine import Connection
 
 T = TypeVar("T")
+
+MOST_COUNTED = 10_000
+"""A filtered list is counted so far and no further."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a list; ``total`` counts the whole list, ``next_cursor`` is None on the last page."""
+    """One page of a list; ``next_cursor`` is None on the last page.
+
+    ``total`` counts the whole list. It is None for histories, where counting would cost more with every day,
+    and for a filtered list of more than ``MOST_COUNTED``.
+    """
 
     items: list[T]
     next_cursor: str | None
-    total: int
+    total: int | None = None
+
+
+async def count_some(
+    connection: Connection, table: Table, where: Sequence[ColumnElement[bool]]
+) -> int | None:
+    """Return how many rows match, None when they are more than ``MOST_COUNTED``."""
+    first = select(literal_column("1")).select_from(table).where(*where).limit(MOST_COUNTED + 1).subquery()
+    counted = await connection.scalar(select(func.count()).select_from(first)) or 0
+    return counted if counted <= MOST_COUNTED else None
 
 
 def encode_cursor(*key: str | int | float | datetime | None) -> str:
@@ -67,7 +87,13 @@ def _foreign() -> InvalidInput:
 
 def cursor_number(part: Any) -> int:
     """Return the whole number in a cursor's part; raise ``InvalidInput`` when it is none."""
-    # PostgreSQL's integers end here, and its driver would rather fail than find nothing.
-    if not isinstance(part, int) or isinstance(part, bool) or not 0 <= part < 2**31:
+    if not isinstance(part, int) or isinstance(part, bool) or part < 0:
+        raise _foreign()
+    return part
+
+
+def cursor_text(part: Any) -> str:
+    """Return the text in a cursor's part; raise ``InvalidInput`` when it is none."""
+    if not isinstance(part, str):
         raise _foreign()
     return part

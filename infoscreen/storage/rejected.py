@@ -12,6 +12,7 @@ from datetime import datetime
 from sqlalchemy import delete, desc, func, insert, select
 
 from infoscreen.storage.engine import Connection
+from infoscreen.storage.paging import Page, cursor_number, decode_cursor, encode_cursor
 from infoscreen.storage.tables import rejected_messages
 
 KEPT = 1_000
@@ -63,8 +64,12 @@ def _newest_of_each(messages: Sequence[RejectedMessage]) -> list[RejectedMessage
     return kept[::-1]
 
 
-async def newest(connection: Connection, limit: int) -> list[RejectedMessage]:
-    """Return up to ``limit`` of them, newest first."""
+async def page(connection: Connection, limit: int, cursor: str | None = None) -> Page[RejectedMessage]:
+    """Return a page of them, newest first; raise ``InvalidInput`` for a foreign cursor."""
     c = rejected_messages.c
-    statement = select(c.at, c.topic, c.reason, c.detail, c.size, c.head).order_by(desc(c.id)).limit(limit)
-    return [RejectedMessage(*row) for row in await connection.execute(statement)]
+    statement = select(c.at, c.topic, c.reason, c.detail, c.size, c.head, c.id).order_by(desc(c.id))
+    if cursor is not None:
+        statement = statement.where(c.id < cursor_number(decode_cursor(cursor, 1)[0]))
+    rows = (await connection.execute(statement.limit(limit + 1))).all()
+    items = [RejectedMessage(*row[:-1]) for row in rows[:limit]]
+    return Page(items, encode_cursor(rows[limit - 1].id) if len(rows) > limit else None)

@@ -41,7 +41,11 @@ metadata = MetaData(
 )
 
 BigKey = BigInteger().with_variant(Integer(), "sqlite")
-"""A number of 64 bits; SQLite's own row number is one already, and only if it is called INTEGER."""
+"""64 bits. On SQLite a column of exactly ``INTEGER`` is the row's number itself, which has 64 bits anyway."""
+
+
+def _row_number() -> Column[Any]:
+    return Column("id", BigKey, primary_key=True)
 
 
 def _uuid_key() -> Column[Any]:
@@ -73,6 +77,10 @@ STARTING = f"{ONLINE} AND start_due_at IS NOT NULL"
 IN_FLIGHT = f"{_any_of('status', OPEN)} AND {_any_of('action', DISRUPTIVE)}"
 """What the partial unique index counts: one unfinished disruptive command per client, whatever asks."""
 
+RARE = frozenset(CommandStatus) - OPEN - {CommandStatus.COMPLETED}
+RARE_END = _any_of("status", RARE)
+"""How few commands end: a list of them must not walk through all the others."""
+
 clients = Table(
     "clients",
     metadata,
@@ -82,7 +90,7 @@ clients = Table(
     Column("status", Word(Condition), nullable=False, server_default=Condition.NEVER_SEEN.value),
     Column("status_since", UtcDateTime, nullable=False),
     Column("well_until", UtcDateTime),
-    Column("heartbeats_at_change", Integer, nullable=False, server_default="0"),
+    Column("heartbeats_at_change", BigKey, nullable=False, server_default="0"),
     Column("name", String(200)),
     Column("hostname", String(500)),
     Column("ip", String(500)),
@@ -100,8 +108,8 @@ clients = Table(
     Column("last_alive", UtcDateTime),
     Column("last_device_time", UtcDateTime),
     Column("clock_skew_seconds", Float),
-    Column("heartbeats", Integer, nullable=False, server_default="0"),
-    Column("heartbeats_since_boot", Integer, nullable=False, server_default="0"),
+    Column("heartbeats", BigKey, nullable=False, server_default="0"),
+    Column("heartbeats_since_boot", BigKey, nullable=False, server_default="0"),
     Column("heartbeat_interval_seconds", Float),
     Column("heartbeat_deviation_seconds", Float),
     Column("stale_after_seconds", Float),
@@ -201,13 +209,18 @@ _partial("uq_client_commands_in_flight", _in_flight, client_commands.c.client_uu
 _partial("ix_client_commands_open", _open, client_commands.c.deadline_at)
 _partial("ix_client_commands_pending", _pending, client_commands.c.command_id)
 _partial("ix_client_commands_contradicted", _contradicted, client_commands.c.verified_at)
-Index("ix_client_commands_client", client_commands.c.client_uuid, client_commands.c.created_at)
-Index("ix_client_commands_created_at", client_commands.c.created_at, client_commands.c.command_id)
+_newest_first = (client_commands.c.created_at, client_commands.c.command_id)
+Index("ix_client_commands_client", client_commands.c.client_uuid, *_newest_first)
+Index("ix_client_commands_created_at", *_newest_first)
+Index("ix_client_commands_action", client_commands.c.action, *_newest_first)
+Index("ix_client_commands_source", client_commands.c.source, *_newest_first)
+_partial("ix_client_commands_batch", text("batch_id IS NOT NULL"), client_commands.c.batch_id, *_newest_first)
+_partial("ix_client_commands_rare", text(RARE_END), client_commands.c.status, *_newest_first)
 
 command_events = Table(
     "command_events",
     metadata,
-    Column("id", Integer, primary_key=True),
+    _row_number(),
     Column(
         "command_id", String(36), ForeignKey("client_commands.command_id", ondelete="CASCADE"), nullable=False
     ),
@@ -217,15 +230,15 @@ command_events = Table(
     Column("to_status", Word(CommandStatus), nullable=False),
     Column("by", String(200), nullable=False),
     Column("detail", Text),
-    Column("times", Integer, nullable=False, server_default="1"),
+    Column("times", BigKey, nullable=False, server_default="1"),
 )
 Index("ix_command_events_command_id", command_events.c.command_id, command_events.c.id)
-Index("ix_command_events_client", command_events.c.client_uuid, command_events.c.at)
+Index("ix_command_events_client", command_events.c.client_uuid, command_events.c.at, command_events.c.id)
 
 timeline = Table(
     "timeline",
     metadata,
-    Column("id", Integer, primary_key=True),
+    _row_number(),
     _uuid_key(),
     Column("at", UtcDateTime, nullable=False),
     Column("kind", Word(Kind), nullable=False),
@@ -234,7 +247,7 @@ timeline = Table(
     Column("data", JSON(none_as_null=True)),
     Column("dedupe_key", String(64), unique=True),
 )
-Index("ix_timeline_client", timeline.c.client_uuid, timeline.c.at)
+Index("ix_timeline_client", timeline.c.client_uuid, timeline.c.kind, timeline.c.at, timeline.c.id)
 Index("ix_timeline_at", timeline.c.at)
 
 screenshots = Table(
@@ -249,7 +262,7 @@ screenshots = Table(
 rejected_messages = Table(
     "rejected_messages",
     metadata,
-    Column("id", Integer, primary_key=True),
+    _row_number(),
     Column("at", UtcDateTime, nullable=False),
     Column("topic", Text, nullable=False),
     Column("reason", String(40), nullable=False),
@@ -306,7 +319,7 @@ login_failures = Table(
 audit = Table(
     "audit",
     metadata,
-    Column("id", Integer, primary_key=True),
+    _row_number(),
     Column("at", UtcDateTime, nullable=False, index=True),
     Column("actor_id", Integer),
     Column("actor", String(200), nullable=False),
@@ -316,6 +329,10 @@ audit = Table(
     Column("detail", JSON(none_as_null=True)),
     Column("address", String(60)),
 )
+
+Index("ix_audit_actor", audit.c.actor, audit.c.id)
+Index("ix_audit_action", audit.c.action, audit.c.id)
+Index("ix_audit_target", audit.c.target, audit.c.id)
 
 # --- what the recovery remembers
 
@@ -335,7 +352,7 @@ recovery_ladders = Table(
 recovery_attempts = Table(
     "recovery_attempts",
     metadata,
-    Column("id", Integer, primary_key=True),
+    _row_number(),
     Column("command_id", String(36), nullable=False, unique=True),
     _uuid_key(),
     Column("rung", Integer, nullable=False),
@@ -357,7 +374,7 @@ Index("ix_recovery_attempts_decided_at", recovery_attempts.c.decided_at)
 recovery_decisions = Table(
     "recovery_decisions",
     metadata,
-    Column("id", Integer, primary_key=True),
+    _row_number(),
     _uuid_key(),
     Column("verb", Word(Verb), nullable=False),
     Column("reason", Word(Reason), nullable=False),
@@ -366,7 +383,7 @@ recovery_decisions = Table(
     Column("attempt", Integer),
     Column("until", UtcDateTime),
     Column("would", Boolean, nullable=False),
-    Column("incident_id", Integer),
+    Column("incident_id", BigKey),
     Column("first_at", UtcDateTime, nullable=False),
     Column("first_poll", Integer, nullable=False),
     Column("last_at", UtcDateTime),
@@ -387,7 +404,7 @@ Index("ix_recovery_decisions_first_at", recovery_decisions.c.first_at)
 incidents = Table(
     "incidents",
     metadata,
-    Column("id", BigKey, primary_key=True),
+    _row_number(),
     Column("key", String(200), nullable=False, unique=True),
     Column("kind", Word(IncidentKind), nullable=False),
     Column("site", String(200)),

@@ -26,10 +26,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from infoscreen.domain.events import Kind
+from infoscreen.domain.recovery import Attempt
 from infoscreen.storage.engine import Connection
-from infoscreen.storage.paging import Page, cursor_time, decode_cursor, encode_cursor
+from infoscreen.storage.paging import Page, cursor_number, cursor_time, decode_cursor, encode_cursor
 from infoscreen.storage.recovery import attempts, decisions
-from infoscreen.storage.recovery.attempts import StoredAttempt
 from infoscreen.storage.recovery.decisions import StoredDecision
 from infoscreen.storage.tables import (
     client_commands,
@@ -97,51 +97,21 @@ async def page(
     Raises:
         InvalidInput: the cursor is not one of this list.
     """
-    own = select(
-        timeline.c.at,
-        literal_column("1").label("source"),
-        timeline.c.id,
-        timeline.c.kind,
-        timeline.c.text,
-        timeline.c.level,
-        timeline.c.data,
-        literal_column("NULL").label("command_id"),
-        literal_column("NULL").label("action"),
-        literal_column("NULL").label("from_status"),
-        literal_column("NULL").label("to_status"),
-    ).where(timeline.c.client_uuid == client_uuid)
-    of_commands = (
-        select(
-            command_events.c.at,
-            literal_column("2").label("source"),
-            command_events.c.id,
-            literal(Kind.COMMAND, timeline.c.kind.type).label("kind"),
-            func.coalesce(command_events.c.detail, "").label("text"),
-            command_events.c.by.label("level"),
-            cast(literal_column("NULL"), JSON).label("data"),
-            command_events.c.command_id,
-            client_commands.c.action,
-            command_events.c.from_status,
-            command_events.c.to_status,
-        )
-        .join(client_commands, client_commands.c.command_id == command_events.c.command_id)
-        .where(command_events.c.client_uuid == client_uuid)
-    )
-    if kinds:
-        own = own.where(timeline.c.kind.in_(sorted(kinds)))
-    parts: list[Select[Any]] = [own]
-    if not kinds or Kind.COMMAND in kinds:
-        parts.append(of_commands)
-    if not kinds or Kind.RECOVERY in kinds:
-        parts += _of_recovery(client_uuid)
-    merged = union_all(*parts).subquery()
-    key = (merged.c.at, merged.c.source, merged.c.id)
-    total = await connection.scalar(select(func.count()).select_from(merged))
-    statement = select(merged)
+    after: tuple[datetime, int, int] | None = None
     if cursor is not None:
         at, source, number = decode_cursor(cursor, 3)
-        statement = statement.where(tuple_(*key) < tuple_(cursor_time(at), source, number))
-    statement = statement.order_by(*(column.desc() for column in key)).limit(limit + 1)
+        after = cursor_time(at), cursor_number(source), cursor_number(number)
+    wanted = kinds or frozenset(Kind)
+    # One part for each kind, read in the order of an index and no further than the page goes: however long
+    # the history is, and however rare a kind.
+    parts = [_own(client_uuid, kind) for kind in sorted(wanted)]
+    if Kind.COMMAND in wanted:
+        parts.append(_of_commands(client_uuid))
+    if Kind.RECOVERY in wanted:
+        parts += _of_recovery(client_uuid)
+    merged = union_all(*(part.newest(limit + 1, after) for part in parts)).subquery()
+    key = (merged.c.at, merged.c.source, merged.c.id)
+    statement = select(merged).order_by(*(column.desc() for column in key)).limit(limit + 1)
     rows = (await connection.execute(statement)).all()
     following = (
         encode_cursor(rows[limit - 1].at, rows[limit - 1].source, rows[limit - 1].id)
@@ -150,35 +120,98 @@ async def page(
     )
     told = await _told_by_recovery(connection, rows[:limit])
     entries = [told.get((row.source, row.id)) or _entry(row) for row in rows[:limit]]
-    return Page(entries, following, total or 0)
+    return Page(entries, following)
 
 
-DECISION, ATTEMPT, OUTCOME = 3, 4, 5
-"""Sources beyond the timeline itself (1) and the commands (2)."""
+OWN, COMMAND, DECISION, ATTEMPT, OUTCOME = 1, 2, 3, 4, 5
+"""Where a line comes from; it decides the order of lines of the same time."""
 
 
-def _of_recovery(client_uuid: str) -> list[Select[Any]]:
-    """Return when decisions were made, and attempts begun and ended, as parts of the merged list."""
-    begun, ended = recovery_attempts.c.decided_at, recovery_attempts.c.ended_at
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The lines of one source, in the columns of the merged list, with what they are ordered by."""
+
+    lines: Select[Any]
+    at: Column[Any]
+    source: int
+    number: Column[Any]
+
+    def newest(self, limit: int, after: tuple[datetime, int, int] | None) -> Select[Any]:
+        """Return the newest lines that come after a cursor."""
+        lines = self.lines
+        if after is not None:
+            at, source, number = after
+            if self.source == source:
+                lines = lines.where(tuple_(self.at, self.number) < tuple_(at, number))
+            else:
+                lines = lines.where(self.at <= at if self.source < source else self.at < at)
+        ordered = lines.order_by(self.at.desc(), self.number.desc()).limit(limit)
+        # SQLite takes an order within a union in a subquery only.
+        return select(ordered.subquery())
+
+
+def _own(client_uuid: str, kind: Kind) -> _Part:
+    c = timeline.c
+    nothing: list[ColumnElement[Any]] = [
+        literal_column("NULL").label(name) for name in ("command_id", "action", "before", "after")
+    ]
+    lines = select(c.at, _source(OWN), c.id, c.kind, c.text, c.level, c.data, *nothing)
+    return _Part(lines.where(c.client_uuid == client_uuid, c.kind == kind), c.at, OWN, c.id)
+
+
+def _of_commands(client_uuid: str) -> _Part:
+    c = command_events.c
+    lines = (
+        select(
+            c.at,
+            _source(COMMAND),
+            c.id,
+            literal(Kind.COMMAND, timeline.c.kind.type).label("kind"),
+            func.coalesce(c.detail, "").label("text"),
+            c.by.label("level"),
+            cast(literal_column("NULL"), JSON).label("data"),
+            c.command_id,
+            client_commands.c.action,
+            c.from_status.label("before"),
+            c.to_status.label("after"),
+        )
+        .join(client_commands, client_commands.c.command_id == c.command_id)
+        .where(c.client_uuid == client_uuid)
+    )
+    return _Part(lines, c.at, COMMAND, c.id)
+
+
+def _of_recovery(client_uuid: str) -> list[_Part]:
+    """Return when decisions were made, and attempts begun and ended."""
+    decided, begun, ended = (
+        recovery_decisions.c.first_at,
+        recovery_attempts.c.decided_at,
+        recovery_attempts.c.ended_at,
+    )
     return [
-        _part(recovery_decisions, recovery_decisions.c.first_at, DECISION, client_uuid),
-        _part(recovery_attempts, begun, ATTEMPT, client_uuid),
-        _part(recovery_attempts, ended, OUTCOME, client_uuid).where(ended.is_not(None)),
+        _recovery_part(recovery_decisions, decided, DECISION, client_uuid),
+        _recovery_part(recovery_attempts, begun, ATTEMPT, client_uuid),
+        _recovery_part(recovery_attempts, ended, OUTCOME, client_uuid),
     ]
 
 
-def _part(table: Table, at: Column[Any], source: int, client_uuid: str) -> Select[Any]:
-    nothing: list[ColumnElement[Any]] = [literal_column("NULL")] * 4
-    return select(
-        at,
-        literal_column(str(source)),
+def _recovery_part(table: Table, at: Column[Any], source: int, client_uuid: str) -> _Part:
+    names = ("level", "data", "command_id", "action", "before", "after")
+    nothing: dict[str, ColumnElement[Any]] = {name: literal_column("NULL").label(name) for name in names}
+    nothing["data"] = cast(literal_column("NULL"), JSON).label("data")
+    lines = select(
+        at.label("at"),
+        _source(source),
         table.c.id,
-        literal(Kind.RECOVERY, timeline.c.kind.type),
-        literal_column("''"),
-        literal_column("NULL"),
-        cast(literal_column("NULL"), JSON),
-        *nothing,
-    ).where(table.c.client_uuid == client_uuid)
+        literal(Kind.RECOVERY, timeline.c.kind.type).label("kind"),
+        literal_column("''").label("text"),
+        *nothing.values(),
+    ).where(table.c.client_uuid == client_uuid, at.is_not(None))
+    return _Part(lines, at, source, table.c.id)
+
+
+def _source(number: int) -> ColumnElement[Any]:
+    return literal_column(str(number)).label("source")
 
 
 async def _told_by_recovery(
@@ -211,27 +244,26 @@ def _decided(decision: StoredDecision) -> TimelineEntry:
         "last_at": _zulu(decision.last_at),
         "times": decision.times,
     }
-    return TimelineEntry(decision.first_at, Kind.RECOVERY, decision.sentence("en"), None, data)
+    return TimelineEntry(decision.first_at, Kind.RECOVERY, decision.reason.value, None, data)
 
 
-def _tried(attempt: StoredAttempt) -> TimelineEntry:
-    text = f"{'Would try' if attempt.would else 'Tries'} {attempt.rung.action}."
+def _tried(attempt: Attempt) -> TimelineEntry:
+    text = f"Tries {attempt.rung.action}."
     return TimelineEntry(attempt.decided_at, Kind.RECOVERY, text, None, _of_attempt(attempt, "attempt"))
 
 
-def _came_of_it(attempt: StoredAttempt) -> TimelineEntry:
-    data = _of_attempt(attempt, "outcome") | {"outcome": attempt.outcome, "detail": attempt.detail}
+def _came_of_it(attempt: Attempt) -> TimelineEntry:
+    data = _of_attempt(attempt, "outcome") | {"outcome": attempt.outcome, "error_code": attempt.error_code}
     text = f"Outcome of {attempt.rung.action}: {attempt.outcome}."
     return TimelineEntry(attempt.ended_at or attempt.decided_at, Kind.RECOVERY, text, None, data)
 
 
-def _of_attempt(attempt: StoredAttempt, what: str) -> dict[str, Any]:
+def _of_attempt(attempt: Attempt, what: str) -> dict[str, Any]:
     return {
         "what": what,
         "rung": attempt.rung,
         "action": attempt.rung.action,
-        "would": attempt.would,
-        "command_id": None if attempt.would else attempt.command_id,
+        "command_id": attempt.command_id,
     }
 
 
@@ -245,11 +277,11 @@ def _entry(row: Any) -> TimelineEntry:
     data = {
         "command_id": row.command_id,
         "action": row.action,
-        "from": row.from_status,
-        "to": row.to_status,
+        "from": row.before,
+        "to": row.after,
         "by": row.level,
     }
-    told = f"{row.action} {row.to_status}" if row.from_status != row.to_status else f"{row.action} unchanged"
+    told = f"{row.action} {row.after}" if row.before != row.after else f"{row.action} unchanged"
     return TimelineEntry(row.at, row.kind, f"{told}: {row.text}" if row.text else told, None, data)
 
 

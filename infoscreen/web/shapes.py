@@ -44,4 +44,6 @@ class Listing(Answer, Generic[T]):
 
     items: list[T]
     next_cursor: str | None = Field(description="Ask for the next page with it; null on the last one.")
-    total: int = Field(description="Length of the whole list.")
+    total: int | None = Field(
+        description="Length of the whole list; null for histories and for filtered lists beyond 10,000."
+    )

@@ -1,4 +1,4 @@
-"""Why the recovery does something or nothing, in words; and what its rungs, outcomes and incidents are called."""
+"""The recovery in words: its reasons, and what its rungs, outcomes and incidents are called."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -25,7 +25,7 @@ REASONS: Mapping[Reason, str] = MappingProxyType(
             "%(loop)s s)."
         ),
         R.COMMANDS_UNANSWERED: N_(
-            "Clients are heard, but none answers commands: they do not arrive. One is tried every few minutes."
+            "Clients are heard, but none answers commands: these do not arrive. One is tried now and then."
         ),
         R.FLEET_OUTAGE: N_(
             "%(silent)s of %(well)s clients fell silent together: that is the network or the broker, not the "
@@ -33,7 +33,7 @@ REASONS: Mapping[Reason, str] = MappingProxyType(
         ),
         R.FLEET_SETTLING: N_("Most clients of the outage are back; the others get some more time."),
         R.SITE_OUTAGE: N_(
-            "%(silent)s of %(well)s clients at %(site)s fell silent together: that is the site, not the clients."
+            "%(silent)s of %(well)s clients at %(site)s fell silent together: that is the site, not they."
         ),
         R.SITE_SETTLING: N_("Most clients at %(site)s are back; the others get some more time."),
         R.NETWORK_OUTAGE: N_(
@@ -89,9 +89,7 @@ REASONS: Mapping[Reason, str] = MappingProxyType(
             "Several disruptive commands in a short time: the rest is kept for an operator until the lockout "
             "ends."
         ),
-        R.EXHAUSTED: N_(
-            "Needs a human: everything that can be tried has been tried (%(tried)s attempts)."
-        ),
+        R.EXHAUSTED: N_("Needs a human: everything that can be tried has been tried (%(tried)s attempts)."),
         R.NO_OUTLET: N_(
             "Needs a human: only switching its power could help, and no outlet is configured (%(tried)s "
             "attempts before)."
@@ -149,8 +147,8 @@ INCIDENTS: Mapping[IncidentKind, tuple[str, str]] = MappingProxyType(
         IncidentKind.FLEET_OUTAGE: (
             N_("Outage at several sites"),
             N_(
-                "These clients fell silent together. That is the network or the broker, not the clients: none "
-                "of them is touched. The rest of the fleet is taken care of."
+                "These clients fell silent together. That is the network or the broker, not they: none of "
+                "them is touched. The rest of the fleet is taken care of."
             ),
         ),
         IncidentKind.SITE_OUTAGE: (
@@ -163,8 +161,8 @@ INCIDENTS: Mapping[IncidentKind, tuple[str, str]] = MappingProxyType(
         IncidentKind.NETWORK_OUTAGE: (
             N_("Outage of the network %(network)s"),
             N_(
-                "These clients share a network and fell silent together: none of them is touched. The rest of "
-                "the fleet is taken care of."
+                "These clients share a network and fell silent together: none of them is touched. The rest "
+                "of the fleet is taken care of."
             ),
         ),
         IncidentKind.LEFT_BEHIND: (
@@ -181,7 +179,9 @@ INCIDENTS: Mapping[IncidentKind, tuple[str, str]] = MappingProxyType(
         ),
         IncidentKind.COMMANDS_UNANSWERED: (
             N_("Commands do not arrive"),
-            N_("Clients are heard and answer no command. Nothing is charged to them; one is tried now and then."),
+            N_(
+                "Clients are heard and answer no command. Nothing is charged to them; one is tried now and then."
+            ),
         ),
     }
 )
@@ -243,9 +243,7 @@ def cause(incident: Incident, language: Language = ENGLISH) -> str:
     _ = language.gettext
     facts = incident.facts
     if "years" in facts:
-        said = _(
-            "%(silent)s of %(well)s within %(minutes)s min; by chance once in %(years)s years."
-        )
+        said = _("%(silent)s of %(well)s within %(minutes)s min; by chance once in %(years)s years.")
         return said % _Gaps(facts)
     known = [
         (N_("software %(value)s"), facts.get("software_version")),

@@ -41,11 +41,11 @@ class Patient(NamedTuple):
     A tuple, since there may be tens of thousands of them on every poll. All times are the daemon's own.
     ``reports`` counts the heartbeats since its last change of status, the first of them included; ``beats``
     all of them. ``stale_after`` and ``interval`` are its learned threshold and rhythm in seconds,
-    ``keepalive`` what it announced. ``booted_at`` is when it
-    booted, as we saw it; ``start_due_at`` by when its application must run, ``refused_until`` until when a
-    message that cannot be read shows that it is there. ``can`` are the actions it announced, ``locked_until`` the
-    end of the lockout for the recovery, ``outlet`` whether its power can be switched. ``attempts`` are those
-    of the last day and all since its ladder began, oldest first.
+    ``keepalive`` what it announced. ``booted_at`` is when it booted, as we saw it; ``start_due_at`` by when
+    its application must run, ``refused_until`` until when a message that cannot be read shows that it is
+    there. ``can`` are the actions it announced, ``locked_until`` the end of the lockout for the recovery,
+    ``outlet`` whether its power can be switched. ``attempts`` are those of the last day and all since its
+    ladder began, oldest first.
     """
 
     uuid: str

@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import uuid4
 
-from infoscreen.clock import Clock, ClockStep
+from infoscreen.clock import Clock
 from infoscreen.domain.accounts import Actor, Role
 from infoscreen.domain.commands import Action, Source
 from infoscreen.domain.errors import Conflict, NotFound, Refused
@@ -70,8 +70,13 @@ class Recovering:
         policy: RecoveryPolicy,
         lockout: LockoutPolicy,
         observer: Callable[[], Observer],
+        new_id: Callable[[], str] = lambda: str(uuid4()),
     ) -> None:
-        """Prepare the loop; ``observer`` tells how well the daemon sees just now."""
+        """Prepare the loop.
+
+        ``observer`` tells how well the daemon sees just now, ``new_id`` names attempts and their commands.
+        """
+        self._new_id = new_id
         self.policy = policy
         self._store = store
         self._clock = clock
@@ -182,7 +187,7 @@ class Recovering:
             if last is not None and last.at > now:
                 await move_times(self._store, now, now - last.at, now)
         self._is_first = False
-        self._step_before: ClockStep | None = step
+        self._step_before = step
 
     async def _follow_up(self) -> None:
         """See how far the attempts under way have come."""
@@ -202,7 +207,7 @@ class Recovering:
     async def _write(self, world: World, plan: Plan, now: datetime) -> list[Attempt]:
         """Write down what was decided, and return what is to be carried out."""
         enabled = self.policy.enabled
-        acts = [_attempt(one, now) for one in plan.decisions if enabled and one.verb is Verb.ACT]
+        acts = [_attempt(one, self._new_id(), now) for one in plan.decisions if enabled and one.verb is Verb.ACT]
         changes = await changes_of(world, plan, enabled=enabled)
         summary = summary_of(plan, changes, now, paused=world.paused, enabled=enabled)
         numbers = {one.key: one.id for one in world.incidents}
@@ -281,11 +286,11 @@ def _without_collections() -> Iterator[None]:
             gc.enable()
 
 
-def _attempt(decision: Decision, now: datetime) -> Attempt:
+def _attempt(decision: Decision, command_id: str, now: datetime) -> Attempt:
     rung = decision.verdict.rung
     assert rung is not None  # noqa: S101 - an ACT has one; tells mypy
     return Attempt(
-        command_id=str(uuid4()),
+        command_id=command_id,
         client_uuid=decision.client_uuid,
         rung=rung,
         decided_at=now,

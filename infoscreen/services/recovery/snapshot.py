@@ -163,16 +163,19 @@ class SnapshotBuilder:
                 await asyncio.sleep(0)
             uuid, site = row[0], row[3]
             patients.append(
-                Patient(
-                    *row[:4],
-                    network(row[4]),
-                    *row[5:23],
-                    False,  # no outlets yet
-                    known.get(uuid),
-                    of_client.get(uuid, ()),
-                    flying.get(uuid),
-                    locks.get(uuid),
-                    paused.of(uuid, site),
+                Patient._make(
+                    (
+                        *row[:4],
+                        network(row[4]),
+                        *row[5:23],
+                        False,  # no outlets yet
+                        known.get(uuid),
+                        of_client.get(uuid, ()),
+                        flying.get(uuid),
+                        locks.get(uuid),
+                        paused.of(uuid, site),
+                        None,  # nobody can take over a client yet
+                    )
                 )
             )
         return patients

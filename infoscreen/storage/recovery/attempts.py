@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, delete, insert, select, union, update
+from sqlalchemy import and_, bindparam, delete, insert, select, union, update
 
 from infoscreen.domain.commands import ClientCommand
 from infoscreen.domain.recovery import Attempt, Outcome, Rung
@@ -20,7 +20,7 @@ _NAMES = tuple(Attempt.__dataclass_fields__)
 _COLUMNS = [recovery_attempts.c[name] for name in _NAMES]
 
 
-def _attempt(row: Row[Any]) -> Attempt:
+def _attempt(row: Sequence[Any]) -> Attempt:
     values = dict(zip(_NAMES, row, strict=True))
     return Attempt(**values | {"rung": Rung(values["rung"])})
 
@@ -42,9 +42,7 @@ async def under_way(connection: Connection) -> list[tuple[Attempt, ClientCommand
 
 
 async def that_matter(connection: Connection, since: datetime, incidents: Collection[str]) -> list[Attempt]:
-    """Return the attempts decided on after ``since``, those of the ladders that are not at rest, and those
-    of the incidents with these keys; oldest first.
-    """
+    """Return the attempts after ``since``, of ladders not at rest and of these incidents; oldest first."""
     c = recovery_attempts.c
     of_ladders = select(*_COLUMNS).join(
         recovery_ladders,
@@ -68,7 +66,7 @@ async def get_many(connection: Connection, ids: Collection[int]) -> dict[int, At
     """Return those of the attempts that exist, by number."""
     key = recovery_attempts.c.id
     rows = await connection.execute(select(*_COLUMNS, key).where(key.in_(ids)))
-    return {row[-1]: _attempt(row[:-1]) for row in rows}
+    return {row[-1]: _attempt(tuple(row)[:-1]) for row in rows}
 
 
 async def of_client(connection: Connection, client_uuid: str, limit: int) -> list[Attempt]:

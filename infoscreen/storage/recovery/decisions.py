@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Row, bindparam, delete, func, insert, sele
 from infoscreen.domain.recovery import Decided, Reason, Rung, Verb
 from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
-from infoscreen.storage.paging import Page, cursor_number, decode_cursor, encode_cursor
+from infoscreen.storage.paging import Page, count_some, cursor_number, decode_cursor, encode_cursor
 from infoscreen.storage.tables import clients, recovery_decisions, recovery_polls
 
 IN_ONE_READ = 100
@@ -167,14 +167,15 @@ async def page(
     """Return a page of what matches, newest first; raise ``InvalidInput`` for a foreign cursor."""
     c = recovery_decisions.c
     matching = _where(query)
-    total = await connection.scalar(select(func.count()).select_from(recovery_decisions).where(*matching))
+    # What stands now is as long as the unwell are many; the past grows with every day.
+    total = None if query.past else await count_some(connection, recovery_decisions, matching)
     statement = select(*_COLUMNS).where(*matching)
     if cursor is not None:
         statement = statement.where(c.id < cursor_number(decode_cursor(cursor, 1)[0]))
     poll = await last_poll(connection)
     rows = (await connection.execute(statement.order_by(c.id.desc()).limit(limit + 1))).all()
     items = [_decision(row, poll) for row in rows[:limit]]
-    return Page(items, encode_cursor(items[-1].id) if len(rows) > limit else None, total or 0)
+    return Page(items, encode_cursor(items[-1].id) if len(rows) > limit else None, total)
 
 
 def _where(query: DecisionQuery) -> list[ColumnElement[bool]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, or_, select, update
+from sqlalchemy import Row, delete, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from infoscreen.domain.recovery import Closing, Incident, IncidentKind
@@ -64,13 +64,12 @@ async def page(
     """Return incidents, newest first; raise ``InvalidInput`` for a foreign cursor."""
     c = incidents.c
     matching = [c.ended_at.is_(None)] if open_only else []
-    total = await connection.scalar(select(func.count()).select_from(incidents).where(*matching))
     statement = select(*_COLUMNS).where(*matching).order_by(c.id.desc()).limit(limit + 1)
     if cursor is not None:
         statement = statement.where(c.id < cursor_number(decode_cursor(cursor, 1)[0]))
     found = [_incident(row) for row in await connection.execute(statement)]
     shown = found[:limit]
-    return Page(shown, encode_cursor(shown[-1].id) if len(found) > limit else None, total or 0)
+    return Page(shown, encode_cursor(shown[-1].id) if len(found) > limit else None)
 
 
 async def since(connection: Connection, kind: IncidentKind, begin: datetime) -> list[StoredIncident]:

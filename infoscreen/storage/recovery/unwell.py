@@ -1,10 +1,10 @@
-"""The unwell clients as the recovery sees them, how many others there are, and how often clients fall silent."""
+"""The unwell clients as the recovery sees them, and how often clients fall silent."""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, Select, func, select, text, update
+from sqlalchemy import Select, func, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from infoscreen.domain.recovery import Sent
@@ -43,20 +43,20 @@ _PATIENT: Select[Any] = select(
 """In the order of the fields of ``Patient``."""
 
 
-async def unwell(connection: Connection) -> AsyncIterator[Sequence[Row[Any]]]:
+async def unwell(connection: Connection) -> AsyncIterator[Sequence[Sequence[Any]]]:
     """Yield the clients that are neither online nor never seen, in parts, as the fields of a patient."""
     result = await connection.stream(_PATIENT.where(text(UNWELL)).order_by(_c.status_since, _c.uuid))
     async for rows in result.partitions(IN_ONE_READ):
         yield rows
 
 
-async def some(connection: Connection, uuids: Sequence[str]) -> AsyncIterator[Sequence[Row[Any]]]:
+async def some(connection: Connection, uuids: Sequence[str]) -> AsyncIterator[Sequence[Sequence[Any]]]:
     """Yield those of the clients that exist, in parts."""
     for chunk in chunks(uuids):
         yield (await connection.execute(_PATIENT.where(_c.uuid.in_(chunk)))).all()
 
 
-async def places(connection: Connection, heard_after: datetime) -> AsyncIterator[Sequence[Row[Any]]]:
+async def places(connection: Connection, heard_after: datetime) -> AsyncIterator[Sequence[Sequence[Any]]]:
     """Yield site, address and threshold of every client that was heard after a time, in parts."""
     statement = select(_c.site, _c.ip, _c.stale_after_seconds).where(_c.last_alive > heard_after)
     async for rows in (await connection.stream(statement)).partitions(2_000):

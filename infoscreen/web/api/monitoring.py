@@ -35,7 +35,6 @@ def _recovery(overview: Overview) -> models.Recovery:
     return models.Recovery(
         mode=mode_of(overview),
         polled_at=None if overview.poll is None else overview.poll.at,
-        in_flight=summary.get("in_flight", 0),
         counts=summary.get("counts", {}),
         incidents=[models.Incident.model_validate(one) for one in overview.incidents],
         folded=overview.folded,
@@ -46,9 +45,9 @@ async def list_rejected(request: web.Request) -> web.StreamResponse:
     """Answer with the newest rejected messages."""
     query = read_query(request, RejectedQuery)
     async with parts_of(request).store.read() as connection:
-        kept = await rejected.newest(connection, rejected.KEPT)
-    items = [models.RejectedMessage.of(message) for message in kept[: query.limit]]
-    return reply(models.RejectedList(items=items, next_cursor=None, total=len(kept)))
+        page = await rejected.page(connection, query.limit, query.cursor)
+    items = [models.RejectedMessage.of(message) for message in page.items]
+    return reply(models.RejectedList(items=items, next_cursor=page.next_cursor, total=None))
 
 
 ROUTES = (

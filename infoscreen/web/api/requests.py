@@ -133,9 +133,12 @@ class TimelineQuery(Paging):
 
 
 class RejectedQuery(Query):
-    """How many of the newest rejected messages."""
+    """Which page of the rejected messages, newest first."""
 
     limit: int = Field(default=100, ge=1, le=KEPT)
+    cursor: str | None = Field(
+        default=None, max_length=1000, description="``next_cursor`` of the page before."
+    )
 
 
 class StreamQuery(Query):

@@ -21,6 +21,7 @@ from infoscreen.domain.recovery import IncidentKind
 from infoscreen.domain.visible import visible
 from infoscreen.resources import resource
 from infoscreen.services.monitoring import Overview
+from infoscreen.storage.paging import MOST_COUNTED
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel import flash, recovery_words, sentences
 from infoscreen.web.panel.assets import asset_path
@@ -28,6 +29,7 @@ from infoscreen.web.panel.groups import GROUPS, look_of
 from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.stages import stages
 from infoscreen.web.registry import maybe_actor
+from infoscreen.words import recovery
 from infoscreen.words.language import LANGUAGES, Language, language
 from infoscreen.words.names import ACTION_NOUNS, word
 
@@ -112,15 +114,16 @@ def _environment(code: str) -> Environment:
         look_of=look_of,
         alarming=sorted(GROUPS["problems"]),
         word=_words_in(tongue),
-        rungs=recovery_words.RUNGS,
-        outcomes=recovery_words.OUTCOMES,
-        endings=recovery_words.ENDINGS,
+        rungs=recovery.RUNGS,
+        outcomes=recovery.OUTCOMES,
+        endings=recovery.ENDINGS,
         action_noun=_nouns_in(tongue),
     )
     environment.filters.update(
         iso=_iso,
         moment=tongue.moment,
         number=tongue.number,
+        counted=_counted_in(tongue),
         seconds=_seconds_in(tongue),
         skew=_skew_in(tongue),
         stages=stages,
@@ -133,9 +136,11 @@ def _environment(code: str) -> Environment:
         evidence=sentences.bound(sentences.evidence_of, tongue),
         application=_application_in(tongue),
         ordered=sentences.bound(recovery_words.ordered, tongue),
-        decided=sentences.bound(recovery_words.decided, tongue),
-        incident_title=sentences.bound(recovery_words.incident_title, tongue),
-        incident_sentence=sentences.bound(recovery_words.incident_sentence, tongue),
+        decided=sentences.bound(recovery.decided, tongue),
+        held=sentences.bound(recovery_words.held, tongue),
+        incident_title=sentences.bound(recovery.title, tongue),
+        incident_sentence=sentences.bound(recovery.meaning, tongue),
+        incident_cause=sentences.bound(recovery.cause, tongue),
     )
     return environment
 
@@ -155,6 +160,15 @@ def _words_in(tongue: Language) -> Callable[[StrEnum], str]:
 
 def _nouns_in(tongue: Language) -> Callable[[Action], str]:
     return lambda action: tongue.gettext(ACTION_NOUNS[action])
+
+
+def _counted_in(tongue: Language) -> Callable[[int | None], str]:
+    def counted(total: int | None) -> str:
+        if total is not None:
+            return tongue.number(total)
+        return tongue.gettext("more than %(num)s") % {"num": tongue.number(MOST_COUNTED)}
+
+    return counted
 
 
 def _seconds_in(tongue: Language) -> Callable[[float | None], str | None]:
