@@ -80,14 +80,14 @@ def upgrade() -> None:
     # Until now what was published was charged.
     op.execute("UPDATE recovery_attempts SET accepted_at = published_at")
     op.execute("UPDATE recovery_attempts SET outcome = 'helped' WHERE outcome = 'recovered'")
-    _index(
-        "ix_recovery_attempts_incident", "recovery_attempts", ["incident"], "incident IS NOT NULL"
-    )
+    _index("ix_recovery_attempts_incident", "recovery_attempts", ["incident"], "incident IS NOT NULL")
     op.drop_index("ix_clients_witnesses", "clients")
     with op.batch_alter_table("clients") as batch:
         batch.add_column(_time("start_due_at"))
         batch.add_column(_time("boot_seen_at"))
-    _index("ix_clients_starting", "clients", ["start_due_at"], "status = 'online' AND start_due_at IS NOT NULL")
+    _index(
+        "ix_clients_starting", "clients", ["start_due_at"], "status = 'online' AND start_due_at IS NOT NULL"
+    )
 
 
 def _create() -> None:
@@ -189,7 +189,8 @@ def downgrade() -> None:
     _index("ix_recovery_incidents_began_at", "recovery_incidents", ["began_at"])
     op.execute(
         "INSERT INTO recovery_incidents (id, kind, site, began_at, calm_since, ended_at, clients)"
-        f" SELECT id, kind, site, began_at, calm_since, ended_at, members FROM incidents WHERE kind IN {OLD_KINDS}"
+        " SELECT id, kind, site, began_at, calm_since, ended_at, members FROM incidents"
+        f" WHERE kind IN {OLD_KINDS}"
     )
     op.execute(
         "UPDATE recovery_decisions SET incident_id = NULL WHERE incident_id IS NOT NULL"

@@ -196,6 +196,8 @@ def _speaking(case: Case, view: View) -> Verdict | None:
     told_since = patient.last_alive is not None and patient.last_alive >= until and patient.reports >= 2
     if now >= until and told_since:
         return None
+    if case.since == view.listening_since and case.since > patient.status_since and now < until:
+        return Verdict(Verb.WAIT, Reason.OBSERVER_GRACE, until)
     if patient.last_alive is not None and patient.interval is not None:
         until = max(until, patient.last_alive + timedelta(seconds=patient.interval))
     return Verdict(Verb.WAIT, Reason.GRACE, max(until, now + timedelta(seconds=1)))

@@ -207,7 +207,8 @@ class Recovering:
     async def _write(self, world: World, plan: Plan, now: datetime) -> list[Attempt]:
         """Write down what was decided, and return what is to be carried out."""
         enabled = self.policy.enabled
-        acts = [_attempt(one, self._new_id(), now) for one in plan.decisions if enabled and one.verb is Verb.ACT]
+        doing = [one for one in plan.decisions if enabled and one.verb is Verb.ACT]
+        acts = [_attempt(one, self._new_id(), now) for one in doing]
         changes = await changes_of(world, plan, enabled=enabled)
         summary = summary_of(plan, changes, now, paused=world.paused, enabled=enabled)
         numbers = {one.key: one.id for one in world.incidents}

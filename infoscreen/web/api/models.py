@@ -280,9 +280,7 @@ class Incident(Answer):
     facts: dict[str, str | int] = Field(description="What speaks for a cause in common.")
     began_at: datetime
     calm_since: datetime | None = Field(description="Most members have been back since then.")
-    stopped_at: datetime | None = Field(
-        description="What was tried does not help: one try an hour."
-    )
+    stopped_at: datetime | None = Field(description="What was tried does not help: one try an hour.")
     ended_at: datetime | None
     closing: Closing | None
     acknowledged_at: datetime | None
