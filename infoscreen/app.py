@@ -10,6 +10,7 @@ import gc
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from aiohttp import web
@@ -17,14 +18,15 @@ from aiohttp import web
 from infoscreen import __version__
 from infoscreen.clock import SystemClock
 from infoscreen.domain.commands import Timeouts
-from infoscreen.domain.errors import CannotStart
+from infoscreen.domain.errors import CannotStart, StoreUnavailable
 from infoscreen.domain.events import BrokerChanged
 from infoscreen.domain.lockout import LockoutPolicy
 from infoscreen.domain.presence import StalePolicy
 from infoscreen.domain.recovery import Observer, RecoveryPolicy
 from infoscreen.metrics import Metrics
 from infoscreen.mqtt.connection import BrokerAddress, TlsSettings
-from infoscreen.mqtt.listener import Listener
+from infoscreen.mqtt.dropped import Dropped
+from infoscreen.mqtt.listener import BatchLimits, Listener
 from infoscreen.mqtt.publisher import BrokerPublisher
 from infoscreen.services.accounts import Accounts
 from infoscreen.services.bus import Bus
@@ -43,7 +45,7 @@ from infoscreen.storage.engine import Store
 from infoscreen.web.application import create_app, create_runner
 from infoscreen.web.keys import Parts, WebConfig
 from infoscreen.web.live import LiveFeed
-from infoscreen.wire.topics import COMMAND_FILTERS, DEVICE_FILTERS
+from infoscreen.wire.topics import BULK_FILTERS, COMMAND_FILTERS, STATE_FILTERS
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,13 @@ COLLECT_AFTER = (2_000, 20, 100)
 
 Most of what a message leaves behind is freed without it.
 """
+
+BULK_LIMITS = BatchLimits(messages=500, size=4 * 2**20, seconds=0.25, fewest=20)
+"""Small batches: those of heartbeats wait for them, as a database has one writer at a time."""
+
+
+LOOK_AGAIN_SECONDS = 1.0
+"""How often a start looks for a database that is not there yet."""
 
 
 async def serve(settings: Settings) -> None:
@@ -86,19 +95,39 @@ async def serve(settings: Settings) -> None:
 
     ingest_policy = IngestPolicy(stale, timeouts, settings.auto_register_clients)
     ingest = Ingest(store, clock, bus, ingest_policy, metrics, listening_since)
+    # Logs and screenshots have a session, a budget and batches of their own, so that a device which sends too
+    # much of them delays no heartbeat and pushes no ack out of the broker's queue.
+    bulk_ingest = Ingest(store, clock, bus, ingest_policy, metrics, listening_since)
+    bulk_listener = Listener(
+        replace(address, client_id=f"{address.client_id}-bulk"),
+        clock,
+        bulk_ingest.handle,
+        BULK_FILTERS,
+        role="bulk listener",
+        limits=replace(BULK_LIMITS, waiting_bytes=settings.mqtt_buffer_bytes // 2),
+    )
+    dropped = Dropped(clock)
     listener = Listener(
         address,
         clock,
         ingest.handle,
-        DEVICE_FILTERS,
+        STATE_FILTERS,
+        limits=BatchLimits(waiting_bytes=settings.mqtt_buffer_bytes // 2),
         on_state=lambda state: bus.publish(BrokerChanged(state.connected)),
+        moved=BULK_FILTERS,
+        moved_to=bulk_listener,
+        dropped=dropped,
     )
+    metrics.watch_listener("state", lambda: listener.held_bytes, lambda: listener.paused)
+    metrics.watch_listener("bulk", lambda: bulk_listener.held_bytes, lambda: bulk_listener.paused)
+    metrics.watch_dropped(lambda: dropped.total)
     publisher = BrokerPublisher(
         address,
         clock,
         watched=COMMAND_FILTERS,
         on_retained_command=_warn_of_retained_command,
         on_connected=wake.set,
+        dropped=dropped,
     )
     outbox = Outbox(
         store, clock, bus, publisher, listener, metrics, wake, alias=settings.mqtt_command_alias_enabled
@@ -123,7 +152,7 @@ async def serve(settings: Settings) -> None:
         Parts(
             store=store,
             clock=clock,
-            accounts=Accounts(store, clock, Passwords()),
+            accounts=Accounts(store, clock, Passwords(), bus),
             commanding=commanding,
             fleet=Fleet(store, clock, bus, listener, wake),
             pausing=Pausing(store, clock, bus),
@@ -137,31 +166,66 @@ async def serve(settings: Settings) -> None:
         )
     )
 
+    parts = {
+        "mqtt listener": listener.run,
+        "mqtt bulk listener": bulk_listener.run,
+        "mqtt publisher": publisher.run,
+        "outbox": outbox.run,
+        "watch": watch.run,
+        "expiry sweeper": watch.run_sweep,
+        "retention": watch.run_tidy,
+        "recovery": recovering.run,
+        "live feed": live.run,
+        "loop monitor": monitoring.run,
+    }
     runner = create_runner(app)
+    store.close_until_seen()
     try:
-        await schema.check(store)
-        await _bind(runner, settings)
-        _spare_the_collector()
         with _stop_signal() as stopped:
-            await _run_until(
-                stopped,
-                {
-                    "mqtt listener": listener.run,
-                    "mqtt publisher": publisher.run,
-                    "outbox": outbox.run,
-                    "watch": watch.run,
-                    "expiry sweeper": watch.run_sweep,
-                    "retention": watch.run_tidy,
-                    "recovery": recovering.run,
-                    "live feed": live.run,
-                    "loop monitor": monitoring.run,
-                },
-                last_words=lambda: _stop_serving(bus, runner),
-            )
+            await _bind(runner, settings)
+            if await _database_seen(store, stopped):
+                _spare_the_collector()
+                await _run_until(stopped, parts, last_words=lambda: _stop_serving(bus, runner))
     finally:
         await _stop_serving(bus, runner)
         await store.close()
         log.info("stopped", extra={"event": "stopped"})
+
+
+async def _database_seen(store: Store, stopped: asyncio.Event) -> bool:
+    """Wait until the database is there and fit; return False when told to stop first.
+
+    Requests are answered meanwhile, with 503 and the reason. Raises ``DatabaseNotReady`` for what waiting
+    does not mend.
+    """
+    told: StoreUnavailable | None = None
+    while not stopped.is_set():
+        looking, stopping = asyncio.create_task(schema.check(store)), asyncio.create_task(stopped.wait())
+        try:
+            await asyncio.wait((looking, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if not looking.done():
+                return False
+            looking.result()
+        except StoreUnavailable as trouble:
+            store.close_until_seen(trouble)
+            if told is None:
+                log.warning(
+                    "the database is not there yet; waiting for it",
+                    extra={"event": "store_awaited", "trouble": trouble.trouble, "error": str(trouble)},
+                )
+            told = trouble
+        else:
+            store.open()
+            if told is not None:
+                log.warning("the database is there", extra={"event": "store_seen"})
+            return True
+        finally:
+            looking.cancel()
+            stopping.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_AGAIN_SECONDS):
+                await stopped.wait()
+    return False
 
 
 async def _run_until(

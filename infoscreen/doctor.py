@@ -148,6 +148,11 @@ async def _broker(settings: Settings) -> list[Finding]:
         findings.append(Finding(Verdict.FAIL, "broker lets in anybody without an account", advice))
     else:
         findings.append(Finding(Verdict.OK, "broker refuses whoever has no account"))
+    dropped = await probe.dropped(address)
+    if dropped:
+        what = f"broker has dropped {dropped} messages since it started, because a queue was full"
+        advice = "Raise max_queued_messages and max_queued_bytes; look for a device that sends too much."
+        findings.append(Finding(Verdict.WARN, what, advice))
     return findings
 
 

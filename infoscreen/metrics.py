@@ -1,6 +1,6 @@
 """What the daemon counts, in a registry of its own. No label names a client: fleets are too big for that."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -94,9 +94,35 @@ class Metrics:
         self._loop_lag = Gauge(
             "infoscreen_event_loop_lag_seconds", "How late the event loop was just now.", registry=registry
         )
+        self._held = Gauge(
+            "infoscreen_mqtt_held_bytes",
+            "Received and not yet stored, by session.",
+            ["session"],
+            registry=registry,
+        )
+        self._paused = Gauge(
+            "infoscreen_mqtt_paused",
+            "1 while a session is not read because too much waits to be stored.",
+            ["session"],
+            registry=registry,
+        )
+        self._dropped = Gauge(
+            "infoscreen_broker_dropped_messages",
+            "Messages the broker has dropped since it started, as it says itself.",
+            registry=registry,
+        )
         Gauge("infoscreen_build_info", "Always 1.", ["version"], registry=registry).labels(
             infoscreen.__version__
         ).set(1)
+
+    def watch_listener(self, session: str, held: Callable[[], int], paused: Callable[[], bool]) -> None:
+        """Show how much of a session's messages waits in memory, and whether reading is paused for that."""
+        self._held.labels(session).set_function(held)
+        self._paused.labels(session).set_function(paused)
+
+    def watch_dropped(self, dropped: Callable[[], int]) -> None:
+        """Show how many messages the broker says it has dropped."""
+        self._dropped.set_function(dropped)
 
     def message(self, kind: str, outcome: str, count: int = 1) -> None:
         """Count messages from devices."""

@@ -101,6 +101,9 @@ Port = Annotated[int, Field(ge=1, le=65535), Allowed("a port, 1 to 65535")]
 AtLeastOne = Annotated[int, Field(ge=1), Allowed("a whole number, 1 or more")]
 AtLeastZero = Annotated[int, Field(ge=0), Allowed("a whole number, 0 or more")]
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), Allowed("a part, more than 0, at most 1")]
+Bytes = Annotated[
+    int, Field(ge=8 * 2**20, le=8 * 2**30), Allowed("bytes, 8388608 (8 MiB) to 8589934592 (8 GiB)")
+]
 Switch = Annotated[bool, Allowed("true or false")]
 Text = Annotated[str, Field(min_length=1), Allowed("text")]
 Secret = Annotated[SecretStr, Field(min_length=1), Allowed("text, secret")]
@@ -162,7 +165,14 @@ class Settings(BaseSettings):
     )
     mqtt_user: Text | None = _knob(None, "The daemon's account at the broker, which lets in no one without.")
     mqtt_password: Secret | None = _knob(None, "The password of that account.")
-    mqtt_client_id: Text = _knob("infoscreen-server", "Names the persistent session at the broker; keep it.")
+    mqtt_client_id: Text = _knob(
+        "infoscreen-server",
+        "Names the persistent session at the broker, with `-bulk` that of logs and screenshots; keep it.",
+    )
+    mqtt_buffer_bytes: Bytes = _knob(
+        64 * 2**20,
+        "Memory for messages received and not yet stored; above it the broker keeps the rest.",
+    )
     mqtt_command_alias_enabled: Switch = _knob(
         False, "Publish commands on the older topic `command` as well as on `commands`."
     )

@@ -19,11 +19,10 @@ DEVICE = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 HEARTBEAT = f"infoscreen/{DEVICE}/heartbeat"
 
 
-def address_of(broker: Broker) -> BrokerAddress:
-    """Return the broker's address for the daemon's account."""
-    return BrokerAddress(
-        broker.host, broker.port, broker.server_user, broker.server_password, "infoscreen-server"
-    )
+def address_of(broker: Broker, suffix: str = "") -> BrokerAddress:
+    """Return the broker's address for the daemon's account; ``suffix`` names another of its sessions."""
+    client_id = f"infoscreen-server{suffix}"
+    return BrokerAddress(broker.host, broker.port, broker.server_user, broker.server_password, client_id)
 
 
 async def eventually(claim: Callable[[], object]) -> None:

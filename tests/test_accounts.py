@@ -6,14 +6,23 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from argon2 import PasswordHasher
+from argon2.exceptions import VerificationError
 from sqlalchemy import text
 
-from infoscreen.domain.accounts import Actor, Role, User, login_blocked_until
+from infoscreen.domain.accounts import (
+    FREE_FAILURES,
+    FREE_FAILURES_PER_DEVICE,
+    Actor,
+    Role,
+    User,
+    login_blocked_until,
+)
 from infoscreen.domain.errors import (
+    Busy,
     Conflict,
     Forbidden,
     InvalidInput,
@@ -22,12 +31,14 @@ from infoscreen.domain.errors import (
     Unauthenticated,
 )
 from infoscreen.services.accounts import CLI, Accounts
-from infoscreen.services.passwords import AT_MOST_AT_ONCE, HASHER, Passwords
+from infoscreen.services.logins import Knock
+from infoscreen.services.passwords import HASHER, MOST_WAITING, Passwords
 from infoscreen.storage import accounts as rows
-from infoscreen.storage import audit
+from infoscreen.storage import audit, logins
 from infoscreen.storage.engine import Store
 from tests.fakes import FakeClock
 from tests.spine import open_spine, sqlite_url
+from tests.waiting import until
 from tests.web import PASSWORD, QUICK_HASHER
 
 
@@ -98,11 +109,11 @@ async def test_users_are_listed_page_by_page_in_order(accounts: Accounts) -> Non
 async def test_the_last_admin_can_be_neither_removed_nor_disabled(accounts: Accounts, anna: User) -> None:
     await accounts.add_user("olga", PASSWORD, Role.OPERATOR, CLI)
     berta = await accounts.add_user("berta", PASSWORD, Role.ADMIN, CLI)
-    await accounts.set_disabled(berta.id, True, CLI)
-    for attempt in (accounts.remove_user(anna.id, CLI), accounts.set_disabled(anna.id, True, CLI)):
+    await accounts.change_user(berta.id, CLI, disabled=True)
+    for attempt in (accounts.remove_user(anna.id, CLI), accounts.change_user(anna.id, CLI, disabled=True)):
         with pytest.raises(Conflict, match="last admin"):
             await attempt
-    await accounts.set_disabled(berta.id, False, CLI)
+    await accounts.change_user(berta.id, CLI, disabled=False)
     await accounts.remove_user(anna.id, CLI)
     with pytest.raises(NotFound):
         await accounts.user(anna.id)
@@ -120,7 +131,7 @@ async def test_two_admins_who_remove_each_other_at_once_do_not_both_succeed(acco
 
 async def test_a_removed_user_leaves_neither_sessions_nor_tokens(accounts: Accounts, anna: User) -> None:
     olga = await accounts.add_user("olga", PASSWORD, Role.OPERATOR, CLI)
-    signed_in = await accounts.login("olga", PASSWORD, address=None)
+    signed_in = await accounts.login("olga", PASSWORD, Knock(None))
     made = await accounts.create_token(olga.id, "t", Role.VIEWER, CLI)
     await accounts.remove_user(olga.id, CLI)
     assert await accounts.actor_of_session(signed_in.token, None) is None
@@ -131,7 +142,7 @@ async def test_a_removed_user_leaves_neither_sessions_nor_tokens(accounts: Accou
 async def test_nobody_cannot_be_changed(accounts: Accounts, anna: User, missing: int) -> None:
     for attempt in (
         accounts.set_password(missing, PASSWORD, CLI),
-        accounts.set_disabled(missing, True, CLI),
+        accounts.change_user(missing, CLI, disabled=True),
         accounts.remove_user(missing, CLI),
         accounts.create_token(missing, "t", Role.VIEWER, CLI),
     ):
@@ -152,55 +163,97 @@ async def test_a_hash_with_old_parameters_is_replaced_at_the_next_login(
     stronger = Passwords(PasswordHasher(time_cost=2, memory_cost=16, parallelism=1))
     later = Accounts(store, clock, stronger)
     for _ in range(2):
-        await later.login("anna", PASSWORD, address=None)
+        await later.login("anna", PASSWORD, Knock(None))
         assert "m=16,t=2" in await one_value(store, "SELECT password_hash FROM users")
     stronger.close()
 
 
-async def test_no_more_than_two_passwords_are_hashed_at_the_same_time() -> None:
-    class Watched(PasswordHasher):
-        """A real hasher that counts how many threads are in it."""
+class SlowHasher(PasswordHasher):
+    """A real hasher that counts how many threads are in it, and waits until it is let go."""
 
-        def __init__(self) -> None:
-            super().__init__(time_cost=8, memory_cost=1024, parallelism=1)
-            self.now = self.most = 0
-            self.lock = threading.Lock()
+    def __init__(self) -> None:
+        super().__init__(time_cost=1, memory_cost=8, parallelism=1)
+        self.now = self.most = 0
+        self.lock = threading.Lock()
+        self.free = threading.Event()
 
-        def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
+    def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        try:
+            assert self.free.wait(30)
+            return super().verify(hash, password)
+        finally:
             with self.lock:
-                self.now += 1
-                self.most = max(self.most, self.now)
-            try:
-                return super().hash(password, salt=salt)
-            finally:
-                with self.lock:
-                    self.now -= 1
+                self.now -= 1
 
-    hasher = Watched()
+
+async def test_guesses_fill_one_lane_and_people_who_are_known_have_another() -> None:
+    hasher = SlowHasher()
     passwords = Passwords(hasher)
-    await asyncio.gather(*(passwords.hash(f"password {n}") for n in range(12)))
+    right = QUICK_HASHER.hash(PASSWORD)
+    guesses = [asyncio.create_task(passwords.check(None, f"guess {n}")) for n in range(MOST_WAITING)]
+    await until(lambda: hasher.now == 1)
+    owner = asyncio.create_task(passwords.check(right, PASSWORD, known=True))
+    await until(lambda: hasher.now == 2)
+    with pytest.raises(Busy) as busy:
+        await passwords.check(None, "one more")
+    assert busy.value.headers["Retry-After"]
+    hasher.free.set()
+    assert await owner
+    assert not any(await asyncio.gather(*guesses))
     passwords.close()
-    assert hasher.most == AT_MOST_AT_ONCE == 2
+    assert hasher.most == 2
+
+
+async def test_short_memory_is_no_wrong_password() -> None:
+    class Poor(PasswordHasher):
+        def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:
+            raise VerificationError("Memory allocation error")
+
+    passwords = Passwords(Poor(time_cost=1, memory_cost=8, parallelism=1))
+    for stored in (QUICK_HASHER.hash(PASSWORD), None):
+        with pytest.raises(Busy):
+            await passwords.check(stored, PASSWORD)
+    passwords.close()
+
+
+async def test_a_try_that_could_not_be_checked_is_not_counted(
+    store: Store, anna: User, clock: FakeClock
+) -> None:
+    class Poor(PasswordHasher):
+        def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:
+            raise VerificationError("Memory allocation error")
+
+    poor, rich = Passwords(Poor(time_cost=1, memory_cost=8, parallelism=1)), Passwords(QUICK_HASHER)
+    for _ in range(12):
+        with pytest.raises(Busy):
+            await Accounts(store, clock, poor).login("anna", PASSWORD, Knock("192.0.2.1"))
+    await Accounts(store, clock, rich).login("anna", PASSWORD, Knock("192.0.2.1"))
+    poor.close()
+    rich.close()
 
 
 async def test_a_wrong_current_password_changes_nothing_and_is_throttled(
     accounts: Accounts, anna: User
 ) -> None:
-    signed_in = await accounts.login("anna", PASSWORD, address=None)
-    for _ in range(3):
+    signed_in = await accounts.login("anna", PASSWORD, Knock(None))
+    knock = Knock(None, session=signed_in.token)
+    for _ in range(FREE_FAILURES_PER_DEVICE + FREE_FAILURES):
         with pytest.raises(Unauthenticated):
-            await accounts.change_password(acting(anna), "wrong", "a new password", signed_in.token)
+            await accounts.change_password(acting(anna), "wrong", "a new password", knock)
     with pytest.raises(TooManyAttempts):
-        await accounts.change_password(acting(anna), PASSWORD, "a new password", signed_in.token)
+        await accounts.change_password(acting(anna), PASSWORD, "a new password", knock)
     assert await accounts.actor_of_session(signed_in.token, None) is not None
 
 
 async def test_one_who_knows_the_current_password_can_change_it(accounts: Accounts, anna: User) -> None:
-    here, there = [await accounts.login("anna", PASSWORD, address=None) for _ in range(2)]
-    await accounts.change_password(acting(anna), PASSWORD, "a new password", here.token)
+    here, there = [await accounts.login("anna", PASSWORD, Knock(None)) for _ in range(2)]
+    await accounts.change_password(acting(anna), PASSWORD, "a new password", Knock(None, session=here.token))
     assert await accounts.actor_of_session(here.token, None) is not None
     assert await accounts.actor_of_session(there.token, None) is None
-    await accounts.login("anna", "a new password", address=None)
+    await accounts.login("anna", "a new password", Knock(None))
 
 
 # How failed logins are slowed down.
@@ -218,7 +271,7 @@ def test_the_delay_doubles_up_to_a_quarter_of_an_hour(failures: int, seconds: in
 
 async def test_guesses_at_the_same_time_are_counted_one_by_one(accounts: Accounts, anna: User) -> None:
     results = await asyncio.gather(
-        *(accounts.login("anna", f"guess {n}", address="192.0.2.1") for n in range(12)),
+        *(accounts.login("anna", f"guess {n}", Knock("192.0.2.1")) for n in range(12)),
         return_exceptions=True,
     )
     assert Counter(type(result) for result in results) == {Unauthenticated: 3, TooManyAttempts: 9}
@@ -231,15 +284,62 @@ async def test_a_name_is_given_once_even_to_two_who_ask_at_once(accounts: Accoun
     assert Counter(type(result) for result in results) == {User: 1, Conflict: 5}
 
 
+async def test_guesses_from_everywhere_never_lock_the_owner_out(accounts: Accounts, anna: User) -> None:
+    hers = await accounts.login("anna", PASSWORD, Knock("192.0.2.1"))
+    assert hers.device is not None
+    for number in range(200):
+        with pytest.raises(Unauthenticated):
+            await accounts.login("anna", "guess", Knock(f"198.51.{number}.7"))
+    # Elsewhere, even on a new device: the account as such is never locked.
+    await accounts.login("anna", PASSWORD, Knock("203.0.113.9"))
+    # At home, where somebody else has guessed as well: the device is known.
+    for _ in range(3):
+        with pytest.raises(Unauthenticated):
+            await accounts.login("anna", "guess", Knock("192.0.2.1"))
+    with pytest.raises(TooManyAttempts):
+        await accounts.login("anna", PASSWORD, Knock("192.0.2.1"))
+    again = await accounts.login("anna", PASSWORD, Knock("192.0.2.1", device=hers.device))
+    assert again.device is None, "the device is marked already"
+
+
+async def test_a_device_is_known_for_its_user_alone_and_not_after_a_new_password(
+    accounts: Accounts, anna: User
+) -> None:
+    olga = await accounts.add_user("olga", PASSWORD, Role.OPERATOR, CLI)
+    olgas = await accounts.login("olga", PASSWORD, Knock("192.0.2.1"))
+    for _ in range(3):
+        with pytest.raises(Unauthenticated):
+            await accounts.login("anna", "guess", Knock("192.0.2.1", device=olgas.device))
+    with pytest.raises(TooManyAttempts):
+        await accounts.login("anna", PASSWORD, Knock("192.0.2.1", device=olgas.device))
+    await accounts.set_password(olga.id, PASSWORD + "2", CLI)
+    assert (await accounts.login("olga", PASSWORD + "2", Knock("192.0.2.2", device=olgas.device))).device
+
+
+async def test_a_stolen_device_cookie_does_not_guess_for_ever(accounts: Accounts, anna: User) -> None:
+    device = (await accounts.login("anna", PASSWORD, Knock("192.0.2.1"))).device
+    for _ in range(FREE_FAILURES_PER_DEVICE + FREE_FAILURES):
+        with pytest.raises(Unauthenticated):
+            await accounts.login("anna", "guess", Knock("198.51.100.1", device=device))
+    with pytest.raises(TooManyAttempts):
+        await accounts.login("anna", "guess", Knock("198.51.100.1", device=device))
+
+
+async def test_the_devices_of_a_user_are_bounded(accounts: Accounts, anna: User, store: Store) -> None:
+    for _ in range(logins.MOST_DEVICES + 3):
+        await accounts.login("anna", PASSWORD, Knock(None))
+    assert await one_value(store, "SELECT count(*) FROM login_devices") == logins.MOST_DEVICES
+
+
 # Sessions.
 
 
 async def test_sessions_are_listed_and_ended_one_by_one(
     accounts: Accounts, anna: User, clock: FakeClock
 ) -> None:
-    first = await accounts.login("anna", PASSWORD, address="192.0.2.7", user_agent="Old\x1b[31mBrowser")
+    first = await accounts.login("anna", PASSWORD, Knock("192.0.2.7"), user_agent="Old\x1b[31mBrowser")
     clock.advance(1)
-    second = await accounts.login("anna", PASSWORD, address="192.0.2.8", user_agent="x" * 1000)
+    second = await accounts.login("anna", PASSWORD, Knock("192.0.2.8"), user_agent="x" * 1000)
     newest, oldest = await accounts.sessions(anna.id)
     assert (oldest.address, oldest.user_agent) == ("192.0.2.7", "Old?[31mBrowser")
     assert newest.user_agent == "x" * 300
@@ -254,7 +354,7 @@ async def test_sessions_are_listed_and_ended_one_by_one(
 
 async def test_a_session_of_somebody_else_cannot_be_ended_by_its_name(accounts: Accounts, anna: User) -> None:
     olga = await accounts.add_user("olga", PASSWORD, Role.OPERATOR, CLI)
-    hers = await accounts.login("anna", PASSWORD, address=None)
+    hers = await accounts.login("anna", PASSWORD, Knock(None))
     with pytest.raises(NotFound):
         await accounts.end_session(olga.id, hers.session.id, acting(olga))
     assert await accounts.actor_of_session(hers.token, None) is not None
@@ -263,10 +363,10 @@ async def test_a_session_of_somebody_else_cannot_be_ended_by_its_name(accounts: 
 async def test_dead_sessions_are_swept_and_not_listed(
     accounts: Accounts, anna: User, clock: FakeClock, store: Store
 ) -> None:
-    await accounts.login("anna", PASSWORD, address=None)
+    await accounts.login("anna", PASSWORD, Knock(None))
     clock.advance(12 * 3600)
     assert await accounts.sessions(anna.id) == []
-    await accounts.login("anna", PASSWORD, address=None)
+    await accounts.login("anna", PASSWORD, Knock(None))
     assert await one_value(store, "SELECT count(*) FROM sessions") == 1
 
 
@@ -302,6 +402,42 @@ async def test_nobody_makes_a_token_above_their_own_role_or_for_somebody_else(
         await accounts.create_token(anna.id, "t", Role.VIEWER, acting(olga))
 
 
+async def test_a_token_makes_none_that_does_more_or_lives_longer(
+    accounts: Accounts, anna: User, clock: FakeClock
+) -> None:
+    end = clock.now() + timedelta(days=1)
+    made = await accounts.create_token(anna.id, "t", Role.OPERATOR, CLI, end, manages_accounts=True)
+    actor = await accounts.actor_of_token(made.secret, None)
+    assert actor is not None
+    assert actor.manages_accounts
+    for role, expires_at in (
+        (Role.ADMIN, end),
+        (Role.VIEWER, None),
+        (Role.VIEWER, end + timedelta(seconds=1)),
+    ):
+        with pytest.raises(Forbidden):
+            await accounts.create_token(anna.id, "u", role, actor, expires_at)
+    child = await accounts.create_token(anna.id, "u", Role.VIEWER, actor, end)
+    grandchild = await accounts.actor_of_token(child.secret, None)
+    assert grandchild is not None
+    assert not grandchild.manages_accounts
+
+
+async def test_a_new_password_revokes_tokens_only_if_asked(accounts: Accounts, anna: User) -> None:
+    made = await accounts.create_token(anna.id, "t", Role.VIEWER, CLI)
+    await accounts.set_password(anna.id, PASSWORD + "2", CLI)
+    assert await accounts.count_tokens(anna.id) == 1
+    await accounts.set_password(anna.id, PASSWORD + "3", CLI, revoke_tokens=True)
+    assert await accounts.actor_of_token(made.secret, None) is None
+
+
+async def test_the_last_admin_keeps_the_role(accounts: Accounts, anna: User) -> None:
+    with pytest.raises(Conflict, match="last admin"):
+        await accounts.change_user(anna.id, CLI, role=Role.OPERATOR)
+    await accounts.add_user("berta", PASSWORD, Role.ADMIN, CLI)
+    assert (await accounts.change_user(anna.id, CLI, role=Role.OPERATOR)).role is Role.OPERATOR
+
+
 async def test_tokens_of_others_do_not_exist_but_for_admins(accounts: Accounts, anna: User) -> None:
     olga = await accounts.add_user("olga", PASSWORD, Role.OPERATOR, CLI)
     annas = await accounts.create_token(anna.id, "annas", Role.VIEWER, acting(anna))
@@ -334,13 +470,13 @@ async def test_every_act_is_in_the_audit_trail_and_no_secret_is(
     accounts: Accounts, anna: User, store: Store
 ) -> None:
     actor = Actor(anna.id, "anna", Role.ADMIN, "session", "192.0.2.1")
-    signed_in = await accounts.login("anna", PASSWORD, address="192.0.2.1")
+    signed_in = await accounts.login("anna", PASSWORD, Knock("192.0.2.1"))
     olga = await accounts.add_user("olga", PASSWORD + "!", Role.OPERATOR, actor)
     made = await accounts.create_token(olga.id, "backup", Role.VIEWER, actor)
     await accounts.revoke_token(made.token.id, actor)
     await accounts.set_password(olga.id, PASSWORD + "?", actor)
-    await accounts.set_disabled(olga.id, True, actor)
-    await accounts.set_disabled(olga.id, False, actor)
+    await accounts.change_user(olga.id, actor, disabled=True)
+    await accounts.change_user(olga.id, actor, disabled=False)
     await accounts.remove_user(olga.id, actor)
     await accounts.logout(signed_in.token, "192.0.2.1")
     async with store.read() as connection:

@@ -28,6 +28,8 @@ async def test_the_overview_counts_every_status_also_those_of_nobody(site: Site)
         "listening_since": zulu(listening_since),
         "reconnects": 0,
         "last_error": None,
+        "dropped": 0,
+        "dropped_at": None,
     }
     assert "mode" in overview["recovery"]
     assert [client["hostname"] for client in overview["clients"]["items"]] == ["canteen", "lobby"]

@@ -47,7 +47,6 @@ LIBRARIES = {
     "aiomqtt": {"mqtt.client"},
     "paho": {"mqtt.client"},
     "aiohttp": {"web", "power", *COMPOSITION},
-    "aiohttp_sse": {"web"},
     "jinja2": {"web"},
     "prometheus_client": {"metrics"},
     "pydantic": {"wire", "web", "settings", "agent", "judge", "simulator"},

@@ -1,10 +1,12 @@
 """The live view: what viewers are told, when, and what becomes of slow, revoked and surplus ones."""
 
 import asyncio
+import contextlib
 import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,9 @@ from aiohttp import ClientSession
 from yarl import URL
 
 import infoscreen
-from infoscreen.domain.accounts import Role
+from infoscreen.domain.accounts import Actor, Role
 from infoscreen.domain.commands import Action
+from infoscreen.domain.errors import TooManyStreams
 from infoscreen.domain.events import (
     BrokerChanged,
     ClientChanged,
@@ -24,9 +27,19 @@ from infoscreen.domain.events import (
 )
 from infoscreen.services.accounts import CLI
 from infoscreen.services.bus import Bus, Overflow
+from infoscreen.storage import accounts as rows
 from infoscreen.storage.engine import Store
 from infoscreen.storage.tables import metadata
-from infoscreen.web.live import MOST_ALERTS, MOST_PER_FLUSH, MOST_WAITING_BYTES, RELOAD, LiveFeed, Viewer
+from infoscreen.web.live import (
+    MOST_ALERTS,
+    MOST_PER_FLUSH,
+    MOST_PER_USER,
+    MOST_VIEWERS,
+    MOST_WAITING_BYTES,
+    RELOAD,
+    LiveFeed,
+    Viewer,
+)
 from tests.api import ask
 from tests.fakes import DEADLINE_SECONDS
 from tests.spine import ADMIN, Spine, open_spine, sqlite_url, uuid_of, zulu
@@ -142,7 +155,7 @@ async def test_an_outage_is_told_as_one_and_its_clients_raise_no_alert_of_their_
     await beat_together(spine, [late, well])
     spine.clock.advance(40)
     await spine.watch.look()
-    with feed.join() as viewer:
+    with feed.join(ADMIN) as viewer:
         await spine.recovering.poll()
         await feed.flush([RecoveryChanged()])
         [(name, data)] = await told(viewer)
@@ -189,7 +202,7 @@ async def test_a_client_that_falls_ill_is_an_alert_and_changes_the_totals(
     spine: Spine, feed: LiveFeed
 ) -> None:
     await spine.beat(U)
-    with feed.join() as viewer:
+    with feed.join(ADMIN) as viewer:
         await feed.flush([ClientChanged(U)])
         assert await names_told(viewer) == ["clients", "totals"]
         await spine.beat(U, process_status="crashed")
@@ -202,7 +215,7 @@ async def test_a_client_that_falls_ill_is_an_alert_and_changes_the_totals(
 
 async def test_totals_are_told_only_when_they_have_changed(spine: Spine, feed: LiveFeed) -> None:
     await spine.beat(U)
-    with feed.join() as viewer:
+    with feed.join(ADMIN) as viewer:
         await feed.flush([ClientChanged(U)])
         await viewer.take(0)
         await spine.beat(U)
@@ -211,7 +224,7 @@ async def test_totals_are_told_only_when_they_have_changed(spine: Spine, feed: L
 
 
 async def test_the_state_of_the_broker_is_told_when_it_changes(spine: Spine, feed: LiveFeed) -> None:
-    with feed.join() as viewer:
+    with feed.join(ADMIN) as viewer:
         spine.link.listening_since = None
         await feed.flush([BrokerChanged(connected=False)])
         ((name, broker),) = await told(viewer)
@@ -221,7 +234,7 @@ async def test_the_state_of_the_broker_is_told_when_it_changes(spine: Spine, fee
 async def test_a_removed_client_is_told_by_its_identifier(spine: Spine, feed: LiveFeed) -> None:
     await spine.beat(U)
     await spine.fleet.remove(U, ADMIN)
-    with feed.join() as viewer:
+    with feed.join(ADMIN) as viewer:
         await feed.flush([ClientChanged(U), ClientRemoved(U)])
         events = dict(await told(viewer))
     assert (events.keys(), events["removed"]) == ({"removed", "totals"}, [U])
@@ -247,7 +260,7 @@ async def test_a_viewer_who_picked_clients_hears_of_those_and_of_every_alert(
     mine, other = await spine.request(U, Action.RESTART_APP), await spine.request(V, Action.RESTART_APP)
     changes = [ClientChanged(U), ClientChanged(V, alert=True)]
     changes += [CommandChanged(mine.command_id, U), CommandChanged(other.command_id, V)]
-    with feed.join([U]) as picky, feed.join() as curious:
+    with feed.join(ADMIN, [U]) as picky, feed.join(ADMIN) as curious:
         await feed.flush(changes)
         picked, everything = dict(await told(picky)), dict(await told(curious))
     assert [client["uuid"] for client in picked["clients"]] == [U]
@@ -272,7 +285,7 @@ async def test_clients_are_picked_in_the_query_in_any_spelling(site: Site) -> No
 
 async def test_what_all_viewers_want_is_rendered_once(spine: Spine, feed: LiveFeed) -> None:
     await spine.beat(U)
-    with feed.join() as one, feed.join() as other:
+    with feed.join(ADMIN) as one, feed.join(ADMIN) as other:
         await feed.flush([ClientChanged(U)])
         assert one._waiting[0] is other._waiting[0]
 
@@ -283,7 +296,7 @@ async def test_what_all_viewers_want_is_rendered_once(spine: Spine, feed: LiveFe
 async def test_the_clients_of_a_big_fleet_take_turns(spine: Spine, feed: LiveFeed) -> None:
     uuids = [uuid_of(number) for number in range(1, 2 * MOST_PER_FLUSH + 11)]
     await beat_together(spine, uuids)
-    with feed.join() as viewer:
+    with feed.join(ADMIN) as viewer:
         turns = []
         await feed.flush([ClientChanged(uuid) for uuid in uuids])
         while events := dict(await told(viewer)):
@@ -296,7 +309,7 @@ async def test_the_clients_of_a_big_fleet_take_turns(spine: Spine, feed: LiveFee
 async def test_whoever_picked_a_client_does_not_wait_for_its_turn(spine: Spine, feed: LiveFeed) -> None:
     uuids = [uuid_of(number) for number in range(1, 2 * MOST_PER_FLUSH + 1)]
     await beat_together(spine, uuids)
-    with feed.join(), feed.join(uuids[-3:]) as picky:
+    with feed.join(ADMIN), feed.join(ADMIN, uuids[-3:]) as picky:
         await feed.flush([ClientChanged(uuid) for uuid in uuids])
         events = dict(await told(picky))
     assert {client["uuid"] for client in events["clients"]} == set(uuids[-3:])
@@ -315,19 +328,19 @@ async def test_turns_go_on_without_further_changes(site: Site) -> None:
 
 
 async def test_a_viewer_is_told_to_reload_when_more_changed_than_the_bus_kept(feed: LiveFeed) -> None:
-    with feed.join() as curious, feed.join([U]) as picky:
+    with feed.join(ADMIN) as curious, feed.join(ADMIN, [U]) as picky:
         await feed.flush([Overflow(), ClientChanged(U)])
         assert await told(curious) == await told(picky) == [("reload", {})]
 
 
 async def test_an_outage_of_the_fleet_is_told_by_a_reload(feed: LiveFeed) -> None:
-    with feed.join() as viewer:
+    with feed.join(ADMIN) as viewer:
         await feed.flush([ClientChanged(uuid_of(number), alert=True) for number in range(MOST_ALERTS + 1)])
         assert await told(viewer) == [("reload", {})]
 
 
 async def test_a_slow_viewer_loses_what_waits_and_is_told_to_reload(feed: LiveFeed) -> None:
-    with feed.join() as slow:
+    with feed.join(ADMIN) as slow:
         half = b"x" * (MOST_WAITING_BYTES // 2)
         slow.put(half)
         slow.put(half)
@@ -340,7 +353,7 @@ async def test_a_slow_viewer_loses_what_waits_and_is_told_to_reload(feed: LiveFe
 async def test_what_happens_while_nobody_watches_is_not_kept(spine: Spine, feed: LiveFeed) -> None:
     await spine.beat(U)
     await feed.flush([ClientChanged(U)])
-    with feed.join() as viewer:
+    with feed.join(ADMIN) as viewer:
         await feed.flush([])
         assert await told(viewer) == []
 
@@ -349,7 +362,7 @@ async def test_what_could_not_be_read_is_made_up_for_by_a_reload(spine: Spine, t
     folder = tmp_path / "not there yet"
     store = Store(sqlite_url(folder), create=True)
     feed = LiveFeed(store, Bus(), spine.link, spine.clock)
-    with feed.join() as viewer:
+    with feed.join(ADMIN) as viewer:
         await feed.flush([ClientChanged(U)])
         assert await told(viewer) == []
         folder.mkdir()
@@ -389,25 +402,74 @@ async def test_one_stream_too_many_is_refused_until_another_ends(site: Site) -> 
             assert problem["type"] == "too-many-streams"
 
 
-async def test_a_stream_of_a_revoked_session_ends_at_the_next_keepalive(site: Site) -> None:
-    browser = await site.browser(Role.VIEWER)
+@pytest.mark.parametrize("ending", ["logout", "elsewhere", "password", "disabled", "removed"])
+async def test_the_streams_of_an_ended_session_end_at_once(site: Site, ending: str) -> None:
+    browser, accounts, user = (
+        await site.browser(Role.VIEWER),
+        site.parts.accounts,
+        await site.user(Role.VIEWER),
+    )
     async with watching(browser) as stream:
         await stream.until("hello")
-        await ask(browser, "POST", "/api/auth/logout", status=204)
-        site.spine.clock.advance(site.parts.live.keepalive_seconds)
-        site.spine.bus.publish(BrokerChanged(connected=True))
+        match ending:
+            case "logout":
+                await ask(browser, "POST", "/api/auth/logout", status=204)
+            case "elsewhere":
+                (session,) = await accounts.sessions(user.id)
+                await accounts.end_session(user.id, session.id, ADMIN)
+            case "password":
+                await accounts.set_password(user.id, "another password", CLI)
+            case "disabled":
+                await accounts.change_user(user.id, CLI, disabled=True)
+            case "removed":
+                await accounts.remove_user(user.id, CLI)
         await stream.ends()
     await wait_for_viewers(site.parts.live, 0)
 
 
-async def test_a_stream_of_a_disabled_users_program_ends_at_the_next_keepalive(site: Site) -> None:
-    program = await site.program(Role.VIEWER)
-    async with watching(program) as stream:
+async def test_the_stream_of_a_revoked_token_ends_at_once_and_no_other(site: Site) -> None:
+    accounts, user = site.parts.accounts, await site.user(Role.VIEWER)
+    made = await accounts.create_token(user.id, "t", Role.VIEWER, CLI)
+    program = await site.visitor({"Authorization": f"Bearer {made.secret}"})
+    async with watching(program) as stream, watching(await site.browser(Role.VIEWER)) as other:
         await stream.until("hello")
-        await site.parts.accounts.set_disabled((await site.user(Role.VIEWER)).id, True, CLI)
+        await other.until("hello")
+        await accounts.revoke_token(made.token.id, CLI)
+        await stream.ends()
+        site.spine.bus.publish(BrokerChanged(connected=True))
+        await other.until("broker")
+
+
+async def test_a_session_that_ended_in_another_process_ends_its_stream_at_the_next_keepalive(
+    site: Site,
+) -> None:
+    async with watching(await site.browser(Role.VIEWER)) as stream:
+        await stream.until("hello")
+        async with site.parts.store.write() as connection:
+            await rows.remove_sessions_of(connection, (await site.user(Role.VIEWER)).id)
         site.spine.clock.advance(site.parts.live.keepalive_seconds)
         site.spine.bus.publish(BrokerChanged(connected=True))
         await stream.ends()
+
+
+async def test_one_user_takes_no_more_than_a_share_and_operators_find_room(site: Site) -> None:
+    live = site.parts.live
+    somebody = Actor(7, "kiosk", Role.VIEWER, "token")
+    with contextlib.ExitStack() as stack:
+        for _ in range(MOST_PER_USER):
+            stack.enter_context(live.join(somebody))
+        with pytest.raises(TooManyStreams, match="most for one user"), live.join(somebody):
+            pass
+        stack.enter_context(live.join(replace(somebody, via="session")))
+        with contextlib.suppress(TooManyStreams):
+            for number in range(MOST_VIEWERS):
+                stack.enter_context(live.join(Actor(100 + number, "x", Role.VIEWER, "session")))
+        with (
+            pytest.raises(TooManyStreams, match="already"),
+            live.join(Actor(9999, "x", Role.VIEWER, "session")),
+        ):
+            pass
+        stack.enter_context(live.join(Actor(10_000, "olga", Role.OPERATOR, "session")))
 
 
 async def test_a_stream_outlives_its_keepalives(site: Site) -> None:

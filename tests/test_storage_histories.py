@@ -13,7 +13,16 @@ from infoscreen.domain.clients import Client, Condition
 from infoscreen.domain.commands import Action, CommandStatus, Source
 from infoscreen.domain.errors import InvalidInput
 from infoscreen.domain.events import Kind
-from infoscreen.storage import audit, client_lists, clients, commands, rejected, tables, timeline
+from infoscreen.storage import (
+    account_tables,
+    audit,
+    client_lists,
+    clients,
+    commands,
+    rejected,
+    tables,
+    timeline,
+)
 from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.storage.commands import CommandQuery
 from infoscreen.storage.engine import Connection, Store
@@ -149,7 +158,7 @@ async def test_rows_numbered_beyond_32_bits_are_listed_and_paged(store: Store) -
                 insert(tables.timeline).values(client_uuid=U, kind=Kind.LOG, text=f"line {number}", **common)
             )
             await connection.execute(
-                insert(tables.audit).values(actor="a", via="cli", action="act", **common)
+                insert(account_tables.audit).values(actor="a", via="cli", action="act", **common)
             )
             await connection.execute(
                 insert(tables.rejected_messages).values(

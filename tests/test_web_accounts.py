@@ -13,7 +13,7 @@ async def json_of(request: Any, status: int = 200) -> Any:
 
 
 async def test_an_admin_adds_lists_and_removes_users(site: Site) -> None:
-    admin = await site.program(Role.ADMIN)
+    admin = await site.program(Role.ADMIN, manages_accounts=True)
     new = {"username": "olga", "password": PASSWORD, "role": "operator"}
     added = await json_of(admin.post("/api/users", json=new), 201)
     assert added == {
@@ -35,12 +35,12 @@ async def test_an_admin_adds_lists_and_removes_users(site: Site) -> None:
 
 
 async def test_the_last_admin_stays(site: Site) -> None:
-    admin = await site.program(Role.ADMIN)
+    admin = await site.program(Role.ADMIN, manages_accounts=True)
     assert (await json_of(admin.delete("/api/users/1"), 409))["type"] == "conflict"
 
 
 async def test_a_password_or_its_hash_never_comes_back(site: Site) -> None:
-    admin = await site.program(Role.ADMIN)
+    admin = await site.program(Role.ADMIN, manages_accounts=True)
     new = {"username": "olga", "password": PASSWORD, "role": "operator"}
     async with admin.post("/api/users", json=new) as added, admin.get("/api/users") as listed:
         for text in (await added.text(), await listed.text()):
@@ -65,7 +65,10 @@ async def test_everybody_has_tokens_of_their_own_and_sees_the_secret_once(site: 
 
 
 async def test_a_token_is_not_for_others_and_not_above_oneself(site: Site) -> None:
-    operator, admin = await site.program(Role.OPERATOR), await site.program(Role.ADMIN)
+    operator, admin = (
+        await site.program(Role.OPERATOR, manages_accounts=True),
+        await site.program(Role.ADMIN, manages_accounts=True),
+    )
     admin_id = (await site.user(Role.ADMIN)).id
     above = {"name": "t", "role": "admin"}
     assert (await json_of(operator.post("/api/tokens", json=above), 403))["type"] == "forbidden"
@@ -76,7 +79,7 @@ async def test_a_token_is_not_for_others_and_not_above_oneself(site: Site) -> No
 
 
 async def test_a_time_without_a_zone_is_refused(site: Site) -> None:
-    viewer = await site.program(Role.VIEWER)
+    viewer = await site.program(Role.VIEWER, manages_accounts=True)
     wanted = {"name": "t", "role": "viewer", "expires_at": "2026-04-01T00:00:00"}
     document = await json_of(viewer.post("/api/tokens", json=wanted), 422)
     assert document["errors"][0]["field"] == "expires_at"
@@ -106,3 +109,40 @@ async def test_the_audit_trail_is_newest_first_filtered_and_paged(site: Site) ->
         "detail": {"role": "viewer"},
         "address": "127.0.0.1",
     }
+
+
+async def test_users_are_changed_locked_out_and_let_in_again(site: Site) -> None:
+    admin = await site.browser(Role.ADMIN)
+    olga = await json_of(
+        admin.post("/api/users", json={"username": "olga", "password": PASSWORD, "role": "viewer"}), 201
+    )
+    path = f"/api/users/{olga['id']}"
+    assert (await json_of(admin.patch(path, json={"role": "operator"})))["role"] == "operator"
+    locked = await json_of(admin.patch(path, json={"disabled": True}))
+    assert (locked["role"], locked["disabled"]) == ("operator", True)
+    for change in (
+        {"role": "viewer"},
+        {"password": PASSWORD + "2", "revoke_tokens": True},
+        {"disabled": False},
+    ):
+        changed = await json_of(admin.patch(path, json=change))
+    assert (changed["role"], changed["disabled"]) == ("viewer", False)
+    await json_of(admin.patch(path, json={"password": "short"}), 422)
+    await json_of(admin.patch("/api/users/1", json={"disabled": True}), 409)
+    await json_of(admin.patch("/api/users/1", json={"role": "viewer"}), 409)
+    async with admin.delete(path) as response:
+        assert response.status == 204
+
+
+async def test_ones_own_password_is_changed_and_tokens_are_revoked_on_request(site: Site) -> None:
+    browser, program = await site.browser(Role.VIEWER), await site.program(Role.VIEWER)
+    change = {"current": PASSWORD, "new": PASSWORD + "2"}
+    await json_of(program.post("/api/auth/password", json=change), 403)
+    async with browser.post("/api/auth/password", json=change) as response:
+        assert response.status == 204
+    await json_of(program.get("/api/auth/me"))
+    change = {"current": PASSWORD + "2", "new": PASSWORD, "revoke_tokens": True}
+    async with browser.post("/api/auth/password", json=change) as response:
+        assert response.status == 204
+    await json_of(program.get("/api/auth/me"), 401)
+    await json_of(browser.get("/api/auth/me"))

@@ -4,6 +4,7 @@ import pytest
 from aiohttp import ClientSession
 
 from infoscreen.domain.accounts import Role
+from infoscreen.services.accounts import CLI
 from infoscreen.web.application import create_app
 from infoscreen.web.auth import SAFE_METHODS
 from infoscreen.web.registry import Route
@@ -50,15 +51,40 @@ async def test_nobody_gets_past_a_route_with_a_role_without_signing_in(site: Sit
             assert status == 401, (route.method, route.path, status)
 
 
+@pytest.mark.parametrize("kind", ["session", "token", "managing token"])
 @pytest.mark.parametrize("role", Role)
-async def test_each_role_reaches_its_routes_and_no_others(site: Site, role: Role) -> None:
-    program = await site.program(role)
+async def test_each_role_reaches_its_routes_and_no_others(site: Site, role: Role, kind: str) -> None:
+    visitor = await caller(site, role, kind)
     for route in ROUTES:
-        status, slug = await answer(program, route)
-        if route.role is not None and not role.may(route.role):
+        if ends_the_session(route):
+            continue
+        status, slug = await answer(visitor, route)
+        may = route.role is None or (role.may(route.role) and (kind != "token" or not route.manages_accounts))
+        if not may:
             assert status == 403, (route.method, route.path, status)
         elif route.path != SIGN_IN_PAGE:
             assert status not in (401, 403), (route.method, route.path, status, slug)
+
+
+async def caller(site: Site, role: Role, kind: str) -> ClientSession:
+    if kind == "session":
+        return await site.browser(role)
+    user, manages = await site.user(role), kind == "managing token"
+    made = await site.parts.accounts.create_token(user.id, "t", role, CLI, manages_accounts=manages)
+    return await site.visitor({"Authorization": f"Bearer {made.secret}"})
+
+
+def ends_the_session(route: Route) -> bool:
+    return route.path.endswith(("/logout", "/login"))
+
+
+def test_whatever_changes_users_tokens_sessions_or_passwords_needs_more_than_any_token() -> None:
+    words = ("user", "token", "session", "password", "account")
+    assert {(route.method, route.path) for route in CHANGING if route.manages_accounts} == {
+        (route.method, route.path)
+        for route in CHANGING
+        if any(word in route.path for word in words) and not ends_the_session(route)
+    }
 
 
 @pytest.mark.parametrize(

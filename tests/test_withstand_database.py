@@ -119,7 +119,8 @@ async def test_a_full_disk_is_waited_for(tmp_path: Path, small_disk: Path, broke
             talking = tasks.create_task(talk())  # the file has some room left in it
             problem = await daemon.wait_for("/readyz", 503)
             assert problem["faults"] == {
-                "database": "messages cannot be stored just now; the broker keeps them"
+                "database": "messages cannot be stored, the broker keeps them: "
+                "The disk or the memory of the database is full (SQLITE_FULL)."
             }
             talking.cancel()
         (line,) = daemon.logged("store_unavailable")

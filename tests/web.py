@@ -51,9 +51,11 @@ class Site:
                 assert response.status == 200, await response.text()
         return browser
 
-    async def program(self, role: Role) -> ClientSession:
+    async def program(self, role: Role, *, manages_accounts: bool = False) -> ClientSession:
         """Return a program with an API token of the user of that role."""
-        made = await self.parts.accounts.create_token((await self.user(role)).id, "program", role, CLI)
+        made = await self.parts.accounts.create_token(
+            (await self.user(role)).id, "program", role, CLI, manages_accounts=manages_accounts
+        )
         return await self.visitor({"Authorization": f"Bearer {made.secret}"})
 
     async def user(self, role: Role) -> User:
@@ -73,7 +75,7 @@ async def serving(directory: Path, config: WebConfig | None = None) -> AsyncIter
         parts = Parts(
             store=spine.store,
             clock=spine.clock,
-            accounts=Accounts(spine.store, spine.clock, passwords),
+            accounts=Accounts(spine.store, spine.clock, passwords, spine.bus),
             commanding=spine.commanding,
             fleet=spine.fleet,
             pausing=spine.pausing,

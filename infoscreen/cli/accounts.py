@@ -5,7 +5,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -29,7 +29,7 @@ role_option = click.option(
 
 @click.group()
 def user() -> None:
-    """Add, list and disable people who can sign in."""
+    """Add, change, list and remove people who can sign in."""
 
 
 @user.command()
@@ -66,28 +66,64 @@ def list_users(as_json: bool) -> None:
 
 @user.command()
 @click.argument("name")
-def passwd(name: str) -> None:
+@click.option("--revoke-tokens", is_flag=True, help="Revoke the API tokens of the user as well.")
+def passwd(name: str, revoke_tokens: bool) -> None:
     """Give a user another password and end their sessions."""
     password = _read_password()
     from infoscreen.services.accounts import CLI
 
     async def change(accounts: "Accounts") -> None:
-        await accounts.set_password((await accounts.user_named(name)).id, password, CLI)
+        user = await accounts.user_named(name)
+        await accounts.set_password(user.id, password, CLI, revoke_tokens=revoke_tokens)
 
     _use(change)
-    click.echo(f"{name} has another password; open sessions have ended.")
+    revoked = " and API tokens are revoked" if revoke_tokens else ""
+    click.echo(f"{name} has another password; open sessions have ended{revoked}.")
 
 
 @user.command()
 @click.argument("name")
 def disable(name: str) -> None:
-    """Lock a user out at once, sessions and tokens and all."""
+    """Lock a user out at once: sessions and API tokens stop working."""
+    click.echo(f"{_change(name, disabled=True).username} is disabled.")
+
+
+@user.command()
+@click.argument("name")
+def enable(name: str) -> None:
+    """Let a disabled user in again; API tokens work again, sessions stay ended."""
+    click.echo(f"{_change(name, disabled=False).username} is enabled.")
+
+
+@user.command("role")
+@click.argument("name")
+@click.argument("role", type=click.Choice([role.value for role in Role]))
+def change_role(name: str, role: str) -> None:
+    """Give a user another role."""
+    click.echo(f"{_change(name, role=Role(role)).username} is {role} now.")
+
+
+@user.command()
+@click.argument("name")
+@click.confirmation_option("--yes", prompt="Remove the user with all sessions and API tokens?")
+def remove(name: str) -> None:
+    """Remove a user with all sessions and API tokens."""
     from infoscreen.services.accounts import CLI
 
-    async def lock_out(accounts: "Accounts") -> User:
-        return await accounts.set_disabled((await accounts.user_named(name)).id, True, CLI)
+    async def take_away(accounts: "Accounts") -> None:
+        await accounts.remove_user((await accounts.user_named(name)).id, CLI)
 
-    click.echo(f"{_use(lock_out).username} is disabled.")
+    _use(take_away)
+    click.echo(f"{name} is removed.")
+
+
+def _change(name: str, **changes: Any) -> User:
+    from infoscreen.services.accounts import CLI
+
+    async def change(accounts: "Accounts") -> User:
+        return await accounts.change_user((await accounts.user_named(name)).id, CLI, **changes)
+
+    return _use(change)
 
 
 @click.group()
@@ -102,8 +138,11 @@ def token() -> None:
 @click.option(
     "--days", type=click.FloatRange(min=0, min_open=True), help="Valid for so long; for ever without."
 )
+@click.option("--manages-accounts", is_flag=True, help="It may manage users, tokens, sessions and passwords.")
 @as_json_option
-def create(name: str, username: str, role: str, days: float | None, as_json: bool) -> None:
+def create(
+    name: str, username: str, role: str, days: float | None, manages_accounts: bool, as_json: bool
+) -> None:
     """Make a token for a user.
 
     It is shown once, alone on standard output.
@@ -115,7 +154,9 @@ def create(name: str, username: str, role: str, days: float | None, as_json: boo
 
     async def make(accounts: "Accounts") -> "NewToken":
         owner = await accounts.user_named(username)
-        return await accounts.create_token(owner.id, name, Role(role), CLI, expires_at)
+        return await accounts.create_token(
+            owner.id, name, Role(role), CLI, expires_at, manages_accounts=manages_accounts
+        )
 
     made = _use(make)
     if as_json:
@@ -134,9 +175,17 @@ def list_tokens(as_json: bool) -> None:
         write_json(tokens)
         return
     write_table(
-        ("ID", "NAME", "USER", "ROLE", "EXPIRES", "LAST USED"),
+        ("ID", "NAME", "USER", "ROLE", "ACCOUNTS", "EXPIRES", "LAST USED"),
         [
-            (token.id, token.name, names.get(token.user_id), token.role, token.expires_at, token.last_used_at)
+            (
+                token.id,
+                token.name,
+                names.get(token.user_id),
+                token.role,
+                "manages" if token.manages_accounts else "-",
+                token.expires_at,
+                token.last_used_at,
+            )
             for token in tokens
         ],
     )

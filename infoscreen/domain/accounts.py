@@ -47,6 +47,8 @@ class ApiToken:
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None
+    manages_accounts: bool = False
+    """Whether it may manage users, tokens, sessions and passwords; only if it was made for that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,20 +71,28 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts: a user of the panel, a program with a token, or the daemon itself (``user_id`` None)."""
+    """Who acts: a user of the panel, a program with a token, or the daemon itself (``user_id`` None).
+
+    A token that was not made to manage accounts acts with ``manages_accounts`` False; ``ends_at`` is its end.
+    """
 
     user_id: int | None
     name: str
     role: Role
     via: str
     address: str | None = None
+    manages_accounts: bool = True
+    ends_at: datetime | None = None
 
 
 FREE_FAILURES = 3
-"""So many failed logins in a row cost an account nothing: people mistype."""
+"""Failed logins in a row, of one account from one address, that cost nothing: people mistype."""
 
 FREE_FAILURES_PER_ADDRESS = 10
-"""The same for an address, which a whole office may share."""
+"""The same for an address and all accounts together; a whole office may share one."""
+
+FREE_FAILURES_PER_DEVICE = 10
+"""The same for a device on which the owner of the account has signed in before."""
 
 LONGEST_DELAY = timedelta(minutes=15)
 CLOCK_DOUBT = timedelta(minutes=1)
@@ -95,6 +105,8 @@ def login_blocked_until(
     failures: int, last_at: datetime, now: datetime, free: int = FREE_FAILURES
 ) -> datetime | None:
     """Return when the next login may be tried, or None when it may be tried now.
+
+    An account as such is never locked: otherwise everybody could lock everybody out by guessing.
 
     The delay doubles with each failure past the ``free`` ones, from one second up to ``LONGEST_DELAY``. A
     failure from the future (``CLOCK_DOUBT``) must not lock people out until then.

@@ -94,6 +94,17 @@ class TooManyAttempts(Refused):
         )
 
 
+class Busy(Refused):
+    """So much is asked for at once that this would be at the expense of the rest; try again in seconds."""
+
+    slug = "busy"
+    status = 503
+    title = "Too busy"
+
+    def __init__(self, detail: str, retry_after: int = 5) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)})
+
+
 class Conflict(Refused):
     """The thing is in a state that does not allow this."""
 

@@ -53,4 +53,11 @@ class RecoveryChanged:
     """The recovery was paused or resumed, an incident began or ended, or what holds it back changed."""
 
 
-Event = ClientChanged | ClientRemoved | CommandChanged | BrokerChanged | RecoveryChanged
+@dataclass(frozen=True, slots=True)
+class AccessChanged:
+    """A session, a token or the role of a user ended or changed: who watches as that user is asked again."""
+
+    user_id: int
+
+
+Event = AccessChanged | ClientChanged | ClientRemoved | CommandChanged | BrokerChanged | RecoveryChanged

@@ -269,9 +269,15 @@ class ReadingClient(BrokerClient):
     is not read: the broker then holds the rest back.
     """
 
-    def __init__(self, address: BrokerAddress, tls: ssl.SSLContext | None, budget: int) -> None:
+    def __init__(
+        self,
+        address: BrokerAddress,
+        tls: ssl.SSLContext | None,
+        budget: int,
+        keepalive: int = KEEPALIVE_SECONDS,
+    ) -> None:
         """Prepare the connection."""
-        super().__init__(address, tls, clean_session=False)
+        super().__init__(address, tls, keepalive=keepalive, clean_session=False)
         self.inbox = Inbox(budget)
         self.pauses = 0
         """How often reading was paused because the budget was used up."""
@@ -311,9 +317,9 @@ class ReadingClient(BrokerClient):
             await asyncio.sleep(1)
             seconds += 1
             self._silent = 0 if self.paused else self._silent + 1
-            if self._silent > 1.5 * KEEPALIVE_SECONDS:
+            if self._silent > 1.5 * self._keepalive:
                 self.drop()
-            elif seconds % (KEEPALIVE_SECONDS // 2) == 0:
+            elif seconds % (self._keepalive // 2) == 0:
                 self._paho._send_pingreq()  # noqa: SLF001 - no public way
 
     def _read(self) -> bool:
@@ -332,7 +338,8 @@ class ReadingClient(BrokerClient):
             came = came or bool(data)
             self._over = not data
         self._let_paho_read()
-        self._silent = 0
+        if came:
+            self._silent = 0
         self.changed.set()
         sock = self._paho.socket()
         if self.inbox.full and sock is not None and not self.paused:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 from infoscreen.clock import Clock, SteadySince
 from infoscreen.domain.errors import BrokerUnavailable
 from infoscreen.mqtt.connection import BrokerAddress, Reconnecting, load_tls
+from infoscreen.mqtt.dropped import Dropped
 from infoscreen.mqtt.inbox import Batch
 from infoscreen.mqtt.listening import ListeningClient
 from infoscreen.services.ports import BatchHandler, LinkState
@@ -56,6 +57,7 @@ class Listener:
         on_state: Callable[[LinkState], None] | None = None,
         moved: Sequence[str] = (),
         moved_to: "Listener | None" = None,
+        dropped: Dropped | None = None,
     ) -> None:
         """Prepare; nothing is connected before ``run``.
 
@@ -70,6 +72,7 @@ class Listener:
             moved: Filters that older versions subscribed over this session. They are unsubscribed once
                 ``moved_to`` has subscribed them, so that nothing is lost in between.
             moved_to: Who listens to them now.
+            dropped: The broker's losses, which are part of ``state``.
         """
         self._address = address
         self._clock = clock
@@ -79,6 +82,7 @@ class Listener:
         self._on_state = on_state
         self._moved = tuple(moved)
         self._moved_to = moved_to
+        self._dropped = dropped
         self._at_once = self._limits.messages
         self._client: ListeningClient | None = None
         self._most_held = 0
@@ -93,6 +97,8 @@ class Listener:
             listening_since=self._listening.since,
             reconnects=self._link.reconnects,
             last_error=self._link.last_error,
+            dropped=0 if self._dropped is None else self._dropped.total,
+            dropped_at=None if self._dropped is None else self._dropped.at,
         )
 
     @property
@@ -110,6 +116,11 @@ class Listener:
         """Tell whether the socket is not read because too much waits to be stored."""
         return self._client is not None and self._client.paused
 
+    @property
+    def has_moved(self) -> bool:
+        """Tell whether the session is rid of the subscriptions of older versions."""
+        return not self._moved
+
     async def run(self) -> NoReturn:
         """Listen for ever, whatever becomes of the broker.
 
@@ -123,14 +134,13 @@ class Listener:
         tls = await load_tls(self._address)
         async with ListeningClient(self._address, tls, self._limits.waiting_bytes) as client:
             self._client = client
-            moved = not self._moved
             try:
                 await self._subscribe(client)
                 while True:
                     await self._finish(client, await client.next_batch(self._at_once, self._limits.size))
-                    if not moved and self._moved_to is not None and self._moved_to.state.listening_since:
+                    if self._moved and self._moved_to is not None and self._moved_to.state.listening_since:
                         await self._answer(client, client.unsubscribe_all(self._moved))
-                        moved = True
+                        self._moved = ()
             except BrokerUnavailable:
                 # Not only a matter of speed: a killed mosquitto 2.0 forgets what it had in flight to us.
                 while client.inbox.waiting:

@@ -1,10 +1,15 @@
-"""Asks the broker whether it accepts a connection. Nothing is published or subscribed."""
+"""Asks the broker whether it accepts a connection, and what it dropped. Nothing is published."""
 
+import asyncio
+import contextlib
 from dataclasses import replace
 
 from infoscreen.domain.errors import BrokerUnavailable
-from infoscreen.mqtt.client import BrokerClient
+from infoscreen.mqtt.client import MQTT_5, BrokerClient
 from infoscreen.mqtt.connection import BrokerAddress, load_tls
+from infoscreen.mqtt.dropped import TOPIC
+
+ANSWER_SECONDS = 2.0
 
 
 async def refusal(address: BrokerAddress) -> str | None:
@@ -23,3 +28,20 @@ async def refusal(address: BrokerAddress) -> str | None:
 async def anonymous_refusal(address: BrokerAddress) -> str | None:
     """Do as ``refusal``, without an account."""
     return await refusal(replace(address, user=None, password=None))
+
+
+async def dropped(address: BrokerAddress) -> int | None:
+    """Return how many messages the broker has dropped since it started; None if it does not say."""
+    stranger = replace(address, client_id=f"{address.client_id}-doctor")
+    with contextlib.suppress(BrokerUnavailable, ValueError):
+        async with BrokerClient(
+            stranger, await load_tls(stranger), version=MQTT_5, clean_start=True
+        ) as client:
+            await client.watch([TOPIC])
+            reading = asyncio.ensure_future(anext(client.received()))
+            await asyncio.wait([reading], timeout=ANSWER_SECONDS)
+            if reading.done():
+                return int(reading.result().payload)
+            reading.cancel()
+            await asyncio.wait([reading])
+    return None

@@ -11,6 +11,7 @@ from typing import NoReturn
 from infoscreen.clock import Clock
 from infoscreen.domain.errors import BrokerUnavailable
 from infoscreen.mqtt.connection import BrokerAddress, Reconnecting, load_tls
+from infoscreen.mqtt.dropped import TOPIC, Dropped
 from infoscreen.mqtt.publishing import PublishingClient
 from infoscreen.services.ports import Outgoing
 
@@ -32,6 +33,7 @@ class BrokerPublisher:
         watched: Sequence[str] = (),
         on_retained_command: Callable[[str], None] | None = None,
         on_connected: Callable[[], None] | None = None,
+        dropped: Dropped | None = None,
     ) -> None:
         """Prepare; nothing is connected before ``run``.
 
@@ -41,11 +43,13 @@ class BrokerPublisher:
             watched: The filters of the command topics.
             on_retained_command: Told each topic with a retained command, once until it is cleared.
             on_connected: Called whenever publishing becomes possible, so that the outbox goes on at once.
+            dropped: Told the broker's count of the messages it dropped.
         """
         self._address = replace(address, client_id=f"{address.client_id}-publisher")
         self._watched = tuple(watched)
         self._on_retained_command = on_retained_command
         self._on_connected = on_connected
+        self._dropped = dropped
         self._retained: set[str] = set()
         self._clock = clock
         self._client: PublishingClient | None = None
@@ -92,9 +96,12 @@ class BrokerPublisher:
                 self._client = None
 
     async def _watch(self, client: PublishingClient) -> NoReturn:
-        await client.watch(self._watched)
+        losses = () if self._dropped is None else (TOPIC,)
+        await client.watch((*self._watched, *losses))
         async for message in client.received():
-            if message.retain:
+            if self._dropped is not None and message.topic == TOPIC:
+                self._dropped.note(message.payload)
+            elif message.retain:
                 self._note_retained(message.topic, cleared=not message.payload)
         raise BrokerUnavailable("the connection ended")
 

@@ -4,26 +4,20 @@ Secrets are random 256-bit tokens of which only the SHA-256 is stored; passwords
 Nothing here logs a secret, or returns one but to whoever has just made it.
 """
 
-import hashlib
 import logging
 import re
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from ipaddress import IPv6Address, ip_address, ip_network
-from math import ceil
 
 from infoscreen.clock import Clock
 from infoscreen.domain.accounts import (
-    FREE_FAILURES,
-    FREE_FAILURES_PER_ADDRESS,
     Actor,
     ApiToken,
     Role,
     Session,
     User,
-    login_blocked_until,
 )
 from infoscreen.domain.errors import (
     Conflict,
@@ -31,18 +25,22 @@ from infoscreen.domain.errors import (
     InvalidInput,
     NotFound,
     StoreUnavailable,
-    TooManyAttempts,
     Unauthenticated,
 )
+from infoscreen.domain.events import AccessChanged
+from infoscreen.services.bus import Bus
+from infoscreen.services.logins import Knock, Logins, Verified, sha256
 from infoscreen.services.passwords import Passwords
-from infoscreen.storage import accounts, audit
-from infoscreen.storage.engine import Store
+from infoscreen.storage import accounts, audit, logins
+from infoscreen.storage.engine import Connection, Store
 from infoscreen.storage.paging import Page
 
 log = logging.getLogger(__name__)
 
 SESSION_LIFETIME = timedelta(days=7)
 SESSION_IDLE = timedelta(hours=12)
+DEVICE_LIFETIME = timedelta(days=365)
+"""How long a device stays known after the last login on it."""
 SEEN_EVERY = timedelta(minutes=1)
 """How exactly ``last_seen_at`` and ``last_used_at`` are kept; finer would make every request a write."""
 
@@ -57,11 +55,15 @@ CLI = Actor(None, "cli", Role.ADMIN, "cli")
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """A fresh session. ``token`` is the browser's and is not stored anywhere."""
+    """A fresh session. ``token`` is the browser's and is not stored anywhere, and neither is ``device``.
+
+    ``device`` marks the browser as one on which the user has signed in; None where it is marked already.
+    """
 
     token: str
     session: Session
     user: User
+    device: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +77,13 @@ class NewToken:
 class Accounts:
     """The use cases of accounts; each is one transaction and leaves a line in the audit trail."""
 
-    def __init__(self, store: Store, clock: Clock, passwords: Passwords) -> None:
+    def __init__(self, store: Store, clock: Clock, passwords: Passwords, bus: Bus | None = None) -> None:
+        """Put the parts together; the command line, which is a process of its own, has no bus."""
+        self._bus = bus
         self._store = store
         self._clock = clock
         self._passwords = passwords
+        self._logins = Logins(store, clock, passwords)
 
     # Signing in and out.
 
@@ -86,21 +91,19 @@ class Accounts:
         self,
         username: str,
         password: str,
-        *,
-        address: str | None,
+        knock: Knock,
         user_agent: str | None = None,
-        replaces: str | None = None,
     ) -> SignedIn:
-        """Start a session; ``replaces`` is the token of the session that the browser had until now.
+        """Start a session; it replaces the one that the browser had until now.
 
         Raises ``Unauthenticated`` for a wrong name or password (never telling which) and for a disabled user,
-        ``TooManyAttempts`` while the account or the address must wait.
+        ``TooManyAttempts`` while whoever knocks must wait, ``Busy`` when too many sign in at once.
         """
-        user, password_hash = await self._verify(username, password, address)
-        now = self._clock.now()
+        verified = await self._logins.verify(username, password, knock)
+        user, address, now = verified.user, knock.address, self._clock.now()
         token = secrets.token_urlsafe(32)
         session = Session(
-            token_hash=_sha256(token),
+            token_hash=sha256(token),
             user_id=user.id,
             created_at=now,
             last_seen_at=now,
@@ -109,32 +112,34 @@ class Accounts:
             user_agent=_printable(user_agent or "", 300) or None,
         )
         async with self._store.write() as connection:
-            if await accounts.password_hash(connection, user.id) != password_hash:
+            if await accounts.password_hash(connection, user.id) != verified.password_hash:
                 raise Unauthenticated("The password was changed just now.")
-            if replaces is not None:
-                await accounts.remove_session(connection, _sha256(replaces))
+            if knock.session is not None:
+                await accounts.remove_session(connection, sha256(knock.session))
             await accounts.remove_dead_sessions(connection, now, SESSION_IDLE)
             await accounts.add_session(connection, session)
             await accounts.change_user(connection, user.id, last_login_at=now)
+            device = await _remember(connection, verified, knock, now)
             await audit.record(connection, now, _actor(user, "session", address), "auth.login", _named(user))
-        return SignedIn(token, session, user)
+        return SignedIn(token, session, user, device)
 
     async def logout(self, token: str, address: str | None) -> None:
         """End the session; one that is over already is fine."""
         async with self._store.write() as connection:
-            found = await accounts.session_of(connection, _sha256(token))
+            found = await accounts.session_of(connection, sha256(token))
             if found is None:
                 return
             session, user = found
             await accounts.remove_session(connection, session.token_hash)
             actor = _actor(user, "session", address)
             await audit.record(connection, self._clock.now(), actor, "auth.logout", _named(user))
+        self._access_ended(user.id)
 
     async def actor_of_session(self, token: str, address: str | None) -> Actor | None:
         """Return who is signed in with this session; None when it is over or its user disabled."""
         now = self._clock.now()
         async with self._store.read() as connection:
-            found = await accounts.session_of(connection, _sha256(token))
+            found = await accounts.session_of(connection, sha256(token))
         if found is None:
             return None
         session, user = found
@@ -153,7 +158,7 @@ class Accounts:
             return None
         now = self._clock.now()
         async with self._store.read() as connection:
-            found = await accounts.token_of(connection, _sha256(secret))
+            found = await accounts.token_of(connection, sha256(secret))
         if found is None:
             return None
         token, user = found
@@ -164,57 +169,21 @@ class Accounts:
                 async with self._store.write(at_once=True) as connection:
                     await accounts.touch_token(connection, token, now)
         return Actor(
-            user.id, f"{user.username}/{token.name}", token.role.capped_at(user.role), "token", address
+            user.id,
+            f"{user.username}/{token.name}",
+            token.role.capped_at(user.role),
+            "token",
+            address,
+            manages_accounts=token.manages_accounts,
+            ends_at=token.expires_at,
         )
-
-    async def _verify(self, username: str, password: str, address: str | None) -> tuple[User, str]:
-        """Return the user whose name and password these are, and the hash of the password.
-
-        The attempt is counted as failed before the password is looked at, so that many at the same time are
-        not one; a right password takes it back.
-        """
-        await self._count_attempt(username, address)
-        async with self._store.read() as connection:
-            user = await accounts.user_by_name(connection, username)
-            stored = None if user is None else await accounts.password_hash(connection, user.id)
-        is_right = await self._passwords.check(stored, password)
-        if user is None or stored is None or not is_right or user.disabled:
-            _log_failure("credentials", username, address)
-            raise Unauthenticated("The user name or the password is wrong.")
-        outdated = self._passwords.is_outdated(stored)
-        fresh = await self._passwords.hash(password) if outdated else stored
-        async with self._store.write() as connection:
-            account, *others = _throttle_keys(username, address)
-            await accounts.forget_failures(connection, account)
-            for key in others:
-                await accounts.take_back_failure(connection, key)
-            if outdated and await accounts.password_hash(connection, user.id) == stored:
-                await accounts.change_user(connection, user.id, password_hash=fresh)
-        return user, fresh
-
-    async def _count_attempt(self, username: str, address: str | None) -> None:
-        now = self._clock.now()
-        keys = _throttle_keys(username, address)
-        async with self._store.write() as connection:
-            waits = []
-            await accounts.forget_old_failures(connection, now)
-            for key, free in zip(keys, (FREE_FAILURES, FREE_FAILURES_PER_ADDRESS), strict=False):
-                failed = await accounts.hold_failures(connection, key, now)
-                waits.append(login_blocked_until(failed.failures, failed.last_at, now, free))
-                await accounts.add_failure(connection, key, now)
-            blocked_until = max((until for until in waits if until is not None), default=None)
-            if blocked_until is not None:
-                seconds = ceil((blocked_until - now).total_seconds())
-                _log_failure("throttled", username, address)
-                # Leaving the block like this rolls it back: waiting attempts do not make the wait longer.
-                raise TooManyAttempts(f"Too many failed attempts; try again in {seconds} s.", seconds)
 
     # Sessions.
 
     @staticmethod
     def is_session(session: Session, token: str | None) -> bool:
         """Tell whether the browser's token is that of this session."""
-        return token is not None and _sha256(token) == session.token_hash
+        return token is not None and sha256(token) == session.token_hash
 
     async def sessions(self, user_id: int) -> list[Session]:
         """Return the browsers that a user is signed in with, the one used last first."""
@@ -225,13 +194,14 @@ class Accounts:
     async def end_session(self, user_id: int, session_id: str, actor: Actor) -> None:
         """Sign one of a user's browsers out."""
         async with self._store.write() as connection:
-            for session in await accounts.sessions_of(connection, user_id):
-                if session.id == session_id:
-                    await accounts.remove_session(connection, session.token_hash)
-                    now, target = self._clock.now(), f"session/{session_id}"
-                    await audit.record(connection, now, actor, "session.end", target)
-                    return
-        raise NotFound("There is no such session.")
+            theirs = await accounts.sessions_of(connection, user_id)
+            session = next((one for one in theirs if one.id == session_id), None)
+            if session is None:
+                raise NotFound("There is no such session.")
+            await accounts.remove_session(connection, session.token_hash)
+            target = f"session/{session_id}"
+            await audit.record(connection, self._clock.now(), actor, "session.end", target)
+        self._access_ended(user_id)
 
     # Users.
 
@@ -266,19 +236,34 @@ class Accounts:
         return user
 
     async def set_password(
-        self, user_id: int, password: str, actor: Actor, keep_session: str | None = None
+        self,
+        user_id: int,
+        password: str,
+        actor: Actor,
+        keep_session: str | None = None,
+        *,
+        revoke_tokens: bool = False,
     ) -> None:
-        """Give a user another password and end the sessions but the one with the token ``keep_session``."""
+        """Give a user another password and end the sessions but the one with the token ``keep_session``.
+
+        Known devices are forgotten; API tokens are revoked only if that is asked for.
+        """
         _refuse_bad_password(password)
         password_hash = await self._passwords.hash(password)
-        kept = [] if keep_session is None else [_sha256(keep_session)]
+        kept = [] if keep_session is None else [sha256(keep_session)]
         async with self._store.write() as connection:
             user = _found(await accounts.user_by_id(connection, user_id))
             await accounts.change_user(connection, user_id, password_hash=password_hash)
             await accounts.remove_sessions_of(connection, user_id, kept)
-            await audit.record(connection, self._clock.now(), actor, "user.password", _named(user))
+            await logins.forget_devices(connection, user_id)
+            revoked = await accounts.remove_tokens_of(connection, user_id) if revoke_tokens else 0
+            now, detail = self._clock.now(), {"revoked_tokens": revoked}
+            await audit.record(connection, now, actor, "user.password", _named(user), detail)
+        self._access_ended(user_id)
 
-    async def change_password(self, actor: Actor, current: str, new: str, keep_session: str | None) -> None:
+    async def change_password(
+        self, actor: Actor, current: str, new: str, knock: Knock, *, revoke_tokens: bool = False
+    ) -> None:
         """Give the actor another password, if ``current`` is the one they have; see ``set_password``.
 
         Raises ``Unauthenticated`` and ``TooManyAttempts`` as ``login`` does, and ``InvalidInput``.
@@ -287,23 +272,33 @@ class Accounts:
         if actor.user_id is None:
             raise Forbidden("Only people have a password.")
         user = await self.user(actor.user_id)
-        await self._verify(user.username, current, actor.address)
-        await self.set_password(user.id, new, actor, keep_session)
+        await self._logins.verify(user.username, current, knock)
+        await self.set_password(user.id, new, actor, knock.session, revoke_tokens=revoke_tokens)
 
-    async def set_disabled(self, user_id: int, disabled: bool, actor: Actor) -> User:
-        """Lock a user out at once, sessions and tokens and all, or let them in again.
+    async def change_user(
+        self, user_id: int, actor: Actor, *, role: Role | None = None, disabled: bool | None = None
+    ) -> User:
+        """Give a user another role, lock them out at once (sessions, tokens and all), or let them in again.
 
-        Raises ``Conflict`` for the last admin.
+        What is None stays as it is. Raises ``Conflict`` for the last admin.
         """
         async with self._store.write() as connection:
             user = _found(await accounts.user_by_id(connection, user_id))
-            if disabled:
+            if disabled or role not in (None, Role.ADMIN):
                 _keep_an_admin(user, await accounts.other_admins(connection, user_id))
+            now = self._clock.now()
+            if role not in (None, user.role):
+                await accounts.change_user(connection, user_id, role=role)
+                await audit.record(connection, now, actor, "user.role", _named(user), {"role": role})
+            if disabled not in (None, user.disabled):
+                await accounts.change_user(connection, user_id, disabled=disabled)
+                action = "user.disable" if disabled else "user.enable"
+                await audit.record(connection, now, actor, action, _named(user))
+            if disabled:
                 await accounts.remove_sessions_of(connection, user_id)
-            await accounts.change_user(connection, user_id, disabled=disabled)
-            action = "user.disable" if disabled else "user.enable"
-            await audit.record(connection, self._clock.now(), actor, action, _named(user))
-            return _found(await accounts.user_by_id(connection, user_id))
+            changed = _found(await accounts.user_by_id(connection, user_id))
+        self._access_ended(user_id)
+        return changed
 
     async def remove_user(self, user_id: int, actor: Actor) -> None:
         """Remove a user, sessions and tokens and all; raise ``Conflict`` for the last admin."""
@@ -312,6 +307,7 @@ class Accounts:
             _keep_an_admin(user, await accounts.other_admins(connection, user_id))
             await accounts.remove_user(connection, user_id)
             await audit.record(connection, self._clock.now(), actor, "user.remove", _named(user))
+        self._access_ended(user_id)
 
     # API tokens.
 
@@ -321,12 +317,25 @@ class Accounts:
         async with self._store.read() as connection:
             return await accounts.tokens_page(connection, limit, cursor, owner)
 
+    async def count_tokens(self, user_id: int) -> int:
+        """Count a user's API tokens."""
+        async with self._store.read() as connection:
+            return await accounts.tokens_of(connection, user_id)
+
     async def create_token(
-        self, user_id: int, name: str, role: Role, actor: Actor, expires_at: datetime | None = None
+        self,
+        user_id: int,
+        name: str,
+        role: Role,
+        actor: Actor,
+        expires_at: datetime | None = None,
+        *,
+        manages_accounts: bool = False,
     ) -> NewToken:
         """Make an API token for a user; only an admin makes one for somebody else.
 
-        Raises ``Forbidden`` when the role is above the actor's or the user's own.
+        Raises ``Forbidden`` when the role is above the actor's or the user's own, or when the new token would
+        outlive the one that makes it.
         """
         now = self._clock.now()
         if not 1 <= len(name) <= TOKEN_NAME_LENGTH or not name.isprintable():
@@ -339,6 +348,9 @@ class Accounts:
             )
         if actor.user_id != user_id and not actor.role.may(Role.ADMIN):
             raise Forbidden("Only an admin makes tokens for others.")
+        if actor.ends_at is not None and (expires_at is None or expires_at > actor.ends_at):
+            end = actor.ends_at.isoformat()
+            raise Forbidden(f"A token that ends at {end} makes no token that lives longer; give expires_at.")
         secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
         async with self._store.write() as connection:
             user = _found(await accounts.user_by_id(connection, user_id))
@@ -347,14 +359,20 @@ class Accounts:
                 raise Forbidden(f"The role {role} is too high for this token; at most {highest}.")
             token = await accounts.add_token(
                 connection,
-                token_hash=_sha256(secret),
+                token_hash=sha256(secret),
                 name=name,
                 user_id=user_id,
                 role=role,
                 now=now,
                 expires_at=expires_at,
+                manages_accounts=manages_accounts,
             )
-            detail = {"user": user.username, "name": name, "role": role}
+            detail = {
+                "user": user.username,
+                "name": name,
+                "role": role,
+                "manages_accounts": manages_accounts,
+            }
             await audit.record(connection, now, actor, "token.create", f"token/{token.id}", detail)
         return NewToken(secret, token)
 
@@ -367,10 +385,26 @@ class Accounts:
             await accounts.remove_token(connection, token_id)
             now, target = self._clock.now(), f"token/{token_id}"
             await audit.record(connection, now, actor, "token.revoke", target, {"name": token.name})
+        self._access_ended(token.user_id)
+
+    def _access_ended(self, user_id: int) -> None:
+        if self._bus is not None:
+            self._bus.publish(AccessChanged(user_id))
 
 
 def _actor(user: User, via: str, address: str | None) -> Actor:
     return Actor(user.id, user.username, user.role, via, address)
+
+
+async def _remember(connection: Connection, verified: Verified, knock: Knock, now: datetime) -> str | None:
+    """Remember the device; return the token to mark it with unless it has one."""
+    await logins.forget_devices(connection, verified.user.id, before=now - DEVICE_LIFETIME)
+    if verified.known_device and knock.device is not None:
+        await logins.touch_device(connection, sha256(knock.device), now)
+        return None
+    device = secrets.token_urlsafe(32)
+    await logins.add_device(connection, verified.user.id, sha256(device), now)
+    return device
 
 
 def _is_live(session: Session, now: datetime) -> bool:
@@ -400,36 +434,5 @@ def _refuse_bad_password(password: str) -> None:
         raise InvalidInput(f"The password {message}.", [{"field": "password", "message": message}])
 
 
-def _throttle_keys(username: str, address: str | None) -> list[str]:
-    """Return under which keys failures count: the account and, when there is one, the address.
-
-    Whoever has one IPv6 address has the /64 around it.
-    """
-    account = f"user {_sha256(username.lower())[:32]}"
-    if address is None:
-        return [account]
-    block = ip_address(address)
-    if isinstance(block, IPv6Address):
-        return [account, f"address {ip_network((int(block), 64), strict=False)}"]
-    return [account, f"address {block}"]
-
-
-def _log_failure(reason: str, username: str, address: str | None) -> None:
-    # fail2ban reads this line. The address comes first and the name can hold nothing that looks like a field.
-    log.warning(
-        "login failed",
-        extra={
-            "event": "auth.login_failed",
-            "address": address,
-            "reason": reason,
-            "username": re.sub(r"[^A-Za-z0-9._@-]", "?", username)[:100],
-        },
-    )
-
-
 def _printable(text: str, length: int) -> str:
     return "".join(char if char.isprintable() else "?" for char in text[:length])
-
-
-def _sha256(secret: str) -> str:
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

@@ -81,8 +81,8 @@ class Ingest:
         self._measures = measures
         self._listening_since = listening_since
         self._last_logged: dict[tuple[str, str], float] = {}
-        self.in_trouble = False
-        """True while messages cannot be stored; readiness says so."""
+        self.trouble: StoreUnavailable | None = None
+        """Why messages cannot be stored; readiness says so."""
         self._lag = Lag(clock)
         self._storing_since: datetime | None = None
 
@@ -103,8 +103,8 @@ class Ingest:
         outcome = await self._stored(sorted_batch, received_at)
         self._storing_since = None
         self._lag.note((self._clock.now() - received_at).total_seconds())
-        if self.in_trouble:
-            self.in_trouble = False
+        if self.trouble is not None:
+            self.trouble = None
             log.warning("messages are stored again", extra={"event": "store_back"})
         self._tell(sorted_batch, outcome)
 
@@ -265,12 +265,12 @@ class Ingest:
         )
 
     def _note_trouble(self, error: StoreUnavailable) -> None:
-        if not self.in_trouble:
+        if self.trouble is None:
             log.error(
                 "messages cannot be stored just now; the broker keeps them until they can",
                 extra={"event": "store_unavailable", "trouble": error.trouble, "error": str(error)},
             )
-        self.in_trouble = True
+        self.trouble = error
 
 
 def _quiet_beat(

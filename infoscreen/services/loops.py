@@ -11,12 +11,16 @@ from infoscreen.domain.errors import StoreUnavailable
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
+TROUBLE_SECONDS = 1.0
+"""A loop whose step had trouble waits at least so long, also one that otherwise does not wait at all."""
+
 
 async def every(seconds: float, step: Callable[[], Awaitable[object]], clock: Clock) -> None:
     """Do the step, wait, and repeat for ever.
 
-    Trouble with the database passes (locked by a backup, disk full) and is tried again next time; anything
-    else is ours and ends the process.
+    Trouble with the database passes (locked by a backup, disk full, server restarted): the turn is skipped,
+    which is said once, and the next one is a second away at least. Anything else is ours and ends the
+    process.
     """
     in_trouble = False
     while True:
@@ -38,7 +42,7 @@ async def every(seconds: float, step: Callable[[], Awaitable[object]], clock: Cl
             if in_trouble:
                 log.warning("the database is back", extra={"event": "store_back", "step": _name(step)})
             in_trouble = False
-        await clock.sleep(seconds)
+        await clock.sleep(max(seconds, TROUBLE_SECONDS) if in_trouble else seconds)
 
 
 async def until_woken(wake: asyncio.Event, seconds: float, clock: Clock) -> None:

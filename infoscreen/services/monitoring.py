@@ -30,7 +30,7 @@ class Overview:
     """Totals by condition, what the daemon knows of its broker, and what the recovery makes of it all.
 
     ``folded`` is how many unwell clients are part of one of the ``incidents`` under way; ``poll`` is the
-    newest of the recovery, ``pauses`` those in force.
+    newest of the recovery, ``pauses`` those in force. ``database`` is why nothing can be written.
     """
 
     generated_at: datetime
@@ -40,6 +40,7 @@ class Overview:
     folded: int = 0
     poll: LastPoll | None = None
     pauses: Sequence[Pause] = ()
+    database: StoreUnavailable | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +72,31 @@ class Monitoring:
             folded = await decisions.held_by_incidents(connection) if under_way else 0
             poll = await decisions.last_poll(connection)
             in_force = await pauses.in_force(connection, now)
-        return Overview(now, totals, self._link.state, under_way, folded, poll, in_force)
+        database = await self._database_trouble()
+        return Overview(now, totals, self._link.state, under_way, folded, poll, in_force, database)
+
+    async def _database_trouble(self) -> StoreUnavailable | None:
+        if self._ingest.trouble is not None:
+            return self._ingest.trouble
+        try:
+            await self._store.check()
+        except StoreUnavailable as trouble:
+            return trouble
+        return None
 
     async def readiness(self) -> Readiness:
         """Tell whether database and broker can be used right now; never raises for either."""
         faults: dict[str, str] = {}
         try:
+            await self._store.check()
             async with self._store.read() as connection:
                 await client_totals.totals(connection)
         except StoreUnavailable as error:
             faults["database"] = str(error)
         if self._store.locked_elsewhere:
             faults["database"] = "another program holds its lock; messages and commands wait"
-        if self._ingest.in_trouble:
-            faults["database"] = "messages cannot be stored just now; the broker keeps them"
+        if self._ingest.trouble is not None:
+            faults["database"] = f"messages cannot be stored, the broker keeps them: {self._ingest.trouble}"
         state = self._link.state
         if not state.connected or state.listening_since is None:
             faults["broker"] = f"not listening: {state.last_error or 'no connection yet'}"

@@ -41,13 +41,16 @@ class LinkState:
     """What is known of the listening connection.
 
     ``listening_since`` is the time at which the subscriptions were in place, or at which the host's clock was
-    set since then; None while not listening.
+    set since then; None while not listening. ``dropped`` counts the messages that the broker has dropped
+    since it started; ``dropped_at`` is when that grew, None if not lately.
     """
 
     connected: bool
     listening_since: datetime | None
     reconnects: int
     last_error: str | None
+    dropped: int = 0
+    dropped_at: datetime | None = None
 
 
 class Link(Protocol):

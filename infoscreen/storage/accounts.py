@@ -1,17 +1,16 @@
-"""Users, sessions, API tokens and failed logins, as rows. Only hashes of secrets are here."""
+"""Users, sessions and API tokens, as rows. Only hashes of secrets are here."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import RowMapping, Select, Table, and_, delete, func, insert, or_, select, true, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import RowMapping, Select, delete, func, insert, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infoscreen.domain.accounts import FORGET_FAILURES_AFTER, ApiToken, Role, Session, User
+from infoscreen.domain.accounts import ApiToken, Role, Session, User
+from infoscreen.storage.account_tables import api_tokens, sessions, users
+from infoscreen.storage.columns import insert_or
 from infoscreen.storage.paging import Page, cursor_number, decode_cursor, encode_cursor
-from infoscreen.storage.tables import api_tokens, login_failures, sessions, users
 
 _USER = (
     users.c.id,
@@ -29,18 +28,11 @@ _TOKEN = (
     api_tokens.c.created_at,
     api_tokens.c.expires_at,
     api_tokens.c.last_used_at,
+    api_tokens.c.manages_accounts,
 )
 _SESSION = tuple(sessions.c)
 
 Row = TypeVar("Row", User, ApiToken)
-
-
-@dataclass(frozen=True, slots=True)
-class Failures:
-    """How often logins failed in a row for an account or an address, and when last."""
-
-    failures: int
-    last_at: datetime
 
 
 def _user(row: RowMapping) -> User:
@@ -74,7 +66,7 @@ async def add_user(
     if await user_by_name(connection, username) is not None:
         return None
     added = await connection.execute(
-        _insert(connection, users)
+        insert_or(connection, users)
         .values(username=username, password_hash=password_hash, role=role, disabled=False, created_at=now)
         .on_conflict_do_nothing(index_elements=["username"])
         .returning(*_USER)
@@ -192,6 +184,7 @@ async def add_token(
     role: Role,
     now: datetime,
     expires_at: datetime | None,
+    manages_accounts: bool,
 ) -> ApiToken:
     """Add an API token."""
     added = await connection.execute(
@@ -203,6 +196,7 @@ async def add_token(
             role=role,
             created_at=now,
             expires_at=expires_at,
+            manages_accounts=manages_accounts,
         )
         .returning(*_TOKEN)
     )
@@ -249,48 +243,17 @@ async def touch_token(connection: AsyncConnection, seen: ApiToken, now: datetime
     )
 
 
+async def tokens_of(connection: AsyncConnection, user_id: int) -> int:
+    """Count a user's API tokens."""
+    query = select(func.count()).select_from(api_tokens).where(api_tokens.c.user_id == user_id)
+    return await connection.scalar(query) or 0
+
+
+async def remove_tokens_of(connection: AsyncConnection, user_id: int) -> int:
+    """Remove all of a user's API tokens and return how many there were."""
+    return (await connection.execute(delete(api_tokens).where(api_tokens.c.user_id == user_id))).rowcount
+
+
 async def remove_token(connection: AsyncConnection, token_id: int) -> None:
     """Remove an API token."""
     await connection.execute(delete(api_tokens).where(api_tokens.c.id == token_id))
-
-
-# Failed logins.
-
-
-async def hold_failures(connection: AsyncConnection, key: str, now: datetime) -> Failures:
-    """Return the failed logins counted under a key; nobody else can count until the transaction ends."""
-    nothing = _insert(connection, login_failures).values(key=key, failures=0, last_at=now)
-    await connection.execute(nothing.on_conflict_do_nothing(index_elements=["key"]))
-    query = select(login_failures.c.failures, login_failures.c.last_at).where(login_failures.c.key == key)
-    return Failures(*(await connection.execute(query.with_for_update())).one())
-
-
-async def add_failure(connection: AsyncConnection, key: str, now: datetime) -> None:
-    """Count one more failed login under a key that is held."""
-    more = {"failures": login_failures.c.failures + 1, "last_at": now}
-    await connection.execute(update(login_failures).where(login_failures.c.key == key).values(more))
-
-
-async def take_back_failure(connection: AsyncConnection, key: str) -> None:
-    """Take back one failed login that turned out not to be one."""
-    counted = and_(login_failures.c.key == key, login_failures.c.failures > 0)
-    await connection.execute(
-        update(login_failures).where(counted).values(failures=login_failures.c.failures - 1)
-    )
-
-
-async def forget_failures(connection: AsyncConnection, key: str) -> None:
-    """Start counting anew under a key."""
-    await connection.execute(delete(login_failures).where(login_failures.c.key == key))
-
-
-async def forget_old_failures(connection: AsyncConnection, now: datetime) -> None:
-    """Forget the failures that no longer count, but those that somebody holds."""
-    old = select(login_failures.c.key).where(login_failures.c.last_at <= now - FORGET_FAILURES_AFTER)
-    free = old.with_for_update(skip_locked=True)
-    await connection.execute(delete(login_failures).where(login_failures.c.key.in_(free)))
-
-
-def _insert(connection: AsyncConnection, table: Table) -> postgresql.Insert | sqlite.Insert:
-    """Return an insert that knows what to do about rows that exist already."""
-    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)

@@ -9,8 +9,8 @@ from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infoscreen.domain.accounts import Actor
+from infoscreen.storage.account_tables import audit
 from infoscreen.storage.paging import Page, cursor_number, decode_cursor, encode_cursor
-from infoscreen.storage.tables import audit
 
 TARGET_LENGTH = 200
 

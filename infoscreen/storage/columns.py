@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, DateTime, String, bindparam
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import BigInteger, Column, ColumnElement, DateTime, Integer, String, Table, bindparam
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeDecorator
 
 
@@ -82,3 +83,17 @@ def chunks(values: Collection[str]) -> list[list[str]]:
     """Cut values into pieces that fit into one ``IN``."""
     ordered = list(values)
     return [ordered[start : start + CHUNK] for start in range(0, len(ordered), CHUNK)]
+
+
+def insert_or(connection: AsyncConnection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """Return an insert that knows what to do about rows that exist already."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+BigKey = BigInteger().with_variant(Integer(), "sqlite")
+"""64 bits. On SQLite a column of exactly ``INTEGER`` is the row's number itself, which has 64 bits anyway."""
+
+
+def row_number() -> Column[Any]:
+    """Return the key of a table whose rows are numbered."""
+    return Column("id", BigKey, primary_key=True)

@@ -85,8 +85,7 @@ class Store:
         self._whose_turn: asyncio.Task[Any] | None = None
         self.locked_elsewhere = False
         """True while a transaction has waited for another program's lock for a second or more."""
-        self.closed_because: StoreUnavailable | None = None
-        """While set, no transaction begins and this is raised: the start has not seen the database yet."""
+        self._closed_because: StoreUnavailable | None = None
 
     @property
     def name(self) -> str:
@@ -156,9 +155,19 @@ class Store:
             except TimeoutError:
                 await engine.dispose(close=False)
 
+    def close_until_seen(self, why: StoreUnavailable | None = None) -> None:
+        """Let no transaction begin until ``open()``, and raise the reason instead.
+
+        For a start that has not seen yet whether the database is there and fit.
+        """
+        self._closed_because = why or StoreUnavailable(f"{SENTENCES[Trouble.NOT_OPEN]}.", Trouble.NOT_OPEN)
+
+    def open(self) -> None:
+        """Let transactions begin."""
+        self._closed_because = None
+
     def _require_open(self) -> None:
-        if self.closed_because is not None:
-            why = self.closed_because
+        if (why := self._closed_because) is not None:
             raise StoreUnavailable(str(why), why.trouble, why.code)
 
     def _is_busy(self) -> bool:

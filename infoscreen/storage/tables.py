@@ -16,7 +16,6 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     String,
     Table,
     Text,
@@ -24,28 +23,13 @@ from sqlalchemy import (
     text,
 )
 
-from infoscreen.domain.accounts import Role
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.commands import DISRUPTIVE, OPEN, Action, CommandStatus, Source, Verification
 from infoscreen.domain.events import Kind
 from infoscreen.domain.recovery import Closing, IncidentKind, Outcome, Phase, Reason, Verb
-from infoscreen.storage.columns import UtcDateTime, Word
-
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-BigKey = BigInteger().with_variant(Integer(), "sqlite")
-"""64 bits. On SQLite a column of exactly ``INTEGER`` is the row's number itself, which has 64 bits anyway."""
-
-
-def _row_number() -> Column[Any]:
-    return Column("id", BigKey, primary_key=True)
+from infoscreen.storage import account_tables  # noqa: F401 - all tables are known once this module is
+from infoscreen.storage.columns import BigKey, UtcDateTime, Word, row_number
+from infoscreen.storage.metadata import metadata as metadata
 
 
 def _uuid_key() -> Column[Any]:
@@ -220,7 +204,7 @@ _partial("ix_client_commands_rare", text(RARE_END), client_commands.c.status, *_
 command_events = Table(
     "command_events",
     metadata,
-    _row_number(),
+    row_number(),
     Column(
         "command_id", String(36), ForeignKey("client_commands.command_id", ondelete="CASCADE"), nullable=False
     ),
@@ -238,7 +222,7 @@ Index("ix_command_events_client", command_events.c.client_uuid, command_events.c
 timeline = Table(
     "timeline",
     metadata,
-    _row_number(),
+    row_number(),
     _uuid_key(),
     Column("at", UtcDateTime, nullable=False),
     Column("kind", Word(Kind), nullable=False),
@@ -262,7 +246,7 @@ screenshots = Table(
 rejected_messages = Table(
     "rejected_messages",
     metadata,
-    _row_number(),
+    row_number(),
     Column("at", UtcDateTime, nullable=False),
     Column("topic", Text, nullable=False),
     Column("reason", String(40), nullable=False),
@@ -270,69 +254,6 @@ rejected_messages = Table(
     Column("size", Integer, nullable=False),
     Column("head", LargeBinary, nullable=False),
 )
-
-users = Table(
-    "users",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("username", String(100), nullable=False, unique=True),
-    Column("password_hash", Text, nullable=False),
-    Column("role", Word(Role), nullable=False),
-    Column("disabled", Boolean, nullable=False, server_default=text("false")),
-    Column("created_at", UtcDateTime, nullable=False),
-    Column("last_login_at", UtcDateTime),
-)
-
-sessions = Table(
-    "sessions",
-    metadata,
-    Column("token_hash", String(64), primary_key=True),
-    Column("user_id", Integer, ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
-    Column("created_at", UtcDateTime, nullable=False),
-    Column("last_seen_at", UtcDateTime, nullable=False),
-    Column("expires_at", UtcDateTime, nullable=False),
-    Column("address", String(60)),
-    Column("user_agent", String(300)),
-)
-
-api_tokens = Table(
-    "api_tokens",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("name", String(100), nullable=False),
-    Column("token_hash", String(64), nullable=False, unique=True),
-    Column("user_id", Integer, ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
-    Column("role", Word(Role), nullable=False),
-    Column("created_at", UtcDateTime, nullable=False),
-    Column("expires_at", UtcDateTime),
-    Column("last_used_at", UtcDateTime),
-)
-
-login_failures = Table(
-    "login_failures",
-    metadata,
-    Column("key", String(200), primary_key=True),
-    Column("failures", Integer, nullable=False),
-    Column("last_at", UtcDateTime, nullable=False),
-)
-
-audit = Table(
-    "audit",
-    metadata,
-    _row_number(),
-    Column("at", UtcDateTime, nullable=False, index=True),
-    Column("actor_id", Integer),
-    Column("actor", String(200), nullable=False),
-    Column("via", String(20), nullable=False),
-    Column("action", String(60), nullable=False),
-    Column("target", String(200)),
-    Column("detail", JSON(none_as_null=True)),
-    Column("address", String(60)),
-)
-
-Index("ix_audit_actor", audit.c.actor, audit.c.id)
-Index("ix_audit_action", audit.c.action, audit.c.id)
-Index("ix_audit_target", audit.c.target, audit.c.id)
 
 # --- what the recovery remembers
 
@@ -352,7 +273,7 @@ recovery_ladders = Table(
 recovery_attempts = Table(
     "recovery_attempts",
     metadata,
-    _row_number(),
+    row_number(),
     Column("command_id", String(36), nullable=False, unique=True),
     _uuid_key(),
     Column("rung", Integer, nullable=False),
@@ -374,7 +295,7 @@ Index("ix_recovery_attempts_decided_at", recovery_attempts.c.decided_at)
 recovery_decisions = Table(
     "recovery_decisions",
     metadata,
-    _row_number(),
+    row_number(),
     _uuid_key(),
     Column("verb", Word(Verb), nullable=False),
     Column("reason", Word(Reason), nullable=False),
@@ -404,7 +325,7 @@ Index("ix_recovery_decisions_first_at", recovery_decisions.c.first_at)
 incidents = Table(
     "incidents",
     metadata,
-    _row_number(),
+    row_number(),
     Column("key", String(200), nullable=False, unique=True),
     Column("kind", Word(IncidentKind), nullable=False),
     Column("site", String(200)),

@@ -1,16 +1,20 @@
 """Who asks, and may they: bearer tokens for programs, a session cookie for browsers, one role per route."""
 
+from datetime import timedelta
+
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from infoscreen.domain.accounts import Actor
 from infoscreen.domain.errors import Forbidden, Unauthenticated
-from infoscreen.services.accounts import SESSION_LIFETIME
+from infoscreen.services.accounts import DEVICE_LIFETIME, SESSION_LIFETIME, SignedIn
+from infoscreen.services.logins import Knock
 from infoscreen.web.keys import ACTOR, parts_of
 from infoscreen.web.origin import client_address, is_https, refuse_cross_site
 from infoscreen.web.registry import route_of
 
 COOKIE = "infoscreen_session"
+DEVICE_COOKIE = "infoscreen_device"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -28,6 +32,11 @@ async def authorize(request: web.Request, handler: Handler) -> web.StreamRespons
         refuse_cross_site(request)
     if route.role is not None and actor is not None and not actor.role.may(route.role):
         raise Forbidden(f"This needs the role {route.role}; yours is {actor.role}.")
+    if route.manages_accounts and actor is not None and not actor.manages_accounts:
+        raise Forbidden(
+            "This token does not manage users, tokens, sessions or passwords. "
+            "Sign in, or make a token with manages_accounts."
+        )
     return await handler(request)
 
 
@@ -50,26 +59,41 @@ def bearer_token(request: web.Request) -> str | None:
 
 def session_token(request: web.Request) -> str | None:
     """Return the session token in the cookie of this scheme."""
-    return request.cookies.get(_cookie_name(request))
+    return request.cookies.get(_cookie_name(request, COOKIE))
 
 
-def set_session_cookie(request: web.Request, response: web.StreamResponse, token: str) -> None:
-    """Hand the browser its session token; scripts cannot read it, other sites cannot send it along."""
+def knock_of(request: web.Request) -> Knock:
+    """Return from where somebody wants to sign in, and what proves that they have done so before."""
+    device = request.cookies.get(_cookie_name(request, DEVICE_COOKIE))
+    return Knock(client_address(request), device or None, session_token(request))
+
+
+def set_cookies(request: web.Request, response: web.StreamResponse, signed_in: SignedIn) -> None:
+    """Hand the browser its session, and mark it as known; scripts cannot read it, other sites not send it."""
+    _set_cookie(request, response, COOKIE, signed_in.token, SESSION_LIFETIME)
+    if signed_in.device is not None:
+        _set_cookie(request, response, DEVICE_COOKIE, signed_in.device, DEVICE_LIFETIME)
+
+
+def clear_session_cookie(request: web.Request, response: web.StreamResponse) -> None:
+    """Make the browser forget its session token."""
+    name = _cookie_name(request, COOKIE)
+    response.del_cookie(name, httponly=True, samesite="Lax", secure=is_https(request))
+
+
+def _set_cookie(
+    request: web.Request, response: web.StreamResponse, name: str, value: str, lifetime: timedelta
+) -> None:
     response.set_cookie(
-        _cookie_name(request),
-        token,
-        max_age=int(SESSION_LIFETIME.total_seconds()),
+        _cookie_name(request, name),
+        value,
+        max_age=int(lifetime.total_seconds()),
         httponly=True,
         samesite="Lax",
         secure=is_https(request),
     )
 
 
-def clear_session_cookie(request: web.Request, response: web.StreamResponse) -> None:
-    """Make the browser forget its session token."""
-    response.del_cookie(_cookie_name(request), httponly=True, samesite="Lax", secure=is_https(request))
-
-
-def _cookie_name(request: web.Request) -> str:
+def _cookie_name(request: web.Request, name: str) -> str:
     # With this prefix browsers take the cookie only over https and only from this very host.
-    return f"__Host-{COOKIE}" if is_https(request) else COOKIE
+    return f"__Host-{name}" if is_https(request) else name

@@ -15,9 +15,11 @@ from pydantic import BaseModel, TypeAdapter
 
 import infoscreen
 from infoscreen.clock import Clock
+from infoscreen.domain.accounts import Actor, Role
 from infoscreen.domain.clients import STALE, Client, Condition
 from infoscreen.domain.errors import StoreUnavailable, TooManyStreams
 from infoscreen.domain.events import (
+    AccessChanged,
     BrokerChanged,
     ClientChanged,
     ClientRemoved,
@@ -39,6 +41,12 @@ FLUSH_SECONDS = 0.25
 
 KEEPALIVE_SECONDS = 15.0
 MOST_VIEWERS = 500
+RESERVED_PART = 5
+"""One stream of so many is for operators and admins: viewers never keep those out who must act."""
+
+MOST_PER_USER = 50
+"""Streams of one user's browsers; those of the same user's API tokens are counted apart."""
+
 MOST_PER_FLUSH = 100
 """So many clients, and commands, are told at once to viewers who want all; the rest takes its turn."""
 
@@ -63,9 +71,12 @@ RELOAD = frame("reload", b"{}")
 class Viewer:
     """What waits to be sent to one event stream. Bounded: too much is replaced by one ``reload``."""
 
-    def __init__(self, only: frozenset[str]) -> None:
-        """Begin with nothing; ``only`` are the clients it wants to hear of, empty for all."""
+    def __init__(self, only: frozenset[str], actor: Actor) -> None:
+        """Begin with nothing; ``only`` are the clients that ``actor`` wants to hear of, empty for all."""
         self.only = only
+        self.actor = actor
+        self.is_doubted = False
+        """True when the actor's access may have ended: whoever sends checks it before anything else."""
         self._waiting: deque[bytes] = deque()
         self._size = 0
         self._something = asyncio.Event()
@@ -94,6 +105,11 @@ class Viewer:
         self._size = 0
         self._something.clear()
         return frames
+
+    def doubt(self) -> None:
+        """Have the actor's access checked at once."""
+        self.is_doubted = True
+        self._something.set()
 
     def end(self) -> None:
         """End the stream at once, even one that is stuck in sending."""
@@ -138,6 +154,8 @@ class _Changes:
                 self.commands[command_id] = uuid
             case BrokerChanged():
                 self.broker = True
+            case AccessChanged():
+                pass  # not told to anybody; flush() has the access of those concerned checked
             case RecoveryChanged():
                 self.recovery = True
             case Overflow():
@@ -186,14 +204,10 @@ class LiveFeed:
         self._closed = False
 
     @contextmanager
-    def join(self, only: Collection[str] = ()) -> Iterator[Viewer]:
+    def join(self, actor: Actor, only: Collection[str] = ()) -> Iterator[Viewer]:
         """Hear of changes for as long as the block lasts; raise ``TooManyStreams`` when it is too crowded."""
-        if len(self._viewers) >= self._most_viewers:
-            raise TooManyStreams(
-                f"There are already {len(self._viewers)} live views open; try again later.",
-                headers={"Retry-After": "30"},
-            )
-        viewer = Viewer(frozenset(only))
+        self._refuse_too_many(actor)
+        viewer = Viewer(frozenset(only), actor)
         if self._closed:
             viewer.end()
         self._viewers.add(viewer)
@@ -201,6 +215,18 @@ class LiveFeed:
             yield viewer
         finally:
             self._viewers.discard(viewer)
+
+    def _refuse_too_many(self, actor: Actor) -> None:
+        whose = (actor.user_id, actor.via)
+        theirs = sum((one.actor.user_id, one.actor.via) == whose for one in self._viewers)
+        reserved = 0 if actor.role.may(Role.OPERATOR) else self._most_viewers // RESERVED_PART
+        if theirs >= MOST_PER_USER:
+            said = f"You have {theirs} live views open, which is the most for one user; close some."
+        elif len(self._viewers) >= self._most_viewers - reserved:
+            said = f"There are already {len(self._viewers)} live views open; try again later."
+        else:
+            return
+        raise TooManyStreams(said, headers={"Retry-After": "30"})
 
     async def hello(self) -> bytes:
         """Return the first event of a stream; raise ``StoreUnavailable``."""
@@ -233,6 +259,10 @@ class LiveFeed:
         if not self._viewers:
             self._forget()
             return
+        users = {event.user_id for event in events if isinstance(event, AccessChanged)}
+        for viewer in self._viewers:
+            if viewer.actor.user_id in users:
+                viewer.doubt()
         changes = _Changes()
         for event in events:
             changes.add(event)

@@ -53,6 +53,12 @@ HTTP_PROBLEMS = {
 }
 """What aiohttp itself refuses: slug, title and sentence by status."""
 
+NOTHING_DONE = "The database does not answer at the moment and nothing was changed; try again."
+DONE_OR_NOT = (
+    "The database stopped answering while the change was stored: it may have been made or not. "
+    "Look before you repeat it."
+)
+
 KEPT_HEADERS = ("Allow", "Retry-After")
 
 
@@ -73,7 +79,8 @@ def problem_of(error: Refused | StoreUnavailable | web.HTTPException) -> Problem
                 slug="store-unavailable",
                 status=503,
                 title="Database not available",
-                detail="The database does not answer just now; try again.",
+                detail=DONE_OR_NOT if error.outcome_unknown else NOTHING_DONE,
+                extra={"outcome_unknown": error.outcome_unknown},
                 headers={"Retry-After": str(RETRY_SECONDS)},
             )
         case web.HTTPException():

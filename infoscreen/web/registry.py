@@ -41,7 +41,9 @@ class Route:
     ``role`` is the lowest that may; None is open to everyone. ``request`` is the model of the JSON body, or
     of the form on an ``html`` route; ``query`` of the query string; ``response`` of the answer, None for an
     answer without a body or of another ``content``. ``problems`` are refusals beyond those that any route can
-    give, ``body_limit`` is in bytes. HTML routes are pages for people: they are not in the OpenAPI document.
+    give, ``body_limit`` is in bytes. A route that ``manages_accounts`` (users, tokens,
+    sessions, passwords) takes a session or a token that was made for it. HTML routes are pages
+    for people: they are not in the OpenAPI document.
     """
 
     method: str
@@ -58,6 +60,7 @@ class Route:
     content: str = "application/json"
     body_limit: int = BODY_LIMIT
     html: bool = False
+    manages_accounts: bool = False
 
 
 ROUTE_OF: web.AppKey[Mapping[web.AbstractRoute, Route]] = web.AppKey("ROUTE_OF")

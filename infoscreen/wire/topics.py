@@ -44,17 +44,21 @@ class DeviceTopic:
     level: LogLevel | None = None
 
 
-DEVICE_FILTERS = (
+STATE_FILTERS = (
     f"{ROOT}/+/discovery",
     f"{ROOT}/+/heartbeat",
     f"{ROOT}/+/health",
     f"{ROOT}/+/service_failed",
     f"{ROOT}/+/presence",
-    f"{ROOT}/+/logs/+",
-    f"{ROOT}/+/screenshot",
     f"{ROOT}/+/commands/ack",
     f"{ROOT}/+/command/ack",
 )
+"""State and events: what rules are decided on."""
+
+BULK_FILTERS = (f"{ROOT}/+/logs/+", f"{ROOT}/+/screenshot")
+"""What is large or frequent and decides nothing; it has a session of its own at the broker."""
+
+DEVICE_FILTERS = STATE_FILTERS + BULK_FILTERS
 """What the daemon subscribes to: each device topic by name, never ``infoscreen/#``."""
 
 COMMAND_FILTERS = (f"{ROOT}/+/commands", f"{ROOT}/+/command")

@@ -35,6 +35,21 @@ class User(Answer):
     last_login_at: datetime | None
 
 
+class UserChange(Body):
+    """What to change of a user; what is left out stays as it is."""
+
+    role: Role | None = None
+    disabled: bool | None = Field(
+        default=None,
+        description="True: sessions and tokens stop working at once; false: tokens work again.",
+    )
+    password: SecretStr | None = Field(
+        default=None,
+        json_schema_extra={"minLength": PASSWORD_LENGTHS[0], "maxLength": PASSWORD_LENGTHS[-1]},
+    )
+    revoke_tokens: bool = Field(default=False, description="With password: revoke the API tokens as well.")
+
+
 class NewToken(Body):
     """An API token to be made, for oneself unless an admin names somebody else."""
 
@@ -45,6 +60,9 @@ class NewToken(Body):
     role: Role
     user_id: int | None = Field(default=None, ge=1, lt=2**31)
     expires_at: AwareDatetime | None = Field(default=None, description="Null: valid until revoked.")
+    manages_accounts: bool = Field(
+        default=False, description="Whether it may manage users, tokens, sessions and passwords."
+    )
 
 
 class Token(Answer):
@@ -57,6 +75,7 @@ class Token(Answer):
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None
+    manages_accounts: bool
 
 
 class TokenWithSecret(Token):
@@ -81,6 +100,17 @@ async def add_user(request: web.Request) -> web.StreamResponse:
     return reply(User.model_validate(user), 201)
 
 
+async def change_user(request: web.Request) -> web.StreamResponse:
+    """Change a user's role or password, lock them out or let them in again."""
+    given = await read_body(request, UserChange)
+    accounts, user_id, actor = parts_of(request).accounts, path_number(request, "id"), actor_of(request)
+    if given.password is not None:
+        secret = given.password.get_secret_value()
+        await accounts.set_password(user_id, secret, actor, revoke_tokens=given.revoke_tokens)
+    changed = await accounts.change_user(user_id, actor, role=given.role, disabled=given.disabled)
+    return reply(User.model_validate(changed))
+
+
 async def remove_user(request: web.Request) -> web.StreamResponse:
     """Remove a user with all sessions and tokens."""
     await parts_of(request).accounts.remove_user(path_number(request, "id"), actor_of(request))
@@ -102,7 +132,7 @@ async def create_token(request: web.Request) -> web.StreamResponse:
     if owner is None:
         raise Forbidden("The daemon itself has no tokens.")
     made = await parts_of(request).accounts.create_token(
-        owner, given.name, given.role, actor, given.expires_at
+        owner, given.name, given.role, actor, given.expires_at, manages_accounts=given.manages_accounts
     )
     token = Token.model_validate(made.token)
     return reply(TokenWithSecret(**token.model_dump(), secret=made.secret), 201)
@@ -126,6 +156,18 @@ ROUTES = (
         response=User,
         status=201,
         problems=(Conflict,),
+        manages_accounts=True,
+    ),
+    Route(
+        "PATCH",
+        "/api/users/{id}",
+        change_user,
+        Role.ADMIN,
+        "Change a user's role or password, lock out or let in; never lock out the last admin",
+        request=UserChange,
+        response=User,
+        problems=(NotFound, Conflict),
+        manages_accounts=True,
     ),
     Route(
         "DELETE",
@@ -135,6 +177,7 @@ ROUTES = (
         "Remove a user; never the last admin",
         status=204,
         problems=(NotFound, Conflict),
+        manages_accounts=True,
     ),
     Route(
         "GET",
@@ -155,6 +198,7 @@ ROUTES = (
         response=TokenWithSecret,
         status=201,
         problems=(NotFound,),
+        manages_accounts=True,
     ),
     Route(
         "DELETE",
@@ -164,5 +208,6 @@ ROUTES = (
         "Revoke an API token of one's own; an admin anybody's",
         status=204,
         problems=(NotFound,),
+        manages_accounts=True,
     ),
 )

@@ -6,8 +6,9 @@ from aiohttp import web
 from pydantic import Field, SecretStr
 
 from infoscreen.domain.accounts import Role
-from infoscreen.domain.errors import CrossSite, TooManyAttempts, Unauthenticated
-from infoscreen.web.auth import clear_session_cookie, session_token, set_session_cookie
+from infoscreen.domain.errors import Busy, CrossSite, InvalidInput, TooManyAttempts, Unauthenticated
+from infoscreen.services.accounts import PASSWORD_LENGTHS
+from infoscreen.web.auth import clear_session_cookie, knock_of, session_token, set_cookies
 from infoscreen.web.keys import parts_of
 from infoscreen.web.origin import client_address
 from infoscreen.web.registry import Route, actor_of, no_content, read_body, reply
@@ -19,6 +20,16 @@ class Login(Body):
 
     username: str = Field(min_length=1, max_length=100)
     password: SecretStr = Field(min_length=1, max_length=1000)
+
+
+class NewPassword(Body):
+    """Another password for oneself."""
+
+    current: SecretStr = Field(min_length=1, max_length=1000)
+    new: SecretStr = Field(
+        json_schema_extra={"minLength": PASSWORD_LENGTHS[0], "maxLength": PASSWORD_LENGTHS[-1]}
+    )
+    revoke_tokens: bool = Field(default=False, description="Revoke all of one's own API tokens as well.")
 
 
 class Me(Answer):
@@ -36,13 +47,12 @@ async def login(request: web.Request) -> web.StreamResponse:
     signed_in = await parts_of(request).accounts.login(
         given.username,
         given.password.get_secret_value(),
-        address=client_address(request),
+        knock_of(request),
         user_agent=request.headers.get("User-Agent"),
-        replaces=session_token(request),
     )
     user = signed_in.user
     response = reply(Me(user_id=user.id, name=user.username, role=user.role, via="session"))
-    set_session_cookie(request, response, signed_in.token)
+    set_cookies(request, response, signed_in)
     return response
 
 
@@ -54,6 +64,19 @@ async def logout(request: web.Request) -> web.StreamResponse:
     response = no_content()
     clear_session_cookie(request, response)
     return response
+
+
+async def change_password(request: web.Request) -> web.StreamResponse:
+    """Give oneself another password; all other sessions end."""
+    given = await read_body(request, NewPassword)
+    await parts_of(request).accounts.change_password(
+        actor_of(request),
+        given.current.get_secret_value(),
+        given.new.get_secret_value(),
+        knock_of(request),
+        revoke_tokens=given.revoke_tokens,
+    )
+    return no_content()
 
 
 async def me(request: web.Request) -> web.StreamResponse:
@@ -70,7 +93,18 @@ ROUTES = (
         "Sign in and get a session cookie",
         request=Login,
         response=Me,
-        problems=(Unauthenticated, CrossSite, TooManyAttempts),
+        problems=(Unauthenticated, CrossSite, TooManyAttempts, Busy),
+    ),
+    Route(
+        "POST",
+        "/api/auth/password",
+        change_password,
+        Role.VIEWER,
+        "Change one's own password; all other sessions end",
+        request=NewPassword,
+        status=204,
+        problems=(InvalidInput, TooManyAttempts, Busy),
+        manages_accounts=True,
     ),
     Route("POST", "/api/auth/logout", logout, None, "Sign out", status=204, problems=(CrossSite,)),
     Route("GET", "/api/auth/me", me, Role.VIEWER, "Who am I", response=Me),

@@ -4,7 +4,6 @@ import asyncio
 from contextlib import suppress
 
 from aiohttp import web
-from aiohttp_sse import EventSourceResponse, sse_response
 
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.errors import InvalidInput, StoreUnavailable, TooManyStreams
@@ -12,10 +11,16 @@ from infoscreen.web.api.requests import StreamQuery
 from infoscreen.web.auth import identify
 from infoscreen.web.keys import parts_of
 from infoscreen.web.live import Viewer, frame
-from infoscreen.web.registry import Route, read_query
+from infoscreen.web.registry import Route, actor_of, read_query
 
 SEND_SECONDS = 30
 """A viewer whose connection takes nothing for so long is gone."""
+
+HEADERS = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",  # nginx would keep events back until there are many
+}
 
 ALIVE = frame("alive", b"{}")
 """Page scripts never see the comments that keep a connection open; this tells a quiet one from a dead one."""
@@ -25,27 +30,29 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     """Send events until the viewer leaves, is signed out, or the daemon stops."""
     query = read_query(request, StreamQuery)
     live = parts_of(request).live
-    with live.join(query.client_uuid) as viewer:
+    with live.join(actor_of(request), query.client_uuid) as viewer:
         hello = await live.hello()
         if request.transport is None:
             return web.Response(status=204)  # the viewer has left already; nobody reads this
-        async with sse_response(request, ping_interval=live.keepalive_seconds) as response:
-            with suppress(ConnectionError, TimeoutError):
-                async with viewer.until_end():
-                    await response.write(hello)
-                    await _relay(request, response, viewer)
-            _drop_unsent(request)
+        response = web.StreamResponse(headers=HEADERS)
+        await response.prepare(request)
+        with suppress(ConnectionError, TimeoutError):
+            async with viewer.until_end():
+                await response.write(hello)
+                await _relay(request, response, viewer)
+        _drop_unsent(request)
     return response
 
 
-async def _relay(request: web.Request, response: EventSourceResponse, viewer: Viewer) -> None:
+async def _relay(request: web.Request, response: web.StreamResponse, viewer: Viewer) -> None:
     parts = parts_of(request)
     clock, interval = parts.clock, parts.live.keepalive_seconds
     check_at = clock.monotonic() + interval
     while True:
         frames = await viewer.take(check_at - clock.monotonic())
-        if clock.monotonic() >= check_at:
-            if not response.is_connected() or not await _may_still(request):
+        if viewer.is_doubted or clock.monotonic() >= check_at:
+            viewer.is_doubted = False
+            if request.transport is None or not await _may_still(request):
                 return
             check_at = clock.monotonic() + interval
             frames += ALIVE

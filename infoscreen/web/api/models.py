@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field
 from infoscreen.domain import clients, commands, presence
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.commands import Action, CommandStatus, Source, Verification
+from infoscreen.domain.errors import Trouble
 from infoscreen.domain.events import Kind
 from infoscreen.domain.recovery import Closing, IncidentKind, Reason
 from infoscreen.services.recovery.explain import Mode
@@ -266,6 +267,15 @@ class Broker(Answer):
     listening_since: datetime | None
     reconnects: int
     last_error: str | None
+    dropped: int = Field(description="Messages the broker has dropped since it started, as it says itself.")
+    dropped_at: datetime | None = Field(description="When it last did; null if not within 24 hours.")
+
+
+class Database(Answer):
+    """Whether the database takes what is written; ``trouble`` is a code for the reason while it does not."""
+
+    ok: bool
+    trouble: Trouble | None
 
 
 class Incident(Answer):
@@ -304,6 +314,7 @@ class Overview(Answer):
     generated_at: datetime
     totals: dict[Condition, int]
     broker: Broker
+    database: Database
     recovery: Recovery
     clients: ClientList
 

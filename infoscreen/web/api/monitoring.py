@@ -24,6 +24,10 @@ async def show_overview(request: web.Request) -> web.StreamResponse:
         generated_at=overview.generated_at,
         totals=dict(overview.totals),
         broker=models.Broker.model_validate(overview.broker),
+        database=models.Database(
+            ok=overview.database is None,
+            trouble=None if overview.database is None else overview.database.trouble,
+        ),
         recovery=_recovery(overview),
         clients=models.client_list(page, overview.generated_at, overview.broker.listening_since),
     )

@@ -195,6 +195,7 @@ ROUTES: tuple[Route, ...] = (
         "Change one's password",
         request=NewPassword,
         html=True,
+        manages_accounts=True,
     ),
     Route(
         "POST",
@@ -203,5 +204,6 @@ ROUTES: tuple[Route, ...] = (
         Role.VIEWER,
         "Sign a browser out",
         html=True,
+        manages_accounts=True,
     ),
 )

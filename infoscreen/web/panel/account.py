@@ -7,9 +7,9 @@ from datetime import datetime
 from aiohttp import web
 
 from infoscreen.domain.accounts import Session
-from infoscreen.domain.errors import Forbidden, InvalidInput, TooManyAttempts, Unauthenticated
+from infoscreen.domain.errors import Busy, Forbidden, InvalidInput, TooManyAttempts, Unauthenticated
 from infoscreen.services.accounts import PASSWORD_LENGTHS
-from infoscreen.web.auth import session_token
+from infoscreen.web.auth import knock_of, session_token
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel import flash
 from infoscreen.web.panel.forms import NewPassword, see_other
@@ -65,7 +65,11 @@ async def post_password(request: web.Request) -> web.StreamResponse:
         return await _account_page(request, 422, _("The two new passwords are not the same."))
     try:
         await parts_of(request).accounts.change_password(
-            actor_of(request), form.current.get_secret_value(), new, keep_session=session_token(request)
+            actor_of(request),
+            form.current.get_secret_value(),
+            new,
+            knock_of(request),
+            revoke_tokens=form.revoke_tokens is not None,
         )
     except Unauthenticated:
         return await _account_page(request, 422, _("The current password is wrong."))
@@ -73,6 +77,8 @@ async def post_password(request: web.Request) -> web.StreamResponse:
         seconds = refusal.extra["retry_after"]
         sentence = _("Too many failed attempts. Try again in %(seconds)s s.") % {"seconds": seconds}
         return await _account_page(request, 429, sentence)
+    except Busy:
+        return await _account_page(request, 503, _("Too many people are signing in just now. Try again."))
     except InvalidInput:
         sentence = _("The new password must have %(least)s to %(most)s characters.") % {
             "least": PASSWORD_LENGTHS[0],
@@ -115,6 +121,7 @@ async def _account_page(request: web.Request, status: int = 200, error: str | No
         here="account",
         error=error,
         sessions=sessions,
+        tokens=await accounts.count_tokens(_user_id(request)),
         shortest=PASSWORD_LENGTHS[0],
     )
 

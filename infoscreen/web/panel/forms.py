@@ -179,3 +179,4 @@ class NewPassword(Form):
     current: SecretStr = Field(max_length=1_000)
     new: SecretStr = Field(max_length=1_000)
     again: SecretStr = Field(max_length=1_000)
+    revoke_tokens: Literal["1"] | None = None

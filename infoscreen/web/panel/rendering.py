@@ -28,6 +28,7 @@ from infoscreen.web.panel.assets import asset_path
 from infoscreen.web.panel.groups import GROUPS, look_of
 from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.stages import stages
+from infoscreen.web.panel.trouble import SENTENCES
 from infoscreen.web.registry import maybe_actor
 from infoscreen.words import recovery
 from infoscreen.words.language import LANGUAGES, Language, language
@@ -40,6 +41,11 @@ async def page(
     """Answer with a page for whoever is signed in; ``here`` is its entry in the navigation."""
     overview = await parts_of(request).monitoring.overview() if maybe_actor(request) else None
     return bare_page(request, template, overview, status=status, here=here, **context)
+
+
+def _trouble_of(overview: Overview | None) -> str | None:
+    trouble = None if overview is None else overview.database
+    return None if trouble is None else SENTENCES[trouble.trouble]
 
 
 def bare_page(
@@ -71,6 +77,7 @@ def bare_page(
                 "live": overview is not None,
                 "flash": shown,
                 "broker": None if overview is None else overview.broker,
+                "database_trouble": _trouble_of(overview),
                 "totals": totals,
                 "fleet": sum(totals.values()),
                 "problems": problems,

@@ -4,8 +4,8 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from infoscreen.domain.errors import TooManyAttempts, Unauthenticated
-from infoscreen.web.auth import clear_session_cookie, session_token, set_session_cookie
+from infoscreen.domain.errors import Busy, TooManyAttempts, Unauthenticated
+from infoscreen.web.auth import clear_session_cookie, knock_of, session_token, set_cookies
 from infoscreen.web.keys import parts_of
 from infoscreen.web.origin import client_address, is_https
 from infoscreen.web.panel import flash
@@ -33,9 +33,8 @@ async def post_login(request: web.Request) -> web.StreamResponse:
         signed_in = await parts_of(request).accounts.login(
             form.username,
             form.password.get_secret_value(),
-            address=client_address(request),
+            knock_of(request),
             user_agent=request.headers.get("User-Agent"),
-            replaces=session_token(request),
         )
     except Unauthenticated:
         return _refused(request, form, 401, _("The user name or the password is wrong."))
@@ -45,8 +44,12 @@ async def post_login(request: web.Request) -> web.StreamResponse:
         response = _refused(request, form, 429, sentence)
         response.headers.update(refusal.headers)
         return response
+    except Busy as refusal:
+        response = _refused(request, form, 503, _("Too many people are signing in just now. Try again."))
+        response.headers.update(refusal.headers)
+        return response
     response = see_other(form.next)
-    set_session_cookie(request, response, signed_in.token)
+    set_cookies(request, response, signed_in)
     return response
 
 

@@ -1,0 +1,175 @@
+"""Checking a name and a password, and slowing down those who guess. Nobody can lock an account for its owner.
+
+Failures count for an account *and* an address together, and for an address with all its accounts; never for
+an account alone. A device on which the owner has signed in before, and an open session, have counters of
+their own and their own lane to the password check; the other lane bounds what guessing costs in all.
+"""
+
+import hashlib
+import logging
+import re
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address, ip_network
+from math import ceil
+
+from infoscreen.clock import Clock
+from infoscreen.domain.accounts import (
+    FREE_FAILURES,
+    FREE_FAILURES_PER_ADDRESS,
+    FREE_FAILURES_PER_DEVICE,
+    User,
+    login_blocked_until,
+)
+from infoscreen.domain.errors import Busy, TooManyAttempts, Unauthenticated
+from infoscreen.services.passwords import Passwords
+from infoscreen.storage import accounts, logins
+from infoscreen.storage.engine import Connection, Store
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Knock:
+    """Who knocks: from where, and with what proof of having been here before."""
+
+    address: str | None
+    device: str | None = None
+    """The token in the cookie of a device on which somebody has signed in."""
+    session: str | None = None
+    """The token of an open session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """Whose name and password it was, the stored hash, and whether the device was known."""
+
+    user: User
+    password_hash: str
+    known_device: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Counter:
+    """Failures under a key: the first ``free`` cost nothing. ``forgiven``: a success clears all of them."""
+
+    key: str
+    free: int
+    forgiven: bool = True
+
+
+class Logins:
+    """Checks passwords, and counts what was wrong."""
+
+    def __init__(self, store: Store, clock: Clock, passwords: Passwords) -> None:
+        self._store = store
+        self._clock = clock
+        self._passwords = passwords
+
+    async def verify(self, username: str, password: str, knock: Knock) -> Verified:
+        """Return the user whose name and password these are.
+
+        The attempt is counted as failed before the password is looked at, so that many at the same time are
+        not one; a right password takes it back. Raises ``Unauthenticated`` (never telling what was wrong),
+        ``TooManyAttempts`` while whoever knocks must wait, and ``Busy``.
+        """
+        async with self._store.write() as connection:
+            user = await accounts.user_by_name(connection, username)
+            stored = None if user is None else await accounts.password_hash(connection, user.id)
+            proofs = await self._proofs(connection, user, knock)
+            counters, wait = await self._count(connection, username, knock.address, proofs)
+            if wait:
+                # Leaving the block like this rolls it back: waiting attempts do not make the wait longer.
+                _log_failure("throttled", username, knock.address)
+                raise TooManyAttempts(f"Too many failed attempts; try again in {wait} s.", wait)
+        try:
+            is_right = await self._passwords.check(stored, password, known=counters[0] in proofs)
+        except Busy:
+            await self._take_back(counters)
+            raise
+        if user is None or stored is None or not is_right or user.disabled:
+            _log_failure("credentials", username, knock.address)
+            raise Unauthenticated("The user name or the password is wrong.")
+        outdated = self._passwords.is_outdated(stored)
+        fresh = await self._passwords.hash(password) if outdated else stored
+        async with self._store.write() as connection:
+            for counter in counters:
+                forget = logins.forget_failures if counter.forgiven else logins.take_back_failure
+                await forget(connection, counter.key)
+            if outdated and await accounts.password_hash(connection, user.id) == stored:
+                await accounts.change_user(connection, user.id, password_hash=fresh)
+        known_device = any(proof.key.startswith("device ") for proof in proofs)
+        return Verified(user, fresh, known_device)
+
+    async def _proofs(self, connection: Connection, user: User | None, knock: Knock) -> list[_Counter]:
+        """Return the counters that belong to the owner alone, for what proves to be theirs."""
+        if user is None:
+            return []
+        proofs = []
+        if knock.session is not None:
+            found = await accounts.session_of(connection, sha256(knock.session))
+            if found is not None and found[1].id == user.id:
+                proofs.append(_Counter(f"session {sha256(knock.session)[:32]}", FREE_FAILURES_PER_DEVICE))
+        if knock.device is not None and await logins.knows_device(connection, user.id, sha256(knock.device)):
+            proofs.append(_Counter(f"device {sha256(knock.device)[:32]}", FREE_FAILURES_PER_DEVICE))
+        return proofs
+
+    async def _count(
+        self, connection: Connection, username: str, address: str | None, proofs: list[_Counter]
+    ) -> tuple[list[_Counter], int]:
+        """Count an attempt where it need not wait; else return the seconds until it may be made.
+
+        A proof that has failed too often is worth nothing for a while: then it goes by the address.
+        """
+        now = self._clock.now()
+        await logins.forget_old_failures(connection, now)
+        waits = []
+        for lane in [*([proof] for proof in proofs), _of_strangers(username, address)]:
+            until = None
+            for counter in sorted(
+                lane, key=lambda counter: counter.key
+            ):  # one order, so that nobody deadlocks
+                held = await logins.hold_failures(connection, counter.key, now)
+                blocked = login_blocked_until(held.failures, held.last_at, now, counter.free)
+                until = max(filter(None, (until, blocked)), default=None)
+            if until is None:
+                for counter in lane:
+                    await logins.add_failure(connection, counter.key, now)
+                return lane, 0
+            waits.append(ceil((until - now).total_seconds()))
+        return [], min(waits)
+
+    async def _take_back(self, counters: list[_Counter]) -> None:
+        async with self._store.write() as connection:
+            for counter in counters:
+                await logins.take_back_failure(connection, counter.key)
+
+
+def _of_strangers(username: str, address: str | None) -> list[_Counter]:
+    """Return the counters of an account from an address, and of the address. IPv6: of the /64 around it."""
+    account = f"account {sha256(username.lower())[:32]}"
+    if address is None:
+        return [_Counter(account, FREE_FAILURES)]
+    block = ip_address(address)
+    network = ip_network((int(block), 64), strict=False) if isinstance(block, IPv6Address) else block
+    return [
+        _Counter(f"{account} from {network}", FREE_FAILURES),
+        _Counter(f"address {network}", FREE_FAILURES_PER_ADDRESS, forgiven=False),
+    ]
+
+
+def _log_failure(reason: str, username: str, address: str | None) -> None:
+    # fail2ban reads this line. The address comes first and the name can hold nothing that looks like a field.
+    log.warning(
+        "login failed",
+        extra={
+            "event": "auth.login_failed",
+            "address": address,
+            "reason": reason,
+            "username": re.sub(r"[^A-Za-z0-9._@-]", "?", username)[:100],
+        },
+    )
+
+
+def sha256(secret: str) -> str:
+    """Return how a secret is stored and looked up."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

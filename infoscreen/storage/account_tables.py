@@ -1,0 +1,90 @@
+"""The tables of accounts and of the audit trail. Of secrets they hold hashes only."""
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+from infoscreen.domain.accounts import Role
+from infoscreen.storage.columns import UtcDateTime, Word, row_number
+from infoscreen.storage.metadata import metadata
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("username", String(100), nullable=False, unique=True),
+    Column("password_hash", Text, nullable=False),
+    Column("role", Word(Role), nullable=False),
+    Column("disabled", Boolean, nullable=False, server_default=text("false")),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("last_login_at", UtcDateTime),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("token_hash", String(64), primary_key=True),
+    Column("user_id", Integer, ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("last_seen_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("address", String(60)),
+    Column("user_agent", String(300)),
+)
+
+api_tokens = Table(
+    "api_tokens",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(100), nullable=False),
+    Column("token_hash", String(64), nullable=False, unique=True),
+    Column("user_id", Integer, ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("role", Word(Role), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("last_used_at", UtcDateTime),
+    Column("manages_accounts", Boolean, nullable=False, server_default=text("false")),
+)
+
+login_devices = Table(
+    "login_devices",
+    metadata,
+    Column("token_hash", String(64), primary_key=True),
+    Column("user_id", Integer, ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("last_used_at", UtcDateTime, nullable=False),
+)
+
+login_failures = Table(
+    "login_failures",
+    metadata,
+    Column("key", String(200), primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("last_at", UtcDateTime, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    row_number(),
+    Column("at", UtcDateTime, nullable=False, index=True),
+    Column("actor_id", Integer),
+    Column("actor", String(200), nullable=False),
+    Column("via", String(20), nullable=False),
+    Column("action", String(60), nullable=False),
+    Column("target", String(200)),
+    Column("detail", JSON(none_as_null=True)),
+    Column("address", String(60)),
+)
+
+Index("ix_audit_actor", audit.c.actor, audit.c.id)
+Index("ix_audit_action", audit.c.action, audit.c.id)
+Index("ix_audit_target", audit.c.target, audit.c.id)
