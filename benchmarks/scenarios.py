@@ -1,80 +1,117 @@
-"""The table of docs/recovery.md: every shipped scenario, the recovery beside the naive policy.
+"""Plays families of situations against the judge, and makes the table of docs/recovery.md.
 
-``python -m benchmarks.scenarios`` plays them all and writes the table into the document; with names, it plays
-those and only prints. Virtual time and seeded chance: the figures are the same on every machine.
+``python -m benchmarks.scenarios`` plays every family with several seeds, the recovery and the naive policy,
+and writes the table into the document. With names of families it plays those and only prints.
+``--record DIR`` keeps the lines of worlds that failed.
 """
 
+import argparse
+import asyncio
+import json
 import re
+import statistics
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from infoscreen.simulator.scenarios import load, names
-from infoscreen.simulator.virtual import Figures, Mode, play
-from infoscreen.simulator.virtual.figures import in_seconds, percentile
+from benchmarks.families import FAMILIES, Case, make
+from infoscreen.judge.lines import Line
+from infoscreen.judge.playing import Mode, play
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "recovery.md"
-CLIENTS = 1_000
 HEADINGS = (
-    "scenario",
-    "recovered",
-    "time to recovery, median / 99 %",
-    "best possible, median",
-    "later than best, 99 %",
-    "actions",
-    "needless",
-    "on healthy",
-    "in outages",
-    "without reason",
+    "family",
+    "worlds kept",
+    "cured, of those a command can cure",
+    "later than best possible, median / most",
+    "actions (naive)",
+    "needless (naive)",
+    "alarms",
 )
 
 
-def row(recovery: Figures, naive: Figures) -> str:
-    """Return one line of the table; what the naive policy does stands in brackets."""
-    times = f"{in_seconds(percentile(recovery.times, 50))} / {in_seconds(percentile(recovery.times, 99))}"
+def run(case: Case, mode: Mode = Mode.RECOVERY, record: Callable[[Line], object] | None = None) -> list[str]:
+    """Play a case and return what was not kept."""
+    asyncio.run(play(case.world, case.lasts, mode=mode, settings=case.settings, record=record))
+    return case.failures()
+
+
+def line(family: str, seeds: Sequence[int], size: int, *, naive: bool, record: Path | None) -> str:
+    """Play the worlds of a family and return its line of the table; failures go to standard error."""
+    kept, actions, needless, alarms, cured, curable = 0, 0, 0, 0, 0, 0
+    naively: list[tuple[int, int]] = []
+    late: list[float] = []
+    for seed in seeds:
+        case = make(family, seed, size)
+        lines: list[Line] = []
+        failures = run(case, record=None if record is None else lines.append)
+        for failure in failures:
+            sys.stderr.write(f"{family} seed {seed} size {size}: {failure}\n")
+        sys.stderr.flush()
+        if failures and record is not None:
+            (record / f"{family}-{seed}-{size}.jsonl").write_text(
+                "".join(json.dumps(one) + "\n" for one in lines), encoding="utf-8"
+            )
+        score = case.world.score
+        kept += not failures
+        actions += len(score.acts)
+        needless += sum(act.needless is not None for act in score.acts)
+        alarms += case.alarms()
+        curable += len(score.recoverable())
+        cured += sum(fault.healed is not None for _, fault in score.recoverable())
+        late += [fault.late for _, fault in score.recoverable() if fault.acted and fault.cause is None]
+        if naive:
+            other = make(family, seed, size)
+            run(other, Mode.NAIVE)
+            acts = other.world.score.acts
+            naively.append((len(acts), sum(act.needless is not None for act in acts)))
+    times = f"{statistics.median(late):.0f} s / {max(late):.0f} s" if late else "-"
     cells = [
-        f"`{recovery.scenario}`",
-        f"{_recovered(recovery)} ({_recovered(naive)})",
-        times if recovery.times else "-",
-        in_seconds(percentile(recovery.best, 50)),
-        in_seconds(percentile(recovery.late, 99)),
-        f"{recovery.disruptive} ({naive.disruptive})",
-        f"{recovery.needless} ({naive.needless})",
-        f"{recovery.healthy} ({naive.healthy})",
-        f"{recovery.in_outages} ({naive.in_outages})",
-        str(recovery.without_reason),
+        f"`{family}`",
+        f"{kept} of {len(seeds)}",
+        f"{cured} of {curable}" if curable else "-",
+        times,
+        f"{actions} ({sum(one for one, _ in naively)})" if naive else str(actions),
+        f"{needless} ({sum(one for _, one in naively)})" if naive else str(needless),
+        str(alarms),
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def _recovered(figures: Figures) -> str:
-    return f"{figures.recovered}/{figures.recoverable}" if figures.recoverable else "-"
-
-
-def line(name: str) -> str:
-    """Play one scenario with both policies and return its line of the table."""
-    scenario = load(name)
-    recovery, naive = (play(scenario, clients=CLIENTS, mode=mode) for mode in (Mode.RECOVERY, Mode.NAIVE))
-    return row(recovery, naive)
-
-
-def main(wanted: list[str]) -> None:
+def main(arguments: Sequence[str]) -> int:
     """Play, print, and write the document when everything was played."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("families", nargs="*", choices=[[], *FAMILIES])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=1)
+    parser.add_argument("--size", type=int, default=300)
+    parser.add_argument("--no-naive", action="store_true")
+    parser.add_argument("--record", type=Path)
+    given = parser.parse_args(arguments)
+    seeds = range(given.first_seed, given.first_seed + given.seeds)
+    if given.record is not None:
+        given.record.mkdir(parents=True, exist_ok=True)
     lines = [f"| {' | '.join(HEADINGS)} |", f"|{'---|' * len(HEADINGS)}"]
-    for name in wanted or names():
-        lines.append(line(name))
+    for family in given.families or FAMILIES:
+        lines.append(line(family, seeds, given.size, naive=not given.no_naive, record=given.record))
         sys.stdout.write(lines[-1] + "\n")
         sys.stdout.flush()
-    if not wanted:
-        text = DOCUMENT.read_text(encoding="utf-8")
-        table = "\n".join(lines)
-        text = re.sub(
-            r"(<!-- results -->\n).*?(<!-- end of results -->)",
-            lambda found: f"{found[1]}{table}\n{found[2]}",
-            text,
-            flags=re.DOTALL,
-        )
-        DOCUMENT.write_text(text, encoding="utf-8")
+    if not given.families and not given.no_naive:
+        write(lines)
+    return 0
+
+
+def write(lines: Sequence[str]) -> None:
+    """Put the table into the document."""
+    table = "\n".join(lines)
+    text = re.sub(
+        r"(<!-- results -->\n).*?(<!-- end of results -->)",
+        lambda found: f"{found[1]}{table}\n{found[2]}",
+        DOCUMENT.read_text(encoding="utf-8"),
+        flags=re.DOTALL,
+    )
+    DOCUMENT.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

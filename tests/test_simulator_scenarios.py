@@ -8,12 +8,13 @@ from click.testing import CliRunner
 
 from infoscreen.cli import cli
 from infoscreen.domain.errors import InvalidInput
-from infoscreen.domain.recovery import Rung
+from infoscreen.judge.playing import Mode, play
 from infoscreen.simulator.scenarios import Event, Fleet, Kind, Rhythm, Scenario, load, names
 from infoscreen.simulator.scenarios.reading import parse
-from infoscreen.simulator.virtual import Figures, Mode, play
+from infoscreen.simulator.worlds import Score
+from infoscreen.simulator.worlds.figures import figures_of
+from infoscreen.simulator.worlds.scenes import world_of
 
-POLL = 15
 WANTED = {
     "single-crash",
     "crash-loop",
@@ -32,8 +33,16 @@ WANTED = {
 }
 
 
-def played(name: str, clients: int, seed: str = "test", mode: Mode = Mode.RECOVERY) -> Figures:
-    return play(load(name), clients=clients, seed=seed, mode=mode)
+async def played(
+    scenario: Scenario, clients: int = 30, seed: str = "test", mode: Mode = Mode.RECOVERY
+) -> Score:
+    world = world_of(scenario, clients, seed)
+    await play(world, scenario.lasts, mode=mode)
+    return world.score
+
+
+def scenario_of(*events: Event, lasts: float = 3_600, fleet: Fleet | None = None) -> Scenario:
+    return Scenario(name="mine", lasts=lasts, clients=30, fleet=fleet or Fleet(), event=events)
 
 
 def test_every_scenario_that_was_asked_for_is_there_and_says_what_it_is() -> None:
@@ -41,104 +50,65 @@ def test_every_scenario_that_was_asked_for_is_there_and_says_what_it_is() -> Non
     assert all(load(name).description for name in names())
 
 
-@pytest.mark.parametrize("seed", ["one", "two"])
-@pytest.mark.parametrize(
-    ("name", "clients"),
-    [
-        ("single-crash", 200),
-        ("crash-loop", 200),
-        ("hang", 200),
-        ("service-failed", 200),
-        ("daemon-restart", 500),
-        ("slow-reboot", 200),
-    ],
-)
-def test_what_a_command_can_cure_is_recovered_within_a_poll_of_the_best_possible(
-    name: str, clients: int, seed: str
-) -> None:
-    figures = played(name, clients, seed)
-    assert figures.recoverable > 0
-    assert figures.recovered == figures.recoverable
-    # The watch looks every second, which comes on top of the poll.
-    assert max(figures.late) <= POLL + 1
-    assert (figures.needless, figures.healthy, figures.in_outages) == (0, 0, 0)
-    assert figures.without_reason == 0
+async def test_crashes_are_cured_soon_and_nobody_else_is_touched() -> None:
+    score = await played(scenario_of(Event(what=Kind.CRASH, at=1_000, clients=2, within=600)))
+    assert [fault.healed is not None for _, fault in score.recoverable()] == [True, True]
+    assert max(fault.late for _, fault in score.recoverable()) < 2
+    assert {act.needless for act in score.acts} == {None}
+    assert score.without_reason == 0
+    assert score.undecided == set()
 
 
-@pytest.mark.parametrize("seed", ["one", "two"])
-@pytest.mark.parametrize(
-    ("name", "clients"),
-    [
-        ("broker-restart", 150),
-        ("broker-outage-1h", 150),
-        ("site-outage", 400),
-        ("fleet-outage-slow", 100),
-        ("fleet-outage-slow", 12),
-        ("half-fleet-flapping", 40),
-        ("jitter", 20),
-        ("skewed-clocks", 100),
-    ],
-)
-def test_nothing_is_done_when_it_is_not_the_clients_fault(name: str, clients: int, seed: str) -> None:
-    assert load(name).outage
-    figures = played(name, clients, seed)
-    assert figures.disruptive == 0
-    assert figures.alarms == 0
-    assert figures.without_reason == 0
+async def test_the_naive_policy_reboots_who_would_have_come_back() -> None:
+    cut = Event(what=Kind.NETWORK, at=900, share=0.9, lasts=(400, 400))
+    outage = scenario_of(cut, lasts=1_500)
+    naive, careful = await played(outage, mode=Mode.NAIVE), await played(outage)
+    assert sum(act.needless is not None for act in naive.acts) > 10
+    assert careful.acts == []
 
 
-def test_who_is_beyond_help_ends_as_a_call_for_help_and_is_then_left_alone() -> None:
-    figures = played("dead-host", 100)
-    assert figures.alarms == figures.faults == 8
-    assert figures.disruptive <= figures.faults
+async def test_an_action_that_was_needless_is_counted_as_one() -> None:
+    # A client that hangs and recovers by itself: nobody can know, and the score says so.
+    score = await played(scenario_of(Event(what=Kind.HANG, at=1_000, clients=1, lasts=(2_000, 2_000))))
+    assert [act.needless for act in score.acts] == ["hang would have passed by itself"]
 
 
-def test_the_naive_policy_is_what_an_outage_should_not_meet() -> None:
-    naive = played("fleet-outage-slow", 100, mode=Mode.NAIVE)
-    assert naive.needless > 100
-    assert naive.in_outages > 100
+async def test_a_client_whose_failed_service_is_shown_and_that_loses_its_network_does_not_stop_time() -> None:
+    # The simulator's own copy of ingest looped for ever here.
+    failed = Event(what=Kind.SERVICE_FAILED, at=1_000, clients=5, cured_by="nothing")
+    world = world_of(scenario_of(failed), 10, "x")
+    for device in world.devices:
+        world.at(1_400, world.cut, device)
+        world.at(1_700, world.mend, device)
+    await play(world, 2_100)
+    assert world.score.polls == 140
 
 
-def test_the_daemon_goes_on_where_it_was_after_a_restart() -> None:
-    figures = played("daemon-restart", 50)
-    assert figures.actions == {"restart_app": 10, "reboot_host": 5}
+async def test_the_same_seed_makes_the_same_world_and_another_makes_another() -> None:
+    scenario = load("single-crash").model_copy(update={"lasts": 2_400.0})
+    first, again, other = [figures_of(world_of(scenario, 20, seed)) for seed in ("a", "a", "b")]
+    assert first == again
+    lines = [world_of(scenario, 20, seed).lines(600) for seed in ("a", "a", "b")]
+    assert lines[0] == lines[1] != lines[2]
+    assert other["clients"] == 20
 
 
-def test_the_same_seed_makes_the_same_figures_and_another_makes_others() -> None:
-    first, again, other = (played("single-crash", 100, seed) for seed in ("a", "a", "b"))
-    assert first.as_dict() == again.as_dict()
-    assert first.times != other.times
+async def test_the_same_lines_make_the_same_answers() -> None:
+    scenario = scenario_of(Event(what=Kind.CRASH, at=700, clients=2), lasts=1_200)
+    first, again = [await played(scenario, 10) for _ in range(2)]
+    assert [(act.at, act.device) for act in first.acts] == [(act.at, act.device) for act in again.acts]
+    assert first.reasons == again.reasons
 
 
-def test_recoveries_of_many_keep_to_the_budget() -> None:
-    crash = Event(what=Kind.CRASH, at=600, share=0.03)
-    scenario = Scenario(name="many", description="", lasts=7_200, clients=300, fleet=Fleet(), events=(crash,))
-    figures = play(scenario)
-    assert (figures.recovered, figures.recoverable) == (9, 9)
-    assert figures.reasons["budget"] > 0
-    assert figures.needless == 0
-
-
-@pytest.mark.parametrize("fast", [1, 2, 5, 30])
-def test_however_few_beat_fast_an_outage_does_not_get_one_of_them_rebooted(fast: int) -> None:
-    share = fast / 100
-    fleet = Fleet(
-        rhythms=(Rhythm(seconds=10, share=share), Rhythm(seconds=60, share=1 - share)), keepalive=600
-    )
-    outage = Event(what=Kind.NETWORK, at=600, share=1, lasts=(600, 600))
-    scenario = Scenario(
-        name="slow", description="", lasts=3_600, clients=100, fleet=fleet, events=(outage,), outage=True
-    )
-    for seed in "abc":
-        assert play(scenario, seed=seed).disruptive == 0
-
-
-def test_an_action_that_was_needless_is_counted_as_one() -> None:
-    # A client that hangs and comes to itself again: nobody can know, and the score keeper says so.
-    hang = Event(what=Kind.HANG, at=600, clients=1, lasts=(1_000, 1_000))
-    scenario = Scenario(name="own", description="", lasts=3_600, clients=50, fleet=Fleet(), events=(hang,))
-    figures = play(scenario)
-    assert (figures.disruptive, figures.needless, figures.recoverable) == (1, 1, 0)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(WANTED - {"mixed-day"}))
+async def test_a_shipped_scenario_is_played_without_a_needless_action(name: str) -> None:
+    scenario = load(name)
+    score = await played(scenario, 60)
+    assert [act for act in score.acts if act.needless] == []
+    assert score.without_reason == 0
+    if scenario.outage:
+        assert score.acts == []
 
 
 # Files.
@@ -164,13 +134,13 @@ def test_a_file_says_everything_a_scenario_can_say() -> None:
         "mine.toml",
     )
     assert (scenario.name, scenario.lasts, scenario.clients, scenario.fleet.sites) == ("mine", 86_400, 20, 4)
-    assert scenario.fleet.rhythms == (Rhythm(seconds=10, share=0.25), Rhythm(seconds=60, share=0.75))
-    (event,) = scenario.events
+    assert scenario.fleet.heartbeat == (Rhythm(every=10, share=0.25), Rhythm(every=60, share=0.75))
+    (event,) = scenario.event
     assert (event.what, event.at, event.lasts, event.cured_by) == (
         Kind.CRASH,
         600,
         (60, 7_200),
-        Rung.REBOOT_HOST,
+        "reboot_host",
     )
 
 
@@ -192,7 +162,7 @@ def test_a_file_says_everything_a_scenario_can_say() -> None:
         ('[[event]]\nwhat = "crash"\nclients = 1\nshare = 0.5', "needs exactly one of"),
         ('[[event]]\nwhat = "network"\nclients = 1', "say how long it `lasts`"),
         ('[[event]]\nwhat = "site_outage"\nsites = 1\nlasts = 60', "site_outage needs `sites`"),
-        ('[[event]]\nwhat = "broker_outage"\nclients = 1\nlasts = 60', "befalls everybody"),
+        ('[[event]]\nwhat = "broker_outage"\nclients = 1\nlasts = 60', "happens to everybody"),
         ('[[event]]\nwhat = "crash"\nclients = 1\ntimes = 3', "`times` needs `every`"),
         ('[[event]]\nwhat = "crash"\nclients = 1\nlasts = [60, 30]', "the shorter first"),
         ('[[event]]\nwhat = "crash"\nclients = 1\ncured_by = "magic"', "allowed is restart_app"),
@@ -219,14 +189,11 @@ def simulate(*arguments: str) -> tuple[int, str]:
 
 
 def test_a_scenario_is_played_from_the_command_line_and_compared() -> None:
-    code, said = simulate("--scenario", "single-crash", "--clients", "50", "--compare")
+    code, said = simulate("--scenario", "hang", "--clients", "8", "--compare")
     assert code == 0
     assert "recovery" in said
     assert "naive" in said
-    assert "5 of 5" in said
-    code, said = simulate("--scenario", "single-crash", "--clients", "50", "--seed", "x", "--json")
-    assert code == 0
-    assert json.loads(said)["decisions_without_reason"] == 0
+    assert "recovered" in said
 
 
 def test_a_file_of_ones_own_is_played(tmp_path: Path) -> None:

@@ -1,13 +1,13 @@
 """``infoscreen recovery judge``: lines from standard input, answers to standard output."""
 
 import json
-import logging
 from typing import BinaryIO, TextIO
 
 import click
 
 from infoscreen.judge import BadLine, Judge
 from infoscreen.judge.lines import parse
+from infoscreen.judge.playing import quiet_logs
 
 MOST_BYTES = 2_000_000
 """Longer than any line that can be meant."""
@@ -15,9 +15,6 @@ MOST_BYTES = 2_000_000
 
 async def run(lines: BinaryIO, answers: TextIO, *, quiet: bool) -> int:
     """Judge until the input ends; return the exit code: 2 after a line that cannot be meant."""
-    # What the services log is about single clients and of no interest here.
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
     number = 0
 
     def warn(text: str) -> None:
@@ -26,18 +23,18 @@ async def run(lines: BinaryIO, answers: TextIO, *, quiet: bool) -> int:
 
     judge = Judge(warn)
     try:
-        while raw := lines.readline(MOST_BYTES):
-            number += 1
-            line = parse(_text(raw))
-            answer = None if line is None else await judge.take(line)
-            if answer is not None:
-                answers.write(json.dumps(answer, separators=(",", ":")) + "\n")
-                answers.flush()
+        with quiet_logs():
+            while raw := lines.readline(MOST_BYTES):
+                number += 1
+                line = parse(_text(raw))
+                answer = None if line is None else await judge.take(line)
+                if answer is not None:
+                    answers.write(json.dumps(answer, separators=(",", ":")) + "\n")
+                    answers.flush()
     except BadLine as fault:
         click.echo(f"line {number}: {fault}", err=True)
         return 2
     finally:
-        logging.disable(before)
         await judge.close()
     return 0
 

@@ -1,5 +1,6 @@
 """``infoscreen simulate --scenario``: a scenario on a virtual clock instead of devices against a broker."""
 
+import asyncio
 import functools
 import sys
 from collections.abc import Callable, Iterator
@@ -62,23 +63,25 @@ def _refuse_others() -> None:
 
 
 def _play(name: str, modes: list[str], clients: int | None, seed: str | None, as_json: bool) -> None:
+    from infoscreen.judge.playing import Mode, play
     from infoscreen.simulator.scenarios import load
-    from infoscreen.simulator.virtual import Figures, Mode, play
+    from infoscreen.simulator.worlds.figures import figures_of, lines_of
+    from infoscreen.simulator.worlds.scenes import world_of
 
     scenario = load(name)
-    played: list[Figures] = []
+    played: list[dict[str, object]] = []
     for mode in modes:
+        world = world_of(scenario, clients, seed or "infoscreen")
         with _progress(f"{scenario.name}, {mode}") as progress:
-            played.append(
-                play(scenario, clients=clients, seed=seed or "infoscreen", mode=Mode(mode), progress=progress)
-            )
+            asyncio.run(play(world, scenario.lasts, mode=Mode(mode), progress=progress))
+        played.append({"scenario": scenario.name, "policy": mode, **figures_of(world)})
     if as_json:
-        write_json([one.as_dict() for one in played] if len(played) > 1 else played[0].as_dict())
+        write_json(played if len(played) > 1 else played[0])
         return
     if scenario.description:
         click.echo(scenario.description)
-    click.echo(f"{played[0].clients} clients, {scenario.lasts / 3600:g} h of virtual time\n")
-    columns = [dict(one.lines()) for one in played]
+    click.echo(f"{played[0]['clients']} clients, {scenario.lasts / 3600:g} h of virtual time\n")
+    columns = [dict(lines_of(one)) for one in played]
     write_table(["", *modes], [[line, *(column[line] for column in columns)] for line in columns[0]])
 
 

@@ -1,6 +1,6 @@
 """Takes lines in order of time, lets the daemon do what is due, and answers each poll.
 
-Messages are taken in as the listener does, in batches of what came within a second; between two lines the
+Messages are taken in as the listener does, in batches of what came within two seconds; between two lines the
 watch looks at the clients every few seconds, as it would.
 """
 
@@ -19,8 +19,8 @@ from infoscreen.settings import Settings
 from infoscreen.storage.engine import Store
 from infoscreen.storage.memory import in_memory
 
-BATCH_SECONDS = 1.0
-WATCH = timedelta(seconds=5)
+BATCH_SECONDS = 2.0
+WATCH = timedelta(seconds=7.5)
 MOST_LOOKS = 24
 """So often at most the watch looks between two lines that are far apart."""
 
@@ -139,9 +139,9 @@ class Judge:
     async def _until(self, at: datetime) -> None:
         """Let everything happen that is due before ``at``, and let it be ``at``."""
         await self._take_in()
-        if at >= self._next_look:
+        if at > self._next_look:
             step = max(WATCH, (at - self._next_look) / MOST_LOOKS)
-            while self._next_look <= at:
+            while self._next_look < at:
                 self.clock.at = self._next_look
                 if self._running:
                     await self.daemon.watch.look()
@@ -171,7 +171,7 @@ class Judge:
             await self._until(at)
             return
         second = int(at.timestamp() / BATCH_SECONDS)
-        if second != self._batch_second or at >= self._next_look:
+        if second != self._batch_second or at > self._next_look:
             await self._until(at)
             self._batch_second = second
         self._batch.append(message)
@@ -222,6 +222,7 @@ class Judge:
         if not self._running:
             return await self._answers.answer(like, None, [])
         await self.daemon.watch.look()
+        self._next_look = self.clock.at + WATCH
         await self.daemon.watch.sweep()
         await self._send()
         plan = await self.daemon.recovering.poll()

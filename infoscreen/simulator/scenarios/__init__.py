@@ -1,6 +1,6 @@
-"""Scenarios as data: what befalls a fleet, and when. Read, checked and explained in here; played elsewhere.
+"""Scenarios as data: what happens to a fleet, and when. Read, checked and explained here; played elsewhere.
 
-The shipped ones lie next to this module as TOML; ``docs/recovery.md`` describes the format for writing more.
+The shipped ones lie next to this module as TOML; ``docs/simulator.md`` describes the format for writing more.
 """
 
 from infoscreen.simulator.scenarios.reading import load, names
