@@ -179,9 +179,7 @@ INCIDENTS: Mapping[IncidentKind, tuple[str, str]] = MappingProxyType(
         ),
         IncidentKind.COMMANDS_UNANSWERED: (
             N_("Commands do not arrive"),
-            N_(
-                "Clients are heard and answer no command. Nothing is charged; one is tried now and then."
-            ),
+            N_("Clients are heard and answer no command. Nothing is charged; one is tried now and then."),
         ),
     }
 )
