@@ -431,7 +431,7 @@ async def test_a_timeline_merges_what_happened_newest_first(site: Site) -> None:
     kinds = [entry["kind"] for entry in whole["items"]]
     assert kinds[:2] == ["command", "log"]
     assert {"service_failed", "status"} <= set(kinds)
-    assert whole["items"][0].keys() == {"at", "kind", "text", "level", "data"}
+    assert whole["items"][0].keys() == {"at", "kind", "text", "code", "arguments", "level", "data"}
     assert whole["total"] is None
     assert whole["items"][1]["level"] == "warn"
     logs_and_commands = await ask(viewer, "GET", f"{path}?kind=log,command")

@@ -17,7 +17,7 @@ COMMANDS = f"/api/clients/{U}/commands"
 CONTRACT = """
     command_id, client_uuid, action, status, source, requested_by, reason, created_at, expires_at,
     published_at, accepted_at, started_at, finished_at, late, error_code, error_message, verification,
-    verified_at, verification_detail
+    verified_at, verification_detail, verification_code, verification_arguments
 """
 COMMAND_KEYS = {key.strip() for key in CONTRACT.split(",")}
 
@@ -203,7 +203,8 @@ async def test_a_command_is_followed_through_its_life(site: Site) -> None:
     viewer = await site.program(Role.VIEWER)
     shown = await ask(viewer, "GET", f"/api/commands/{command.command_id}")
     assert shown.keys() == COMMAND_KEYS | {"events"}
-    assert all(event.keys() == {"at", "from", "to", "by", "detail", "times"} for event in shown["events"])
+    keys = {"at", "from", "to", "by", "detail", "code", "arguments", "times"}
+    assert all(event.keys() == keys for event in shown["events"])
     steps = [(event["from"], event["to"]) for event in shown["events"] if event["from"] != event["to"]]
     assert steps == [
         (None, "queued"),

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import (
     FINAL,
     OPEN,
@@ -16,7 +17,6 @@ from infoscreen.domain.commands import (
     Action,
     ClientCommand,
     CommandStatus,
-    Evidence,
     Source,
     Step,
     Timeouts,
@@ -24,8 +24,9 @@ from infoscreen.domain.commands import (
     acknowledged,
     next_status,
     published,
-    verify,
 )
+from infoscreen.domain.history import Finding
+from infoscreen.domain.verification import Evidence, verify
 
 S, T = CommandStatus, Step
 NOW = datetime(2026, 3, 1, 7, 0, tzinfo=UTC)
@@ -184,7 +185,7 @@ def test_a_reboot_that_did_not_happen_is_contradicted_after_its_timeout() -> Non
     verdict = verify(REBOOTED, unchanged, NOW + timedelta(seconds=600), TIMEOUTS)
     assert verdict is not None
     assert verdict.verification is Verification.CONTRADICTED
-    assert "old" in verdict.detail
+    assert verdict.finding == Fact(Finding.SAME_BOOT_ID, {"boot_id": "old"})
 
 
 def test_a_device_that_shows_nothing_ends_unverifiable() -> None:

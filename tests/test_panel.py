@@ -250,7 +250,7 @@ async def test_a_command_whose_claimed_effect_did_not_show_is_a_problem_on_the_o
     await spine.watch.look()
     page = await look(await site.browser(Role.VIEWER), "/")
     assert "Befehle ohne Wirkung" in page.words
-    assert "App-Neustart: die Startzeit der Anwendung ist noch" in page.words
+    assert "App-Neustart: die Startzeit ist noch" in page.words
 
 
 # The table.
@@ -312,7 +312,7 @@ async def test_a_failed_service_is_acknowledged_for_good_with_a_comment(site: Si
     again = await send(browser, path, failed_at=failed_at[1], comment="", next="/")
     assert "war schon quittiert" in again.words
     history = await look(browser, f"/clients/{FAILED}")
-    assert f"operator hat {UNIT} quittiert. Techniker kommt" in history.words
+    assert f"operator hat {UNIT} quittiert: Techniker kommt" in history.words
 
 
 async def test_a_failure_that_nobody_has_read_yet_is_not_acknowledged_with_the_one_before(site: Site) -> None:

@@ -256,7 +256,7 @@ async def fill_newer(url: str) -> None:
 
 
 async def test_outages_become_incidents_with_members_and_back(url: str) -> None:
-    before = "ac5e5501d001"
+    before = "f6a7b8c9d0e1"
     await migrate(url, "upgrade", before)
     await fill_newer(url)
     for uuid in ("u2", "u3"):
@@ -267,16 +267,16 @@ async def test_outages_become_incidents_with_members_and_back(url: str) -> None:
         )
     ladder = "(client_uuid, phase, began_at, unwell_since, changed_at, rung, returns, tried, would)"
     attempt = "(command_id, client_uuid, rung, would, decided_at, published_at, ended_at, outcome)"
-    decision = (
-        "(client_uuid, verb, reason, arguments, would, incident_id, first_at, first_poll, last_at)"
-    )
+    decision = "(client_uuid, verb, reason, arguments, would, incident_id, first_at, first_poll, last_at)"
     for statement in (
-        f"INTO recovery_ladders {ladder} VALUES ('u1', 'climbing', '{NOW}', '{NOW}', '{NOW}', 1, 0, 0, false)",
+        f"INTO recovery_ladders {ladder}"
+        f" VALUES ('u1', 'climbing', '{NOW}', '{NOW}', '{NOW}', 1, 0, 0, false)",
         f"INTO recovery_ladders {ladder} VALUES ('u2', 'climbing', '{NOW}', '{NOW}', '{NOW}', 2, 0, 0, true)",
         f"INTO recovery_attempts {attempt} VALUES"
         f" ('c1', 'u1', 1, false, '{NOW}', '{NOW}', '{NOW}', 'recovered')",
         f"INTO recovery_attempts {attempt} VALUES ('c2', 'u2', 1, true, '{NOW}', '{NOW}', NULL, NULL)",
-        f"INTO recovery_incidents (kind, site, began_at, clients) VALUES ('site_outage', 'Messe', '{NOW}', 2)",
+        f"INTO recovery_incidents (kind, site, began_at, clients)"
+        f" VALUES ('site_outage', 'Messe', '{NOW}', 2)",
         f"INTO recovery_incidents (kind, began_at, ended_at) VALUES ('observer', '{NOW}', '{NOW}')",
         *(
             f"INTO recovery_decisions {decision} VALUES ('{uuid}', 'hold', '{reason}', '{{}}', false,"

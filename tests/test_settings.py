@@ -49,7 +49,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
     assert settings.mqtt_client_id == "infoscreen-server"
     assert (settings.heartbeat_stale_seconds, settings.stale_min_seconds) == (180, 45)
     assert settings.crash_recovery_enabled is False
-    assert settings.recovery_observer_grace_seconds == 360
+    assert settings.recovery_observer_grace_seconds is None
     assert (settings.command_expiry_seconds, settings.command_lockout_window_seconds) == (240, 900)
     assert settings.retention_days == 90
 

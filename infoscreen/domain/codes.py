@@ -9,23 +9,26 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, Union
 
-Value = str | int | float | datetime | timedelta | StrEnum
+Value = Union[str, int, float, datetime, timedelta, StrEnum, "Fact[Any]", tuple[StrEnum, ...]]
 """An argument. Members of enums are said by their names, all others as a language writes them."""
 
-Packed = dict[str, str | int | float]
+Type = type | list[type]
+"""The type of an argument; a kind of ``Code`` means a fact of it, ``[Enum]`` several members."""
+
+Packed = dict[str, Any]
 """Arguments as JSON has them: times in ISO 8601, durations in seconds, members of enums by value."""
 
-NOTHING: Mapping[str, type] = MappingProxyType({})
+NOTHING: Mapping[str, Type] = MappingProxyType({})
 
 
 class Code(StrEnum):
     """Base of all kinds. A member is written ``NAME = "name", {"argument": its type}``; never rename one."""
 
-    takes: Mapping[str, type]
+    takes: Mapping[str, Type]
 
-    def __new__(cls, value: str, takes: Mapping[str, type] = NOTHING) -> "Code":
+    def __new__(cls, value: str, takes: Mapping[str, Type] = NOTHING) -> "Code":
         """Keep the types of the arguments beside the value."""
         member = str.__new__(cls, value)
         member._value_ = value
@@ -53,21 +56,29 @@ class Fact(Generic[C_co]):
             raise TypeError(f"{self.code} takes {sorted(takes)}, given {sorted(self.arguments)}")
         for name, kind in takes.items():
             value = self.arguments[name]
-            if not isinstance(value, kind) and not (kind is float and isinstance(value, int)):
-                raise TypeError(f"{self.code}: {name} is a {type(value).__name__}, not a {kind.__name__}")
+            if not _is_a(value, kind):
+                raise TypeError(f"{self.code}: {name} is {value!r}, not a {kind}")
 
     def packed(self) -> Packed:
         """Return the arguments as JSON has them."""
         return {name: _packed(value) for name, value in self.arguments.items()}
 
 
-def unpacked(kind: type[C_co], code: str, arguments: Mapping[str, object]) -> Fact[C_co]:
+def unpacked(kind: type[C_co], code: str, arguments: Mapping[str, Any]) -> Fact[C_co]:
     """Return what ``Fact.packed`` was made from; raise ``ValueError`` if ``kind`` has no such code."""
     member = kind(code)
     return Fact(member, {name: _unpacked(arguments[name], wanted) for name, wanted in member.takes.items()})
 
 
-def _packed(value: Value) -> str | int | float:
+def _is_a(value: Value, kind: Type) -> bool:
+    if isinstance(kind, list):
+        return isinstance(value, tuple) and all(isinstance(one, kind[0]) for one in value)
+    if issubclass(kind, Code):
+        return isinstance(value, Fact) and isinstance(value.code, kind)
+    return isinstance(value, kind) or (kind is float and isinstance(value, int))
+
+
+def _packed(value: Value) -> Any:
     match value:
         case datetime():
             return value.isoformat()
@@ -75,14 +86,23 @@ def _packed(value: Value) -> str | int | float:
             return value.total_seconds()
         case StrEnum():
             return value.value
+        case Fact():
+            return {"code": value.code.value, "arguments": value.packed()}
+        case tuple():
+            return [_packed(one) for one in value]
         case _:
             return value
 
 
-def _unpacked(value: object, wanted: type) -> Value:
+def _unpacked(value: Any, wanted: Type) -> Value:
+    if isinstance(wanted, list):
+        return tuple(wanted[0](one) for one in value)
+    if issubclass(wanted, Code):
+        return unpacked(wanted, value["code"], value["arguments"])
     if wanted is datetime:
-        return datetime.fromisoformat(str(value))
+        return datetime.fromisoformat(value)
     if wanted is timedelta:
-        return timedelta(seconds=float(str(value)))
-    unpacked_value: Value = wanted(value)
-    return unpacked_value
+        return timedelta(seconds=value)
+    plain: Any = wanted
+    made: Value = plain(value)
+    return made

@@ -1,4 +1,4 @@
-"""The life of a command: states, legal moves, deadlines and verification. Pure; nothing else decides a move.
+"""The life of a command: states, legal moves and deadlines. Pure; nothing else decides a move.
 
 ``TRANSITIONS`` is the whole state machine. A step that is not in the table for a state changes nothing; the
 caller records it and goes on, because every ack arrives at least twice.
@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+from infoscreen.domain.codes import Fact, Packed, unpacked
+from infoscreen.domain.history import Finding, Note, Part
 
 
 class Action(StrEnum):
@@ -153,7 +156,8 @@ class ClientCommand:
 
     ``expires_at`` goes to the device; ``deadline_at`` is when the sweep gives the command up, and moves once
     the device has begun. ``before_*`` is what the client said of itself when the command was published;
-    ``publish_count`` is how often the broker is known to have taken it.
+    ``publish_count`` is how often the broker is known to have taken it. A person's ``reason`` is text; the
+    recovery's is a code with arguments.
     """
 
     command_id: str
@@ -166,6 +170,8 @@ class ClientCommand:
     created_at: datetime
     expires_at: datetime
     deadline_at: datetime
+    reason_code: str | None = None
+    reason_arguments: Packed | None = None
     batch_id: str | None = None
     forced: bool = False
     publish_count: int = 0
@@ -179,22 +185,33 @@ class ClientCommand:
     error_message: str | None = None
     verification: Verification | None = None
     verified_at: datetime | None = None
-    verification_detail: str | None = None
+    verification_code: Finding | None = None
+    verification_arguments: Packed | None = None
     before_boot_id: str | None = None
     before_booted_at: datetime | None = None
     before_app_started_at: datetime | None = None
     before_process_pid: int | None = None
 
+    @property
+    def finding(self) -> Fact[Finding] | None:
+        """Return the evidence that ended the verification."""
+        if self.verification_code is None:
+            return None
+        return unpacked(Finding, self.verification_code, self.verification_arguments or {})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandEvent:
-    """One line in a command's history. ``times`` counts repeats of the same ignored ack."""
+    """One line in a command's history, by a part of the system or by a person (a name).
+
+    ``times`` counts repeats of the same ignored ack.
+    """
 
     at: datetime
     from_status: CommandStatus | None
     to_status: CommandStatus
-    by: str
-    detail: str | None = None
+    by: Part | str
+    note: Fact[Note] | None = None
     times: int = 1
 
 
@@ -307,122 +324,3 @@ def acknowledged(
 def initial_verification(action: Action) -> Verification | None:
     """Return ``pending`` for actions whose effect shows in what the device reports, None for the others."""
     return Verification.PENDING if action in DISRUPTIVE else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """What the client has shown of itself by now; None means it never said.
-
-    ``heartbeats_since_boot`` counts heartbeats that carried the present boot id. ``silent`` is true when the
-    broker says offline or no heartbeat came for the client's stale threshold.
-    """
-
-    boot_id: str | None
-    booted_at: datetime | None
-    heartbeats_since_boot: int
-    app_started_at: datetime | None
-    process_pid: int | None
-    process_running: bool
-    last_heartbeat_at: datetime | None
-    silent: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The end of a verification, with the evidence in words."""
-
-    verification: Verification
-    detail: str
-
-
-HEARTBEATS_AFTER_REBOOT = 2
-"""So many heartbeats with the new boot id make a reboot a fact (lifecycle design)."""
-
-
-def verify(
-    command: ClientCommand,
-    evidence: Evidence,
-    now: datetime,
-    timeouts: Timeouts,
-    *,
-    listening_since: datetime | None = None,
-) -> Verdict | None:
-    """Weigh a command's evidence; None means that it must wait for more.
-
-    Evidence in favour ends the wait at once. Otherwise the wait lasts for the action's own timeout from the
-    last thing the device said of the command, and as long from ``listening_since`` if given; then a claim
-    (``completed``) that a later heartbeat belies is contradicted, and everything else cannot be verified.
-    """
-    good, against = _weigh(command, evidence)
-    if good is not None:
-        return Verdict(Verification.VERIFIED, good)
-    since = command.finished_at if command.status is S.COMPLETED else command.started_at
-    if since is None:
-        since = command.finished_at or command.deadline_at
-    if listening_since is not None:
-        since = max(since, listening_since)
-    if now < since + timeouts.of(command.action):
-        return None
-    heard_since = evidence.last_heartbeat_at is not None and evidence.last_heartbeat_at > since
-    if command.status is S.COMPLETED and heard_since and against is not None:
-        return Verdict(Verification.CONTRADICTED, against)
-    if command.status is S.COMPLETED and not heard_since:
-        return Verdict(
-            Verification.UNVERIFIABLE, "nothing was heard from the device since it reported completion"
-        )
-    return Verdict(Verification.UNVERIFIABLE, "the device reports nothing that would show the effect")
-
-
-def _weigh(command: ClientCommand, evidence: Evidence) -> tuple[str | None, str | None]:
-    """Return what speaks for the effect and what speaks against it, each in words or None."""
-    match command.action:
-        case Action.REBOOT_HOST:
-            return _weigh_reboot(command, evidence)
-        case Action.RESTART_APP:
-            return _weigh_restart(command, evidence)
-        case Action.SHUTDOWN_HOST:
-            if evidence.silent:
-                return "the device went silent", None
-            return None, "the device still sends heartbeats"
-        case Action.SCREENSHOT | Action.DISPLAY_ON | Action.DISPLAY_OFF:
-            return None, None
-
-
-def _weigh_reboot(command: ClientCommand, evidence: Evidence) -> tuple[str | None, str | None]:
-    pairs = (
-        ("boot id", command.before_boot_id, evidence.boot_id),
-        ("boot time", command.before_booted_at, evidence.booted_at),
-    )
-    known = [
-        (name, before, after) for name, before, after in pairs if before is not None and after is not None
-    ]
-    for name, before, after in known:
-        if before != after:
-            if evidence.heartbeats_since_boot >= HEARTBEATS_AFTER_REBOOT:
-                return f"new {name} {_words(after)}, {evidence.heartbeats_since_boot} heartbeats since", None
-            return None, None
-        return None, f"{name} is still {_words(after)}"
-    return None, None
-
-
-def _weigh_restart(command: ClientCommand, evidence: Evidence) -> tuple[str | None, str | None]:
-    pairs = (
-        ("start time", command.before_app_started_at, evidence.app_started_at),
-        ("process id", command.before_process_pid, evidence.process_pid),
-    )
-    known = [
-        (name, before, after) for name, before, after in pairs if before is not None and after is not None
-    ]
-    for name, before, after in known:
-        if before != after:
-            if evidence.process_running:
-                return f"new {name} {_words(after)}, application running", None
-            return None, f"new {name} {_words(after)}, but the application is not running"
-    if known:
-        name, _, after = known[0]
-        return None, f"{name} is still {_words(after)}"
-    return None, None
-
-
-def _words(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)

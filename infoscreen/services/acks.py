@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import ClientCommand, CommandEvent, Timeouts, acknowledged
+from infoscreen.domain.history import Note, Part, note_of_ack
 from infoscreen.services.ports import Incoming
 from infoscreen.services.sorting import rejection
 from infoscreen.storage import command_history, commands, heartbeats
@@ -61,13 +63,10 @@ async def save_acks(
 def _ack_line(
     before: ClientCommand, after: ClientCommand | None, ack: CommandAck, now: datetime
 ) -> HistoryLine:
-    words = ack.status.value
-    if ack.error_code or ack.error_message:
-        words += f" ({ack.error_code or 'error'}: {ack.error_message or '-'})"
-    detail = f"ack {words} changed nothing" if after is None else (words if after.late else None)
-    if after is not None and after.error_code:
-        detail = words
+    note: Fact[Note] | None = None
+    if after is None or after.late or after.error_code:
+        note = note_of_ack(ack.status, ack.error_code, ack.error_message, ignored=after is None)
     event = CommandEvent(
-        at=now, from_status=before.status, to_status=(after or before).status, by="device", detail=detail
+        at=now, from_status=before.status, to_status=(after or before).status, by=Part.DEVICE, note=note
     )
     return HistoryLine(before.command_id, before.client_uuid, event)

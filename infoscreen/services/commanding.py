@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from infoscreen.clock import Clock
 from infoscreen.domain.accounts import Actor, Role
 from infoscreen.domain.clients import Client, Condition
+from infoscreen.domain.codes import Fact, Packed
 from infoscreen.domain.commands import (
     CAPABILITY_NEEDED,
     DISRUPTIVE,
@@ -25,6 +26,7 @@ from infoscreen.domain.commands import (
 )
 from infoscreen.domain.errors import CommandInFlight, Conflict, Forbidden, InvalidInput, LockedOut, NotFound
 from infoscreen.domain.events import CommandChanged
+from infoscreen.domain.history import Note, Part
 from infoscreen.domain.lockout import LockoutPolicy, locked_until
 from infoscreen.services.bus import Bus
 from infoscreen.services.ports import Measures
@@ -49,6 +51,14 @@ class CommandPolicy:
     expiry: timedelta
     timeouts: Timeouts
     lockout: LockoutPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Because:
+    """Why the recovery asks: its code and arguments, as its decisions have them."""
+
+    code: str
+    arguments: Packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +89,7 @@ class _Order:
     actor: Actor
     reason: str | None
     expires_in: timedelta
+    because: Because | None = None
     force: bool = False
     batch_id: str | None = None
     command_id: str | None = None
@@ -115,6 +126,7 @@ class Commanding:
         source: Source,
         actor: Actor,
         reason: str | None = None,
+        because: Because | None = None,
         expires_in: timedelta | None = None,
         force: bool = False,
         command_id: str | None = None,
@@ -126,7 +138,8 @@ class Commanding:
             action: what it shall do.
             source: operator, program or recovery.
             actor: who asks.
-            reason: up to 2,000 characters; the device is told as well.
+            reason: a person's, up to 2,000 characters; the device is told as well.
+            because: the recovery's, in place of a reason; the device is told its code.
             expires_in: how long it may take until the device has begun; the policy's expiry by default.
             force: override the lockout; admins only, and only with a reason.
             command_id: what the command is to be called, for who has written that down before and may ask
@@ -140,7 +153,9 @@ class Commanding:
             InvalidInput: the reason or expiry is out of bounds, or the client lacks the capability.
         """
         order = replace(
-            self._checked(action, source, actor, reason, expires_in, force), command_id=command_id
+            self._checked(action, source, actor, reason, expires_in, force),
+            because=because,
+            command_id=command_id,
         )
         async with self._store.write() as connection:
             if command_id is not None and (known := await commands.get(connection, command_id)) is not None:
@@ -354,6 +369,8 @@ def _new_command(order: _Order, client_uuid: str, now: datetime, *, locked: bool
         source=order.source,
         requested_by=order.actor.user_id,
         reason=order.reason,
+        reason_code=None if order.because is None else order.because.code,
+        reason_arguments=None if order.because is None else order.because.arguments,
         created_at=now,
         expires_at=now + order.expires_in,
         deadline_at=now + order.expires_in,
@@ -364,12 +381,11 @@ def _new_command(order: _Order, client_uuid: str, now: datetime, *, locked: bool
 
 
 def _first_line(command: ClientCommand, actor: Actor) -> HistoryLine:
-    detail = "refused by the lockout" if command.status is CommandStatus.BLOCKED_SAFETY else None
+    note = Fact(Note.REFUSED_BY_LOCKOUT) if command.status is CommandStatus.BLOCKED_SAFETY else None
     if command.forced:
-        detail = "lockout overridden"
-    event = CommandEvent(
-        at=command.created_at, from_status=None, to_status=command.status, by=actor.name, detail=detail
-    )
+        note = Fact(Note.LOCKOUT_OVERRIDDEN)
+    by = Part.RECOVERY if command.source is Source.RECOVERY else actor.name
+    event = CommandEvent(at=command.created_at, from_status=None, to_status=command.status, by=by, note=note)
     return HistoryLine(command.command_id, command.client_uuid, event)
 
 

@@ -9,8 +9,10 @@ from typing import Any
 from infoscreen.clock import Clock
 from infoscreen.domain.accounts import Actor
 from infoscreen.domain.clients import Client
+from infoscreen.domain.codes import Fact
 from infoscreen.domain.errors import InvalidInput, NotFound
 from infoscreen.domain.events import ClientChanged, ClientRemoved, Kind
+from infoscreen.domain.history import UNKNOWN, Happening, Setting
 from infoscreen.services.bus import Bus
 from infoscreen.services.ports import Link
 from infoscreen.services.reports import Folding, cleared, settle
@@ -20,7 +22,7 @@ from infoscreen.storage.timeline import NewEntry
 
 log = logging.getLogger(__name__)
 
-EDITABLE = frozenset({"name", "site", "tags", "description", "maintenance_until", "auto_recovery"})
+EDITABLE = frozenset(setting.value for setting in Setting)
 
 
 class Fleet:
@@ -51,8 +53,13 @@ class Fleet:
                 service_failed_echo_at=None,
             )
             detail = {"unit": before.service_failed_unit, "comment": comment}
-            words = f"{actor.name} acknowledged the failure of {before.service_failed_unit}."
-            after = await self._save(connection, before, after, actor, Kind.SERVICE_CLEARED, words, detail)
+            said = {"by": actor.name, "unit": before.service_failed_unit or UNKNOWN}
+            fact = (
+                Fact(Happening.SERVICE_ACKNOWLEDGED_WITH_COMMENT, {**said, "comment": comment})
+                if comment
+                else Fact(Happening.SERVICE_ACKNOWLEDGED, said)
+            )
+            after = await self._save(connection, before, after, Kind.SERVICE_CLEARED, fact, detail)
             await audit.record(
                 connection, now, actor, "client.clear_service_failed", f"client/{uuid}", detail
             )
@@ -96,8 +103,9 @@ class Fleet:
                 name: str(value) if name == "maintenance_until" and value else value
                 for name, value in told.items()
             }
-            words = f"{actor.name} changed {', '.join(sorted(told))}."
-            after = await self._save(connection, before, after, actor, Kind.OPERATOR, words, detail)
+            settings = tuple(setting for setting in Setting if setting.value in told)
+            fact = Fact(Happening.EDITED, {"by": actor.name, "settings": settings})
+            after = await self._save(connection, before, after, Kind.OPERATOR, fact, detail)
             await audit.record(connection, now, actor, "client.edit", f"client/{uuid}", detail)
         self._bus.publish(ClientChanged(uuid))
         return after
@@ -125,18 +133,15 @@ class Fleet:
         connection: Connection,
         before: Client,
         after: Client,
-        actor: Actor,
         kind: Kind,
-        words: str,
+        fact: Fact[Happening],
         data: Mapping[str, Any],
     ) -> Client:
         """Save what became different, with the condition that follows from it and a line in the timeline."""
         now = self._clock.now()
         folding = Folding(before=before, client=after)
         settle(folding, now, self._link.state.listening_since)
-        entry = NewEntry(
-            client_uuid=after.uuid, at=now, kind=kind, text=words, data={**data, "by": actor.name}
-        )
+        entry = NewEntry(client_uuid=after.uuid, at=now, kind=kind, fact=fact, data=data)
         await clients.save_changes(connection, before, folding.client)
         await timeline.add(connection, [entry, *folding.entries])
         return folding.client

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from infoscreen.clock import Clock
 from infoscreen.domain.clients import Client
+from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import (
     ClientCommand,
     CommandEvent,
@@ -22,6 +23,7 @@ from infoscreen.domain.commands import (
 )
 from infoscreen.domain.errors import BrokerUnavailable, PublishRefused
 from infoscreen.domain.events import CommandChanged
+from infoscreen.domain.history import Note, Part
 from infoscreen.services.bus import Bus
 from infoscreen.services.loops import every, until_woken
 from infoscreen.services.ports import Link, Measures, Outgoing, Publisher
@@ -125,7 +127,7 @@ class Outbox:
                     continue  # cancelled, acked or deleted since we looked
                 after = _taken_up(command, known[command.client_uuid], now)
                 taken.append(after)
-                lines.append(_line(command, after, now, _publication_words(command)))
+                lines.append(_line(command, after, now, _publication(command)))
             await commands.save(connection, taken)
             await command_history.record(connection, lines)
         self._tell(taken)
@@ -140,7 +142,7 @@ class Outbox:
             issued_at=command.created_at,
             expires_at=command.expires_at,
             requested_by=command.requested_by,
-            reason=command.reason,
+            reason=command.reason or command.reason_code,
         ).encode()
         names = [topics.commands(command.client_uuid)]
         if self._alias:
@@ -184,7 +186,7 @@ class Outbox:
                     continue
                 changed.append(after)
                 if after.status is not command.status:
-                    lines.append(_line(command, after, now, one.refused))
+                    lines.append(_line(command, after, now, _refusal(one)))
             await commands.save(connection, changed)
             await command_history.record(connection, lines)
         self._tell(changed)
@@ -236,14 +238,18 @@ def _given_up(command: ClientCommand, why: str, now: datetime) -> ClientCommand:
     return replace(command, status=status, finished_at=now, error_code="publish_refused", error_message=why)
 
 
-def _publication_words(before: ClientCommand) -> str | None:
+def _refusal(sent: _Sent) -> Fact[Note] | None:
+    return None if sent.refused is None else Fact(Note.REFUSED_BY_BROKER, {"error": sent.refused})
+
+
+def _publication(before: ClientCommand) -> Fact[Note] | None:
     if before.last_publish_at is None:
         return None
-    return f"sent again, publication {before.publish_count + 1}"
+    return Fact(Note.SENT_AGAIN, {"publication": before.publish_count + 1})
 
 
-def _line(before: ClientCommand, after: ClientCommand, at: datetime, detail: str | None) -> HistoryLine:
+def _line(before: ClientCommand, after: ClientCommand, at: datetime, note: Fact[Note] | None) -> HistoryLine:
     event = CommandEvent(
-        at=at, from_status=before.status, to_status=after.status, by="publisher", detail=detail
+        at=at, from_status=before.status, to_status=after.status, by=Part.PUBLISHER, note=note
     )
     return HistoryLine(after.command_id, after.client_uuid, event)

@@ -10,8 +10,10 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, assert_never
 
 from infoscreen.domain.clients import STALE, Client, Condition, Presence
+from infoscreen.domain.codes import Fact
 from infoscreen.domain.events import Kind
 from infoscreen.domain.failures import empty_withdraws, raises
+from infoscreen.domain.history import UNKNOWN, Happening
 from infoscreen.domain.presence import Beat, Rhythm, StalePolicy, beaten, condition_of, start_due_at
 from infoscreen.domain.visible import visible
 from infoscreen.storage.timeline import NewEntry
@@ -149,7 +151,7 @@ def fold_beats(
         ),
     )
     if rebooted:
-        _tell(folding, now, Kind.REBOOT, "The device has rebooted.", {"boot_id": newest.boot_id})
+        _tell(folding, now, Kind.REBOOT, Fact(Happening.REBOOTED), {"boot_id": newest.boot_id})
 
 
 WAVERS = timedelta(seconds=30)
@@ -230,8 +232,8 @@ def settle(folding: Folding, now: datetime, listening_since: datetime | None) ->
         heartbeats_at_change=client.heartbeats,
     )
     folding.alert = folding.alert or condition in ALARMING
-    told = {"from": client.status.value, "to": condition.value}
-    _tell(folding, now, Kind.STATUS, f"{client.status} -> {condition}", told)
+    told = Fact(Happening.STATUS_CHANGED, {"from": client.status, "to": condition})
+    _tell(folding, now, Kind.STATUS, told)
 
 
 def _with_refusal(client: Client, refusal: Refusal, now: datetime, policy: StalePolicy) -> Client:
@@ -278,7 +280,7 @@ def _with_health(
 def _with_presence(folding: Folding, client: Client, presence: Presence, now: datetime) -> Client:
     if presence is client.presence:
         return client  # the retained one again, or a redelivery
-    _tell(folding, now, Kind.PRESENCE, f"The broker says {presence}.", {"presence": presence.value})
+    _tell(folding, now, Kind.PRESENCE, Fact(Happening.PRESENCE_CHANGED, {"presence": presence}))
     back = presence is Presence.ONLINE
     return replace(
         client, presence=presence, presence_at=now, shut_down_at=None if back else client.shut_down_at
@@ -289,8 +291,13 @@ def _with_failure(folding: Folding, client: Client, failure: ServiceFailed, now:
     if not raises(client, failure.failed_at):
         return client
     folding.alert = True
-    data = {"unit": failure.unit, "failed_at": failure.failed_at.isoformat(), "result": failure.result}
-    _tell(folding, now, Kind.SERVICE_FAILED, f"systemd gave up on {failure.unit}.", data)
+    fact = (
+        Fact(Happening.SERVICE_FAILED_WITH_RESULT, {"unit": failure.unit, "result": failure.result})
+        if failure.result
+        else Fact(Happening.SERVICE_FAILED, {"unit": failure.unit})
+    )
+    data = {"failed_at": failure.failed_at.isoformat(), "result": failure.result}
+    _tell(folding, now, Kind.SERVICE_FAILED, fact, data)
     return replace(
         client,
         service_failed_at=failure.failed_at,
@@ -307,8 +314,8 @@ def _with_withdrawal(folding: Folding, client: Client, now: datetime) -> Client:
         client = replace(client, service_failed_echo_at=now)
     if not withdrawn:
         return client
-    data = {"unit": client.service_failed_unit, "by": "device"}
-    _tell(folding, now, Kind.SERVICE_CLEARED, "The device withdrew its failed service.", data)
+    fact = Fact(Happening.SERVICE_WITHDRAWN, {"unit": client.service_failed_unit or UNKNOWN})
+    _tell(folding, now, Kind.SERVICE_CLEARED, fact, {"by": "device"})
     return cleared(client)
 
 
@@ -329,5 +336,7 @@ def _known(**told: Any) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value is not None}
 
 
-def _tell(folding: Folding, now: datetime, kind: Kind, text: str, data: dict[str, Any]) -> None:
-    folding.entries.append(NewEntry(client_uuid=folding.client.uuid, at=now, kind=kind, text=text, data=data))
+def _tell(
+    folding: Folding, now: datetime, kind: Kind, fact: Fact[Happening], data: dict[str, Any] | None = None
+) -> None:
+    folding.entries.append(NewEntry(client_uuid=folding.client.uuid, at=now, kind=kind, fact=fact, data=data))

@@ -11,21 +11,21 @@ from datetime import datetime, timedelta
 
 from infoscreen.clock import Clock
 from infoscreen.domain.clients import Client, Presence, ProcessStatus
+from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import (
     Action,
     ClientCommand,
     CommandEvent,
-    Evidence,
     Step,
     Timeouts,
-    Verdict,
     Verification,
     moved_by_step,
     next_status,
-    verify,
 )
 from infoscreen.domain.events import ClientChanged, CommandChanged, Event
+from infoscreen.domain.history import Note, Part
 from infoscreen.domain.presence import CLOCK_DOUBT, LONGEST_SECONDS, StalePolicy, is_stale
+from infoscreen.domain.verification import Evidence, Verdict, verify
 from infoscreen.services.bus import Bus
 from infoscreen.services.loops import every
 from infoscreen.services.ports import Link, Measures
@@ -160,7 +160,8 @@ class Watch:
         if step is None or step is self._step_before or not step.was_set:
             return
         by = timedelta(seconds=step.seconds)
-        words = f"this host's clock was set by {step.seconds:+.0f} s; the deadline moves along"
+        code = Note.CLOCK_SET_FORWARD if step.seconds > 0 else Note.CLOCK_SET_BACK
+        note = Fact(code, {"by": abs(by)})
         async with self._store.write() as connection:
             found = await command_deadlines.unfinished(connection)
             moved = [after for one in found if (after := moved_by_step(one, step.at, by, now))]
@@ -170,7 +171,7 @@ class Watch:
                     one.command_id,
                     one.client_uuid,
                     CommandEvent(
-                        at=now, from_status=one.status, to_status=one.status, by="clock", detail=words
+                        at=now, from_status=one.status, to_status=one.status, by=Part.CLOCK, note=note
                     ),
                 )
                 for one in moved
@@ -193,7 +194,7 @@ class Watch:
                 if status is None or command.deadline_at > now:
                     continue
                 expired.append(replace(command, status=status, finished_at=now))
-                event = CommandEvent(at=now, from_status=command.status, to_status=status, by="sweep")
+                event = CommandEvent(at=now, from_status=command.status, to_status=status, by=Part.SWEEP)
                 lines.append(HistoryLine(command.command_id, command.client_uuid, event))
             await commands.save(connection, expired)
             await command_history.record(connection, lines)
@@ -241,11 +242,18 @@ class Watch:
         since: datetime | None,
     ) -> list[Event]:
         after = replace(
-            command, verification=verdict.verification, verified_at=now, verification_detail=verdict.detail
+            command,
+            verification=verdict.verification,
+            verified_at=now,
+            verification_code=verdict.finding.code,
+            verification_arguments=verdict.finding.packed(),
         )
-        words = f"{verdict.verification}: {verdict.detail}"
         event = CommandEvent(
-            at=now, from_status=command.status, to_status=command.status, by="verification", detail=words
+            at=now,
+            from_status=command.status,
+            to_status=command.status,
+            by=Part.VERIFICATION,
+            note=verdict.note,
         )
         await commands.save(connection, [after])
         await command_history.record(

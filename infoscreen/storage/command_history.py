@@ -1,8 +1,9 @@
 """The histories of commands: one line for each step, and for each ack that changed nothing."""
 
+import json
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
@@ -13,9 +14,9 @@ from sqlalchemy import (
     update,
 )
 
-from infoscreen.domain.commands import (
-    CommandEvent,
-)
+from infoscreen.domain.codes import Packed, unpacked
+from infoscreen.domain.commands import CommandEvent
+from infoscreen.domain.history import Note, Part
 from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.tables import command_events
@@ -26,11 +27,20 @@ MOST_EVENTS = 100
 
 async def events(connection: Connection, command_id: str) -> list[CommandEvent]:
     """Return a command's history, oldest first."""
-    columns = [command_events.c[field.name] for field in fields(CommandEvent)]
-    statement = (
-        select(*columns).where(command_events.c.command_id == command_id).order_by(command_events.c.id)
-    )
-    return [CommandEvent(**row) for row in (await connection.execute(statement)).mappings()]
+    c = command_events.c
+    statement = select(c.at, c.from_status, c.to_status, c.part, c.by, c.code, c.arguments, c.times)
+    rows = await connection.execute(statement.where(c.command_id == command_id).order_by(c.id))
+    return [
+        CommandEvent(
+            at=row.at,
+            from_status=row.from_status,
+            to_status=row.to_status,
+            by=row.part or row.by,
+            note=None if row.code is None else unpacked(Note, row.code, row.arguments or {}),
+            times=row.times,
+        )
+        for row in rows
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +62,11 @@ async def record(connection: Connection, lines: Sequence[HistoryLine]) -> None:
         return
     lengths, standing = await _histories(connection, {line.command_id for line in lines})
     again: Counter[int] = Counter()
-    fresh: dict[tuple[str, str, str | None, int], dict[str, Any]] = {}
+    fresh: dict[tuple[str, str, str, int], dict[str, Any]] = {}
     for position, line in enumerate(lines):
         event = line.event
-        key = (line.command_id, event.by, event.detail)
+        columns = _columns(line)
+        key = _key(line.command_id, event.by, columns["code"], columns["arguments"])
         unchanged = event.from_status is event.to_status
         if unchanged and key in standing:
             again[standing[key]] += 1
@@ -65,7 +76,7 @@ async def record(connection: Connection, lines: Sequence[HistoryLine]) -> None:
             fresh[place]["times"] += 1
         elif lengths[line.command_id] < MOST_EVENTS:
             lengths[line.command_id] += 1
-            fresh[place] = {"command_id": line.command_id, "client_uuid": line.client_uuid} | asdict(event)
+            fresh[place] = columns
     c = command_events.c
     if fresh:
         await connection.execute(insert(command_events), list(fresh.values()))
@@ -76,17 +87,38 @@ async def record(connection: Connection, lines: Sequence[HistoryLine]) -> None:
         await connection.execute(count_up, [{"key": key, "more": more} for key, more in again.items()])
 
 
+def _columns(line: HistoryLine) -> dict[str, Any]:
+    event, note = line.event, line.event.note
+    return {
+        "command_id": line.command_id,
+        "client_uuid": line.client_uuid,
+        "at": event.at,
+        "from_status": event.from_status,
+        "to_status": event.to_status,
+        "part": event.by if isinstance(event.by, Part) else None,
+        "by": str(event.by),
+        "code": None if note is None else note.code,
+        "arguments": None if note is None else note.packed(),
+        "times": event.times,
+    }
+
+
+def _key(command_id: str, by: str, code: Note | None, arguments: Packed | None) -> tuple[str, str, str]:
+    """Return what lines that say the same have in common."""
+    return command_id, by, json.dumps([code, arguments], sort_keys=True)
+
+
 async def _histories(
     connection: Connection, ids: Collection[str]
-) -> tuple[Counter[str], dict[tuple[str, str, str | None], int]]:
+) -> tuple[Counter[str], dict[tuple[str, str, str], int]]:
     """Return how long each history is, and the row of each line in it that changed nothing."""
     lengths: Counter[str] = Counter()
-    standing: dict[tuple[str, str, str | None], int] = {}
+    standing: dict[tuple[str, str, str], int] = {}
     c = command_events.c
     for chunk in chunks(ids):
         counted = select(c.command_id, func.count()).where(c.command_id.in_(chunk)).group_by(c.command_id)
         lengths.update({row[0]: row[1] for row in await connection.execute(counted)})
-        repeats = select(c.id, c.command_id, c.by, c.detail)
+        repeats = select(c.id, c.command_id, c.by, c.code, c.arguments)
         repeats = repeats.where(c.command_id.in_(chunk), c.from_status == c.to_status)
-        standing.update(((row[1], row[2], row[3]), row[0]) for row in await connection.execute(repeats))
+        standing.update((_key(*row[1:]), row[0]) for row in await connection.execute(repeats))
     return lengths, standing

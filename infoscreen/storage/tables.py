@@ -26,6 +26,7 @@ from sqlalchemy import (
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.commands import DISRUPTIVE, OPEN, Action, CommandStatus, Source, Verification
 from infoscreen.domain.events import Kind
+from infoscreen.domain.history import Finding, Happening, Note, Part
 from infoscreen.domain.recovery import Closing, IncidentKind, Outcome, Phase, Reason, Verb
 from infoscreen.storage import account_tables  # noqa: F401 - all tables are known once this module is
 from infoscreen.storage.columns import BigKey, UtcDateTime, Word, row_number
@@ -162,6 +163,8 @@ client_commands = Table(
     Column("source", Word(Source), nullable=False),
     Column("requested_by", Integer),
     Column("reason", Text),
+    Column("reason_code", String(40)),
+    Column("reason_arguments", JSON(none_as_null=True)),
     Column("created_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
     Column("deadline_at", UtcDateTime, nullable=False),
@@ -178,7 +181,8 @@ client_commands = Table(
     Column("error_message", Text),
     Column("verification", Word(Verification)),
     Column("verified_at", UtcDateTime),
-    Column("verification_detail", Text),
+    Column("verification_code", Word(Finding)),
+    Column("verification_arguments", JSON(none_as_null=True)),
     Column("before_boot_id", String(500)),
     Column("before_booted_at", UtcDateTime),
     Column("before_app_started_at", UtcDateTime),
@@ -212,8 +216,10 @@ command_events = Table(
     Column("at", UtcDateTime, nullable=False),
     Column("from_status", Word(CommandStatus)),
     Column("to_status", Word(CommandStatus), nullable=False),
+    Column("part", Word(Part)),
     Column("by", String(200), nullable=False),
-    Column("detail", Text),
+    Column("code", Word(Note)),
+    Column("arguments", JSON(none_as_null=True)),
     Column("times", BigKey, nullable=False, server_default="1"),
 )
 Index("ix_command_events_command_id", command_events.c.command_id, command_events.c.id)
@@ -226,7 +232,8 @@ timeline = Table(
     _uuid_key(),
     Column("at", UtcDateTime, nullable=False),
     Column("kind", Word(Kind), nullable=False),
-    Column("text", Text, nullable=False),
+    Column("code", Word(Happening)),
+    Column("text", Text),
     Column("level", String(10)),
     Column("data", JSON(none_as_null=True)),
     Column("dedupe_key", String(64), unique=True),

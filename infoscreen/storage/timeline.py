@@ -14,9 +14,9 @@ from sqlalchemy import (
     ColumnElement,
     Select,
     Table,
+    Text,
     cast,
     delete,
-    func,
     literal,
     literal_column,
     select,
@@ -25,7 +25,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from infoscreen.domain.codes import Code, Fact, unpacked
 from infoscreen.domain.events import Kind
+from infoscreen.domain.history import Happening, Note, TimelineEntry
 from infoscreen.domain.recovery import Attempt
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, cursor_number, cursor_time, decode_cursor, encode_cursor
@@ -40,25 +42,18 @@ from infoscreen.storage.tables import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TimelineEntry:
-    """One line. ``data`` carries what a program or a translation needs; ``level`` is set for logs."""
-
-    at: datetime
-    kind: Kind
-    text: str
-    level: str | None = None
-    data: Mapping[str, Any] | None = None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewEntry:
-    """A line to be written. Two entries with the same ``dedupe_key`` are one: the second is dropped."""
+    """A line to be written: a fact, or the text of a log line. ``data`` is more for programs.
+
+    Two entries with the same ``dedupe_key`` are one: the second is dropped.
+    """
 
     client_uuid: str
     at: datetime
     kind: Kind
-    text: str
+    fact: Fact[Happening] | None = None
+    text: str | None = None
     level: str | None = None
     data: Mapping[str, Any] | None = None
     dedupe_key: str | None = None
@@ -75,14 +70,21 @@ async def add(connection: Connection, entries: Sequence[NewEntry]) -> None:
             "client_uuid": entry.client_uuid,
             "at": entry.at,
             "kind": entry.kind,
+            "code": None if entry.fact is None else entry.fact.code,
             "text": entry.text,
             "level": entry.level,
-            "data": None if entry.data is None else dict(entry.data),
+            "data": _data(entry),
             "dedupe_key": entry.dedupe_key,
         }
         for entry in entries
     ]
     await connection.execute(statement, rows)
+
+
+def _data(entry: NewEntry) -> dict[str, Any] | None:
+    if entry.fact is None:
+        return None if entry.data is None else dict(entry.data)
+    return {**(entry.data or {}), **entry.fact.packed()}
 
 
 async def page(
@@ -155,7 +157,8 @@ def _own(client_uuid: str, kind: Kind) -> _Part:
     nothing: list[ColumnElement[Any]] = [
         literal_column("NULL").label(name) for name in ("command_id", "action", "before", "after")
     ]
-    lines = select(c.at, _source(OWN), c.id, c.kind, c.text, c.level, c.data, *nothing)
+    code = cast(c.code, Text).label("code")
+    lines = select(c.at, _source(OWN), c.id, c.kind, code, c.text, c.level, c.data, *nothing)
     return _Part(lines.where(c.client_uuid == client_uuid, c.kind == kind), c.at, OWN, c.id)
 
 
@@ -167,9 +170,10 @@ def _of_commands(client_uuid: str) -> _Part:
             _source(COMMAND),
             c.id,
             literal(Kind.COMMAND, timeline.c.kind.type).label("kind"),
-            func.coalesce(c.detail, "").label("text"),
-            c.by.label("level"),
-            cast(literal_column("NULL"), JSON).label("data"),
+            cast(c.code, Text).label("code"),
+            c.by.label("text"),
+            cast(c.part, Text).label("level"),
+            c.arguments.label("data"),
             c.command_id,
             client_commands.c.action,
             c.from_status.label("before"),
@@ -204,7 +208,8 @@ def _recovery_part(table: Table, at: Column[Any], source: int, client_uuid: str)
         _source(source),
         table.c.id,
         literal(Kind.RECOVERY, timeline.c.kind.type).label("kind"),
-        literal_column("''").label("text"),
+        cast(literal_column("NULL"), Text).label("code"),
+        cast(literal_column("NULL"), Text).label("text"),
         *nothing.values(),
     ).where(table.c.client_uuid == client_uuid, at.is_not(None))
     return _Part(lines, at, source, table.c.id)
@@ -244,18 +249,16 @@ def _decided(decision: StoredDecision) -> TimelineEntry:
         "last_at": _zulu(decision.last_at),
         "times": decision.times,
     }
-    return TimelineEntry(decision.first_at, Kind.RECOVERY, decision.reason.value, None, data)
+    return TimelineEntry(decision.first_at, Kind.RECOVERY, data=data)
 
 
 def _tried(attempt: Attempt) -> TimelineEntry:
-    text = f"Tries {attempt.rung.action}."
-    return TimelineEntry(attempt.decided_at, Kind.RECOVERY, text, None, _of_attempt(attempt, "attempt"))
+    return TimelineEntry(attempt.decided_at, Kind.RECOVERY, data=_of_attempt(attempt, "attempt"))
 
 
 def _came_of_it(attempt: Attempt) -> TimelineEntry:
     data = _of_attempt(attempt, "outcome") | {"outcome": attempt.outcome, "error_code": attempt.error_code}
-    text = f"Outcome of {attempt.rung.action}: {attempt.outcome}."
-    return TimelineEntry(attempt.ended_at or attempt.decided_at, Kind.RECOVERY, text, None, data)
+    return TimelineEntry(attempt.ended_at or attempt.decided_at, Kind.RECOVERY, data=data)
 
 
 def _of_attempt(attempt: Attempt, what: str) -> dict[str, Any]:
@@ -273,16 +276,18 @@ def _zulu(at: datetime | None) -> str | None:
 
 def _entry(row: Any) -> TimelineEntry:
     if row.command_id is None:
-        return TimelineEntry(row.at, row.kind, row.text, row.level, row.data)
+        fact = None if row.code is None else unpacked(Happening, row.code, row.data or {})
+        return TimelineEntry(row.at, row.kind, row.text, row.level, row.data, fact)
     data = {
         "command_id": row.command_id,
         "action": row.action,
         "from": row.before,
         "to": row.after,
-        "by": row.level,
+        "by": row.text,
+        "part": row.level,
     }
-    told = f"{row.action} {row.after}" if row.before != row.after else f"{row.action} unchanged"
-    return TimelineEntry(row.at, row.kind, f"{told}: {row.text}" if row.text else told, None, data)
+    note: Fact[Code] | None = None if row.code is None else unpacked(Note, row.code, row.data or {})
+    return TimelineEntry(row.at, row.kind, data=data, fact=note)
 
 
 async def forget_before(connection: Connection, before: datetime, limit: int) -> int:

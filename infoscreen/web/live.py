@@ -335,9 +335,7 @@ class LiveFeed:
             if len(rendered) % RENDERED_IN_A_ROW == 0:
                 await asyncio.sleep(0)
         found = await commands.get_many(connection, command_ids)
-        rendered_commands = {
-            one: _json(models.Command.model_validate(command)) for one, command in found.items()
-        }
+        rendered_commands = {one: _json(models.Command.of(command)) for one, command in found.items()}
         totals = None
         if changes.clients or changes.removed:
             totals = _json_totals(await client_totals.totals(connection))

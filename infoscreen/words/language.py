@@ -4,11 +4,13 @@ The compiled catalogs are committed next to their sources, so that a fresh check
 without a build step; ``scripts/catalog`` makes them, and a test compares them with the code.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from gettext import GNUTranslations, NullTranslations
 from importlib.resources import files
+from typing import Any, NamedTuple
 
 LANGUAGES = {"de": "Deutsch", "en": "English"}
 DEFAULT = "de"
@@ -18,6 +20,24 @@ CATALOG = "words/locale/{code}/LC_MESSAGES/words.mo"
 def N_(message: str) -> str:
     """Mark a text for the catalogs where it is defined; it is translated where it is shown."""
     return message
+
+
+class Plural(NamedTuple):
+    """A sentence with two forms; the argument ``by`` decides."""
+
+    one: str
+    many: str
+    by: str
+
+
+Text = str | Plural
+Table = Mapping[Any, Text]
+"""A sentence for each member of one kind; the gaps ``%(name)s`` are exactly the member's arguments."""
+
+
+def plural(one: str, many: str, by: str) -> Plural:
+    """Mark a sentence with two forms for the catalogs, as ``N_`` does for one form."""
+    return Plural(one, many, by)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from infoscreen.domain.accounts import Role
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.commands import Action, CommandStatus, Verification
 from infoscreen.domain.events import Kind
+from infoscreen.domain.history import Part, Setting
 from infoscreen.words.language import N_, Language
 
 CONDITIONS: Mapping[Condition, str] = MappingProxyType(
@@ -25,6 +26,15 @@ CONDITIONS: Mapping[Condition, str] = MappingProxyType(
         Condition.NEVER_SEEN: N_("Never seen"),
     }
 )
+
+CONDITIONS_TOLD: Mapping[Condition, str] = MappingProxyType(
+    {
+        **CONDITIONS,
+        Condition.HUNG: N_("No signal (hangs)"),
+        Condition.UNREACHABLE: N_("No signal (unreachable)"),
+    }
+)
+"""In histories the two ways of being silent are told apart."""
 
 ACTIONS: Mapping[Action, str] = MappingProxyType(
     {
@@ -106,6 +116,28 @@ PRESENCES: Mapping[Presence, str] = MappingProxyType(
     {Presence.ONLINE: N_("connected"), Presence.OFFLINE: N_("disconnected")}
 )
 
+PARTS: Mapping[Part, str] = MappingProxyType(
+    {
+        Part.PUBLISHER: N_("Server"),
+        Part.DEVICE: N_("Device"),
+        Part.SWEEP: N_("Deadline"),
+        Part.CLOCK: N_("Clock"),
+        Part.VERIFICATION: N_("Check"),
+        Part.RECOVERY: N_("Automatic recovery"),
+    }
+)
+
+SETTINGS: Mapping[Setting, str] = MappingProxyType(
+    {
+        Setting.NAME: N_("name"),
+        Setting.SITE: N_("site"),
+        Setting.TAGS: N_("tags"),
+        Setting.DESCRIPTION: N_("description"),
+        Setting.MAINTENANCE: N_("maintenance"),
+        Setting.AUTO_RECOVERY: N_("automatic recovery"),
+    }
+)
+
 KINDS: Mapping[Kind, str] = MappingProxyType(
     {
         Kind.STATUS: N_("Status"),
@@ -131,6 +163,8 @@ _VOCABULARY: tuple[Mapping[Any, str], ...] = (
     VERIFICATIONS,
     PROCESSES,
     PRESENCES,
+    PARTS,
+    SETTINGS,
     KINDS,
     ROLES,
 )
@@ -141,5 +175,5 @@ _WORDS: Mapping[type[StrEnum], Mapping[Any, str]] = MappingProxyType(
 
 
 def word(value: StrEnum, language: Language) -> str:
-    """Return the panel's word for a member of one of the enums above."""
+    """Return the name of a member of one of the enums above."""
     return language.gettext(_WORDS[type(value)][value])

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 from infoscreen.domain.recovery import Closing, Decided, Ending, Incident, IncidentKind, Outcome, Reason, Rung
 from infoscreen.domain.recovery.reasons import Arguments
@@ -207,18 +208,30 @@ class _Gaps(dict[str, str | int]):
         return "?"
 
 
-def reason_in_words(reason: Reason, arguments: Arguments, language: Language = ENGLISH) -> str:
-    """Return a reason as a sentence."""
+def why(reason: Reason, arguments: Arguments, language: Language = ENGLISH, *, would: bool = False) -> str:
+    """Say why something is done or not; ``would`` marks a dry run."""
     gaps = _Gaps(arguments)
     if "action" in gaps:
         gaps["action"] = language.gettext(ACTIONS.get(str(gaps["action"]), str(gaps["action"])))
-    return language.gettext(REASONS[reason]) % gaps
+    said = language.gettext(REASONS[reason]) % gaps
+    return language.gettext(DRY_RUN) % {"sentence": said} if would else said
 
 
 def decided(decision: Decided, language: Language = ENGLISH) -> str:
-    """Return why something was decided, as a sentence."""
-    said = reason_in_words(decision.reason, decision.arguments, language)
-    return language.gettext(DRY_RUN) % {"sentence": said} if decision.would else said
+    """Say why something was decided."""
+    return why(decision.reason, decision.arguments, language, would=decision.would)
+
+
+def told(data: Mapping[str, Any], language: Language = ENGLISH) -> str:
+    """Say what a line of a client's timeline means that a decision or an attempt is behind."""
+    _ = language.gettext
+    if data["what"] == "decision":
+        return why(Reason(data["reason"]), data["arguments"], language, would=data["would"])
+    rung = _(RUNGS[Rung(data["rung"])])
+    if data["what"] == "attempt":
+        return _("Attempt: %(rung)s") % {"rung": rung}
+    outcome = _(OUTCOMES[Outcome(data["outcome"])])
+    return _("%(rung)s: %(outcome)s") % {"rung": rung, "outcome": outcome}
 
 
 def title(incident: Incident, language: Language = ENGLISH) -> str:

@@ -1,36 +1,19 @@
-"""From a code and its arguments to a sentence: one table for each kind of code."""
+"""From a fact to a sentence: the tables of all kinds, and how arguments are written."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, NamedTuple
 
+from infoscreen.domain.clients import Condition
 from infoscreen.domain.codes import Code, Fact, Value
 from infoscreen.domain.commands import Action
-from infoscreen.words.language import ENGLISH, Language
-from infoscreen.words.names import ACTION_NOUNS, word
+from infoscreen.domain.history import Finding, Happening, Note
+from infoscreen.words.history import FINDINGS, HAPPENINGS, NOTES
+from infoscreen.words.language import ENGLISH, Language, Table, Text
+from infoscreen.words.names import ACTION_NOUNS, CONDITIONS_TOLD, word
 
-
-class Plural(NamedTuple):
-    """A sentence with two forms; the argument ``by`` decides."""
-
-    one: str
-    many: str
-    by: str
-
-
-Text = str | Plural
-Table = Mapping[Any, Text]
-"""A sentence for each member of one kind; the gaps ``%(name)s`` are exactly the member's arguments."""
-
-
-def plural(one: str, many: str, by: str) -> Plural:
-    """Mark a sentence with two forms for the catalogs, as ``N_`` does for one form."""
-    return Plural(one, many, by)
-
-
-TABLES: Mapping[type[Code], Table] = MappingProxyType({})
+TABLES: Mapping[type[Code], Table] = MappingProxyType({Finding: FINDINGS, Note: NOTES, Happening: HAPPENINGS})
 """All kinds that have sentences."""
 
 
@@ -52,8 +35,12 @@ def written(value: Value, language: Language) -> str:
     match value:
         case Action():
             return language.gettext(ACTION_NOUNS[value])
+        case Condition():
+            return language.gettext(CONDITIONS_TOLD[value])
         case StrEnum():
             return word(value, language)
+        case str():
+            return value
         case datetime():
             return language.moment(value)
         case timedelta():
@@ -62,5 +49,7 @@ def written(value: Value, language: Language) -> str:
             return language.number(value)
         case float():
             return language.number(value, 1)
-        case _:
-            return value
+        case Fact():
+            return say(value, language)
+        case tuple():
+            return ", ".join(written(one, language) for one in value)

@@ -3,14 +3,14 @@
 What was open of an outage ends here: the new rules find it again, with its members.
 
 Revision ID: a6b7c8d9e0f1
-Revises: ac5e5501d001
+Revises: f6a7b8c9d0e1
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "a6b7c8d9e0f1"
-down_revision = "ac5e5501d001"
+down_revision = "f6a7b8c9d0e1"
 branch_labels = None
 depends_on = None
 

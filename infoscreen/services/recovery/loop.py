@@ -17,9 +17,11 @@ from uuid import uuid4
 
 from infoscreen.clock import Clock
 from infoscreen.domain.accounts import Actor, Role
+from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import Action, Source
 from infoscreen.domain.errors import Conflict, NotFound, Refused
 from infoscreen.domain.events import ClientChanged, Kind, RecoveryChanged
+from infoscreen.domain.history import Happening
 from infoscreen.domain.lockout import LockoutPolicy
 from infoscreen.domain.recovery import (
     Attempt,
@@ -37,7 +39,7 @@ from infoscreen.domain.recovery import (
     followed_attempt,
 )
 from infoscreen.services.bus import Bus
-from infoscreen.services.commanding import Commanding
+from infoscreen.services.commanding import Because, Commanding
 from infoscreen.services.loops import every
 from infoscreen.services.ports import Measures
 from infoscreen.services.recovery.clock_steps import move_times
@@ -108,8 +110,8 @@ class Recovering:
             world = await self._builder.look(connection, observer, now)
         # In a thread: with tens of thousands unwell this takes longer than the loop may be held up.
         plan = await asyncio.to_thread(decide, world.snapshot, self.policy, now)
-        for attempt in await self._write(world, plan, now):
-            await self._carry_out(attempt)
+        for attempt, because in await self._write(world, plan, now):
+            await self._carry_out(attempt, because)
         return plan
 
     async def acknowledge(self, client_uuid: str, actor: Actor, comment: str | None = None) -> None:
@@ -133,9 +135,13 @@ class Recovering:
             await audit.record(
                 connection, now, actor, "recovery.acknowledge", f"client/{client_uuid}", detail
             )
-            words = f"{actor.name} takes care of it." + (f" {comment}" if comment else "")
-            data = {"by": actor.name, "act": "recovery.acknowledge", **detail}
-            entry = NewEntry(client_uuid=client_uuid, at=now, kind=Kind.OPERATOR, text=words, data=data)
+            fact = (
+                Fact(Happening.TAKEN_OVER_WITH_COMMENT, {"by": actor.name, "comment": comment})
+                if comment
+                else Fact(Happening.TAKEN_OVER, {"by": actor.name})
+            )
+            data = {"act": "recovery.acknowledge", **detail}
+            entry = NewEntry(client_uuid=client_uuid, at=now, kind=Kind.OPERATOR, fact=fact, data=data)
             await timeline.add(connection, [entry])
         self._bus.publish(RecoveryChanged(), ClientChanged(client_uuid))
 
@@ -204,7 +210,7 @@ class Recovering:
                 await attempts.save(connection, changed)
         self._count(changed)
 
-    async def _write(self, world: World, plan: Plan, now: datetime) -> list[Attempt]:
+    async def _write(self, world: World, plan: Plan, now: datetime) -> list[tuple[Attempt, Because]]:
         """Write down what was decided, and return what is to be carried out."""
         enabled = self.policy.enabled
         doing = [one for one in plan.decisions if enabled and one.verb is Verb.ACT]
@@ -220,7 +226,8 @@ class Recovering:
             self._bus.publish(RecoveryChanged())
         for incident in changes.began:
             self._measures.incident(incident.kind)
-        return acts
+        reasons = [Because(one.reason, dict(one.verdict.arguments)) for one in doing]
+        return list(zip(acts, reasons, strict=True))
 
     async def _tell(self, world: World, plan: Plan, reasons: Counter[str]) -> None:
         for reason, count in reasons.items():
@@ -240,7 +247,7 @@ class Recovering:
             if decision.verb is Verb.ACT or _phase(decision.ladder) is not _phase(patient.ladder):
                 _log(patient, decision, would=not self.policy.enabled)
 
-    async def _carry_out(self, attempt: Attempt) -> None:
+    async def _carry_out(self, attempt: Attempt, because: Because) -> None:
         """Request the attempt's command, by the attempt's id; close the attempt if that is refused."""
         try:
             await self._commanding.request(
@@ -248,7 +255,7 @@ class Recovering:
                 Action(attempt.rung.action),
                 source=Source.RECOVERY,
                 actor=DAEMON,
-                reason="automatic recovery",
+                because=because,
                 expires_in=self.policy.command_expiry,
                 command_id=attempt.command_id,
             )

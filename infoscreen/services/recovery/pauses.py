@@ -8,8 +8,10 @@ from datetime import datetime, timedelta
 
 from infoscreen.clock import Clock
 from infoscreen.domain.accounts import Actor
+from infoscreen.domain.codes import Fact
 from infoscreen.domain.errors import InvalidInput, NotFound
 from infoscreen.domain.events import ClientChanged, Kind, RecoveryChanged
+from infoscreen.domain.history import Happening
 from infoscreen.services.bus import Bus
 from infoscreen.storage import audit, client_lists, clients, timeline
 from infoscreen.storage.engine import Connection, Store
@@ -120,13 +122,17 @@ class Pausing:
         target = f"{pause.scope}/{pause.site or pause.client_uuid or 'all'}"
         await audit.record(connection, now, actor, act, target, detail)
         if pause.client_uuid is not None:
-            verb = "paused" if act == "recovery.pause" else "resumed"
+            fact = (
+                Fact(Happening.RECOVERY_PAUSED, {"by": actor.name, "reason": pause.reason})
+                if act == "recovery.pause"
+                else Fact(Happening.RECOVERY_RESUMED, {"by": actor.name})
+            )
             entry = NewEntry(
                 client_uuid=pause.client_uuid,
                 at=now,
                 kind=Kind.OPERATOR,
-                text=f"{actor.name} {verb} the automatic recovery: {pause.reason}",
-                data={"by": actor.name, "act": act, **detail},
+                fact=fact,
+                data={"act": act, **detail},
             )
             await timeline.add(connection, [entry])
         log.info(

@@ -68,7 +68,7 @@ async def show_client(request: web.Request) -> web.StreamResponse:
         client,
         parts.clock.now(),
         parts.link.state.listening_since,
-        in_flight_command=None if in_flight is None else models.Command.model_validate(in_flight),
+        in_flight_command=None if in_flight is None else models.Command.of(in_flight),
         lockout=models.Lockout(locked=locked_until is not None, locked_until=locked_until),
     )
     return reply(answer)

@@ -46,12 +46,13 @@ async def _queue(request: web.Request, action: Action, options: CommandOptions) 
         )
     except LockedOut as refusal:
         raise LockedOut(refusal.detail, extra=_lockout_members(refusal)) from None
-    return reply(models.QueuedCommand(command=models.Command.model_validate(command)), status=202)
+    return reply(models.QueuedCommand(command=models.Command.of(command)), status=202)
 
 
 def _lockout_members(refusal: LockedOut) -> dict[str, object]:
     """Return the members of the problem as JSON: when the lockout ends, and the command as it was stored."""
-    members = models.LockedOut.model_validate(refusal.extra)
+    command = models.Command.of(refusal.extra["command"])
+    members = models.LockedOut(locked_until=refusal.extra["locked_until"], command=command)
     return members.model_dump(mode="json")
 
 
@@ -70,7 +71,7 @@ async def list_commands(request: web.Request) -> web.StreamResponse:
     query = read_query(request, CommandsQuery)
     async with parts_of(request).store.read() as connection:
         page = await commands.search(connection, query.query(), query.limit, query.cursor)
-    return reply(models.CommandList.model_validate(page))
+    return reply(models.CommandList.of(page))
 
 
 async def list_commands_of_client(request: web.Request) -> web.StreamResponse:
@@ -80,7 +81,7 @@ async def list_commands_of_client(request: web.Request) -> web.StreamResponse:
     async with parts_of(request).store.read() as connection:
         await known_client(connection, uuid)
         page = await commands.search(connection, CommandQuery(client_uuid=uuid), query.limit, query.cursor)
-    return reply(models.CommandList.model_validate(page))
+    return reply(models.CommandList.of(page))
 
 
 async def show_command(request: web.Request) -> web.StreamResponse:
@@ -91,14 +92,14 @@ async def show_command(request: web.Request) -> web.StreamResponse:
         if command is None:
             raise NotFound(f"There is no command {command_id}.")
         events = await command_history.events(connection, command_id)
-    return reply(models.CommandWithEvents.of(command, events))
+    return reply(models.CommandWithEvents.told(command, events))
 
 
 async def cancel_command(request: web.Request) -> web.StreamResponse:
     """Withdraw a command that is still queued."""
     command_id = path_identifier(request, "command_id")
     command = await parts_of(request).commanding.cancel(command_id, actor_of(request))
-    return reply(models.Command.model_validate(command))
+    return reply(models.Command.of(command))
 
 
 def _source(actor: Actor) -> Source:

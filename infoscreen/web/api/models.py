@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from pydantic import ConfigDict, Field
 
-from infoscreen.domain import clients, commands, presence
+from infoscreen.domain import clients, commands, history, presence
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.commands import Action, CommandStatus, Source, Verification
 from infoscreen.domain.errors import Trouble
@@ -22,6 +22,9 @@ from infoscreen.storage import rejected
 from infoscreen.storage.paging import Page
 from infoscreen.storage.recovery.incidents import StoredIncident
 from infoscreen.web.shapes import Answer, Listing
+from infoscreen.words import telling
+from infoscreen.words.clients import status_reason
+from infoscreen.words.speaking import say
 
 
 class UnreadField(Answer):
@@ -92,7 +95,7 @@ class Client(Answer):
         """Return how the client looks at ``now``; ``more`` are the fields that a subclass adds."""
         return cls(
             **{name: getattr(client, name) for name in _COPIED},
-            status_reason=presence.status_reason(client, listening_since),
+            status_reason=status_reason(client, listening_since),
             is_alive=presence.is_alive(client, now, listening_since),
             conditions=list(presence.shown_conditions(client, now, listening_since)),
             unread_fields=[UnreadField.of(key, said) for key, said in client.unread_fields.items()],
@@ -166,11 +169,29 @@ class Command(Answer):
     error_message: str | None
     verification: Verification | None
     verified_at: datetime | None
-    verification_detail: str | None
+    verification_detail: str | None = Field(description="The evidence, said in English.")
+    verification_code: str | None = Field(description="The evidence as a stable code.")
+    verification_arguments: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, command: commands.ClientCommand, **more: Any) -> Self:
+        """Return the command with its reason and evidence as sentences; ``more`` is what a subclass adds."""
+        said: dict[str, Any] = {
+            "reason": telling.command_reason(command),
+            "verification_detail": telling.evidence(command),
+        }
+        plain = {name: getattr(command, name) for name in Command.model_fields if name not in said}
+        return cls(**(plain | said | more))
 
 
 class CommandList(Listing[Command]):
     """A page of commands, newest first."""
+
+    @classmethod
+    def of(cls, page: Page[commands.ClientCommand]) -> Self:
+        """Return the page as JSON has it."""
+        items = [Command.of(command) for command in page.items]
+        return cls(items=items, next_cursor=page.next_cursor, total=page.total)
 
 
 class CommandEvent(Answer):
@@ -181,9 +202,26 @@ class CommandEvent(Answer):
     at: datetime
     from_status: CommandStatus | None = Field(serialization_alias="from")
     to_status: CommandStatus = Field(serialization_alias="to")
-    by: str
-    detail: str | None
+    by: str = Field(description="A user's name, or the part of the system that did it.")
+    detail: str | None = Field(description="What else there is to say, in English.")
+    code: str | None = Field(description="The same as a stable code.")
+    arguments: dict[str, Any] | None
     times: int
+
+    @classmethod
+    def of(cls, event: commands.CommandEvent) -> Self:
+        """Return the line with its sentence."""
+        note = event.note
+        return cls(
+            at=event.at,
+            from_status=event.from_status,
+            to_status=event.to_status,
+            by=event.by,
+            detail=None if note is None else say(note),
+            code=None if note is None else note.code,
+            arguments=None if note is None else note.packed(),
+            times=event.times,
+        )
 
 
 class CommandWithEvents(Command):
@@ -194,10 +232,9 @@ class CommandWithEvents(Command):
     events: list[CommandEvent]
 
     @classmethod
-    def of(cls, command: commands.ClientCommand, events: Iterable[commands.CommandEvent]) -> Self:
+    def told(cls, command: commands.ClientCommand, events: Iterable[commands.CommandEvent]) -> Self:
         """Return the command with its history."""
-        plain = {name: getattr(command, name) for name in Command.model_fields}
-        return cls(**plain, events=[CommandEvent.model_validate(event) for event in events])
+        return cls.of(command, events=[CommandEvent.of(event) for event in events])
 
 
 class QueuedCommand(Answer):
@@ -251,13 +288,35 @@ class TimelineEntry(Answer):
 
     at: datetime
     kind: Kind
-    text: str
+    text: str = Field(description="The device's words of a log line; everything else is said in English.")
+    code: str | None = Field(description="The same as a stable code; null for log lines.")
+    arguments: dict[str, Any] | None
     level: str | None
     data: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, entry: history.TimelineEntry) -> Self:
+        """Return the line with its sentence."""
+        fact = entry.fact
+        return cls(
+            at=entry.at,
+            kind=entry.kind,
+            text=telling.told(entry),
+            code=None if fact is None else fact.code,
+            arguments=None if fact is None else fact.packed(),
+            level=entry.level,
+            data=None if entry.data is None else dict(entry.data),
+        )
 
 
 class Timeline(Listing[TimelineEntry]):
     """A page of a client's timeline, newest first."""
+
+    @classmethod
+    def of(cls, page: Page[history.TimelineEntry]) -> Self:
+        """Return the page as JSON has it."""
+        items = [TimelineEntry.of(entry) for entry in page.items]
+        return cls(items=items, next_cursor=page.next_cursor, total=page.total)
 
 
 class Broker(Answer):

@@ -2,7 +2,6 @@
 
 from aiohttp import web
 
-from infoscreen.domain import presence
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.errors import Conflict, InvalidInput, NotFound
 from infoscreen.domain.recovery import Verb
@@ -17,6 +16,7 @@ from infoscreen.web.api.identifiers import path_identifier
 from infoscreen.web.api.models import Incident
 from infoscreen.web.keys import parts_of
 from infoscreen.web.registry import Route, actor_of, path_number, read_body, read_query, reply
+from infoscreen.words.clients import status_reason
 from infoscreen.words.recovery import ENDINGS
 
 
@@ -75,7 +75,7 @@ async def _explanation(request: web.Request, uuid: str) -> web.StreamResponse:
         client_uuid=uuid,
         status=client.status,
         status_since=client.status_since,
-        status_reason=presence.status_reason(client, since),
+        status_reason=status_reason(client, since),
         mode=explaining.mode_of(overview),
         decision=None if known.decision is None else models.RecoveryDecision.of(known.decision),
         phase=known.phase,

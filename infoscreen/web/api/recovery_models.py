@@ -15,7 +15,7 @@ from infoscreen.web.api.models import Incident
 from infoscreen.web.api.requests import Label, NoneIfBlank, utc
 from infoscreen.web.api.requests import Reason as Words
 from infoscreen.web.shapes import Answer, Body, Listing, Paging
-from infoscreen.words.recovery import decided, reason_in_words
+from infoscreen.words.recovery import decided, why
 
 
 class RecoveryQuery(Paging):
@@ -138,7 +138,7 @@ class Hold(Answer):
     @classmethod
     def of(cls, hold: HoldShown) -> Self:
         """Return the hold with its sentence."""
-        said = reason_in_words(hold.reason, hold.arguments)
+        said = why(hold.reason, hold.arguments)
         return cls(reason=hold.reason, site=hold.site, since=hold.since, until=hold.until, sentence=said)
 
 

@@ -20,7 +20,7 @@ async def show_timeline(request: web.Request) -> web.StreamResponse:
     async with parts_of(request).store.read() as connection:
         await known_client(connection, uuid)
         page = await timeline.page(connection, uuid, query.limit, query.cursor, query.kind)
-    return reply(models.Timeline.model_validate(page))
+    return reply(models.Timeline.of(page))
 
 
 ROUTES = (

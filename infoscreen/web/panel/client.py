@@ -25,9 +25,9 @@ from infoscreen.web.panel.health import health_of
 from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.recovery import steps_of
 from infoscreen.web.panel.rendering import page
-from infoscreen.web.panel.sentences import asked_by
 from infoscreen.web.registry import actor_of, path_uuid, read_query
 from infoscreen.words.language import N_, Language
+from infoscreen.words.telling import asked_by
 
 LATEST_COMMANDS = 5
 ENTRIES = 30

@@ -10,8 +10,8 @@ from infoscreen.web.keys import parts_of
 from infoscreen.web.panel.client import found, names_of
 from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.rendering import page
-from infoscreen.web.panel.sentences import asked_by
 from infoscreen.web.registry import path_uuid
+from infoscreen.words.telling import asked_by
 
 
 async def get_command(request: web.Request) -> web.StreamResponse:

@@ -7,32 +7,34 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 
 from infoscreen.domain.accounts import Role
-from infoscreen.domain.clients import Client, Condition
+from infoscreen.domain.clients import Client
 from infoscreen.domain.commands import Action
-from infoscreen.domain.presence import is_confirmed
 from infoscreen.domain.recovery import IncidentKind
 from infoscreen.domain.visible import visible
 from infoscreen.resources import resource
 from infoscreen.services.monitoring import Overview
 from infoscreen.storage.paging import MOST_COUNTED
 from infoscreen.web.keys import parts_of
-from infoscreen.web.panel import flash, recovery_words, sentences
+from infoscreen.web.panel import flash, recovery_words
 from infoscreen.web.panel.assets import asset_path
 from infoscreen.web.panel.groups import GROUPS, look_of
 from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.stages import stages
 from infoscreen.web.panel.trouble import SENTENCES
 from infoscreen.web.registry import maybe_actor
-from infoscreen.words import recovery
+from infoscreen.words import recovery, telling
+from infoscreen.words.clients import application, oddities, status_reason
 from infoscreen.words.language import LANGUAGES, Language, language
 from infoscreen.words.names import ACTION_NOUNS, word
+
+T = TypeVar("T")
 
 
 async def page(
@@ -135,19 +137,19 @@ def _environment(code: str) -> Environment:
         skew=_skew_in(tongue),
         stages=stages,
         reason=_reason_in(tongue),
-        oddities=sentences.bound(sentences.oddities, tongue),
-        told=sentences.bound(sentences.told, tongue),
-        is_echo=sentences.is_echo,
-        happened=sentences.bound(sentences.happened, tongue),
-        by_whom=sentences.bound(sentences.by_whom, tongue),
-        evidence=sentences.bound(sentences.evidence_of, tongue),
-        application=_application_in(tongue),
-        ordered=sentences.bound(recovery_words.ordered, tongue),
-        decided=sentences.bound(recovery.decided, tongue),
-        held=sentences.bound(recovery_words.held, tongue),
-        incident_title=sentences.bound(recovery.title, tongue),
-        incident_sentence=sentences.bound(recovery.meaning, tongue),
-        incident_cause=sentences.bound(recovery.cause, tongue),
+        oddities=lambda client: oddities(client, tongue),
+        told=_bound(telling.told, tongue),
+        is_echo=telling.is_echo,
+        happened=_bound(telling.happened, tongue),
+        by_whom=_bound(telling.by_whom, tongue),
+        evidence=_bound(telling.evidence, tongue),
+        application=_bound(application, tongue),
+        ordered=_bound(telling.command_reason, tongue),
+        decided=_bound(recovery.decided, tongue),
+        held=_bound(recovery_words.held, tongue),
+        incident_title=_bound(recovery.title, tongue),
+        incident_sentence=_bound(recovery.meaning, tongue),
+        incident_cause=_bound(recovery.cause, tongue),
     )
     return environment
 
@@ -197,15 +199,14 @@ def _skew_in(tongue: Language) -> Callable[[float | None], str | None]:
     return skew
 
 
-def _application_in(tongue: Language) -> Callable[[Client], str | None]:
-    return lambda client: sentences.application(client, tongue)
+def _bound(sentence: Callable[[T, Language], str | None], tongue: Language) -> Callable[[T], str | None]:
+    """Return the same for one language, as templates want it."""
+    return lambda value: sentence(value, tongue)
 
 
 def _reason_in(tongue: Language) -> Callable[[Context, Client], str]:
     @pass_context
     def reason(context: Context, client: Client) -> str:
-        since = context["broker"].listening_since
-        confirmed = client.status is Condition.NEVER_SEEN or is_confirmed(client, since)
-        return sentences.reason(client, tongue, confirmed=confirmed)
+        return status_reason(client, context["broker"].listening_since, tongue)
 
     return reason

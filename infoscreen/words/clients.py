@@ -1,0 +1,90 @@
+"""Sentences about clients: why each has its status, and what its application does."""
+
+from datetime import datetime, timedelta
+
+from infoscreen.domain.clients import Client, Condition
+from infoscreen.domain.history import UNKNOWN
+from infoscreen.domain.presence import is_confirmed
+from infoscreen.words.language import ENGLISH, N_, Language
+from infoscreen.words.names import word
+
+
+def status_reason(client: Client, listening_since: datetime | None, language: Language = ENGLISH) -> str:
+    """Say why the client has its status, and whether that is still to be confirmed."""
+    _ = language.gettext
+    said = _status_reason(client, language)
+    if client.status is Condition.NEVER_SEEN or is_confirmed(client, listening_since):
+        return said
+    return said + " " + _("Not confirmed yet: this is from before the server began to listen.")
+
+
+def _status_reason(client: Client, language: Language) -> str:
+    _ = language.gettext
+    match client.status:
+        case Condition.SHUT_DOWN:
+            return _("Shut down on purpose; nothing heard since.")
+        case Condition.MAINTENANCE:
+            return _("In maintenance.")
+        case Condition.SERVICE_FAILED:
+            unit = client.service_failed_unit or UNKNOWN
+            return _("systemd on the device has given up on %(unit)s.") % {"unit": unit}
+        case Condition.CRASHED:
+            name = client.current_process or _("The application")
+            return _("%(application)s has crashed; heartbeats still arrive.") % {"application": name}
+        case Condition.HUNG:
+            length = _silence(client, language)
+            return _("No heartbeat for %(length)s, but the broker still sees the device.") % {
+                "length": length
+            }
+        case Condition.UNREACHABLE:
+            length = _silence(client, language)
+            return _("No heartbeat for %(length)s, and the broker does not see the device either.") % {
+                "length": length
+            }
+        case Condition.INCOMPREHENSIBLE:
+            return _("It sends messages that cannot be read, and no heartbeat that can.")
+        case Condition.DUPLICATE:
+            return _("Two devices use this identity: their heartbeats alternate.")
+        case Condition.NEVER_SEEN:
+            return _("Known, but no heartbeat was ever received.")
+        case Condition.ONLINE:
+            return _("Heartbeats arrive as expected.")
+
+
+def _silence(client: Client, language: Language) -> str:
+    _ = language.gettext
+    if not client.stale_after_seconds:
+        return _("too long")
+    threshold = timedelta(seconds=client.stale_after_seconds)
+    return _("more than %(threshold)s") % {"threshold": language.duration(threshold)}
+
+
+def oddities(client: Client, language: Language) -> list[str]:
+    """Say what of the client's messages cannot be read."""
+    _ = language.gettext
+    said = []
+    for key, text in client.unread_fields.items():
+        what = {"field": key.partition(".")[2], "said": text}
+        unknown = key.endswith("status") and text.startswith('"')
+        sentence = (
+            N_("Sends %(field)s: %(said)s, unknown.")
+            if unknown
+            else N_("Sends %(field)s: %(said)s, which cannot be read.")
+        )
+        said.append(_(sentence) % what)
+    if client.refused_at is not None:
+        about = {
+            "count": language.number(client.refused_count),
+            "at": language.moment(client.refused_at),
+            "detail": client.refused_detail or client.refused_reason or UNKNOWN,
+        }
+        said.append(
+            _("Messages that could not be read at all: %(count)s, the last one %(at)s (%(detail)s).") % about
+        )
+    return said
+
+
+def application(client: Client, language: Language) -> str | None:
+    """Say what the signage application does, as far as the device told."""
+    state = None if client.process_status is None else word(client.process_status, language)
+    return ", ".join(part for part in (client.current_process, state) if part) or None

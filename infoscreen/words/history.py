@@ -1,0 +1,76 @@
+"""Sentences for the histories of clients and commands. Tables only."""
+
+from types import MappingProxyType
+
+from infoscreen.domain.history import Finding, Happening, Note
+from infoscreen.words.language import N_, Table, plural
+
+FINDINGS: Table = MappingProxyType(
+    {
+        Finding.NEW_BOOT_ID: plural(
+            "new boot id %(boot_id)s, %(heartbeats)s heartbeat since",
+            "new boot id %(boot_id)s, %(heartbeats)s heartbeats since",
+            "heartbeats",
+        ),
+        Finding.NEW_BOOT_TIME: plural(
+            "new boot time %(booted_at)s, %(heartbeats)s heartbeat since",
+            "new boot time %(booted_at)s, %(heartbeats)s heartbeats since",
+            "heartbeats",
+        ),
+        Finding.NEW_START_TIME: N_("new start time %(app_started_at)s, the application is running"),
+        Finding.NEW_PROCESS_ID: N_("new process id %(process_pid)s, the application is running"),
+        Finding.NEW_START_TIME_NOT_RUNNING: N_(
+            "new start time %(app_started_at)s, but the application is not running"
+        ),
+        Finding.NEW_PROCESS_ID_NOT_RUNNING: N_(
+            "new process id %(process_pid)s, but the application is not running"
+        ),
+        Finding.SAME_BOOT_ID: N_("the boot id is still %(boot_id)s"),
+        Finding.SAME_BOOT_TIME: N_("the boot time is still %(booted_at)s"),
+        Finding.SAME_START_TIME: N_("the start time is still %(app_started_at)s"),
+        Finding.SAME_PROCESS_ID: N_("the process id is still %(process_pid)s"),
+        Finding.WENT_SILENT: N_("the device went silent"),
+        Finding.STILL_HEARD: N_("the device still sends heartbeats"),
+        Finding.NOT_HEARD_SINCE: N_("nothing was heard from the device since it reported completion"),
+        Finding.NOTHING_SHOWS_IT: N_("the device reports nothing that would show the effect"),
+        Finding.TEXT: N_("%(text)s"),
+    }
+)
+
+NOTES: Table = MappingProxyType(
+    {
+        Note.REFUSED_BY_LOCKOUT: N_("too many disruptive commands in a short time"),
+        Note.LOCKOUT_OVERRIDDEN: N_("the lockout was overridden"),
+        Note.SENT_AGAIN: N_("sent again, publication %(publication)s"),
+        Note.REFUSED_BY_BROKER: N_("the broker refused it: %(error)s"),
+        Note.ACK: N_("the device says “%(ack)s”"),
+        Note.ACK_WITH_ERROR: N_("the device says “%(ack)s” (%(error)s)"),
+        Note.ACK_IGNORED: N_("“%(ack)s” again or too late; changed nothing"),
+        Note.ACK_WITH_ERROR_IGNORED: N_("“%(ack)s” again or too late (%(error)s); changed nothing"),
+        Note.CLOCK_SET_FORWARD: N_("the server's clock was set forward by %(by)s; the deadline moves along"),
+        Note.CLOCK_SET_BACK: N_("the server's clock was set back by %(by)s; the deadline moves along"),
+        Note.VERIFIED: N_("Effect verified: %(finding)s"),
+        Note.CONTRADICTED: N_("Effect contradicted: %(finding)s"),
+        Note.UNVERIFIABLE: N_("Effect cannot be checked: %(finding)s"),
+        Note.TEXT: N_("%(text)s"),
+    }
+)
+
+HAPPENINGS: Table = MappingProxyType(
+    {
+        Happening.STATUS_CHANGED: N_("%(from)s → %(to)s"),
+        Happening.PRESENCE_CHANGED: N_("The broker says: %(presence)s"),
+        Happening.REBOOTED: N_("The device has rebooted."),
+        Happening.SERVICE_FAILED: N_("systemd has given up on %(unit)s."),
+        Happening.SERVICE_FAILED_WITH_RESULT: N_("systemd has given up on %(unit)s (%(result)s)."),
+        Happening.SERVICE_WITHDRAWN: N_("The device has withdrawn the failure of %(unit)s."),
+        Happening.SERVICE_ACKNOWLEDGED: N_("%(by)s has acknowledged %(unit)s."),
+        Happening.SERVICE_ACKNOWLEDGED_WITH_COMMENT: N_("%(by)s has acknowledged %(unit)s: %(comment)s"),
+        Happening.EDITED: N_("%(by)s has changed: %(settings)s"),
+        Happening.RECOVERY_PAUSED: N_("%(by)s has paused the automatic recovery: %(reason)s"),
+        Happening.RECOVERY_RESUMED: N_("%(by)s has resumed the automatic recovery."),
+        Happening.TAKEN_OVER: N_("%(by)s takes care of it."),
+        Happening.TAKEN_OVER_WITH_COMMENT: N_("%(by)s takes care of it: %(comment)s"),
+        Happening.TEXT: N_("%(text)s"),
+    }
+)
