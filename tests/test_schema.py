@@ -256,7 +256,7 @@ async def fill_newer(url: str) -> None:
 
 
 async def test_outages_become_incidents_with_members_and_back(url: str) -> None:
-    before = "f6a7b8c9d0e1"
+    before = "a6b7c8d9e0f1"
     await migrate(url, "upgrade", before)
     await fill_newer(url)
     for uuid in ("u2", "u3"):

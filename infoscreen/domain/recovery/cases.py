@@ -72,6 +72,7 @@ def case_of(
 
     ``under_way`` are the keys of the open incidents.
     """
+    patient = _dated(patient, now)
     case = Case(patient)
     trouble = case.trouble = trouble_of(patient, now, listening_since)
     if trouble is not None:
@@ -82,6 +83,23 @@ def case_of(
     if not blind:
         case.ladder = _observed(case, policy, now, under_way)
     return case
+
+
+def _dated(patient: Patient, now: datetime) -> Patient:
+    """Return the patient without receipts from the future, which a clock that was set back leaves behind.
+
+    They tell that nothing was heard since, so its silence is as old as its status at most.
+    """
+    if patient.last_alive is None or patient.last_alive <= now:
+        return patient
+    at = min(patient.status_since, now)
+    heard = patient.last_heard_at
+    return patient._replace(
+        status_since=at,
+        last_alive=at,
+        last_heard_at=at if heard is None or heard > now else heard,
+        stale_at=at if patient.stale_at is None or patient.stale_at > now else patient.stale_at,
+    )
 
 
 def trouble_of(patient: Patient, now: datetime, listening_since: datetime | None) -> Trouble | None:

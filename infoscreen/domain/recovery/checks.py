@@ -34,6 +34,7 @@ from infoscreen.domain.recovery.reasons import Arguments, Reason
 from infoscreen.domain.recovery.snapshot import FLEET, Scope, ScopeKind, Snapshot
 
 DAY = timedelta(days=1)
+MOST_WAVERING = 5.0
 
 OUTAGE_REASONS: Mapping[IncidentKind, tuple[Reason, Reason]] = {
     IncidentKind.FLEET_OUTAGE: (Reason.FLEET_OUTAGE, Reason.FLEET_SETTLING),
@@ -193,7 +194,10 @@ def _speaking(case: Case, view: View) -> Verdict | None:
     if patient.booted_at is not None and now < patient.booted_at + policy.boot_grace:
         return Verdict(Verb.WAIT, Reason.BOOTING, patient.booted_at + policy.boot_grace)
     until = case.since + policy.grace
-    told_since = patient.last_alive is not None and patient.last_alive >= until and patient.reports >= 2
+    # The beat wavers: one that comes at every half of the grace must not be missed by a second.
+    slack = timedelta(seconds=min(MOST_WAVERING, (patient.interval or 0) / 4))
+    last = patient.last_alive
+    told_since = last is not None and last >= until - slack and patient.reports >= 2
     if now >= until and told_since:
         return None
     if case.since == view.listening_since and case.since > patient.status_since and now < until:

@@ -22,7 +22,7 @@ from infoscreen.domain.recovery.incidents import (
     followed,
     is_voice_lost,
 )
-from infoscreen.domain.recovery.ladder import Attempt, Ladder, Outcome, Phase, Step, stepped
+from infoscreen.domain.recovery.ladder import CHARGED, Attempt, Ladder, Outcome, Phase, Step, stepped
 from infoscreen.domain.recovery.plan import Decision, Plan, Verb, Verdict
 from infoscreen.domain.recovery.policy import RecoveryPolicy, Rung
 from infoscreen.domain.recovery.reasons import Reason
@@ -209,6 +209,7 @@ class _Round:
                 of_group[key].append(number)
         for key, numbers in of_group.items():
             self._go_on(key, numbers, proposals, verdicts)
+        self._one_alarm_for_groups(verdicts)
         self._mark_stopped(verdicts)
         return [one for one in verdicts if one is not None]
 
@@ -246,12 +247,13 @@ class _Round:
     def _find_left_behind(self, verdicts: list[Verdict | None]) -> None:
         """Make one alarm of those whom an outage has left and only a person can help."""
         left: defaultdict[str, list[int]] = defaultdict(list)
+        outages = self._open(*OUTAGES)
         for number, verdict in enumerate(verdicts):
             case = self.cases[number]
             if verdict is None or verdict.rung is not Rung.HUMAN or not case.silent or case.ladder is None:
                 continue
             key = case.ladder.incident
-            if key is not None and key not in self._open(*OUTAGES):
+            if key is not None and key not in outages and verdict.reason is not Reason.GONE:
                 left[key].append(number)
         open_ones = self._open(IncidentKind.LEFT_BEHIND)
         for key, numbers in left.items():
@@ -310,6 +312,25 @@ class _Round:
             if higher is not None and not paces[higher].stopped:
                 return higher
         return rung
+
+    def _one_alarm_for_groups(self, verdicts: list[Verdict | None]) -> None:
+        """Call for nobody singly where the group as a whole is not helped: that is one alarm."""
+        groups = self._open(IncidentKind.ALIKE)
+        in_vain: dict[str, bool] = {}
+        for number, verdict in enumerate(verdicts):
+            ladder = self.cases[number].ladder
+            if verdict is None or verdict.rung is not Rung.HUMAN or ladder is None:
+                continue
+            key = ladder.incident
+            if key is None or key not in groups:
+                continue
+            if key not in in_vain:
+                judged = [one for one in self._tries(key) if one.outcome in CHARGED]
+                helped = sum(one.outcome is Outcome.HELPED for one in judged)
+                in_vain[key] = 2 * helped < len(judged)
+            if in_vain[key]:
+                arguments: dict[str, str | int] = {"alike": groups[key].members}
+                verdicts[number] = Verdict(Verb.HOLD, Reason.NO_EFFECT, None, arguments, incident=key)
 
     def _mark_stopped(self, verdicts: Sequence[Verdict | None]) -> None:
         stopped = {one.incident for one in verdicts if one is not None and one.reason is Reason.NO_EFFECT}

@@ -20,6 +20,9 @@ CANARIES = 3
 GROWTH = 3
 TRIED_FIRST = 10
 HELPED_LEAST = 2
+SETTLED_AFTER = timedelta(seconds=60)
+"""A success counts for the large waves once it has lasted so long: an application may crash again at once."""
+
 CANARY_EVERY = timedelta(hours=1)
 FIRST_CANARY_AFTER = timedelta(minutes=15)
 
@@ -44,28 +47,39 @@ def pace_of(tries: Sequence[Attempt], most: int, now: datetime) -> Pace:
         return Pace(CANARIES)
     judged = [one for one in counted if one.outcome is not None]
     under_way = len(counted) - len(judged)
-    helped = sum(one.outcome is Outcome.HELPED for one in judged)
+    settled = [one for one in judged if _is_settled(one, now)]
+    helped = sum(one.outcome is Outcome.HELPED for one in settled)
     waves: defaultdict[datetime, list[Attempt]] = defaultdict(list)
     for one in counted:
         waves[one.decided_at].append(one)
     last = waves[max(waves)]
-    floor = _floor(judged)
-    recent = sum(one.outcome is Outcome.HELPED for one in judged[-TRIED_FIRST:])
-    if len(judged) >= TRIED_FIRST and recent < HELPED_LEAST and not _has_helped(last):
+    floor = _floor(settled)
+    recent = sum(one.outcome is Outcome.HELPED for one in settled[-TRIED_FIRST:])
+    if len(settled) >= TRIED_FIRST and recent < HELPED_LEAST:
+        if _has_helped(last) and all(_is_settled(one, now) for one in last):
+            return Pace(max(0, GROWTH * len(last) - under_way), under_way, False, floor)
         wait = FIRST_CANARY_AFTER if len(counted) <= TRIED_FIRST else CANARY_EVERY
         due = under_way == 0 and now >= max(waves) + wait
         return Pace(int(due), under_way, True, floor)
+    if helped < HELPED_LEAST:
+        # Until it is known that something helps, no more than the first few.
+        size = GROWTH * len(last) if _has_helped(last) else CANARIES
+        left = max(0, min(size, TRIED_FIRST - len(counted)))
+        return Pace(left if _is_judged(last) else 0, under_way, False, floor)
     largest = max((len(wave) for wave in waves.values() if _has_helped(wave)), default=0)
     if largest * GROWTH >= most:
         return Pace(max(0, most - under_way), under_way, False, floor)
     if not _is_judged(last):
         return Pace(0, under_way, False, floor)
-    if _has_helped(last):
-        return Pace(max(0, min(GROWTH * largest, most) - under_way), under_way, False, floor)
-    size = CANARIES
-    if helped < HELPED_LEAST:
-        size = max(0, min(size, TRIED_FIRST - len(counted)))
-    return Pace(size, under_way, False, floor)
+    size = min(GROWTH * largest, most) if _has_helped(last) else CANARIES
+    return Pace(max(0, size - under_way), under_way, False, floor)
+
+
+def _is_settled(attempt: Attempt, now: datetime) -> bool:
+    """Tell whether what came of an attempt has lasted."""
+    if attempt.outcome is not Outcome.HELPED:
+        return True
+    return now >= (attempt.ended_at or attempt.decided_at) + SETTLED_AFTER
 
 
 def _has_helped(wave: Sequence[Attempt]) -> bool:

@@ -2,15 +2,15 @@
 
 What was open of an outage ends here: the new rules find it again, with its members.
 
-Revision ID: a6b7c8d9e0f1
-Revises: f6a7b8c9d0e1
+Revision ID: b7c8d9e0f1a2
+Revises: a6b7c8d9e0f1
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "a6b7c8d9e0f1"
-down_revision = "f6a7b8c9d0e1"
+revision = "b7c8d9e0f1a2"
+down_revision = "a6b7c8d9e0f1"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,492 @@
+"""The recovery's rules as arithmetic: evidence, coincidence, incidents, waves and charging."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infoscreen.domain.clients import Condition, Presence, ProcessStatus
+from infoscreen.domain.recovery import (
+    FLEET,
+    Attempt,
+    Closing,
+    Decision,
+    Incident,
+    IncidentKind,
+    Ladder,
+    Observer,
+    Outcome,
+    Patient,
+    Phase,
+    Plan,
+    Population,
+    Reason,
+    RecoveryPolicy,
+    Rung,
+    Scope,
+    ScopeKind,
+    Sent,
+    Snapshot,
+    Verb,
+    decide,
+    moved_time,
+    network_of,
+    usual_rate,
+)
+from infoscreen.domain.recovery.coincidence import chance, clusters, least_unlikely
+from infoscreen.domain.recovery.waves import pace_of
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+LONG_AGO = NOW - timedelta(days=3)
+POLICY = RecoveryPolicy(enabled=True)
+OBSERVER = Observer(listening_since=LONG_AGO, started_at=LONG_AGO)
+THRESHOLD = timedelta(seconds=95)
+
+
+def ago(seconds: float) -> datetime:
+    return NOW - timedelta(seconds=seconds)
+
+
+def speaking(number: int, since: float = 120, **facts: object) -> Patient:
+    """A client that has reported a crash for so long, beating every 30 s."""
+    told: dict[str, object] = {
+        "uuid": f"{number:08}",
+        "status": Condition.CRASHED,
+        "status_since": ago(since),
+        "last_alive": ago(5),
+        "last_heard_at": ago(5),
+        "stale_at": NOW + timedelta(seconds=90),
+        "stale_after": 95.0,
+        "interval": 30.0,
+        "beats": 100,
+        "reports": 1 + int(since // 30),
+        "presence": Presence.ONLINE,
+        "process_status": ProcessStatus.CRASHED,
+    }
+    return Patient(**(told | facts))  # type: ignore[arg-type]
+
+
+def silent(number: int, heard: float = 2_000, *, hung: bool = True, **facts: object) -> Patient:
+    """A client that was heard last so long ago."""
+    told: dict[str, object] = {
+        "uuid": f"{number:08}",
+        "status": Condition.HUNG if hung else Condition.UNREACHABLE,
+        "status_since": ago(heard - 95),
+        "last_alive": ago(heard),
+        "last_heard_at": ago(heard),
+        "stale_at": ago(heard - 95),
+        "stale_after": 95.0,
+        "interval": 30.0,
+        "beats": 100,
+        "reports": 1,
+        "presence": Presence.ONLINE if hung else Presence.OFFLINE,
+        "process_status": ProcessStatus.RUNNING,
+    }
+    return Patient(**(told | facts))  # type: ignore[arg-type]
+
+
+def plan_of(
+    *patients: Patient,
+    fleet: int = 1_000,
+    policy: RecoveryPolicy = POLICY,
+    now: datetime = NOW,
+    sites: dict[str, int] | None = None,
+    **world: object,
+) -> Plan:
+    populations = {FLEET: Population(fleet, THRESHOLD)}
+    for site, size in (sites or {}).items():
+        populations[Scope(ScopeKind.SITE, site)] = Population(size, THRESHOLD)
+    told: dict[str, object] = {"observer": OBSERVER, "patients": patients, "populations": populations}
+    return decide(Snapshot(**(told | world)), policy, now)  # type: ignore[arg-type]
+
+
+def reason_of(patient: Patient, **world: object) -> Reason:
+    return only(plan_of(patient, **world)).reason  # type: ignore[arg-type]
+
+
+def only(plan: Plan) -> Decision:
+    (decision,) = plan.decisions
+    return decision
+
+
+def ladder(**facts: object) -> Ladder:
+    told: dict[str, object] = {
+        "phase": Phase.CLIMBING,
+        "began_at": ago(7_000),
+        "unwell_since": ago(7_000),
+        "changed_at": ago(7_000),
+        "rung": Rung.RESTART_APP,
+    }
+    return Ladder(**(told | facts))  # type: ignore[arg-type]
+
+
+def attempt(number: int, seconds_ago: float, outcome: Outcome | None = None, **facts: object) -> Attempt:
+    at = ago(seconds_ago)
+    accepted = None if outcome in {Outcome.REFUSED, Outcome.UNANSWERED} else at
+    told: dict[str, object] = {
+        "command_id": f"c{number}",
+        "client_uuid": f"{number:08}",
+        "rung": Rung.RESTART_APP,
+        "decided_at": at,
+        "published_at": at,
+        "accepted_at": accepted,
+        "ended_at": None if outcome is None else at + timedelta(seconds=30),
+        "outcome": outcome,
+    }
+    return Attempt(**(told | facts))  # type: ignore[arg-type]
+
+
+# --- chance
+
+
+def test_three_within_a_minute_are_no_chance_among_a_thousand_but_three_in_an_hour_are() -> None:
+    assert least_unlikely(1_000, 60, 0.05) == 3
+    assert least_unlikely(1_000, 3_600, 0.05) > 6
+    assert least_unlikely(50_000, 60, 0.05) > 6
+
+
+@given(st.integers(0, 60), st.floats(0.001, 200))
+def test_the_chance_is_a_probability_that_falls_with_the_count(count: int, expected: float) -> None:
+    here, further = chance(count, expected), chance(count + 1, expected)
+    assert 0 <= further <= here + 1e-9
+    assert here <= 1
+
+
+@pytest.mark.parametrize(
+    ("count", "days", "rate"), [(0, 0, 0.05), (0, 100, 0.01), (7, 70, 0.1), (900, 9, 0.5)]
+)
+def test_the_usual_rate_is_learned_within_bounds(count: int, days: float, rate: float) -> None:
+    assert usual_rate(count, days) == rate
+
+
+def test_a_burst_explains_nothing_that_happens_half_an_hour_later() -> None:
+    times = [float(second) for second in range(40)] + [1_800.0]
+    assert clusters(times, 1_000, 0.05) == [list(range(40))]
+
+
+def test_a_staggered_outage_is_one() -> None:
+    times = [120.0 * number for number in range(60)]
+    assert clusters(times, 1_000, 0.05) == [list(range(60))]
+
+
+@given(st.lists(st.floats(0, 7_200), max_size=60), st.integers(1, 5_000))
+def test_clusters_share_no_member(times: list[float], population: int) -> None:
+    found = clusters(sorted(times), population, 0.05)
+    members = [one for cluster in found for one in cluster]
+    assert len(members) == len(set(members))
+    assert all(len(cluster) >= 3 for cluster in found)
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("10.1.2.3", "10.1.2.0/24"),
+        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("fe80::1", None),
+        (None, None),
+        ("nonsense", None),
+        ("a:b", None),
+    ],
+)
+def test_the_network_of_an_address(address: str | None, network: str | None) -> None:
+    assert network_of(address) == network
+
+
+# --- the device says so
+
+
+def test_a_crash_is_acted_on_once_reports_outlast_the_grace() -> None:
+    assert reason_of(speaking(1, 45)) is Reason.GRACE
+    assert reason_of(speaking(1, 65, last_alive=ago(40))) is Reason.GRACE
+    assert reason_of(speaking(1, 120)) is Reason.ACT_RESTART_APP
+
+
+def test_the_grace_is_counted_from_the_return_and_not_from_an_earlier_silence() -> None:
+    earlier = ladder(phase=Phase.PROVING, unwell_since=ago(4_000))
+    assert reason_of(speaking(1, 30, ladder=earlier)) is Reason.GRACE
+
+
+def test_a_boot_is_no_crash_yet() -> None:
+    assert reason_of(speaking(1, 200, booted_at=ago(210))) is Reason.BOOTING
+    assert reason_of(speaking(1, 400, booted_at=ago(410))) is Reason.ACT_RESTART_APP
+
+
+def test_no_outage_holds_a_client_that_speaks() -> None:
+    dark = [silent(number, 2_000 + number % 30) for number in range(2, 602)]
+    plan = plan_of(speaking(1), *dark)
+    assert plan.decisions[0].reason is Reason.ACT_RESTART_APP
+    assert {one.reason for one in plan.decisions[1:]} == {Reason.FLEET_OUTAGE}
+    (incident,) = plan.incidents
+    assert (incident.kind, incident.members) == (IncidentKind.FLEET_OUTAGE, 600)
+
+
+def test_a_failed_service_whose_application_is_reported_running_is_left_alone() -> None:
+    facts: dict[str, object] = {"status": Condition.SERVICE_FAILED, "failed_at": ago(120)}
+    assert reason_of(speaking(1, **facts)) is Reason.ACT_RESTART_APP
+    assert reason_of(speaking(1, **facts, process_status=ProcessStatus.RUNNING)) is Reason.RUNS_AGAIN
+
+
+# --- silence
+
+
+def test_connected_but_silent_is_evidence_after_one_and_a_half_keepalives() -> None:
+    assert reason_of(silent(1, 400)) is Reason.KEEPALIVE
+    assert reason_of(silent(1, 460)) is Reason.ACT_REBOOT_HOST
+    assert reason_of(silent(1, 200, keepalive=60.0)) is Reason.ACT_REBOOT_HOST
+
+
+def test_an_unreachable_client_gets_no_reboot_and_a_human_only_after_a_credible_absence() -> None:
+    assert reason_of(silent(1, 800, hung=False)) is Reason.MAY_BE_REBOOTING
+    assert reason_of(silent(1, 950, hung=False)) is Reason.NO_OUTLET
+    assert reason_of(silent(1, 950, hung=False, outlet=True)) is Reason.ACT_POWER_CYCLE
+
+
+def test_a_client_heard_once_may_beat_as_rarely_as_any() -> None:
+    assert reason_of(silent(1, 1_000, interval=None)) is Reason.RHYTHM_UNKNOWN
+
+
+def test_coming_back_by_itself_doubles_the_patience() -> None:
+    again = ladder(returns=3, began_at=ago(600), changed_at=ago(300))
+    assert reason_of(silent(1, 560, ladder=again)) is Reason.FLAPPING
+
+
+def test_a_single_silence_elsewhere_is_not_held_by_the_outage_of_a_site() -> None:
+    dark = [silent(number, 2_000 + number, site="Messe") for number in range(20)]
+    plan = plan_of(silent(100, 1_500, site="Depot"), *dark, sites={"Messe": 20, "Depot": 30})
+    assert plan.decisions[0].reason is Reason.ACT_REBOOT_HOST
+    assert {one.reason for one in plan.decisions[1:]} == {Reason.SITE_OUTAGE}
+
+
+def test_many_small_sites_are_one_incident() -> None:
+    dark = [silent(number, 2_000 + number % 50, site=f"s{number // 2}") for number in range(600)]
+    plan = plan_of(*dark, sites={f"s{number}": 2 for number in range(300)})
+    assert [one.kind for one in plan.incidents] == [IncidentKind.FLEET_OUTAGE]
+
+
+def test_a_slow_client_joins_the_outage_that_it_is_missed_in_later() -> None:
+    open_one = Incident(
+        key="k", kind=IncidentKind.FLEET_OUTAGE, began_at=ago(4_030), members=20, facts={"well": 1_000}
+    )
+    member = ladder(incident="k", began_at=ago(3_900))
+    dark = [silent(number, 4_000 + number, ladder=member) for number in range(20)]
+    late = silent(100, 4_300, interval=600.0, stale_after=1_800.0)
+    plan = plan_of(*dark, late, incidents=[open_one])
+    assert plan.decisions[-1].reason is Reason.FLEET_OUTAGE
+    assert plan.joined == {"k": ["00000100"]}
+
+
+def test_an_outage_is_over_when_most_have_been_back_for_ten_minutes() -> None:
+    incident = Incident(
+        key="k",
+        kind=IncidentKind.SITE_OUTAGE,
+        began_at=ago(5_000),
+        site="Messe",
+        members=10,
+        calm_since=ago(700),
+    )
+    left = [silent(n, 5_000, hung=n > 0, ladder=ladder(incident="k", began_at=ago(4_900))) for n in (0, 1)]
+    plan = plan_of(*left, incidents=[incident])
+    assert plan.incidents[0].closing is Closing.OVER
+    assert [one.reason for one in plan.decisions] == [Reason.NO_OUTLET, Reason.ACT_REBOOT_HOST]
+
+
+def test_those_left_behind_are_one_alarm() -> None:
+    left = [silent(n, 5_000, hung=False, ladder=ladder(incident="k", began_at=ago(4_900))) for n in range(4)]
+    plan = plan_of(*left)
+    assert {one.reason for one in plan.decisions} == {Reason.LEFT_BEHIND}
+    assert [one.kind for one in plan.incidents] == [IncidentKind.LEFT_BEHIND]
+
+
+def test_after_a_day_the_members_are_gone() -> None:
+    incident = Incident(key="k", kind=IncidentKind.FLEET_OUTAGE, began_at=ago(86_500), members=5)
+    dark = [silent(n, 86_500, ladder=ladder(incident="k", began_at=ago(86_400))) for n in range(5)]
+    plan = plan_of(*dark, incidents=[incident])
+    assert plan.incidents[0].closing is Closing.GONE
+    assert {one.reason for one in plan.decisions} == {Reason.GONE}
+    assert {one.ladder.phase for one in plan.decisions if one.ladder} == {Phase.GONE}
+
+
+# --- we cannot judge
+
+
+def test_blindness_moves_nothing() -> None:
+    observer = Observer(listening_since=None, started_at=LONG_AGO)
+    plan = plan_of(speaking(1), silent(2), observer=observer)
+    assert {one.reason for one in plan.decisions} == {Reason.BROKER_DISCONNECTED}
+    assert [one.ladder for one in plan.decisions] == [None, None]
+    assert [one.kind for one in plan.incidents] == [IncidentKind.OBSERVER]
+
+
+def test_silence_is_not_judged_until_we_have_listened_for_long_enough() -> None:
+    observer = Observer(listening_since=ago(100), started_at=ago(100))
+    assert reason_of(silent(1, 3_000), observer=observer) is Reason.OBSERVER_GRACE
+    assert reason_of(speaking(1, 3_000), observer=observer) is Reason.ACT_RESTART_APP
+
+
+def test_commands_that_nobody_answers_are_our_own_trouble() -> None:
+    sent = [Sent(f"{number:08}", ago(100 + number), False) for number in range(5)]
+    plan = plan_of(speaking(9), sent=sent)
+    assert only(plan).reason is Reason.COMMANDS_UNANSWERED
+    assert [one.kind for one in plan.incidents] == [IncidentKind.COMMANDS_UNANSWERED]
+    answered = [*sent[:4], Sent("x", ago(90), True)]
+    assert reason_of(speaking(9), sent=answered) is Reason.ACT_RESTART_APP
+
+
+# --- charging
+
+
+def test_a_refusal_is_no_attempt_and_calls_for_a_human() -> None:
+    refused = [attempt(1, 200, Outcome.REFUSED, error_code="expired")]
+    decision = only(plan_of(speaking(1, 3_000, ladder=ladder(), attempts=refused)))
+    assert decision.reason is Reason.REFUSED
+    assert decision.verdict.arguments["code"] == "expired"
+    later = [attempt(1, 4_000, Outcome.REFUSED, error_code="expired")]
+    again = only(plan_of(speaking(1, 5_000, ladder=ladder(), attempts=later)))
+    assert (again.reason, again.verdict.attempt) == (Reason.ACT_RESTART_APP, 1)
+
+
+def test_the_ladder_is_climbed_by_what_was_accepted() -> None:
+    tried = [attempt(1, 2_000, Outcome.NO_EFFECT), attempt(1, 1_500, Outcome.NO_EFFECT)]
+    assert reason_of(speaking(1, 5_000, ladder=ladder(), attempts=tried)) is Reason.ACT_REBOOT_HOST
+    tried.append(attempt(1, 1_000, Outcome.NO_EFFECT, rung=Rung.REBOOT_HOST))
+    assert reason_of(speaking(1, 5_000, ladder=ladder(), attempts=tried)) is Reason.NO_OUTLET
+
+
+def test_so_many_actions_a_day_and_then_one_at_night() -> None:
+    used = [attempt(number, 80_000 + number, Outcome.HELPED) for number in range(6)]
+    tired = speaking(1, 5_000, ladder=ladder(), attempts=used)
+    assert reason_of(tired) is Reason.LIMIT_REACHED
+    assert reason_of(tired, night=True) is Reason.ACT_RESTART_APP
+
+
+def test_an_attempt_helped_when_its_client_is_back_and_not_if_it_relapses() -> None:
+    back = speaking(1, status=Condition.ONLINE, process_status=ProcessStatus.RUNNING)
+    running = attempt(1, 60)
+    assert plan_of(back._replace(ladder=ladder(), attempts=[running])).outcomes == {"c1": Outcome.HELPED}
+    again = speaking(1, 30, ladder=ladder(), attempts=[attempt(1, 100, Outcome.HELPED)])
+    assert plan_of(again).outcomes == {"c1": Outcome.NO_EFFECT}
+
+
+# --- waves
+
+
+def crowd(count: int) -> list[Patient]:
+    return [speaking(number, 120 + number % 20, site=f"s{number % 7}") for number in range(count)]
+
+
+def test_many_with_the_same_trouble_begin_with_three_of_different_sites() -> None:
+    plan = plan_of(*crowd(900))
+    acts = [one for one in plan.decisions if one.verb is Verb.ACT]
+    assert len(acts) == 3
+    assert [(one.kind, one.members) for one in plan.incidents] == [(IncidentKind.ALIKE, 900)]
+    assert {one.reason for one in plan.decisions} == {Reason.ACT_RESTART_APP, Reason.WAVE}
+
+
+def test_a_single_crash_beside_a_stopped_group_goes_as_ever() -> None:
+    group = Incident(
+        key="g",
+        kind=IncidentKind.ALIKE,
+        began_at=ago(9_000),
+        trouble="crashed",
+        members=300,
+        stopped_at=ago(5),
+    )
+    member = ladder(incident="g", unwell_since=ago(8_000))
+    tries = [attempt(number, 3_000 - number, Outcome.NO_EFFECT, incident="g") for number in range(10)]
+    stuck = [speaking(number, 8_000, ladder=member) for number in range(300)]
+    plan = plan_of(speaking(999), *stuck, incidents=[group], waves={"g": tries})
+    assert plan.decisions[0].reason is Reason.ACT_RESTART_APP
+    assert sum(one.verb is Verb.ACT for one in plan.decisions[1:]) <= 1
+
+
+def waves(*sizes: tuple[int, Outcome | None]) -> list[Attempt]:
+    made: list[Attempt] = []
+    for position, (size, outcome) in enumerate(sizes):
+        made += [attempt(100 * position + number, 3_600 - 300 * position, outcome) for number in range(size)]
+    return made
+
+
+@pytest.mark.parametrize(
+    ("sizes", "allowed", "stopped"),
+    [
+        ([], 3, False),
+        ([(3, None)], 0, False),
+        ([(3, Outcome.HELPED)], 9, False),
+        ([(3, Outcome.NO_EFFECT)], 3, False),
+        ([(3, Outcome.NO_EFFECT)] * 3, 1, False),
+        ([(3, Outcome.NO_EFFECT)] * 3 + [(1, Outcome.NO_EFFECT)], 1, True),
+        ([(3, Outcome.HELPED), (9, Outcome.HELPED)], 27, False),
+        ([(3, Outcome.HELPED), (9, Outcome.HELPED), (40, Outcome.HELPED), (50, None)], 50, False),
+        ([(3, Outcome.REFUSED)], 3, False),
+    ],
+)
+def test_the_pace_of_a_group(sizes: list[tuple[int, Outcome | None]], allowed: int, stopped: bool) -> None:
+    pace = pace_of(waves(*sizes), 100, NOW)
+    assert (pace.allowed, pace.stopped) == (allowed, stopped)
+
+
+def test_a_success_of_a_moment_does_not_open_the_large_waves() -> None:
+    fresh = [attempt(number, 40, Outcome.HELPED) for number in range(3)]
+    assert pace_of(fresh, 100, NOW).allowed == 7
+    assert pace_of([*fresh, *(attempt(n, 30, Outcome.HELPED) for n in range(3, 10))], 100, NOW).allowed == 0
+
+
+def test_a_dry_run_decides_the_same() -> None:
+    dry = replace(POLICY, enabled=False)
+    assert reason_of(speaking(1), policy=dry) is Reason.ACT_RESTART_APP
+
+
+# --- one clock
+
+
+@pytest.mark.parametrize("step", [-86_400, -600, 600, 86_400])
+def test_stored_times_move_along_with_the_clock(step: float) -> None:
+    by = timedelta(seconds=step)
+    stepped = NOW
+    before = NOW - by - timedelta(hours=1)
+    assert moved_time(before, stepped, by, NOW + timedelta(seconds=3)) == before + by
+    written_since = NOW + timedelta(seconds=1)
+    assert moved_time(written_since, stepped, by, NOW + timedelta(seconds=3)) == written_since
+
+
+def test_a_receipt_from_the_future_dates_nothing() -> None:
+    odd = silent(1, -80_000, status_since=ago(2_000))
+    assert reason_of(odd) is Reason.ACT_REBOOT_HOST
+
+
+# --- always
+
+
+conditions = st.sampled_from(list(Condition))
+times = st.floats(-90_000, 90_000).map(ago)
+patients = st.builds(
+    Patient,
+    uuid=st.uuids().map(str),
+    status=conditions,
+    status_since=times,
+    site=st.sampled_from([None, "a", "b"]),
+    network=st.sampled_from([None, "10.0.0.0/24"]),
+    last_alive=st.none() | times,
+    last_heard_at=st.none() | times,
+    stale_at=st.none() | times,
+    stale_after=st.none() | st.floats(45, 1_800),
+    interval=st.none() | st.floats(1, 600),
+    reports=st.integers(0, 10),
+    presence=st.none() | st.sampled_from(Presence),
+    process_status=st.none() | st.sampled_from(ProcessStatus),
+    booted_at=st.none() | times,
+    failed_at=st.none() | times,
+)
+
+
+@given(st.lists(patients, max_size=30, unique_by=lambda one: one.uuid))
+def test_whatever_the_world_everybody_gets_one_decision_with_a_reason(some: list[Patient]) -> None:
+    plan = plan_of(*some)
+    assert [one.client_uuid for one in plan.decisions] == [one.uuid for one in some]
+    for patient, decision in zip(some, plan.decisions, strict=True):
+        if patient.status in {Condition.ONLINE, Condition.MAINTENANCE, Condition.SHUT_DOWN}:
+            assert decision.verb is not Verb.ACT
+        if patient.status is Condition.UNREACHABLE:
+            assert decision.verb is not Verb.ACT
