@@ -42,6 +42,7 @@ from infoscreen.services.watching import Watch, WatchPolicy
 from infoscreen.settings import Settings
 from infoscreen.storage import schema
 from infoscreen.storage.engine import Store
+from infoscreen.storage.trouble import naming_trouble
 from infoscreen.web.application import create_app, create_runner
 from infoscreen.web.keys import Parts, WebConfig
 from infoscreen.web.live import LiveFeed
@@ -59,8 +60,8 @@ BULK_LIMITS = BatchLimits(messages=500, size=4 * 2**20, seconds=0.25, fewest=20)
 """Small batches: those of heartbeats wait for them, as a database has one writer at a time."""
 
 
-LOOK_AGAIN_SECONDS = 1.0
-"""How often a start looks for a database that is not there yet."""
+LOOK_AGAIN_SECONDS, LOOK_SECONDS = 1.0, 4.0
+"""How often a start looks for a database that is not there yet, and how long an answer may take."""
 
 
 async def serve(settings: Settings) -> None:
@@ -179,11 +180,11 @@ async def serve(settings: Settings) -> None:
         "loop monitor": monitoring.run,
     }
     runner = create_runner(app)
-    store.close_until_seen()
     try:
         with _stop_signal() as stopped:
+            trouble = await _look(store)
             await _bind(runner, settings)
-            if await _database_seen(store, stopped):
+            if trouble is None or await _database_seen(store, stopped, trouble):
                 _spare_the_collector()
                 await _run_until(stopped, parts, last_words=lambda: _stop_serving(bus, runner))
     finally:
@@ -192,40 +193,45 @@ async def serve(settings: Settings) -> None:
         log.info("stopped", extra={"event": "stopped"})
 
 
-async def _database_seen(store: Store, stopped: asyncio.Event) -> bool:
-    """Wait until the database is there and fit; return False when told to stop first.
+async def _look(store: Store) -> StoreUnavailable | None:
+    """Let transactions begin if the database is there and fit; return why it cannot be used yet.
 
-    Requests are answered meanwhile, with 503 and the reason. Raises ``DatabaseNotReady`` for what waiting
-    does not mend.
+    Raises ``DatabaseNotReady`` for what waiting does not mend.
     """
-    told: StoreUnavailable | None = None
-    while not stopped.is_set():
-        looking, stopping = asyncio.create_task(schema.check(store)), asyncio.create_task(stopped.wait())
-        try:
-            await asyncio.wait((looking, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if not looking.done():
-                return False
-            looking.result()
-        except StoreUnavailable as trouble:
-            store.close_until_seen(trouble)
-            if told is None:
-                log.warning(
-                    "the database is not there yet; waiting for it",
-                    extra={"event": "store_awaited", "trouble": trouble.trouble, "error": str(trouble)},
-                )
-            told = trouble
-        else:
-            store.open()
-            if told is not None:
-                log.warning("the database is there", extra={"event": "store_seen"})
-            return True
-        finally:
-            looking.cancel()
-            stopping.cancel()
+    try:
+        with naming_trouble():
+            async with asyncio.timeout(LOOK_SECONDS):
+                await schema.check(store)
+    except StoreUnavailable as trouble:
+        store.close_until_seen(trouble)
+        return trouble
+    store.open()
+    return None
+
+
+async def _database_seen(store: Store, stopped: asyncio.Event, trouble: StoreUnavailable | None) -> bool:
+    """Wait until the database can be used; return False when told to stop first.
+
+    Requests are answered meanwhile, with 503 and the reason.
+    """
+    log.warning(
+        "the database is not there yet; waiting for it",
+        extra={"event": "store_awaited", "trouble": trouble and trouble.trouble, "error": str(trouble)},
+    )
+    while trouble is not None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LOOK_AGAIN_SECONDS):
                 await stopped.wait()
-    return False
+        looking, stopping = asyncio.create_task(_look(store)), asyncio.create_task(stopped.wait())
+        await asyncio.wait((looking, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if stopped.is_set():
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+            return False
+        trouble = looking.result()
+    log.warning("the database is there", extra={"event": "store_seen"})
+    return True
 
 
 async def _run_until(
@@ -302,7 +308,7 @@ def broker_address(settings: Settings) -> BrokerAddress:
     """Return where the broker is; raise ``CannotStart`` without an account for it."""
     if settings.mqtt_user is None or settings.mqtt_password is None:
         raise CannotStart(
-            "MQTT_USER and MQTT_PASSWORD are needed: the broker lets in no one without an account. "
+            "MQTT_USER and MQTT_PASSWORD are needed: the broker requires an account. "
             "Set both; `infoscreen config check` tells what else is missing."
         )
     tls = None

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from infoscreen import app
+from infoscreen import app, config_check
 from infoscreen.clock import SystemClock
 from infoscreen.domain.accounts import Role
-from infoscreen.domain.errors import CannotStart, DatabaseNotReady, InvalidSettings, StoreUnavailable
+from infoscreen.domain.errors import CannotStart, DatabaseNotReady, InvalidSettings, StoreUnavailable, Trouble
 from infoscreen.mqtt import probe
 from infoscreen.services.accounts import Accounts
 from infoscreen.services.passwords import Passwords
@@ -30,6 +30,13 @@ NO_SPACE = 100_000_000
 
 FEW_FILES = 1024
 """systemd's own default for a service; every open browser takes one."""
+
+ADVICE = {
+    Trouble.LOCKED: "Find out which process holds it, and for what.",
+    Trouble.FULL: "Make room, or lower RETENTION_DAYS.",
+    Trouble.READ_ONLY: "Let this user write it; after a fail-over connect to the primary server.",
+    Trouble.DAMAGED: "Stop everything that uses it and restore a backup.",
+}
 
 ANSWER_SECONDS = 3
 TIMEDATECTL_SECONDS = 5
@@ -72,7 +79,7 @@ async def examine() -> list[Finding]:
 def _settings() -> tuple[list[Finding], Settings | None]:
     advice = "Correct the setting; `infoscreen config show` tells what counts."
     try:
-        settings = load(serving=True)
+        settings = config_check.loaded()
     except InvalidSettings as error:
         findings = [Finding(Verdict.FAIL, fault, advice) for fault in str(error).splitlines()]
         try:
@@ -92,17 +99,20 @@ async def _database(settings: Settings) -> list[Finding]:
         await schema.check_url(settings.database_url)
         store = Store(settings.database_url)
         try:
+            damage = await schema.damage(store)
+            if damage is not None:
+                advice = "Stop everything that uses it and restore a backup."
+                return [Finding(Verdict.FAIL, f"database is damaged: {damage}", advice), *findings]
             await schema.check_writable(store)
-            findings.insert(0, Finding(Verdict.OK, "database is migrated and can be written"))
+            findings.insert(0, Finding(Verdict.OK, "database is migrated, whole and can be written"))
             findings.append(await _admin(store))
         finally:
             await store.close()
     except DatabaseNotReady as error:
         findings.insert(0, Finding(Verdict.FAIL, str(error)))
-    except StoreUnavailable:
-        findings.insert(
-            0, Finding(Verdict.FAIL, "database is locked", "Find out which process holds it, and for what.")
-        )
+    except StoreUnavailable as trouble:
+        advice = ADVICE.get(trouble.trouble, "Its own log, or the system's, tells more.")
+        findings.insert(0, Finding(Verdict.FAIL, str(trouble), advice))
     return findings
 
 

@@ -4,120 +4,42 @@ Only the composition root and the command line import this; the rooms get slices
 defaults, ``.env`` in the working directory, ``$CREDENTIALS_DIRECTORY``, the environment.
 """
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from importlib.util import find_spec
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
-from urllib.parse import urlsplit
+from typing import Any, get_args, get_type_hints
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ValidationInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from infoscreen import settings_sources
 from infoscreen.domain.errors import InvalidSettings
-from infoscreen.settings_sources import Given
-
-MASK = "********"
-
-
-class LogLevel(StrEnum):
-    """From how grave on something is logged."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-    CRITICAL = "critical"
-
-
-class LogFormat(StrEnum):
-    """How a log line looks."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-@dataclass(frozen=True, slots=True)
-class Allowed:
-    """What may be given for a variable, in words."""
-
-    words: str
-
-
-def _lower(value: object) -> object:
-    return value.strip().lower() if isinstance(value, str) else value
-
-
-def _networks(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    return [ip_network(part.strip()) for part in value.split(",") if part.strip()]
-
-
-def _database_url(value: str) -> str:
-    parts = urlsplit(value)
-    if (
-        parts.scheme == "sqlite+aiosqlite"
-        and parts.netloc == ""
-        and parts.path.strip("/") not in ("", ":memory:")
-    ):
-        return value
-    if parts.scheme == "postgresql+asyncpg" and parts.path.strip("/"):
-        if find_spec("asyncpg") is None:
-            raise ValueError("needs a driver that is not installed: `pip install 'infoscreen[postgres]'`")
-        return value
-    raise ValueError(
-        "allowed is sqlite+aiosqlite:///FILE (four slashes for an absolute path) or "
-        "postgresql+asyncpg://USER:PASSWORD@HOST/DATABASE"
-    )
-
-
-def _origin(value: str) -> str:
-    parts = urlsplit(value.strip())
-    usual = {"http": 80, "https": 443}
-    if parts.scheme not in usual or not parts.hostname or parts.username is not None:
-        raise ValueError("allowed is https://HOST or https://HOST:PORT")
-    if parts.path or parts.query or parts.fragment:
-        raise ValueError("allowed is https://HOST or https://HOST:PORT, with nothing behind it")
-    # Browsers leave the usual port out of the Origin they send.
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    port = "" if parts.port in (None, usual[parts.scheme]) else f":{parts.port}"
-    return f"{parts.scheme}://{host}{port}"
-
-
-Seconds = Annotated[
-    float, Field(gt=0, allow_inf_nan=False), Allowed("seconds, more than 0, fractions are fine")
-]
-Days = Annotated[float, Field(gt=0, allow_inf_nan=False), Allowed("days, more than 0, fractions are fine")]
-Port = Annotated[int, Field(ge=1, le=65535), Allowed("a port, 1 to 65535")]
-AtLeastOne = Annotated[int, Field(ge=1), Allowed("a whole number, 1 or more")]
-AtLeastZero = Annotated[int, Field(ge=0), Allowed("a whole number, 0 or more")]
-Bytes = Annotated[
-    int, Field(ge=8 * 2**20, le=8 * 2**30), Allowed("bytes, 8388608 (8 MiB) to 8589934592 (8 GiB)")
-]
-Switch = Annotated[bool, Allowed("true or false")]
-Text = Annotated[str, Field(min_length=1), Allowed("text")]
-Secret = Annotated[SecretStr, Field(min_length=1), Allowed("text, secret")]
-DatabaseUrl = Annotated[
-    str, AfterValidator(_database_url), Allowed("an SQLAlchemy URL, SQLite or PostgreSQL")
-]
-Origin = Annotated[str, AfterValidator(_origin), Allowed("https://HOST or https://HOST:PORT")]
-Networks = Annotated[
-    tuple[IPv4Network | IPv6Network, ...],
-    BeforeValidator(_networks),
-    Allowed("addresses or networks such as 10.0.0.0/8, separated by commas"),
-]
-File = Annotated[Path, Allowed("a file")]
-Level = Annotated[LogLevel, BeforeValidator(_lower), Allowed(", ".join(LogLevel))]
-Format = Annotated[LogFormat, BeforeValidator(_lower), Allowed(", ".join(LogFormat))]
+from infoscreen.settings_sources import MASK, Given, is_readable
+from infoscreen.settings_values import (
+    Allowed,
+    Bytes,
+    Clients,
+    DatabaseUrl,
+    Days,
+    File,
+    Format,
+    Host,
+    Level,
+    LogFormat,
+    LogLevel,
+    Networks,
+    Origin,
+    Port,
+    Seconds,
+    Secret,
+    Switch,
+    Text,
+    Token,
+    Tries,
+    TriesAboveZero,
+)
 
 
 def _knob(default: Any, help_line: str, *, shown: str | None = None) -> Any:
@@ -129,18 +51,16 @@ def _knob(default: Any, help_line: str, *, shown: str | None = None) -> Any:
     return Field(default, description=help_line)
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """What the daemon can be told. Use ``load()``: it names every fault at once and masks secrets."""
 
-    model_config = SettingsConfigDict(
-        extra="ignore", frozen=True, validate_default=True, hide_input_in_errors=True
-    )
+    model_config = ConfigDict(extra="ignore", frozen=True, validate_default=True, hide_input_in_errors=True)
 
     database_url: DatabaseUrl = Field(
         default="sqlite+aiosqlite:///infoscreen.db", description="Where everything is kept.", repr=False
     )
 
-    http_host: Text = _knob("127.0.0.1", "Address that the panel and the API listen on.")
+    http_host: Host = _knob("127.0.0.1", "Address that the panel and the API listen on.")
     http_port: Port = _knob(8080, "Port that the panel and the API listen on.")
     public_origin: Origin | None = _knob(
         None, "How browsers reach the panel, if a proxy stands in front of it."
@@ -156,13 +76,13 @@ class Settings(BaseSettings):
     mqtt_tls_insecure: Switch = _knob(
         False, "Do not check whom the broker's certificate names. For tests only."
     )
-    mqtt_host: Text = _knob("127.0.0.1", "Where the broker is.")
+    mqtt_host: Host = _knob("127.0.0.1", "Where the broker is.")
     mqtt_port: Port = _knob(
         lambda given: 8883 if given.get("mqtt_tls_enabled") else 1883,
         "The broker's port.",
         shown="1883, with TLS 8883",
     )
-    mqtt_user: Text | None = _knob(None, "The daemon's account at the broker, which lets in no one without.")
+    mqtt_user: Text | None = _knob(None, "The daemon's account at the broker, which requires one.")
     mqtt_password: Secret | None = _knob(None, "The password of that account.")
     mqtt_client_id: Text = _knob(
         "infoscreen-server",
@@ -198,47 +118,35 @@ class Settings(BaseSettings):
         "How long after a start or reconnect nothing is done, since the daemon itself was away.",
         shown="2 x HEARTBEAT_STALE_SECONDS",
     )
-    recovery_max_concurrent: AtLeastOne = _knob(5, "So many clients are recovered at the same time.")
+    recovery_max_concurrent: Clients = _knob(5, "So many clients are recovered at the same time.")
     recovery_storm_cooldown_seconds: Seconds = _knob(
         300, "How long things must be calm after an outage of a site or the fleet."
     )
-    recovered_heartbeats: AtLeastOne = _knob(3, "So many heartbeats in a row make a client well again ...")
+    recovered_heartbeats: TriesAboveZero = _knob(
+        3, "So many heartbeats in a row make a client well again ..."
+    )
     recovered_seconds: Seconds = _knob(60, "... once it has been online for so long.")
     relapse_seconds: Seconds = _knob(900, "Unwell again so soon, the ladder goes on where it was.")
-    recovery_restart_attempts: AtLeastZero = _knob(2, "Tries of `restart_app`; 0 removes the rung.")
-    recovery_reboot_attempts: AtLeastZero = _knob(1, "Tries of `reboot_host`; 0 removes the rung.")
-    recovery_power_cycle_attempts: AtLeastZero = _knob(1, "Tries of `power_cycle`; 0 removes the rung.")
-    recovery_reboots_per_hour: AtLeastZero = _knob(2, "Most automatic reboots of one client in an hour.")
-    recovery_power_cycles_per_day: AtLeastZero = _knob(
-        3, "Most automatic power cycles of one client in a day."
-    )
+    recovery_restart_attempts: Tries = _knob(2, "Tries of `restart_app`; 0 removes the rung.")
+    recovery_reboot_attempts: Tries = _knob(1, "Tries of `reboot_host`; 0 removes the rung.")
+    recovery_power_cycle_attempts: Tries = _knob(1, "Tries of `power_cycle`; 0 removes the rung.")
+    recovery_reboots_per_hour: Tries = _knob(2, "Most automatic reboots of one client in an hour.")
+    recovery_power_cycles_per_day: Tries = _knob(3, "Most automatic power cycles of one client in a day.")
 
     command_expiry_seconds: Seconds = _knob(240, "A command that no device has begun by then is given up.")
-    command_lockout_threshold: AtLeastOne = _knob(3, "So many disruptive commands lock a client ...")
+    command_lockout_threshold: TriesAboveZero = _knob(3, "So many disruptive commands lock a client ...")
     command_lockout_window_seconds: Seconds = _knob(900, "... if they were published within so long.")
     restart_app_timeout_seconds: Seconds = _knob(120, "How long `restart_app` may take, once begun.")
     reboot_timeout_seconds: Seconds = _knob(600, "How long `reboot_host` may take, once begun.")
     shutdown_timeout_seconds: Seconds = _knob(120, "How long `shutdown_host` may take, once begun.")
     power_cycle_timeout_seconds: Seconds = _knob(900, "How long `power_cycle` may take, once begun.")
 
-    log_level: Level = _knob(LogLevel.INFO, "From how grave on something is logged, to standard error.")
+    log_level: Level = _knob(LogLevel.INFO, "Minimum log level; the log goes to standard error.")
     log_format: Format = _knob(LogFormat.TEXT, "How a log line looks.")
-    metrics_token: Secret | None = _knob(
+    metrics_token: Token | None = _knob(
         None, "Bearer token for `/metrics`; unset, only the machine itself may read them."
     )
     retention_days: Days = _knob(90, "How long timeline, finished commands, logs and audit are kept.")
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take values from ``settings_sources`` alone, which knows where each came from."""
-        return init_settings, _GivenSource(settings_cls)
 
     @field_validator("stale_min_seconds")
     @classmethod
@@ -256,18 +164,10 @@ class Settings(BaseSettings):
         return value
 
 
-class _GivenSource(PydanticBaseSettingsSource):
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        return self().get(field_name), field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        return dict(settings_sources.read(Settings.model_fields).values)
-
-
 SECRETS = frozenset({"mqtt_password", "metrics_token"})
 NEEDED_TO_SERVE = {
-    "mqtt_user": "the broker lets in no one without an account",
-    "mqtt_password": "the broker lets in no one without a password",
+    "mqtt_user": "the broker requires an account",
+    "mqtt_password": "the broker requires a password",
 }
 TLS_FILES = ("mqtt_tls_ca_cert", "mqtt_tls_certfile", "mqtt_tls_keyfile")
 
@@ -286,7 +186,7 @@ def load(*, serving: bool = False) -> Settings:
     faults = list(given.faults)
     settings = None
     try:
-        settings = Settings()
+        settings = Settings.model_validate(given.values)
     except ValidationError as error:
         faults += [_fault(detail, given) for detail in error.errors() if detail["type"] != _SKIPPED]
     if serving:
@@ -298,7 +198,7 @@ def load(*, serving: bool = False) -> Settings:
         faults += [
             f"{_assignment(name, given.values[name], given)}: no such file, or not readable by this user"
             for name in TLS_FILES
-            if name in given.values and not _is_readable(Path(given.values[name]))
+            if name in given.values and not is_readable(Path(given.values[name]))
         ]
     if settings is None or faults:
         raise InvalidSettings("\n".join(faults))
@@ -325,15 +225,14 @@ def _fault(detail: ErrorDetails, given: Given) -> str:
     value = given.values.get(name, detail["input"])
     if value is None:
         return f"{name.upper()} is not set: {reason}"
+    if name == "database_url" and not str(value).startswith("sqlite"):
+        # Where it was not understood, nobody knows where a password in it begins and ends.
+        value = MASK
     return f"{_assignment(name, value, given)}: {reason}"
 
 
 def _assignment(name: str, value: object, given: Given) -> str:
     return f"{name.upper()}={_shown(name, value)} ({given.source(name)})"
-
-
-def _is_readable(path: Path) -> bool:
-    return path.is_file() and os.access(path, os.R_OK)
 
 
 _URL_PASSWORD = re.compile(r"(?<=://)([^:/@]*):.*@")

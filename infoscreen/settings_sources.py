@@ -1,18 +1,17 @@
-"""What was given for each setting, and where; whether it is any good is ``settings``' business.
+"""What was given for each setting, and where: the reader for the daemon and for the agent.
 
-Later wins: ``.env`` in the working directory, ``$CREDENTIALS_DIRECTORY`` (systemd), the environment. An empty
-value counts as not given.
+Later wins: ``.env`` in the working directory (the daemon's), ``$CREDENTIALS_DIRECTORY`` (systemd), the
+environment. An empty value counts as not given. Whether a value is allowed is decided elsewhere.
 """
 
 import difflib
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 
-from dotenv.parser import parse_stream
-
+MASK = "********"
 ENV_FILE = Path(".env")
 DEFAULT = "default"
 CREDENTIAL = "credential"
@@ -39,27 +38,69 @@ class Given:
         return self.sources.get(name, DEFAULT)
 
 
-def read(names: Collection[str]) -> Given:
-    """Read all sources for the settings of these lower-case names."""
+def read(
+    names: Collection[str],
+    environment: Mapping[str, str] | None = None,
+    *,
+    prefix: str = "",
+    env_file: bool = True,
+) -> Given:
+    """Read all sources for the settings of these lower-case names.
+
+    Args:
+        names: the settings, without the prefix.
+        environment: the variables; those of the process by default.
+        prefix: what variables and credentials begin with, in lower case.
+        env_file: whether ``.env`` is read.
+    """
     given = Given()
-    layers: tuple[tuple[str, Callable[[Collection[str], Given], Iterable[tuple[str, str]]]], ...] = (
-        (str(ENV_FILE), _env_file),
-        (CREDENTIAL, _credentials),
-        (ENVIRONMENT, _environment),
-    )
+    variables = {f"{prefix}{name}": name for name in names}
+    environment = os.environ if environment is None else environment
+    layers: list[tuple[str, Iterable[tuple[str, str]]]] = []
+    if env_file:
+        layers.append((str(ENV_FILE), _env_file(variables, given)))
+    directory = environment.get("CREDENTIALS_DIRECTORY")
+    layers.append((CREDENTIAL, _credentials(directory, variables, given)))
+    layers.append((ENVIRONMENT, environment.items()))
     for source, layer in layers:
-        for name, value in layer(names, given):
-            if name.lower() in names and value:
-                given.values[name.lower()] = value
-                given.sources[name.lower()] = source
+        for variable, value in layer:
+            name = variables.get(variable.lower())
+            if name is None or not value:
+                continue
+            if not _is_text(value):
+                given.faults.append(f"{variable.upper()} ({source}): not UTF-8 text")
+                continue
+            given.values[name] = value
+            given.sources[name] = source
     return given
+
+
+def is_readable(path: Path) -> bool:
+    """Tell whether this user may read the file."""
+    try:
+        with path.open("rb"):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+def _is_text(value: str) -> bool:
+    """Tell whether the environment's bytes were text: what is not comes as lone surrogates."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _env_file(names: Collection[str], given: Given) -> Iterator[tuple[str, str]]:
     text = _text_of(ENV_FILE, given)
     if text is None:
         return
-    # The parser below pydantic-settings', which skips a broken line silently and expands ${...} in passwords.
+    # Here, since the agent does without. The parser, not dotenv_values(), which skips a broken line silently
+    # and expands ${...} in passwords.
+    from dotenv.parser import parse_stream
+
     for binding in parse_stream(StringIO(text)):
         if binding.error or (binding.key is not None and binding.value is None):
             given.faults.append(f"{ENV_FILE} line {binding.original.line}: not NAME=value")
@@ -68,8 +109,7 @@ def _env_file(names: Collection[str], given: Given) -> Iterator[tuple[str, str]]
             yield binding.key, binding.value
 
 
-def _credentials(names: Collection[str], given: Given) -> Iterator[tuple[str, str]]:
-    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+def _credentials(directory: str | None, names: Collection[str], given: Given) -> Iterator[tuple[str, str]]:
     if not directory or not Path(directory).is_dir():
         return
     for path in sorted(Path(directory).iterdir()):
@@ -79,10 +119,6 @@ def _credentials(names: Collection[str], given: Given) -> Iterator[tuple[str, st
                 yield path.name, value.removesuffix("\n").removesuffix("\r")
         else:
             _look_for_slip(path.name, names, "the credentials", given)
-
-
-def _environment(names: Collection[str], given: Given) -> Iterator[tuple[str, str]]:
-    yield from os.environ.items()
 
 
 def _text_of(path: Path, given: Given) -> str | None:

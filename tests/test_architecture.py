@@ -15,7 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 450
 
 # Parts that put the others together: they may import everything, and only they import each other.
-COMPOSITION = {"app", "cli", "demo", "doctor", "judge", "__main__"}
+COMPOSITION = {"app", "config_check", "cli", "demo", "doctor", "judge", "__main__"}
 
 # The one MQTT client, which serves the daemon, the agent and the simulator.
 MQTT_CLIENT = {"mqtt.answers", "mqtt.client", "mqtt.connection", "mqtt.device"}
@@ -31,9 +31,9 @@ ROOMS = {
     "web": {"domain", "storage", "services", "words", "clock", "resources"},
     "words": {"domain"},
     "provisioning": {"domain", "wire"},
-    "agent": {"domain", "wire", "clock", *MQTT_CLIENT},
+    "agent": {"domain", "wire", "clock", *MQTT_CLIENT, "settings_sources"},
     "simulator": {"domain", "wire", "clock", "agent.protocol", *MQTT_CLIENT},
-    "settings": {"domain"},
+    "settings": {"domain", "storage.address"},
     "metrics": {"domain"},
     "logs": set(),
     "clock": set(),
@@ -50,7 +50,6 @@ LIBRARIES = {
     "jinja2": {"web"},
     "prometheus_client": {"metrics"},
     "pydantic": {"wire", "web", "settings", "agent", "judge", "simulator"},
-    "pydantic_settings": {"settings", "judge"},
     "psutil": {"agent"},
 }
 ASKS_THE_TIME = {"now", "utcnow", "today", "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter"}

@@ -91,7 +91,7 @@ async def test_it_finds_nothing_wrong_where_nothing_is(here: CommandLine, broker
     assert await found(Verdict.FAIL) == []
     well = await found(Verdict.OK)
     assert "settings are right" in well
-    assert "database is migrated and can be written" in well
+    assert "database is migrated, whole and can be written" in well
     assert "there is an admin who can sign in" in well
     assert f"broker at 127.0.0.1:{broker.port} lets the daemon in" in well
     assert "broker refuses whoever has no account" in well

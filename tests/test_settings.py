@@ -102,7 +102,8 @@ def test_every_duration_takes_fractions(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_duration_is_a_number_above_zero(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     give(monkeypatch, f"COMMAND_EXPIRY_SECONDS={value}")
     assert faults_of() == [
-        f"COMMAND_EXPIRY_SECONDS={value} (environment): allowed is seconds, more than 0, fractions are fine"
+        f"COMMAND_EXPIRY_SECONDS={value} (environment): "
+        "allowed is seconds, 0.01 to 2592000, fractions are fine"
     ]
 
 
@@ -126,10 +127,10 @@ def test_all_faults_are_named_at_once_with_what_was_given_and_what_is_allowed(
         "MQTT_TLS_KEYFILE is not set: MQTT_TLS_CERTFILE and MQTT_TLS_KEYFILE are needed together",
         "AUTO_REGISTER_CLIENTS=perhaps (environment): allowed is true or false",
         "STALE_MIN_SECONDS=45 (default): allowed is at most HEARTBEAT_STALE_SECONDS, which is 30",
-        "RECOVERY_MAX_CONCURRENT=0 (environment): allowed is a whole number, 1 or more",
+        "RECOVERY_MAX_CONCURRENT=0 (environment): allowed is a whole number, 1 to 100000",
         "LOG_LEVEL=loud (.env): allowed is debug, info, warning, error, critical",
-        "MQTT_USER is not set: the broker lets in no one without an account",
-        "MQTT_PASSWORD is not set: the broker lets in no one without a password",
+        "MQTT_USER is not set: the broker requires an account",
+        "MQTT_PASSWORD is not set: the broker requires a password",
         f"MQTT_TLS_CERTFILE={tmp_path}/missing.pem (environment): no such file, or not readable by this user",
     ]
 

@@ -21,10 +21,11 @@ from pydantic import (
     model_validator,
 )
 
+from infoscreen import settings_sources
 from infoscreen.domain.errors import InvalidSettings
+from infoscreen.settings_sources import MASK
 
 PREFIX = "AGENT_"
-MASK = "********"
 
 
 def _lower(value: object) -> object:
@@ -142,11 +143,16 @@ def load(environment: Mapping[str, str] = os.environ) -> AgentSettings:
     Raises:
         InvalidSettings: one line for each fault: the variable, what was given and what is allowed.
     """
-    given, faults = _given(environment)
+    sources = settings_sources.read(
+        AgentSettings.model_fields, environment, prefix=PREFIX.lower(), env_file=False
+    )
+    given, faults = sources.values, list(sources.faults)
+    if environment.get("STATE_DIRECTORY"):
+        given.setdefault("state_dir", environment["STATE_DIRECTORY"])
     faults += [
         f"{_assignment(name, given[name])}: no such file, or not readable by this user"
         for name in TLS_FILES
-        if name in given and not os.access(given[name], os.R_OK)
+        if name in given and not settings_sources.is_readable(Path(given[name]))
     ]
     settings = None
     try:
@@ -174,25 +180,6 @@ def allowed(name: str) -> str:
     extra = AgentSettings.model_fields[name].json_schema_extra
     assert isinstance(extra, dict)  # noqa: S101  (every knob is made by _knob)
     return str(extra["allowed"])
-
-
-def _given(environment: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    names = AgentSettings.model_fields
-    given: dict[str, str] = {}
-    faults = []
-    if environment.get("STATE_DIRECTORY"):
-        given["state_dir"] = environment["STATE_DIRECTORY"]
-    directory = environment.get("CREDENTIALS_DIRECTORY")
-    for name in names:
-        file = Path(directory or "/nonexistent") / variable(name).lower()
-        try:
-            if directory and file.is_file():
-                given[name] = file.read_text(encoding="utf-8").removesuffix("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            faults.append(f"credential {file.name}: cannot be read: {error}")
-        if environment.get(variable(name)):
-            given[name] = environment[variable(name)]
-    return given, faults
 
 
 def _assignment(name: str, value: str) -> str:

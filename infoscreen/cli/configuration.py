@@ -15,12 +15,12 @@ def config() -> None:
 @as_json_option
 def check(as_json: bool) -> None:
     """Check the settings as `serve` would, without starting anything."""
-    from infoscreen import settings
+    from infoscreen import config_check, settings
 
     faults: list[str] = []
     cautions: list[str] = []
     try:
-        cautions = settings.cautions(settings.load(serving=True))
+        cautions = settings.cautions(config_check.loaded())
     except InvalidSettings as error:
         if not as_json:
             raise

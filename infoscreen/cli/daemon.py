@@ -3,7 +3,6 @@
 import asyncio
 import sys
 from collections.abc import Coroutine
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,16 @@ def serve() -> None:
 
     It stays in the foreground until SIGTERM or Ctrl-C.
     """
-    from infoscreen import app, logs
-    from infoscreen.settings import load
+    from infoscreen import app, config_check, logs
 
-    settings = load(serving=True)
+    settings = config_check.loaded()
     logs.configure(settings.log_level, settings.log_format)
     _run(app.serve(settings))
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:
     loop_factory = None
-    if find_spec("uvloop") is not None:
+    if sys.platform == "linux":
         import uvloop
 
         loop_factory = uvloop.new_event_loop

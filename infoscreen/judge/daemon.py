@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from infoscreen.app import lockout_policy, recovery_policy
 from infoscreen.clock import Clock
@@ -27,22 +26,6 @@ from infoscreen.settings import Settings
 from infoscreen.storage.engine import Store
 
 
-class ShippedSettings(Settings):
-    """The settings as shipped, whatever this machine's environment and files say."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take values from the line alone."""
-        return (init_settings,)
-
-
 def settings_of(values: dict[str, object]) -> tuple[Settings, list[str]]:
     """Return the shipped settings with others in their place, the recovery switched on unless they say no.
 
@@ -52,7 +35,7 @@ def settings_of(values: dict[str, object]) -> tuple[Settings, list[str]]:
     unknown = [name for name in values if name.lower() not in Settings.model_fields]
     wanted = {name: value for name, value in given.items() if name in Settings.model_fields}
     try:
-        return ShippedSettings.model_validate({"crash_recovery_enabled": True, **wanted}), unknown
+        return Settings.model_validate({"crash_recovery_enabled": True, **wanted}), unknown
     except ValidationError as error:
         faults = [f"{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors() if one["loc"]]
         raise BadLine(f"settings: {'; '.join(faults)}") from None

@@ -79,7 +79,8 @@ class Store:
         """The readers' engine."""
         self._writers = self.engine if self._address.in_memory else self._engine(WRITERS, WRITE_SECONDS)
         if self._place is not None:
-            event.listen(self._writers.sync_engine, "connect", self._writer_connected)
+            for change in ("connect", "close", "invalidate"):
+                event.listen(self._writers.sync_engine, change, self._writer_changed)
         # SQLite has one writer at a time anyway; queueing here is fair and does not burn the busy timeout.
         self._turn = asyncio.Lock()
         self._whose_turn: asyncio.Task[Any] | None = None
@@ -268,9 +269,9 @@ class Store:
         arguments[0] = f"{file.as_uri()}?mode={mode}"
         named["uri"] = True
 
-    def _writer_connected(self, connection: DBAPIConnection, record: Any) -> None:
+    def _writer_changed(self, connection: DBAPIConnection, record: Any, *_: object) -> None:
         if self._place is not None:
-            self._place.writer_connected()
+            self._place.writer_changed()
 
     def _begin_sqlite(self, connection: Any) -> None:
         options = connection.get_execution_options()

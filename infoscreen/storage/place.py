@@ -36,8 +36,8 @@ class Place:
             self._file_was, _ = self._look(self._file)
         self.check()
 
-    def writer_connected(self) -> None:
-        """Call when the writer's connection was opened: SQLite may have begun another write-ahead log."""
+    def writer_changed(self) -> None:
+        """Call when the writer's connection was opened or closed: SQLite may make another write-ahead log."""
         self._wal_was = None
 
     def written(self) -> None:
