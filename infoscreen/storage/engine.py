@@ -50,7 +50,8 @@ NETWORK_SECONDS = 5
 IDLE_SECONDS = 60
 """PostgreSQL ends a transaction that does nothing for so long: the daemon is suspended, and others wait."""
 
-CLOSE_SECONDS = 1.0
+CLOSE_SECONDS = 0.5
+"""How long closing the connections may take; a server that is gone does not say good-bye."""
 
 
 class Store:
@@ -149,12 +150,7 @@ class Store:
 
     async def close(self) -> None:
         """Close every connection; one whose server does not answer is dropped."""
-        for engine in {self.engine, self._writers}:
-            try:
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await engine.dispose()
-            except TimeoutError:
-                await engine.dispose(close=False)
+        await asyncio.gather(*(_disposed(engine) for engine in {self.engine, self._writers}))
 
     def close_until_seen(self, why: StoreUnavailable | None = None) -> None:
         """Let no transaction begin until ``open()``, and raise the reason instead.
@@ -221,7 +217,7 @@ class Store:
                 max_overflow=0,
                 pool_timeout=QUEUE_SECONDS,
                 pool_pre_ping=self._place is None,
-                **({} if self._address.is_sqlite else {"async_creator": self._creator(seconds)}),
+                **({} if self._address.is_sqlite else self._for_postgresql(seconds)),
             )
         if self._address.is_sqlite:
             event.listen(engine.sync_engine, "do_connect", self._connecting_sqlite)
@@ -229,8 +225,12 @@ class Store:
             event.listen(engine.sync_engine, "begin", self._begin_sqlite)
         return engine
 
-    def _creator(self, seconds: int) -> Any:
-        """Return what connects to PostgreSQL; whatever goes wrong there is trouble, named as such."""
+    def _for_postgresql(self, seconds: int) -> dict[str, Any]:
+        """Return how PostgreSQL is connected to; whatever goes wrong there is trouble, named as such.
+
+        A reader sees the state at its first statement, as on SQLite; a writer sees after waiting for a row's
+        lock what the other one has committed.
+        """
         import asyncpg
 
         address, patient = self._address, self._create
@@ -254,7 +254,8 @@ class Store:
                     server_settings=settings,
                 )
 
-        return connect
+        level = "READ COMMITTED" if seconds == WRITE_SECONDS else "REPEATABLE READ"
+        return {"async_creator": connect, "isolation_level": level}
 
     def _connecting_sqlite(
         self, dialect: Any, record: Any, arguments: list[Any], named: dict[str, Any]
@@ -307,6 +308,14 @@ class Store:
         finally:
             # The one that gives up says so; nobody waits any more.
             self.locked_elsewhere = False
+
+
+async def _disposed(engine: AsyncEngine) -> None:
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await engine.dispose()
+    except TimeoutError:
+        await engine.dispose(close=False)
 
 
 def _is_locked(error: DBAPIError) -> bool:
