@@ -94,7 +94,7 @@ async def test_a_form_from_another_site_is_refused_with_a_page(site: Site) -> No
     browser = await site.browser(Role.OPERATOR)
     async with browser.post("/logout", headers={"Sec-Fetch-Site": "cross-site"}) as response:
         assert response.status == 403
-        assert "Die Anfrage kam von anderswo" in await response.text()
+        assert "Die Anfrage kam von einer anderen Seite" in await response.text()
     assert (await look(browser, "/")).status == 200
 
 
@@ -140,7 +140,7 @@ async def test_an_address_that_leads_nowhere_gets_a_page_too(site: Site) -> None
     browser = await site.browser(Role.ADMIN)
     for path in (f"/clients/{uuid_of(99)}", "/clients/nonsense", f"/commands/{uuid_of(99)}"):
         page = await look(browser, path)
-        assert (page.status, "Hier ist nichts" in page.words) == (404, True), path
+        assert (page.status, "Seite nicht gefunden" in page.words) == (404, True), path
     assert (await look(browser, f"/clients/{uuid_of(99)}/commands/dance")).status == 404
     assert (await look(browser, "/clients?status=dancing")).status == 422
     assert (await look(browser, "/clients?cursor=nonsense")).status == 422
@@ -175,7 +175,7 @@ async def test_names_cannot_break_out_of_a_page(site: Site) -> None:
 
 async def test_without_a_client_the_first_page_tells_how_to_connect_one(site: Site) -> None:
     page = await look(await site.browser(Role.VIEWER), "/")
-    assert "Noch kein Gerät" in page.words
+    assert "Noch keine Geräte" in page.words
     assert "mosquitto_pub" in page.words
 
 
@@ -306,7 +306,7 @@ async def test_a_failed_service_is_acknowledged_for_good_with_a_comment(site: Si
     assert failed_at is not None
     path = f"/clients/{FAILED}/clear_service_failed"
     done = await send(browser, path, failed_at=failed_at[1], comment="Techniker kommt", next="/")
-    assert f"{UNIT} auf Halle ist quittiert." in done.words
+    assert f"{UNIT} auf Halle wurde quittiert." in done.words
     assert "panel-failed" not in done.text
     assert (await site.spine.client(FAILED)).service_failed_at is None
     again = await send(browser, path, failed_at=failed_at[1], comment="", next="/")
@@ -379,7 +379,7 @@ async def test_a_queued_command_can_be_withdrawn_and_one_that_was_sent_cannot(si
     first = await site.spine.request(ONLINE)
     assert "Befehl zurückziehen" in (await look(browser, f"/clients/{ONLINE}")).words
     page = await send(browser, f"/commands/{first.command_id}/cancel", next=f"/clients/{ONLINE}")
-    assert "zurückgezogen, bevor er gesendet war" in page.words
+    assert "vor dem Senden zurückgezogen" in page.words
     second = await site.spine.request(ONLINE)
     await site.spine.outbox.step()
     page = await send(browser, f"/commands/{second.command_id}/cancel")
@@ -441,7 +441,7 @@ async def test_all_crashed_apps_are_restarted_with_one_button_that_names_them(si
     assert set(listed[1].split(",")) == {ONLINE, CRASHED}
     await site.spine.request(CRASHED, Action.REBOOT_HOST)
     done = await send(browser, "/crashed/restart", client_uuids=listed[1])
-    assert "App-Neustarts: 1 angefordert, 1 übergangen." in done.words
+    assert "App-Neustarts: 1 angefordert, 1 nicht möglich." in done.words
 
 
 async def test_restarting_more_than_ten_asks_for_their_number(site: Site) -> None:
@@ -449,7 +449,7 @@ async def test_restarting_more_than_ten_asks_for_their_number(site: Site) -> Non
     for uuid in uuids:
         await crash(site.spine, uuid)
     browser = await site.browser(Role.OPERATOR)
-    assert "Zum Fortfahren eintippen: 12" in (await look(browser, "/crashed/restart")).words
+    assert "Zum Fortfahren eingeben: 12" in (await look(browser, "/crashed/restart")).words
     fields = {"client_uuids": ",".join(uuids)}
     assert "nicht die Anzahl" in (await send(browser, "/crashed/restart", typed="11", **fields)).words
     assert "12 angefordert" in (await send(browser, "/crashed/restart", typed="12", **fields)).words
@@ -464,7 +464,7 @@ async def test_a_viewer_sees_why_nothing_can_be_done(site: Site) -> None:
     overview = await look(browser, "/")
     assert "Nur Bediener können quittieren" in overview.words
     refused = await send(browser, f"/clients/{ONLINE}/commands", action="restart_app")
-    assert (refused.status, "Das dürfen Sie nicht" in refused.words) == (403, True)
+    assert (refused.status, "Nicht erlaubt" in refused.words) == (403, True)
 
 
 # One client.
@@ -506,7 +506,7 @@ async def test_a_client_is_described_sent_to_maintenance_and_removed(site: Site)
         description="",
         maintenance_until="2026-03-02T20:15",
     )
-    assert "Foyer links ist gespeichert." in saved.words
+    assert "Foyer links wurde gespeichert." in saved.words
     client = await site.spine.client(ONLINE)
     assert (client.tags, client.site, client.status) == (["innen", "Foyer"], "Rathaus", Condition.MAINTENANCE)
     assert client.maintenance_until is not None
@@ -543,9 +543,9 @@ async def test_changing_the_password_needs_the_old_one_and_signs_the_others_out(
     user = await site.user(Role.VIEWER)
     here, elsewhere = await site.browser(Role.VIEWER), await site.browser(Role.VIEWER)
     new = "a much better one"
-    assert "nicht gleich" in (await change_password(here, PASSWORD, new, "something else"))[1]
+    assert "stimmen nicht überein" in (await change_password(here, PASSWORD, new, "something else"))[1]
     assert "10 bis 1000 Zeichen" in (await change_password(here, PASSWORD, "short", "short"))[1]
-    assert "Das jetzige Passwort ist falsch." in (await change_password(here, WRONG, new, new))[1]
+    assert "Das aktuelle Passwort ist falsch." in (await change_password(here, WRONG, new, new))[1]
     assert "Das Passwort ist geändert." in (await change_password(here, PASSWORD, new, new))[1]
     assert (await look(here, "/account", follow=False)).status == 200
     assert (await look(elsewhere, "/account", follow=False)).status == 303
@@ -563,7 +563,7 @@ async def test_signed_in_devices_are_listed_and_signed_out_one_by_one(site: Site
     assert page.text.count("dieses hier") == 1
     end = re.search(r'action="(/account/sessions/[^"]+/end)"', page.text)
     assert end is not None
-    assert "Das Gerät ist abgemeldet." in (await send(here, end[1])).words
+    assert "Der Browser wurde abgemeldet." in (await send(here, end[1])).words
     assert (await look(phone, "/", follow=False)).status == 303
 
 

@@ -128,7 +128,7 @@ async def test_a_half_typed_comment_survives_what_happens_around_it(chromium: Br
         await page.keyboard.type("unterwegs")
         await expect(comment).to_have_value("Techniker ist unterwegs")
         await page.keyboard.press("Enter")
-        await expect(page.locator(".flash")).to_contain_text("ist quittiert")
+        await expect(page.locator(".flash")).to_contain_text("wurde quittiert")
 
 
 async def test_rows_change_in_place_and_new_matches_only_announce_themselves(
@@ -301,7 +301,7 @@ async def test_everything_can_be_done_without_javascript(chromium: Browser, site
         await expect(page.locator(".foot")).to_contain_text("Ohne JavaScript")
         await page.fill(f"#comment-{FAILED}", "Techniker kommt")
         await page.get_by_role("button", name="Quittieren: Halle").click()
-        await expect(page.locator(".flash")).to_contain_text(f"{UNIT} auf Halle ist quittiert.")
+        await expect(page.locator(".flash")).to_contain_text(f"{UNIT} auf Halle wurde quittiert.")
         await page.get_by_role("link", name="App neu starten: Galerie").click()
         await expect(page.get_by_role("heading", level=1)).to_have_text("App auf Galerie neu starten?")
         await page.get_by_role("button", name="App neu starten").click()

@@ -86,7 +86,7 @@ async def test_an_operator_sees_a_failure_acknowledges_it_and_reboots_the_device
             await expect(panel).to_contain_text("foyer")
             await expect(page).to_have_title("(1) Übersicht · infoscreen")
             await page.get_by_role("button", name="Quittieren").click()
-            await expect(page.locator(".flash")).to_contain_text("app.service auf foyer ist quittiert.")
+            await expect(page.locator(".flash")).to_contain_text("app.service auf foyer wurde quittiert.")
             await expect(panel).to_have_count(0)
             await page.goto(f"/clients/{DEVICE}")
             async with broker.sub(f"infoscreen/{DEVICE}/commands") as hearer:

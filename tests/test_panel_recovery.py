@@ -115,7 +115,7 @@ async def test_whoever_takes_care_of_a_client_says_so(site: Site) -> None:
     assert "kümmert sich jemand" in done.words
     assert "operator kümmert sich darum: Netzteil" in done.words
     again = await send(browser, f"/clients/{CRASHED}/recovery/acknowledge")
-    assert "wartet nicht mehr" in again.words
+    assert "braucht keinen Vor-Ort-Einsatz mehr" in again.words
 
 
 async def test_the_switch_of_a_client_is_among_what_can_be_edited(site: Site) -> None:

@@ -15,7 +15,7 @@ def status_reason(client: Client, listening_since: datetime | None, language: La
     said = _status_reason(client, language)
     if client.status is Condition.NEVER_SEEN or is_confirmed(client, listening_since):
         return said
-    return said + " " + _("Not confirmed yet: this is from before the server began to listen.")
+    return said + " " + _("Not confirmed yet: this was known before the server started to listen.")
 
 
 def _status_reason(client: Client, language: Language) -> str:

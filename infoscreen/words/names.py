@@ -65,12 +65,11 @@ EFFECTS: Mapping[Action, str] = MappingProxyType(
             "the device itself keeps running."
         ),
         Action.REBOOT_HOST: N_(
-            "The whole device starts anew. The screen is dark for one to three minutes, then the application "
-            "comes back by itself."
+            "The whole device reboots. The screen is dark for one to three minutes, then the "
+            "application starts again."
         ),
         Action.SHUTDOWN_HOST: N_(
-            "The device is switched off and stays off. From here it cannot be switched on again: somebody "
-            "has to do that on site."
+            "The device is shut down and stays off. It cannot be switched on again from here, only on site."
         ),
         Action.SCREENSHOT: N_("The device sends a picture of what it shows. Nothing is interrupted."),
         Action.DISPLAY_ON: N_("The display at the device is switched on."),

@@ -19,28 +19,28 @@ REASONS: Table = MappingProxyType(
         R.ACT_REBOOT_HOST: N_("Reboot the device, attempt %(attempt)s of %(attempts)s."),
         R.ACT_POWER_CYCLE: N_("Power cycle the device, attempt %(attempt)s of %(attempts)s."),
         R.BROKER_DISCONNECTED: N_(
-            "The server is not connected to the broker and cannot tell how any client is."
+            "The server is not connected to the broker, so the state of the clients is unknown."
         ),
-        R.OBSERVER_GRACE: N_(
-            "The server has not listened for long enough since its start or reconnect to judge."
-        ),
+        R.OBSERVER_GRACE: N_("The server has not been connected long enough to judge."),
         R.INGEST_LAG: N_(
-            "The server is behind with what clients report (messages by %(ingest)s s, its own work by "
-            "%(loop)s s)."
+            "The server is behind with processing messages (messages by %(ingest)s s, its own work "
+            "by %(loop)s s)."
         ),
         R.FLEET_OUTAGE: N_(
-            "%(silent)s of %(well)s clients have fallen silent: that is the network or the broker, not the "
-            "clients."
+            "%(silent)s of %(well)s clients have fallen silent: the cause is the network or the "
+            "broker, not the clients."
         ),
         R.FLEET_SETTLING: N_("The outage of the fleet is over; clients get time to come back by themselves."),
         R.SITE_OUTAGE: N_(
-            "%(silent)s of %(well)s clients at %(site)s have fallen silent: that is the site, not the "
-            "clients."
+            "%(silent)s of %(well)s clients at %(site)s have fallen silent: the cause is the site, "
+            "not the clients."
         ),
         R.SITE_SETTLING: N_(
             "The outage of %(site)s is over; its clients get time to come back by themselves."
         ),
-        R.OUTAGE_SUSPECTED: N_("Others have not been heard lately either: an outage may just be beginning."),
+        R.OUTAGE_SUSPECTED: N_(
+            "Other clients have not been heard lately either: an outage may be beginning."
+        ),
         R.NO_WITNESS: N_("No other client reports often enough to tell yet whether this is an outage."),
         R.STORM: N_(
             "%(silent)s clients fell silent at about the same time; that has a common cause, which may pass."
@@ -63,7 +63,7 @@ REASONS: Table = MappingProxyType(
         R.COMMAND_IN_FLIGHT: N_("The client has an unfinished command: %(action)s."),
         R.ORDERED: N_("%(action)s has been ordered and is not sent yet."),
         R.WAITING_FOR_VERIFICATION: N_("%(action)s was sent; its effect is being awaited."),
-        R.GRACE: N_("Not unwell for long enough: many problems pass by themselves."),
+        R.GRACE: N_("Not failing for long enough yet: many problems pass by themselves."),
         R.FLAPPING: plural(
             "It has come back by itself %(returns)s time lately and is given more time to do so again.",
             "It has come back by itself %(returns)s times lately and is given more time to do so again.",
@@ -91,7 +91,9 @@ REASONS: Table = MappingProxyType(
             "limit",
         ),
         R.CONFIRMING: N_("It is back; it counts as well after %(heartbeats)s heartbeats and %(seconds)s s."),
-        R.RELAPSE_WATCH: N_("It is well again. If it relapses soon, recovery continues where it stopped."),
+        R.RELAPSE_WATCH: N_(
+            "It is back online. If it fails again soon, recovery continues where it stopped."
+        ),
         R.RUNS_AGAIN: N_(
             "The application runs again; the failed service stays shown until somebody acknowledges it."
         ),

@@ -18,7 +18,7 @@ def asked_by(command: ClientCommand, names: Mapping[int, str], language: Languag
     _ = language.gettext
     if command.source is Source.RECOVERY:
         return word(Part.RECOVERY, language)
-    unknown = _("a user who is gone") if command.requested_by else _("the command line")
+    unknown = _("a deleted user") if command.requested_by else _("the command line")
     name = names.get(command.requested_by or 0, unknown)
     if command.source is Source.API:
         return _("By %(name)s, through a program") % {"name": name}

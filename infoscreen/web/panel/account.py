@@ -78,7 +78,9 @@ async def post_password(request: web.Request) -> web.StreamResponse:
         sentence = _("Too many failed attempts. Try again in %(seconds)s s.") % {"seconds": seconds}
         return await _account_page(request, 429, sentence)
     except Busy:
-        return await _account_page(request, 503, _("Too many people are signing in just now. Try again."))
+        return await _account_page(
+            request, 503, _("Too many people are signing in at the moment. Try again.")
+        )
     except InvalidInput:
         sentence = _("The new password must have %(least)s to %(most)s characters.") % {
             "least": PASSWORD_LENGTHS[0],

@@ -97,9 +97,9 @@ def obstacles(
     """Return in words what stands in the way of any command, and of a disruptive one; None for nothing."""
     _ = language.gettext
     if not actor.role.may(Role.OPERATOR):
-        return _("Only operators can send commands; you may look."), None
+        return _("Only operators can send commands; you have read-only access."), None
     if in_flight is not None:
-        return None, _("The next one can be sent when the command under way has ended.")
+        return None, _("The next command can be sent when the current one has ended.")
     if locked_until is not None and not actor.role.may(Role.ADMIN):
         return None, _("Disruptive commands are possible again when the lockout ends.")
     return None, None

@@ -16,36 +16,36 @@ from infoscreen.words.language import N_
 SENTENCES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "not-found": (
-            N_("There is nothing here"),
+            N_("Page not found"),
             N_("The address is wrong, or what was here has been removed."),
         ),
         "forbidden": (
-            N_("You may not do that"),
+            N_("Not allowed"),
             N_("It needs a higher role than yours. Ask an administrator."),
         ),
         "cross-site": (
-            N_("The request came from elsewhere"),
+            N_("The request came from another site"),
             N_(
-                "For your protection, forms are only taken from pages of this panel. Go back and load "
-                "it again."
+                "For your protection, forms are only accepted from pages of this panel. Go back and "
+                "reload the page."
             ),
         ),
-        "invalid-input": (N_("That cannot be right"), N_("Some of what was sent is not valid.")),
+        "invalid-input": (N_("Invalid input"), N_("Some of the values are not valid.")),
         "store-unavailable": (
-            N_("The database does not answer just now"),
+            N_("The database is not responding"),
             N_("Nothing is lost. Try again in a few seconds."),
         ),
         "internal-error": (
-            N_("Something went wrong here"),
-            N_("The fault is on the server. Its log has the reason under the number of the request."),
+            N_("Something went wrong"),
+            N_("The fault is on the server. Its log has the details under the request id."),
         ),
         "conflict": (
-            N_("That is not possible just now"),
-            N_("Somebody was faster. Look again how things are."),
+            N_("Not possible at the moment"),
+            N_("Somebody else has changed this in the meantime. Check the current state."),
         ),
         "method-not-allowed": (
-            N_("That does not work this way"),
-            N_("This address cannot be called like that. Go back and use the button again."),
+            N_("Not possible this way"),
+            N_("This address does not accept this method. Go back and use the button."),
         ),
     }
 )

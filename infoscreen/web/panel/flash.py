@@ -24,8 +24,8 @@ SECONDS = 60
 
 MESSAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
-        "requested": ("good", N_("%(action)s of %(client)s is requested.")),
-        "restarts": ("good", N_("App restarts: %(queued)s requested, %(others)s passed over.")),
+        "requested": ("good", N_("%(action)s requested: %(client)s.")),
+        "restarts": ("good", N_("App restarts: %(queued)s requested, %(others)s skipped.")),
         "miscounted": ("bad", N_("Nothing was done: that was not the number of clients.")),
         "in_flight": (
             "bad",
@@ -37,22 +37,28 @@ MESSAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
         ),
         "mistyped": ("bad", N_("Nothing was done: that was not the name of %(client)s.")),
         "withdrawn": ("good", N_("The command was withdrawn before it was sent.")),
-        "too_late": ("bad", N_("The command could not be withdrawn any more; it is: %(status)s.")),
-        "acknowledged": ("good", N_("%(unit)s on %(client)s is acknowledged.")),
-        "acknowledged_before": ("good", N_("The failed service on %(client)s was acknowledged already.")),
+        "too_late": ("bad", N_("The command can no longer be withdrawn; it is: %(status)s.")),
+        "acknowledged": ("good", N_("%(unit)s on %(client)s was acknowledged.")),
+        "acknowledged_before": (
+            "good",
+            N_("The failed service on %(client)s had already been acknowledged."),
+        ),
         "failed_again": (
             "bad",
-            N_("Not acknowledged: a service on %(client)s has failed again meanwhile. Please look again."),
+            N_(
+                "Not acknowledged: a service on %(client)s has failed again in the meantime. Please "
+                "check again."
+            ),
         ),
-        "saved": ("good", N_("%(client)s is saved.")),
-        "paused": ("good", N_("The automatic recovery is paused there.")),
-        "not_paused": ("bad", N_("Not paused: a reason is needed.")),
-        "resumed": ("good", N_("The automatic recovery goes on there.")),
-        "taken_over": ("good", N_("Noted: somebody takes care of %(client)s.")),
-        "not_given_up": ("bad", N_("Nothing was done: %(client)s does not wait for somebody any more.")),
-        "removed": ("good", N_("%(client)s is removed with all its history.")),
-        "password_changed": ("good", N_("The password is changed. All other devices are signed out.")),
-        "session_ended": ("good", N_("The device is signed out.")),
+        "saved": ("good", N_("%(client)s was saved.")),
+        "paused": ("good", N_("Automatic recovery was paused.")),
+        "not_paused": ("bad", N_("Not paused: a reason is required.")),
+        "resumed": ("good", N_("Automatic recovery was resumed.")),
+        "taken_over": ("good", N_("Noted: %(client)s is being taken care of.")),
+        "not_given_up": ("bad", N_("Nothing was done: %(client)s no longer needs someone on site.")),
+        "removed": ("good", N_("%(client)s was removed with all its history.")),
+        "password_changed": ("good", N_("The password was changed. All other browsers were signed out.")),
+        "session_ended": ("good", N_("The browser was signed out.")),
         "signed_out": ("good", N_("You are signed out.")),
     }
 )

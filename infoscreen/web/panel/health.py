@@ -81,7 +81,7 @@ def _facts(
     facts = [
         (N_("Screen"), on_off.get(metrics.get("screen_on"))),  # type: ignore[arg-type]  # None is simply not in it
         (N_("Undervoltage"), yes_no.get(metrics.get("undervoltage"))),  # type: ignore[arg-type]  # the same
-        (N_("Up for"), _uptime(metrics.get("uptime_seconds"), language)),
+        (N_("Uptime"), _uptime(metrics.get("uptime_seconds"), language)),
         (N_("Should show"), expected.get("media_file") or expected.get("event_type")),
         (N_("Shows"), actual.get("process")),
     ]

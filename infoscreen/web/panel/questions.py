@@ -98,8 +98,8 @@ def about_removal(client: Client, language: Language) -> Question:
     return Question(
         title=_("Remove %(client)s?") % {"client": client.label},
         effect=_(
-            "The client and all its history, commands and screenshots are deleted. If the device still "
-            "speaks to the broker, it appears anew with an empty history."
+            "The client and all its history, commands and screenshots are deleted. If the device "
+            "still sends messages, it appears again with an empty history."
         ),
         verb=_("Remove"),
         action=f"/clients/{client.uuid}/remove",
@@ -126,8 +126,8 @@ def _warnings(client: Client, locked_until: datetime | None, language: Language)
         case Condition.UNREACHABLE | Condition.SHUT_DOWN | Condition.NEVER_SEEN:
             warnings.append(
                 _(
-                    "The device cannot be reached just now. The command waits a few minutes for it and then "
-                    "expires; it never runs hours later."
+                    "The device cannot be reached at the moment. The command waits a few minutes and "
+                    "then expires; it never runs hours later."
                 )
             )
         case Condition.DUPLICATE:
@@ -135,7 +135,7 @@ def _warnings(client: Client, locked_until: datetime | None, language: Language)
                 _("Two devices use this identity: either of them may carry out the command, or both.")
             )
         case Condition.HUNG | Condition.INCOMPREHENSIBLE:
-            warnings.append(_("The device does not respond just now; it may not carry out the command."))
+            warnings.append(_("The device is not responding; it may not carry out the command."))
         case Condition.ONLINE | Condition.CRASHED | Condition.SERVICE_FAILED | Condition.MAINTENANCE:
             pass
     return warnings

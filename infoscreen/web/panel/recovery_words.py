@@ -21,23 +21,21 @@ MODES: Mapping[Mode, str] = MappingProxyType(
 
 MODE_SENTENCES: Mapping[Mode, str] = MappingProxyType(
     {
-        Mode.ACTIVE: N_("Clients that crash or fall silent are restarted and rebooted by themselves."),
+        Mode.ACTIVE: N_("Clients that crash or fall silent are restarted or rebooted automatically."),
         Mode.DRY_RUN: N_(
-            "Nothing is done by itself: you see what would be done. CRASH_RECOVERY_ENABLED switches it on."
+            "No automatic action: you see what would be done. CRASH_RECOVERY_ENABLED switches it on."
         ),
         Mode.PAUSED: N_("Somebody has paused it for all clients."),
-        Mode.OFF: N_("It has not looked at the fleet yet."),
+        Mode.OFF: N_("It has not checked the fleet yet."),
     }
 )
 
 ENDINGS: Mapping[Ending, str] = MappingProxyType(
     {
-        Ending.DONE: N_("It is being done now; then its effect has to show."),
-        Ending.TIME: N_("Then it is decided anew, or earlier if the client changes."),
-        Ending.OBSERVATION: N_(
-            "It is looked at again every few seconds, until things are seen to have changed."
-        ),
-        Ending.HUMAN: N_("Nothing further happens by itself until somebody acts or the client becomes well."),
+        Ending.DONE: N_("In progress; its effect is checked afterwards."),
+        Ending.TIME: N_("Decided again then, or earlier if the client changes."),
+        Ending.OBSERVATION: N_("Checked again every few seconds until the situation has changed."),
+        Ending.HUMAN: N_("No further automatic action until somebody acts or the client is back online."),
     }
 )
 
@@ -56,7 +54,7 @@ def incident_title(incident: StoredIncident, language: Language) -> str:
         case IncidentKind.SITE_OUTAGE:
             return _("Outage of %(site)s") % {"site": incident.site}
         case IncidentKind.OBSERVER:
-            return _("The server itself cannot see")
+            return _("The server cannot judge the fleet")
 
 
 def incident_sentence(incident: StoredIncident, language: Language) -> str:
@@ -66,11 +64,11 @@ def incident_sentence(incident: StoredIncident, language: Language) -> str:
         return _("It is over; clients get time to come back by themselves before anything is done.")
     match incident.kind:
         case IncidentKind.FLEET_OUTAGE:
-            return _("That is the network or the broker, not the clients: none of them is touched.")
+            return _("The cause is the network or the broker, not the clients: no action is taken.")
         case IncidentKind.SITE_OUTAGE:
             return _(
-                "That is the network or the power of the site, not its clients: none of them is touched. "
-                "The rest of the fleet is taken care of."
+                "The cause is the network or the power supply of the site, not its clients: no "
+                "action is taken there. The rest of the fleet is still recovered."
             )
         case IncidentKind.OBSERVER:
-            return _("Nothing can be said of any client just now, so none of them is touched.")
+            return _("The state of the clients is unknown at the moment, so no action is taken.")

@@ -45,7 +45,7 @@ async def post_login(request: web.Request) -> web.StreamResponse:
         response.headers.update(refusal.headers)
         return response
     except Busy as refusal:
-        response = _refused(request, form, 503, _("Too many people are signing in just now. Try again."))
+        response = _refused(request, form, 503, _("Too many people are signing in at the moment. Try again."))
         response.headers.update(refusal.headers)
         return response
     response = see_other(form.next)

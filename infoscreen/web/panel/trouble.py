@@ -10,11 +10,11 @@ SENTENCES: Mapping[Trouble, str] = MappingProxyType(
     {
         Trouble.UNREACHABLE: N_("The database cannot be reached."),
         Trouble.STARTING: N_("The database is starting or stopping."),
-        Trouble.REFUSED: N_("The database does not let the server in."),
+        Trouble.REFUSED: N_("The database refuses the connection."),
         Trouble.NO_CONNECTION_FREE: N_("No connection to the database is free."),
         Trouble.LOCKED: N_("Another program holds the lock of the database."),
         Trouble.TIMED_OUT: N_("The database did not answer in time."),
-        Trouble.CONFLICT: N_("The database broke off a transaction."),
+        Trouble.CONFLICT: N_("The database aborted a transaction."),
         Trouble.READ_ONLY: N_("The database can only be read."),
         Trouble.FULL: N_("The disk or the memory of the database is full."),
         Trouble.INPUT_OUTPUT: N_("The database cannot read or write its files."),
