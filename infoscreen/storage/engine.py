@@ -78,10 +78,11 @@ class Store:
             event.listen(engine.sync_engine, "begin", self._begin_sqlite)
         self.engine: AsyncEngine = engine or self._engine(READERS, READ_SECONDS)
         """The readers' engine."""
-        self._writers = self.engine if self._address.in_memory else self._engine(WRITERS, WRITE_SECONDS)
+        self.writers = self.engine if self._address.in_memory else self._engine(WRITERS, WRITE_SECONDS)
+        """The writers' engine."""
         if self._place is not None:
             for change in ("connect", "close", "invalidate"):
-                event.listen(self._writers.sync_engine, change, self._writer_changed)
+                event.listen(self.writers.sync_engine, change, self._writer_changed)
         # SQLite has one writer at a time anyway; queueing here is fair and does not burn the busy timeout.
         self._turn = asyncio.Lock()
         self._whose_turn: asyncio.Task[Any] | None = None
@@ -121,11 +122,11 @@ class Store:
         try:
             with naming_trouble():
                 if self._address.is_sqlite:
-                    async with self._in_turn(), self._begun(self._writers, at_once=at_once) as connection:
+                    async with self._in_turn(), self._begun(self.writers, at_once=at_once) as connection:
                         yield connection
                         done = True
                 else:
-                    async with self._begun(self._writers) as connection:
+                    async with self._begun(self.writers) as connection:
                         yield connection
                         done = True
                 if self._place is not None:
@@ -150,7 +151,7 @@ class Store:
 
     async def close(self) -> None:
         """Close every connection; one whose server does not answer is dropped."""
-        await asyncio.gather(*(_disposed(engine) for engine in {self.engine, self._writers}))
+        await asyncio.gather(*(_disposed(engine) for engine in {self.engine, self.writers}))
 
     def close_until_seen(self, why: StoreUnavailable | None = None) -> None:
         """Let no transaction begin until ``open()``, and raise the reason instead.
@@ -170,7 +171,7 @@ class Store:
     def _is_busy(self) -> bool:
         if self._address.is_sqlite:
             return self._turn.locked()
-        pool: Any = self._writers.pool
+        pool: Any = self.writers.pool
         return bool(pool.checkedout() >= WRITERS)
 
     @asynccontextmanager
@@ -187,7 +188,7 @@ class Store:
 
     @asynccontextmanager
     async def _begun(self, engine: AsyncEngine, *, at_once: bool = False) -> AsyncIterator[AsyncConnection]:
-        writing = engine is self._writers
+        writing = engine is self.writers
         if writing and self._place is not None:
             self._place.check()
         async with engine.connect() as connection:
