@@ -28,6 +28,7 @@ from infoscreen.settings_values import (
     Level,
     LogFormat,
     LogLevel,
+    LogLines,
     Networks,
     Origin,
     Port,
@@ -138,6 +139,13 @@ class Settings(BaseModel):
     recovery_restart_attempts: Tries = _knob(2, "Tries of `restart_app`; 0 removes the rung.")
     recovery_reboot_attempts: Tries = _knob(1, "Tries of `reboot_host`; 0 removes the rung.")
     recovery_power_cycle_attempts: Tries = _knob(1, "Tries of `power_cycle`; 0 removes the rung.")
+
+    log_lines_per_minute: LogLines = _knob(
+        600, "Most log lines of one client that are stored in a minute; the rest is counted."
+    )
+    log_bytes_per_minute: Bytes = _knob(
+        256 * 2**10, "Most bytes of log lines of one client that are stored in a minute."
+    )
 
     command_expiry_seconds: Seconds = _knob(240, "A command that no device has begun by then is given up.")
     command_lockout_threshold: TriesAboveZero = _knob(3, "So many disruptive commands lock a client ...")

@@ -148,7 +148,7 @@ class Record:
             for incident in changes.incidents:
                 self._numbers[incident.key] = await incidents.save(connection, incident)
             # Somebody may have deleted a client since it was looked at.
-            there = await clients.existing(connection, acting)
+            there = await clients.keep(connection, acting)
             await decisions.end(connection, over, changes.last)
             acted = [one for one in changes.acted if one.client_uuid in there]
             await decisions.begin(connection, [self._stored(one, now) for one in acted])
@@ -176,7 +176,7 @@ class Record:
         for start in range(0, len(uuids), ROWS_PER_TRANSACTION):
             chunk = uuids[start : start + ROWS_PER_TRANSACTION]
             async with self._store.write() as connection:
-                there = await clients.existing(connection, chunk)
+                there = await clients.keep(connection, chunk)
                 over = [ended[one] for one in chunk if one in ended]
                 await decisions.end(connection, over, changes.last)
                 fresh = [self._stored(begun[one], now) for one in chunk if one in begun and one in there]
@@ -191,7 +191,7 @@ class Record:
             number = self._numbers.get(key)
             for start in range(0, len(joined) if number else 0, ROWS_PER_TRANSACTION):
                 async with self._store.write() as connection:
-                    there = await clients.existing(connection, joined[start : start + ROWS_PER_TRANSACTION])
+                    there = await clients.keep(connection, joined[start : start + ROWS_PER_TRANSACTION])
                     await incidents.join(connection, number or 0, sorted(there), now)
 
     def _stored(self, decision: Decision, now: datetime) -> StoredDecision:
