@@ -29,6 +29,7 @@ from infoscreen.settings_values import (
     Level,
     LogFormat,
     LogLevel,
+    LogLines,
     Networks,
     Origin,
     Port,
@@ -132,6 +133,13 @@ class Settings(BaseModel):
     recovery_power_cycle_attempts: Tries = _knob(1, "Tries of `power_cycle`; 0 removes the rung.")
     recovery_reboots_per_hour: Tries = _knob(2, "Most automatic reboots of one client in an hour.")
     recovery_power_cycles_per_day: Tries = _knob(3, "Most automatic power cycles of one client in a day.")
+
+    log_lines_per_minute: LogLines = _knob(
+        600, "Most log lines of one client that are stored in a minute; the rest is counted."
+    )
+    log_bytes_per_minute: Bytes = _knob(
+        256 * 2**10, "Most bytes of log lines of one client that are stored in a minute."
+    )
 
     command_expiry_seconds: Seconds = _knob(240, "A command that no device has begun by then is given up.")
     command_lockout_threshold: TriesAboveZero = _knob(3, "So many disruptive commands lock a client ...")
