@@ -155,9 +155,9 @@ async def _broker(settings: Settings) -> list[Finding]:
     findings = [Finding(Verdict.OK, f"broker at {where} lets the daemon in")]
     if await probe.anonymous_refusal(address) is None:
         advice = "Set `allow_anonymous false`; look for another file in conf.d that sets it true."
-        findings.append(Finding(Verdict.FAIL, "broker lets in anybody without an account", advice))
+        findings.append(Finding(Verdict.FAIL, "broker accepts connections without an account", advice))
     else:
-        findings.append(Finding(Verdict.OK, "broker refuses whoever has no account"))
+        findings.append(Finding(Verdict.OK, "broker requires an account"))
     dropped = await probe.dropped(address)
     if dropped:
         what = f"broker has dropped {dropped} messages since it started, because a queue was full"

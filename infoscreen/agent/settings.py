@@ -112,7 +112,7 @@ class AgentSettings(BaseModel):
     )
     log_level: Annotated[
         Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)
-    ] = _knob("info", "From how grave on something is logged.", "debug, info, warning, error, critical")
+    ] = _knob("info", "Minimum log level.", "debug, info, warning, error, critical")
     log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = _knob(
         "text", "How a log line looks.", "text, json"
     )

@@ -34,7 +34,7 @@ ATTEMPTS_FOR = timedelta(days=1)
 """The longest time that a limit of the recovery looks back."""
 
 IN_A_ROW = 100
-"""After so many patients the event loop gets a breath."""
+"""Number of patients after which the event loop gets a turn."""
 
 MAYBE_SILENT = STALE | {Condition.SERVICE_FAILED}
 """Statuses behind which there may be silence; counting well clients a little too far does no harm."""

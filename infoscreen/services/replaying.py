@@ -43,8 +43,8 @@ LIMITS = (
     "changed cannot be told.",
     "When a client counted as silent was decided by the settings of that time; other thresholds of silence "
     "cannot be replayed.",
-    "Outages that show slowly cannot be told from the record: whoever was shown online is taken to have been "
-    "heard.",
+    "Outages that show slowly cannot be told from the record: a client shown as online is assumed to have "
+    "been heard.",
     "Sites, capabilities and switches of the clients are those of today; deleted clients are missing, and "
     "new ones count as if they had always been there.",
 )

@@ -70,7 +70,6 @@ class Watch:
     def __init__(
         self, store: Store, clock: Clock, bus: Bus, link: Link, policy: WatchPolicy, measures: Measures
     ) -> None:
-        """Keep the parts."""
         self._store = store
         self._clock = clock
         self._bus = bus
