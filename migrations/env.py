@@ -12,6 +12,7 @@ from alembic import context
 from sqlalchemy import Column, Connection
 
 from infoscreen.storage import schema
+from infoscreen.storage.counting import restore_triggers
 from infoscreen.storage.tables import metadata
 
 
@@ -41,6 +42,7 @@ def _migrate(connection: Connection) -> None:
         compare_server_default=_default_differs,
     )
     context.run_migrations()
+    restore_triggers(connection)
 
 
 async def _migrate_own_database() -> None:

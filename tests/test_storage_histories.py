@@ -20,6 +20,7 @@ from infoscreen.storage import (
     clients,
     commands,
     rejected,
+    schema,
     tables,
     timeline,
 )
@@ -27,7 +28,7 @@ from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.storage.commands import CommandQuery
 from infoscreen.storage.engine import Connection, Store
 from infoscreen.storage.paging import encode_cursor
-from infoscreen.storage.tables import client_commands, command_events, metadata, recovery_attempts
+from infoscreen.storage.tables import client_commands, command_events, recovery_attempts
 from infoscreen.storage.timeline import NewEntry
 from tests.spine import MORNING, sqlite_url, uuid_of
 
@@ -37,9 +38,8 @@ U = uuid_of(0)
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     url = sqlite_url(tmp_path) if request.param == "sqlite" else request.getfixturevalue("postgres")
+    await schema.upgrade(url)
     made = Store(url)
-    async with made.engine.begin() as connection:
-        await connection.run_sync(metadata.create_all)
     async with made.write() as connection:
         client = Client(uuid=U, created_at=MORNING, status=Condition.ONLINE, status_since=MORNING)
         await clients.create(connection, client)

@@ -34,6 +34,7 @@ from infoscreen.storage import (
     attempts,
     audit,
     client_deadlines,
+    client_totals,
     clients,
     command_deadlines,
     command_history,
@@ -77,6 +78,7 @@ class Watch:
         self._policy = policy
         self._measures = measures
         self._step_before = clock.last_step
+        self._totals_checked = False
 
     async def run(self) -> None:
         """Watch conditions and evidence for ever."""
@@ -102,7 +104,23 @@ class Watch:
         expired = 0
         while found := await self._sweep_some(now):
             expired += found
+        await self._keep_totals()
         return expired
+
+    async def _keep_totals(self) -> None:
+        if not self._totals_checked:
+            if corrected := await client_totals.repair(self._store):
+                log.warning(
+                    "counters of clients differed from a count and were corrected",
+                    extra={"event": "totals_repaired", "counters": corrected},
+                )
+            self._totals_checked = True
+        while True:
+            async with self._store.read() as connection:
+                if not await client_totals.is_worth_folding(connection):
+                    return
+            async with self._store.write() as connection:
+                await client_totals.fold(connection)
 
     async def tidy(self) -> None:
         """Delete what is older than the retention, in small transactions."""

@@ -19,6 +19,7 @@ from sqlalchemy import (
 
 from infoscreen.domain.clients import Client, Condition
 from infoscreen.domain.errors import InvalidInput
+from infoscreen.storage import client_totals
 from infoscreen.storage.clients import COLUMNS, client_of
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, count_some, cursor_text, cursor_time, decode_cursor, encode_cursor
@@ -84,7 +85,6 @@ async def search(
         )
     key, descending = SORTS[name], query.sort.startswith("-")
     matching = _where(query)
-    total = await count_some(connection, clients, matching)
     statement = select(*COLUMNS, key.label("page_key")).where(*matching)
     if cursor is not None:
         last_key, last_uuid = decode_cursor(cursor, 2)
@@ -97,8 +97,15 @@ async def search(
     rows = (await connection.execute(statement.order_by(*order).limit(limit + 1))).all()
     items = [client_of(row) for row in rows[:limit]]
     more = len(rows) > limit
+    total = await _total(connection, query) if more or cursor is not None else len(items)
     following = encode_cursor(rows[limit - 1].page_key, items[-1].uuid) if more else None
     return Page(items, following, total)
+
+
+async def _total(connection: Connection, query: ClientQuery) -> int | None:
+    if query.tag or query.q or query.unacknowledged:
+        return await count_some(connection, clients, _where(query))
+    return await client_totals.count(connection, query.status, query.site)
 
 
 async def matching_uuids(connection: Connection, query: ClientQuery, limit: int) -> list[str]:

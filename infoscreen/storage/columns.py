@@ -3,13 +3,15 @@
 from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import BigInteger, Column, ColumnElement, DateTime, Integer, String, Table, bindparam
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeDecorator
+
+T = TypeVar("T")
 
 
 def utc_text(value: datetime) -> str:
@@ -79,7 +81,7 @@ CHUNK = 500
 """So many values go into one ``IN``, far below SQLite's limit on bound values."""
 
 
-def chunks(values: Collection[str]) -> list[list[str]]:
+def chunks(values: Collection[T]) -> list[list[T]]:
     """Cut values into pieces that fit into one ``IN``."""
     ordered = list(values)
     return [ordered[start : start + CHUNK] for start in range(0, len(ordered), CHUNK)]

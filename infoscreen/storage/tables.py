@@ -31,6 +31,7 @@ from infoscreen.domain.history import Finding, Happening, Note, Part
 from infoscreen.domain.recovery import IncidentKind, Phase, Reason, Verb
 from infoscreen.storage import account_tables  # noqa: F401 - all tables are known once this module is
 from infoscreen.storage.columns import BigKey, UtcDateTime, Word, row_number
+from infoscreen.storage.counting import counters
 from infoscreen.storage.metadata import metadata as metadata
 
 
@@ -149,6 +150,8 @@ _partial("ix_clients_service_failed", _failed, clients.c.sort_key)
 _partial("ix_clients_incomprehensible", _incomprehensible, clients.c.refused_until)
 _partial("ix_clients_maintenance", _maintained, clients.c.maintenance_until)
 _partial("ix_clients_clear_pending", _clear_pending, clients.c.uuid)
+
+client_totals, client_total_changes = counters(metadata, clients)
 
 client_commands = Table(
     "client_commands",
