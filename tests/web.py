@@ -66,10 +66,12 @@ class Site:
 
 
 @asynccontextmanager
-async def serving(directory: Path, config: WebConfig | None = None) -> AsyncIterator[Site]:
-    """Serve the application from a fresh database in ``directory``."""
+async def serving(
+    directory: Path, config: WebConfig | None = None, url: str | None = None
+) -> AsyncIterator[Site]:
+    """Serve the application from a fresh database in ``directory``, or from the empty one at ``url``."""
     async with AsyncExitStack() as stack:
-        spine = await stack.enter_async_context(open_spine(sqlite_url(directory)))
+        spine = await stack.enter_async_context(open_spine(url or sqlite_url(directory)))
         passwords = Passwords(QUICK_HASHER)
         stack.callback(passwords.close)
         parts = Parts(

@@ -49,6 +49,14 @@ class InvalidInput(Refused):
         super().__init__(detail, extra={"errors": errors or []})
 
 
+class UnreadableBody(Refused):
+    """The body cannot be decoded as its headers say."""
+
+    slug = "unreadable-body"
+    status = 400
+    title = "Unreadable body"
+
+
 class NotFound(Refused):
     """There is no such thing."""
 

@@ -48,7 +48,8 @@ def _session(row: RowMapping) -> Session:
 
 
 def _after(cursor: str | None) -> int:
-    return 0 if cursor is None else cursor_number(decode_cursor(cursor, 1)[0])
+    # The keys of users and tokens have 32 bits, and PostgreSQL refuses to compare them with more.
+    return 0 if cursor is None else min(cursor_number(decode_cursor(cursor, 1)[0]), 2**31 - 1)
 
 
 def _page(rows: list[Row], limit: int, total: int) -> Page[Row]:

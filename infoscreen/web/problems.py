@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
@@ -41,6 +42,7 @@ class Problem:
 
 
 HTTP_PROBLEMS = {
+    400: ("bad-request", "Bad request", "The request is not valid HTTP, or one of its lines is too long."),
     404: ("not-found", "Not found", "There is nothing at this address."),
     405: ("method-not-allowed", "Method not allowed", "This address does not know that method."),
     408: ("request-timeout", "Request timed out", "The request did not arrive in time."),
@@ -48,7 +50,7 @@ HTTP_PROBLEMS = {
     415: (
         "unsupported-media-type",
         "Unsupported media type",
-        "Send application/json; forms as application/x-www-form-urlencoded.",
+        "Send application/json, forms as application/x-www-form-urlencoded, both in UTF-8.",
     ),
 }
 """What aiohttp itself refuses: slug, title and sentence by status."""
@@ -84,11 +86,15 @@ def problem_of(error: Refused | StoreUnavailable | web.HTTPException) -> Problem
                 headers={"Retry-After": str(RETRY_SECONDS)},
             )
         case web.HTTPException():
-            slug, title, sentence = HTTP_PROBLEMS.get(
-                error.status, (f"http-{error.status}", error.reason, f"{error.reason}.")
-            )
             headers = {name: error.headers[name] for name in KEPT_HEADERS if name in error.headers}
-            return Problem(slug=slug, status=error.status, title=title, detail=sentence, headers=headers)
+            return problem_of_status(error.status, headers)
+
+
+def problem_of_status(status: int, headers: Mapping[str, str] | None = None) -> Problem:
+    """Return the problem of what aiohttp itself refuses."""
+    phrase = HTTPStatus(status).phrase
+    slug, title, sentence = HTTP_PROBLEMS.get(status, (f"http-{status}", phrase, f"{phrase}."))
+    return Problem(slug=slug, status=status, title=title, detail=sentence, headers=headers or {})
 
 
 def our_fault(request_id: str) -> Problem:

@@ -17,7 +17,7 @@ from aiohttp.typedefs import Handler
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from infoscreen.domain.accounts import Actor, Role
-from infoscreen.domain.errors import InvalidInput, NotFound, Refused, Unauthenticated
+from infoscreen.domain.errors import InvalidInput, NotFound, Refused, Unauthenticated, UnreadableBody
 from infoscreen.web.keys import ACTOR
 
 BODY_LIMIT = 64 * 1024
@@ -112,15 +112,14 @@ async def read_body(request: web.Request, model: type[M]) -> M:
     """
     if not request.body_exists:
         return _validated(model, b"{}")
-    if request.content_type != "application/json":
-        raise web.HTTPUnsupportedMediaType
+    _refuse_other_content(request, "application/json")
     return _validated(model, await _read(request) or b"{}")
 
 
 async def read_form(request: web.Request, model: type[M]) -> M:
     """Return the fields of a posted form; the same refusals as ``read_body``."""
-    if request.body_exists and request.content_type != "application/x-www-form-urlencoded":
-        raise web.HTTPUnsupportedMediaType
+    if request.body_exists:
+        _refuse_other_content(request, "application/x-www-form-urlencoded")
     await _read(request)
     return _validated(model, _plain(model, await request.post()))
 
@@ -145,6 +144,11 @@ def no_content() -> web.Response:
     return web.Response(status=204)
 
 
+def _refuse_other_content(request: web.Request, wanted: str) -> None:
+    if request.content_type != wanted or (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
+        raise web.HTTPUnsupportedMediaType
+
+
 async def _read(request: web.Request) -> bytes:
     """Return the raw body; aiohttp keeps it for later readers."""
     route = route_of(request)
@@ -154,6 +158,10 @@ async def _read(request: web.Request) -> bytes:
             raw = await request.read()
     except TimeoutError:
         raise web.HTTPRequestTimeout from None
+    except web.RequestPayloadError:
+        raise UnreadableBody(
+            "The body is not what its headers say: length, chunks or Content-Encoding."
+        ) from None
     if len(raw) > limit:
         raise web.HTTPRequestEntityTooLarge(max_size=limit, actual_size=len(raw))
     return raw
