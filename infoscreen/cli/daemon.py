@@ -71,4 +71,4 @@ def doctor(as_json: bool) -> None:
     else:
         for finding in findings:
             click.echo(doctor.line(finding))
-    sys.exit(1 if any(finding.verdict is doctor.Verdict.FAIL for finding in findings) else 0)
+    sys.exit(1 if any(finding.verdict is doctor.CheckStatus.FAIL for finding in findings) else 0)
