@@ -37,6 +37,7 @@ from infoscreen.services.monitoring import Monitoring
 from infoscreen.services.outbox import Outbox
 from infoscreen.services.passwords import Passwords
 from infoscreen.services.pausing import Pausing
+from infoscreen.services.quota import Limit, QuotaPolicy, Quotas
 from infoscreen.services.recovering import Recovering
 from infoscreen.services.watching import Watch, WatchPolicy
 from infoscreen.settings import Settings
@@ -95,10 +96,12 @@ async def serve(settings: Settings) -> None:
         return listener.state.listening_since
 
     ingest_policy = IngestPolicy(stale, timeouts, settings.auto_register_clients)
-    ingest = Ingest(store, clock, bus, ingest_policy, metrics, listening_since)
+    logs = Limit(settings.log_lines_per_minute, settings.log_bytes_per_minute)
+    quotas = Quotas(QuotaPolicy(logs=logs), clock)
+    ingest = Ingest(store, clock, bus, ingest_policy, metrics, listening_since, quotas)
     # Logs and screenshots have a session, a budget and batches of their own, so that a device which sends too
     # much of them delays no heartbeat and pushes no ack out of the broker's queue.
-    bulk_ingest = Ingest(store, clock, bus, ingest_policy, metrics, listening_since)
+    bulk_ingest = Ingest(store, clock, bus, ingest_policy, metrics, listening_since, quotas)
     bulk_listener = Listener(
         replace(address, client_id=f"{address.client_id}-bulk"),
         clock,

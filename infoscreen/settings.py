@@ -29,6 +29,7 @@ from infoscreen.settings_values import (
     Level,
     LogFormat,
     LogLevel,
+    LogLines,
     Networks,
     Origin,
     Port,
@@ -128,6 +129,13 @@ class Settings(BaseModel):
     recovery_power_cycle_attempts: Tries = _knob(1, "Attempts of `power_cycle`; 0 removes the rung.")
     recovery_reboots_per_hour: Tries = _knob(2, "Maximum automatic reboots of one client per hour.")
     recovery_power_cycles_per_day: Tries = _knob(3, "Maximum automatic power cycles of one client per day.")
+
+    log_lines_per_minute: LogLines = _knob(
+        600, "Maximum log lines stored per client and minute; the rest is counted."
+    )
+    log_bytes_per_minute: Bytes = _knob(
+        256 * 2**10, "Maximum bytes of log lines stored per client and minute."
+    )
 
     command_expiry_seconds: Seconds = _knob(240, "Time after which a command that was not started expires.")
     command_lockout_threshold: TriesAboveZero = _knob(

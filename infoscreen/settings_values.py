@@ -131,9 +131,8 @@ Port = Annotated[int, Field(ge=1, le=65535), Allowed("a port, 1 to 65535")]
 Tries = Annotated[int, Field(ge=0, le=MOST_TRIES), Allowed(f"a whole number, 0 to {MOST_TRIES}")]
 TriesAboveZero = Annotated[int, Field(ge=1, le=MOST_TRIES), Allowed(f"a whole number, 1 to {MOST_TRIES}")]
 Clients = Annotated[int, Field(ge=1, le=MOST_CLIENTS), Allowed(f"a whole number, 1 to {MOST_CLIENTS}")]
-Bytes = Annotated[
-    int, Field(ge=8 * 2**20, le=8 * 2**30), Allowed("bytes, 8388608 (8 MiB) to 8589934592 (8 GiB)")
-]
+Bytes = Annotated[int, Field(ge=2**16, le=8 * 2**30), Allowed("bytes, 65536 (64 KiB) to 8589934592 (8 GiB)")]
+LogLines = Annotated[int, Field(ge=1, le=1_000_000), Allowed("a whole number, 1 to 1000000")]
 Switch = Annotated[bool, Allowed("true or false")]
 Text = Annotated[
     str,

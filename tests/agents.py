@@ -4,16 +4,17 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from infoscreen.agent.protocol.journal import Before, Entry, Given, Record, decode_records, encode_record
+from infoscreen.agent.journal_file import FILE
 from infoscreen.domain.commands import Action
 from infoscreen.wire import topics
 from tests.broker import Broker
@@ -74,6 +75,8 @@ class Device:
         self.metal.mkdir(parents=True)
         self._log = directory / "agent.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self.variables: dict[str, str] = {}
+        """Further variables of the agent's environment."""
         self.settings: dict[str, object] = {
             "UUID": uuid,
             "MQTT_HOST": broker.host,
@@ -102,6 +105,7 @@ class Device:
             "PATH": f"{self.metal}:{os.environ.get('PATH', os.defpath)}",
             "PYTHONPATH": str(CHECKOUT),
             **{f"AGENT_{name}": str(value) for name, value in self.settings.items()},
+            **self.variables,
         }
 
     @property
@@ -122,9 +126,14 @@ class Device:
         return self._process.pid
 
     @property
-    def records(self) -> list[Record]:
-        """Return what stands in the journal."""
-        return decode_records((self.state / "journal").read_bytes())[0]
+    def journal(self) -> dict[str, str]:
+        """Return the command ids in the journal, each with the status last answered."""
+        try:
+            with closing(sqlite3.connect(f"file:{self.state / FILE}?mode=ro", uri=True)) as database:
+                rows = database.execute("SELECT command_id, ack FROM commands ORDER BY serial").fetchall()
+        except sqlite3.OperationalError:  # the agent has not made it yet
+            return {}
+        return {command_id: json.loads(ack)["status"] for command_id, ack in rows}
 
     def run(self, *arguments: str) -> "subprocess.Popen[bytes]":
         """Start a command of ours on this device."""
@@ -165,13 +174,8 @@ class Device:
     def reboot(self) -> None:
         """Let everything in the journal be of an earlier boot; the kernel's id cannot be changed here."""
 
-        def earlier(record: Record) -> Record:
-            if not isinstance(record, Given) or record.entry.before is None:
-                return record
-            before = Before(str(uuid4()), record.entry.before.app_started_at)
-            return Given(record.serial, Entry(record.entry.command, record.entry.ack, before))
-
-        (self.state / "journal").write_bytes(b"".join(encode_record(earlier(one)) for one in self.records))
+        with closing(sqlite3.connect(self.state / FILE)) as database, database:
+            database.execute("UPDATE commands SET boot_id = ? WHERE boot_id IS NOT NULL", [str(uuid4())])
 
     def app_says(self, message: str, priority: int = 4) -> None:
         """Let the application write a line into its journal."""

@@ -14,8 +14,10 @@ import pytest
 
 from infoscreen.agent import readings
 from infoscreen.agent.connection import Connection
+from infoscreen.agent.journal_file import FILE, JournalFile
 from infoscreen.agent.mail import Mail
-from infoscreen.agent.protocol.journal import Given
+from infoscreen.agent.program import COMPLAINTS_PER_MINUTE
+from infoscreen.agent.protocol.journal import Known
 from infoscreen.agent.settings import AgentSettings, load
 from infoscreen.agent.state_files import StateFiles
 from infoscreen.clock import SystemClock
@@ -193,7 +195,7 @@ async def test_a_retained_command_is_ignored(device: Device, server: Server) -> 
     retained = device.command(Action.REBOOT_HOST)
     await server.send(retained, retain=True)
     await device.start()
-    await until(lambda: "a retained command is ignored" in device.log)
+    await until(lambda: "ignored a retained command" in device.log)
     other = device.command(Action.RESTART_APP)
     await server.send(other)
     await server.until_acked(other, "accepted", "execution_started", "completed")
@@ -246,9 +248,7 @@ async def test_acks_given_while_the_broker_was_down_survive_a_kill(
     await until(lambda: running.calls[-1:] == ["restart -- infoscreen-app.service"])
     await broker.stop()
     running.start_app()
-    await until(
-        lambda: [one.entry.ack.status for one in running.records if isinstance(one, Given)][-1] == "completed"
-    )
+    await until(lambda: list(running.journal.values()) == ["completed"])
     await running.kill()
     await broker.start()
     async with Server(broker, UUID).listening() as later:
@@ -378,16 +378,141 @@ async def test_a_report_whose_command_was_killed_is_brought_by_the_next_agent(
     await until(lambda: list((device.state / "failed").iterdir()) == [])
 
 
-async def test_an_agent_that_cannot_write_its_journal_carries_nothing_out(
+async def test_a_command_refused_for_want_of_a_journal_is_never_carried_out_even_after_a_restart(
     running: Device, server: Server
 ) -> None:
-    journal = running.state / "journal"
-    journal.unlink()
+    journal = running.state / FILE
+    journal.rename(journal.with_suffix(".away"))
     journal.mkdir()
     command = running.command(Action.REBOOT_HOST)
     await server.send(command)
-    await server.until_acked(command, "accepted", "execution_started", "failed: journal_unavailable")
-    assert running.calls == []
+    await server.until_acked(command, "accepted", "failed: journal_unavailable")
+    await running.kill()
+    journal.rmdir()
+    journal.with_suffix(".away").rename(journal)
+    await running.start()
+    await server.send(command)
+    await server.until_acked(
+        command, "accepted", "failed: journal_unavailable", "failed: journal_unavailable"
+    )
+    other = running.command(Action.RESTART_APP)
+    await server.send(other)
+    await server.until_acked(other, "accepted", "execution_started", "completed")
+    assert "reboot" not in running.calls
+
+
+async def test_an_agent_starts_without_a_journal_refuses_commands_and_recovers(
+    device: Device, server: Server
+) -> None:
+    (device.state / FILE).mkdir(parents=True)
+    await device.start()
+    await server.until(lambda: server.said("health"))
+    command = device.command(Action.REBOOT_HOST)
+    await server.send(command)
+    await server.until_acked(command, "accepted", "failed: journal_unavailable")
+    (device.state / FILE).rmdir()
+    await until(lambda: list(device.journal.values()) == ["failed"])
+    other = device.command(Action.RESTART_APP)
+    await server.send(other)
+    await server.until_acked(other, "accepted", "execution_started", "completed")
+    assert "reboot" not in device.calls
+
+
+async def test_a_damaged_journal_is_moved_aside_and_older_commands_are_not_carried_out(
+    running: Device, server: Server
+) -> None:
+    command = running.command(Action.RESTART_APP)
+    await server.send(command)
+    await server.until_acked(command, "accepted", "execution_started", "completed")
+    await running.stop()
+    (running.state / FILE).write_bytes(b"no database" * 1_000)
+    await running.start()
+    await server.send(command)
+    await server.until_acked(command, "accepted", "execution_started", "completed", "failed: journal_lost")
+    assert (running.state / "journal.damaged").exists()
+    assert "moved aside" in running.log
+    other = running.command(Action.RESTART_APP)
+    await server.send(other)
+    await server.until_acked(other, "accepted", "execution_started", "completed")
+    assert running.calls.count("restart -- infoscreen-app.service") == 2
+
+
+NO_COMMANDS = (
+    *(b"", b"\0", b"\xff\xfe", b"[" * 60_000, b"9" * 60_000, b'"\\ud800"', b"NaN"),
+    *(b'{"a\\u0000b": 1}', b'{"\\ud800": 1}', b'{"\\u202e": 1}', b'{"' + b"x" * 60_000 + b'": 1}'),
+    *(b'{"reason": "\\u0000"}', b'{"command_id": 1e999}', b"x" * 70_000),
+)
+
+
+async def test_nothing_that_comes_on_a_command_topic_makes_it_deaf(running: Device, server: Server) -> None:
+    for payload in NO_COMMANDS:
+        await server.send(payload)
+        full = json.loads(running.command(Action.REBOOT_HOST))
+        await server.send(json.dumps(full | {"a\0\ud800": 1}).encode())
+    command = running.command(Action.RESTART_APP, reason="\0")
+    await server.send(command)
+    await server.until_acked(command, "accepted", "execution_started", "completed")
+    assert server.presence() == ["online"]
+    assert 0 < len(server.said("logs/warn")) <= COMPLAINTS_PER_MINUTE
+
+
+async def test_one_screenshot_at_a_time_is_taken_and_the_others_are_refused_as_busy(
+    device: Device, server: Server
+) -> None:
+    picture, count, go = device.metal / "picture.png", device.metal / "count", device.metal / "go"
+    picture.write_bytes(PNG)
+    script = device.metal / "shoot"
+    script.write_text(
+        f"#!/bin/sh\necho one >>{count}\nwhile [ ! -e {go} ]; do sleep 0.05; done\ncat {picture}\n"
+    )
+    script.chmod(0o755)
+    device.settings["SCREENSHOT_COMMAND"] = str(script)
+    await device.start()
+    await server.until(lambda: server.said("health"))
+    commands = [device.command(Action.SCREENSHOT) for _ in range(60)]
+    for command in commands:
+        await server.send(command)
+    for command in commands[1:]:
+        await server.until_acked(command, "failed: busy")
+    restart = device.command(Action.RESTART_APP)
+    await server.send(restart)
+    await server.until_acked(restart, "accepted", "execution_started", "completed")
+    go.touch()
+    await server.until_acked(commands[0], "accepted", "execution_started", "completed")
+    assert count.read_text().split() == ["one"]
+
+
+async def test_children_inherit_neither_secrets_nor_the_place_at_systemd(
+    device: Device, server: Server, tmp_path: Path
+) -> None:
+    shown, picture = device.metal / "shown", device.metal / "picture.png"
+    picture.write_bytes(PNG)
+    dump = f"#!/bin/sh\nenv >>{shown}\nls -l /proc/self/fd >>{shown}\n"
+    for name, then in [("shoot", f"cat {picture}"), ("journalctl", "sleep 60")]:
+        (device.metal / name).write_text(f"{dump}{then}\n")
+        (device.metal / name).chmod(0o755)
+    systemctl = device.metal / "systemctl"
+    systemctl.write_text(systemctl.read_text().replace("#!/bin/sh\n", dump))
+    device.settings["SCREENSHOT_COMMAND"] = str(device.metal / "shoot")
+    device.variables = {
+        "NOTIFY_SOCKET": str(tmp_path / "notify"),
+        "WATCHDOG_USEC": "60000000",
+        "CREDENTIALS_DIRECTORY": str(tmp_path),
+        "DATABASE_URL": "postgresql://a:another-secret@b/c",
+        "WAYLAND_DISPLAY": "wayland-1",
+    }
+    await device.start()
+    await server.until(lambda: server.said("health"))
+    command = device.command(Action.SCREENSHOT)
+    await server.send(command)
+    await server.until_acked(command, "accepted", "execution_started", "completed")
+    text = shown.read_text()
+    assert text.count("WAYLAND_DISPLAY=wayland-1") >= 3
+    kept_back = {str(device.settings["MQTT_PASSWORD"]), "AGENT_", "another-secret", *device.variables}
+    for text_kept_back in kept_back - {"WAYLAND_DISPLAY"}:
+        assert text_kept_back not in text
+    assert "socket:" not in text
+    assert "journal.sqlite" not in text
 
 
 async def test_a_second_agent_does_not_take_the_place_of_the_first(running: Device, server: Server) -> None:
@@ -474,7 +599,8 @@ async def test_agents_that_lost_their_broker_do_not_come_back_in_the_same_second
         settings = load(given | {"AGENT_MQTT_PORT": str(broker.port)})
         files = StateFiles(tmp_path / uuid)
         files.prepare()
-        links.append(Link(settings, Mail(files, []), Random(number)))
+        mail = Mail(JournalFile(tmp_path / uuid), Known.nothing(), SystemClock())
+        links.append(Link(settings, mail, Random(number)))
     running = [asyncio.create_task(link.connection.run()) for link in links]
     await until(lambda: all(link.connection.is_up for link in links))
     await broker.restart()

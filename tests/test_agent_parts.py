@@ -14,19 +14,19 @@ import pytest
 
 from infoscreen.agent import readings
 from infoscreen.agent.app_logs import WINDOW_SECONDS, AppLogs, Limit, parse
+from infoscreen.agent.children import NotStarted, child, environment
 from infoscreen.agent.connection import LONGEST_BACKOFF_SECONDS, backoff
+from infoscreen.agent.journal_file import JournalFile
 from infoscreen.agent.mail import Mail
-from infoscreen.agent.protocol.journal import Given, Linked, Sent, decode_records
+from infoscreen.agent.protocol.journal import Known
 from infoscreen.agent.screenshots import NoScreenshot, checked
 from infoscreen.agent.settings import load
-from infoscreen.agent.state_files import COMPACT_BYTES, StateFiles
+from infoscreen.agent.state_files import SPOOL_LENGTH, StateFiles
 from infoscreen.agent.systemd import notify, parse_unit_state
 from infoscreen.domain.clients import ProcessStatus
-from infoscreen.domain.commands import AckStatus
 from infoscreen.wire.messages import MAX_SCREENSHOT_BYTES
 from infoscreen.wire.topics import LogLevel
 from tests.fakes import FakeClock
-from tests.test_agent_protocol import entry
 from tests.test_api_clients import PNG
 from tests.waiting import until
 
@@ -120,7 +120,6 @@ def test_this_machine_has_readings_and_a_boot() -> None:
     assert len(readings.boot_id()) == 36
     boot = readings.BootTime()
     assert boot.read() == boot.read()
-    assert readings.address_towards("127.0.0.1", 1883) == "127.0.0.1"
     assert readings.process_name(os.getpid())
 
 
@@ -148,8 +147,6 @@ def test_priorities_become_levels(priority: str, level: LogLevel) -> None:
     [
         ("text", "text"),
         ([104, 105, 255], "hi\ufffd"),  # journalctl's way with what is not UTF-8
-        ("a\0b", "a?b"),
-        ("\ud800", "?"),
         ("x" * 5_000, "x" * 4_000),
     ],
 )
@@ -176,7 +173,7 @@ def test_a_flood_passes_at_its_rate_and_the_rest_is_counted() -> None:
 
 async def test_one_line_tells_how_many_were_dropped(files: StateFiles, clock: FakeClock) -> None:
     given = {"AGENT_UUID": str(uuid4()), "AGENT_MQTT_PASSWORD": "x", "AGENT_LOG_LINES_PER_MINUTE": "2"}
-    mail = Mail(files, [])
+    mail = Mail(JournalFile(files.directory), Known.nothing(), clock)
     logs = AppLogs(load(given), mail, clock)
     found = parse(line())
     assert found is not None
@@ -196,7 +193,7 @@ async def test_a_flood_that_ended_is_told_of_without_another_line(
     files: StateFiles, clock: FakeClock
 ) -> None:
     given = {"AGENT_UUID": str(uuid4()), "AGENT_MQTT_PASSWORD": "x", "AGENT_LOG_LINES_PER_MINUTE": "1"}
-    mail = Mail(files, [])
+    mail = Mail(JournalFile(files.directory), Known.nothing(), clock)
     logs = AppLogs(load(given), mail, clock)
     output = asyncio.StreamReader()
     reading = asyncio.create_task(logs._read(output))
@@ -226,6 +223,37 @@ def test_the_pauses_grow_up_to_a_minute() -> None:
     assert backoff(120, 3, Random(1)) <= 120
 
 
+# Children.
+
+
+def test_the_environment_of_children_is_what_they_need_and_nothing_else() -> None:
+    kept = {"PATH": "/bin", "DISPLAY": ":0", "XDG_RUNTIME_DIR": "/run/user/1", "LC_ALL": "C"}
+    secrets = ("AGENT_MQTT_PASSWORD", "NOTIFY_SOCKET", "WATCHDOG_USEC", "CREDENTIALS_DIRECTORY", "HTTP_PROXY")
+    assert environment(kept | dict.fromkeys(secrets, "x")) == kept
+
+
+async def test_a_child_that_is_not_waited_for_is_killed_with_its_children(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    async with child(("sh", "-c", f"sleep 600 & echo $$ $! >{pids}.new; mv {pids}.new {pids}; wait")):
+        await until(pids.exists)
+    for pid in pids.read_text().split():
+        await until(lambda pid=pid: not Path(f"/proc/{pid}").exists() or " Z " in stat(pid))
+
+
+def stat(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return " Z "
+
+
+@pytest.mark.parametrize("command", [("/nonexistent",), ("echo", "a\0b"), ("",)])
+async def test_a_program_that_cannot_be_started_is_said(command: tuple[str, ...]) -> None:
+    with pytest.raises(NotStarted):
+        async with child(command):
+            raise AssertionError
+
+
 # Screenshots.
 
 
@@ -243,41 +271,13 @@ def test_what_the_contract_does_not_allow_is_no_screenshot(picture: bytes) -> No
 def files(tmp_path: Path) -> StateFiles:
     files = StateFiles(tmp_path / "state")
     files.prepare()
-    files.open_journal()
     return files
 
 
-def test_a_journal_that_was_cut_at_any_byte_opens_and_goes_on(files: StateFiles) -> None:
-    path = files.directory / "journal"
-    records = [Linked(1), entry(1, AckStatus.ACCEPTED), Sent(1)]
-    files.append(records)
-    whole = path.read_bytes()
-    assert decode_records(whole) == (records, 0)
-    for length in range(len(whole) + 1):
-        path.write_bytes(whole[:length])
-        opened = files.open_journal()
-        assert opened.damaged <= 1
-        assert set(map(type, opened.records)) <= {Linked, Given, Sent}
-        files.append([Linked(2)])
-        assert decode_records(path.read_bytes()) == ([*opened.records, Linked(2)], 0), length
-
-
-def test_a_power_loss_while_the_journal_is_written_anew_leaves_the_old_one(files: StateFiles) -> None:
-    files.append([entry(1, AckStatus.ACCEPTED)])
-    (files.directory / "journal.new").write_bytes(b"\n0000")
-    assert len(files.open_journal().records) == 1
-
-
-def test_a_journal_that_cannot_be_written_anew_is_still_read(files: StateFiles) -> None:
-    files.append([entry(1, AckStatus.ACCEPTED)])
-    (files.directory / "journal.new").mkdir()
-    assert len(files.open_journal().records) == 1
-
-
-def test_a_journal_does_not_grow_for_ever(files: StateFiles) -> None:
-    for number in range(2 * COMPACT_BYTES // 30_000):
-        files.append([Linked(number)] * 500)
-    assert (files.directory / "journal").stat().st_size < COMPACT_BYTES + 50_000
+def test_reports_on_their_way_are_bounded(files: StateFiles) -> None:
+    for number in range(SPOOL_LENGTH + 5):
+        files.spool(f"{number:04}", b"{}")
+    assert [path.stem for path in files.spooled()] == [f"{n:04}" for n in range(5, SPOOL_LENGTH + 5)]
 
 
 def test_only_one_speaks_for_the_device(files: StateFiles) -> None:

@@ -2,33 +2,45 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from infoscreen.agent.journal_file import JournalFile
 from infoscreen.agent.protocol import packets
 from infoscreen.agent.protocol.desk import CommandDesk, Fate, Verdict, fate
 from infoscreen.agent.protocol.journal import (
     JOURNAL_LENGTH,
     Before,
     Entry,
-    Given,
     Journal,
-    Linked,
+    Known,
+    Lost,
     Record,
-    Sent,
-    compacted,
-    decode_records,
-    encode_record,
 )
-from infoscreen.agent.protocol.outbox import UNSENT_EVENTS, Outbox
+from infoscreen.agent.protocol.outbox import UNSENT_BYTES, UNSENT_EVENTS, Outbox
 from infoscreen.agent.protocol.packets import Packet
+from infoscreen.agent.protocol.values import build
 from infoscreen.domain.commands import AckStatus, Action
+from infoscreen.domain.visible import visible
 from infoscreen.wire import topics
-from infoscreen.wire.messages import Command, CommandAck, LogLine, decode
+from infoscreen.wire.messages import (
+    Command,
+    CommandAck,
+    Discovery,
+    Health,
+    HealthMetrics,
+    Heartbeat,
+    LogLine,
+    ServiceFailed,
+    decode,
+    encode,
+)
 from infoscreen.wire.topics import LogLevel, parse
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -52,17 +64,25 @@ def command(action: Action = Action.REBOOT_HOST, **changes: Any) -> bytes:
 
 
 class Agent:
-    """An agent's memory: what it was told to keep on disk, and everything made of that at each start."""
+    """An agent's memory: what it was told to keep, and what a later process makes of that."""
 
     def __init__(self) -> None:
-        self.disk = b""
+        self.kept: list[Record] = []
+        self.known = Known.nothing()
         self.start()
 
     def start(self) -> None:
         self.outbox = Outbox()
-        self.journal = Journal(decode_records(self.disk)[0], keep=self._keep)
+        self.journal = Journal(self._known(), keep=self.kept.append)
         self.desk = CommandDesk(UUID, can=lambda _: True, journal=self.journal, outbox=self.outbox)
         self.desk.send_unsent()
+
+    def _known(self) -> Known:
+        with TemporaryDirectory() as directory:
+            file = JournalFile(Path(directory))
+            file.open(NOW)
+            file.append(self.kept)
+            return file.open(NOW)
 
     def receive(self, payload: bytes) -> Command:
         command = self.desk.receive(payload, NOW).command
@@ -82,9 +102,6 @@ class Agent:
             if packet.topic == topics.acks(UUID)[0]:
                 sent.append(CommandAck.model_validate_json(packet.payload).status)
         return sent
-
-    def _keep(self, record: Record) -> None:
-        self.disk += encode_record(record)
 
 
 @pytest.fixture
@@ -133,15 +150,29 @@ def test_a_refused_command_is_refused_again_in_the_same_words(agent: Agent) -> N
 
 def test_a_retained_command_leaves_no_trace(agent: Agent) -> None:
     assert agent.desk.receive(command(), NOW, retain=True).verdict is Verdict.RETAINED
-    assert (agent.take(), agent.disk) == ([], b"")
+    assert (agent.take(), agent.kept) == ([], [])
 
 
-def test_a_second_disruptive_command_waits_for_no_one_but_a_screenshot_may_be_taken(agent: Agent) -> None:
-    first = agent.receive(command(Action.RESTART_APP))
-    assert agent.desk.receive(command(Action.REBOOT_HOST), NOW).verdict is Verdict.REFUSED
-    assert agent.desk.receive(command(Action.SCREENSHOT), NOW).verdict is Verdict.TAKEN
+@pytest.mark.parametrize(
+    "kind",
+    [
+        [Action.RESTART_APP, Action.REBOOT_HOST, Action.SHUTDOWN_HOST],
+        [Action.SCREENSHOT],
+        [Action.DISPLAY_ON, Action.DISPLAY_OFF],
+    ],
+)
+def test_of_each_kind_one_command_is_carried_out_at_a_time_and_kinds_do_not_wait_for_each_other(
+    agent: Agent, kind: list[Action]
+) -> None:
+    first = agent.receive(command(kind[0]))
+    for action in Action:
+        verdict = Verdict.REFUSED if action in kind else Verdict.TAKEN
+        receipt = agent.desk.receive(command(action), NOW)
+        assert receipt.verdict is verdict, action
+        if receipt.command is not None:
+            agent.desk.complete(receipt.command)
     agent.desk.complete(first)
-    assert agent.desk.receive(command(Action.REBOOT_HOST), NOW).verdict is Verdict.TAKEN
+    assert agent.desk.receive(command(kind[-1]), NOW).verdict is Verdict.TAKEN
 
 
 # Restarts.
@@ -212,106 +243,147 @@ def test_reconnects_are_counted_over_restarts(agent: Agent) -> None:
     assert agent.journal.link.last_disconnect_at == NOW
 
 
-# The journal on a disk that loses power.
+# What is forgotten.
 
 
-def eventful_disk() -> bytes:
-    """Return the records of a life with several commands, some of whose acks were not sent."""
+def test_a_flood_of_commands_does_not_push_out_one_that_is_not_over_or_may_come_again() -> None:
     agent = Agent()
+    running = agent.receive(command(Action.REBOOT_HOST))
+    agent.desk.start(running, Before(BOOT))
+    fresh = command(Action.SCREENSHOT, expires_at=(NOW + timedelta(days=7)).isoformat())
+    agent.desk.complete(agent.receive(fresh))
+    for _ in range(2 * JOURNAL_LENGTH):
+        agent.desk.receive(command(Action.RESTART_APP), NOW)
+    assert len(agent.journal.entries) == JOURNAL_LENGTH
+    agent.start()
+    assert len(agent.journal.entries) == JOURNAL_LENGTH
+    assert agent.desk.receive(fresh, NOW).verdict is Verdict.REPEATED
+    assert agent.desk.resume(NEXT_BOOT) == []
+    found = agent.journal.find(running.command_id)
+    assert found is not None
+    assert found.ack.status is C
+
+
+def test_commands_from_before_a_lost_journal_are_refused_and_later_ones_taken(agent: Agent) -> None:
+    agent.journal.mistrust(NOW - timedelta(seconds=1))
+    old = command(issued_at=(NOW - timedelta(minutes=1)).isoformat())
+    assert agent.desk.receive(old, NOW).verdict is Verdict.REFUSED
+    agent.start()
+    assert agent.journal.lost == Lost(NOW - timedelta(seconds=1))
+    assert agent.desk.receive(command(), NOW).verdict is Verdict.TAKEN
+
+
+def test_a_command_that_an_earlier_process_refused_without_a_journal_is_refused_again(agent: Agent) -> None:
+    payload = command()
+    agent.journal.refused = frozenset({Command.model_validate_json(payload).command_id})
+    assert agent.desk.receive(payload, NOW).verdict is Verdict.REPEATED
+    assert agent.take() == [F]
+
+
+def test_what_is_learned_late_from_the_disk_is_added_to_what_the_process_knows(agent: Agent) -> None:
+    old = command(Action.SCREENSHOT)
+    agent.desk.complete(agent.receive(old))
     agent.journal.connected()
-    done = agent.receive(command(Action.RESTART_APP))
-    agent.desk.start(done, Before(BOOT, NOW))
-    agent.desk.complete(done)
-    agent.take()
-    agent.journal.disconnected(NOW)
-    agent.desk.start(agent.receive(command(Action.REBOOT_HOST)), Before(BOOT))
-    agent.take(1)
-    return agent.disk
+    known = agent._known()
+    late = Journal(keep=lambda _: None, first_serial=1_000_000)
+    late.connected()
+    desk = CommandDesk(UUID, can=lambda _: True, journal=late, outbox=Outbox())
+    new = command(Action.SCREENSHOT)
+    assert desk.receive(new, NOW).verdict is Verdict.TAKEN
+    late.recall(known)
+    late.recall(known)
+    assert late.link.connections == 2
+    assert desk.receive(old, NOW).verdict is Verdict.REPEATED
+    assert [entry.command.command_id for entry in late.entries] == [
+        Command.model_validate_json(one).command_id for one in (old, new)
+    ]
 
 
-def test_whatever_is_cut_off_the_journal_nothing_before_it_is_lost() -> None:
-    disk = eventful_disk()
-    records, damaged = decode_records(disk)
-    assert damaged == 0
-    ends = [0]
-    for record in records:
-        ends.append(ends[-1] + len(encode_record(record)))
-    assert ends[-1] == len(disk)
-    for length in range(len(disk) + 1):
-        found, _ = decode_records(disk[:length])
-        whole = sum(end - len("\n") <= length for end in ends) - 1
-        assert found == records[:whole], length
-        # And what is appended to the stump counts.
-        again, _ = decode_records(disk[:length] + encode_record(records[-1]))
-        assert again == [*records[:whole], records[-1]], length
+STEPS = st.lists(
+    st.sampled_from(["take", "start", "complete", "send", "link", "unlink", "mistrust"]), max_size=25
+)
 
 
-def test_a_flipped_byte_costs_its_own_record_at_most() -> None:
-    disk = eventful_disk()
-    records, _ = decode_records(disk)
-    for place in range(len(disk)):
-        torn = bytearray(disk)
-        torn[place] ^= 0x55
-        found, _ = decode_records(bytes(torn))
-        # A line break that is gone, or one too many, costs its two neighbours.
-        assert len(found) >= len(records) - 2, place
-        assert all(record in records for record in found), place
-
-
-def test_sectors_that_were_never_written_are_skipped() -> None:
-    disk = eventful_disk()
-    records, _ = decode_records(disk)
-    found, damaged = decode_records(disk + b"\0" * 4_096 + encode_record(records[0]))
-    assert (found, damaged) == ([*records, records[0]], 1)
-
-
-def test_a_record_of_another_version_is_skipped() -> None:
-    record = encode_record(Sent(7))
-    found, damaged = decode_records(record.replace(b'"sent"', b'"kept"') + record)
-    assert (found, damaged) == ([Sent(7)], 1)
-
-
-def entry(serial: int, status: AckStatus) -> Given:
-    taken = Command.model_validate_json(command(Action.SCREENSHOT))
-    return Given(serial, Entry(taken, CommandAck(command_id=taken.command_id, status=status)))
-
-
-def test_a_compacted_journal_remembers_the_newest_commands_and_everything_unsent() -> None:
-    count = JOURNAL_LENGTH + 5
-    records: list[Record] = [entry(serial, C) for serial in range(1, count + 1)]
-    records += [Sent(serial) for serial in range(2, count + 1)]
-    records += [Linked(1), Linked(2)]
-    compact = compacted(records)
-    assert compact[0] == Linked(2)
-    assert [record.serial for record in compact if isinstance(record, Given)] == [1, *range(6, count + 1)]
-    assert compacted(compact) == compact
-
-
-STEPS = st.lists(st.sampled_from(["take", "start", "complete", "send", "link"]), max_size=25)
-
-
-@given(steps=STEPS, cut=st.integers(0, 10))
-def test_a_compacted_journal_says_the_same_as_the_whole_one(steps: list[str], cut: int) -> None:
+@given(steps=STEPS)
+@settings(max_examples=30, deadline=None)
+def test_everything_says_the_same_as_the_records_one_by_one(steps: list[str]) -> None:
     agent = Agent()
-    running: list[Command] = []
     for step in steps:
+        running = [entry.command for entry in agent.journal.entries if not entry.is_final]
         match step:
             case "take":
-                running.append(agent.receive(command(Action.SCREENSHOT)))
+                agent.desk.receive(command(Action.SCREENSHOT), NOW)
             case "start" if running:
-                agent.desk.start(running[-1], Before(BOOT))
+                agent.desk.start(running[-1], Before(BOOT, NOW))
             case "complete" if running:
-                agent.desk.complete(running.pop())
+                agent.desk.complete(running[-1])
             case "send":
                 agent.take(1)
             case "link":
                 agent.journal.connected()
-    records = decode_records(agent.disk)[0]
-    whole, compact = Journal(records), Journal(compacted(records[:cut]) + records[cut:])
-    assert {one.command.command_id: one for one in whole.entries} == {
-        one.command.command_id: one for one in compact.entries
-    }
-    assert (whole.unsent, whole.link) == (compact.unsent, compact.link)
+            case "unlink":
+                agent.journal.disconnected(NOW)
+            case "mistrust":
+                agent.journal.mistrust(NOW)
+    one_by_one = agent._known()
+    agent.kept = agent.journal.everything()
+    assert agent._known() == one_by_one
+
+
+# Anything at all on a command topic.
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters()), inner, max_size=4),
+    max_leaves=15,
+)
+FIELDS = list(Command.model_fields)
+
+
+@given(
+    payload=st.binary(max_size=300)
+    | JSON.map(lambda value: json.dumps(value).encode())
+    | st.tuples(st.sampled_from(FIELDS), JSON).map(lambda one: command(**{one[0]: one[1]}))
+    | st.tuples(st.text(st.characters()), JSON).map(lambda one: command(**{one[0]: one[1]}))
+    | st.sampled_from(FIELDS).map(lambda name: command().replace(name.encode(), b"\\ud800"))
+)
+@settings(max_examples=300)
+def test_whatever_comes_on_a_command_topic_the_desk_goes_on(payload: bytes) -> None:
+    desk = CommandDesk(UUID, can=lambda _: True, journal=Journal(), outbox=Outbox())
+    receipt = desk.receive(payload, NOW)
+    if receipt.complaint is not None:
+        packet = packets.log_line(UUID, LogLevel.WARN, receipt.complaint, NOW)
+        line = decode(parse(packet.topic), packet.payload)
+        assert isinstance(line, LogLine)
+        assert visible(line.message, one_line=True) == line.message
+    if receipt.command is not None:
+        desk.start(receipt.command, Before(BOOT))
+        desk.fail(receipt.command, "x", "y")
+    first = desk.receive(command(Action.REBOOT_HOST), NOW)
+    assert first.verdict is Verdict.TAKEN
+
+
+# Values of the device itself.
+
+
+@given(
+    text=st.text(st.characters()) | st.text("\0\ud800\x1b", min_size=400, max_size=5_000), number=st.floats()
+)
+@settings(max_examples=100)
+def test_no_value_of_its_own_keeps_the_device_from_speaking(text: str, number: float) -> None:
+    beat = build(Heartbeat, timestamp=NOW, hostname=text, boot_id=text, process_pid=2**40, ip=text)
+    assert len(beat.hostname or "") <= 500
+    assert beat.process_pid is None
+    decode(parse(topics.heartbeat(UUID)), encode(beat))
+    metrics = build(HealthMetrics, temperature_celsius=number, cpu_percent=number, uptime_seconds=number)
+    health = build(Health, timestamp=NOW, health_metrics=metrics)
+    decode(parse(topics.health(UUID)), encode(health))
+    discovery = build(Discovery, uuid=UUID, os_release=text, capabilities=[text[:70], "reboot_host"])
+    decode(parse(topics.discovery(UUID)), encode(discovery))
+    line = packets.log_line(UUID, LogLevel.WARN, text, NOW, logger=text, context={text: text, "n": 1})
+    decode(parse(line.topic), line.payload)
+    failed = build(ServiceFailed, unit=text or "x", failed_at=NOW, result=text)
+    packets.service_failed(UUID, failed)
 
 
 # The outbox.
@@ -331,6 +403,17 @@ def test_log_lines_make_room_for_acks_and_not_the_other_way_round() -> None:
         outbox.sent(packet)
         left += 1
     assert (left, packet) == (UNSENT_EVENTS - 1, None)
+
+
+def test_pictures_that_are_not_sent_take_no_more_than_their_share_of_memory() -> None:
+    outbox = Outbox()
+    outbox.event(Packet("ack", b"x"), 1)
+    for _ in range(100):
+        outbox.event(Packet("screenshot", bytes(500_000)))
+    assert outbox.events * 500_000 <= UNSENT_BYTES + 500_000
+    first = outbox.next()
+    assert first is not None
+    assert first.topic == "ack"
 
 
 def test_a_token_is_handed_back_with_the_last_packet_under_it() -> None:

@@ -104,7 +104,9 @@ async def test_the_others_do_not_notice_a_device_that_floods(tmp_path: Path) -> 
     try:
         await broker.start()
         async with (
-            installed(tmp_path / "daemon", broker) as daemon,
+            installed(
+                tmp_path / "daemon", broker, LOG_LINES_PER_MINUTE=10**6, LOG_BYTES_PER_MINUTE=2**30
+            ) as daemon,
             beating(screens),
             daemon.program() as api,
         ):

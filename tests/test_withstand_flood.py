@@ -37,7 +37,9 @@ async def broker(tmp_path: Path, free_port: int) -> AsyncIterator[Broker]:
 
 @pytest.fixture
 async def daemon(tmp_path: Path, broker: Broker) -> AsyncIterator[Daemon]:
-    async with installed(tmp_path / "daemon", broker) as made:
+    async with installed(
+        tmp_path / "daemon", broker, LOG_LINES_PER_MINUTE=10**6, LOG_BYTES_PER_MINUTE=2**30
+    ) as made:
         yield made
 
 

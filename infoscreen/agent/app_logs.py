@@ -1,13 +1,14 @@
 """Forwards warnings and errors of the application from its journal. Never more than a given rate."""
 
 import asyncio
-import contextlib
 import json
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from infoscreen.agent.children import NotStarted, child
 from infoscreen.agent.mail import Mail
 from infoscreen.agent.protocol import packets
 from infoscreen.agent.protocol.packets import Packet
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 WINDOW_SECONDS = 60.0
 AGAIN_SECONDS = 10.0
 """When journalctl ends, it is started again after so long."""
+ENDING_SECONDS = 1.0
+"""How long a journalctl that closed its output may take to end."""
 _ERROR = 3
 """syslog's priority; smaller ones are graver."""
 _LONGEST_LINE = 1024 * 1024
@@ -44,24 +47,20 @@ def parse(line: bytes) -> Line | None:
         at = datetime.fromtimestamp(int(fields["__REALTIME_TIMESTAMP"]) / 1e6, UTC)
         level = LogLevel.ERROR if int(fields.get("PRIORITY", 4)) <= _ERROR else LogLevel.WARN
         message = _text(fields.get("MESSAGE"))
-    except (ValueError, KeyError, TypeError, OverflowError, AttributeError):
+    except (ValueError, KeyError, TypeError, OverflowError, AttributeError, RecursionError):
         return None
     if not message:
         return None
     context = {"unit": fields.get("_SYSTEMD_UNIT") or fields.get("UNIT"), "pid": fields.get("_PID")}
     logger = fields.get("SYSLOG_IDENTIFIER")
-    return Line(at, level, message, _printable(logger)[:500] if isinstance(logger, str) else None, context)
+    return Line(at, level, message, logger if isinstance(logger, str) else None, context)
 
 
 def _text(message: object) -> str:
     """Return a message; journalctl gives bytes as numbers when they are not text."""
     if isinstance(message, list):
         message = bytes(message).decode(errors="replace")
-    return _printable(message)[:MAX_LOG_CHARACTERS] if isinstance(message, str) else ""
-
-
-def _printable(text: str) -> str:
-    return text.replace("\0", "?").encode(errors="replace").decode()
+    return message[:MAX_LOG_CHARACTERS] if isinstance(message, str) else ""
 
 
 class Limit:
@@ -112,24 +111,17 @@ class AppLogs:
 
     async def _follow(self) -> None:
         command = ("journalctl", "--follow", "--output=json", "--lines=0", "--no-pager", "--quiet")
+        unit = (f"--unit={self._settings.app_unit}", "--priority=warning")
         try:
-            process = await asyncio.create_subprocess_exec(
-                *(*command, f"--unit={self._settings.app_unit}", "--priority=warning"),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-                limit=_LONGEST_LINE,
-            )
-        except OSError as error:
-            self._tell(str(error.strerror))
+            async with child((*command, *unit), limit=_LONGEST_LINE) as process:
+                assert process.stdout is not None  # noqa: S101  (child() asks for it)
+                await self._read(process.stdout)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(ENDING_SECONDS):
+                        await process.wait()
+        except NotStarted as error:
+            self._tell(str(error))
             return
-        assert process.stdout is not None  # noqa: S101  (it was asked for)
-        try:
-            await self._read(process.stdout)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
-            await process.wait()
         self._tell(f"it ended with exit status {process.returncode}")
 
     async def _read(self, output: asyncio.StreamReader) -> None:

@@ -7,8 +7,9 @@ the network are told, waited out and never leave this module.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from random import Random
+from typing import Any
 
 from infoscreen.agent.mail import Mail
 from infoscreen.agent.protocol import packets
@@ -28,6 +29,7 @@ STABLE_SECONDS = 60.0
 """A connection that held for so long ends the backoff."""
 ANSWER_SECONDS = 10.0
 SLOWEST_BYTES_PER_SECOND = 5_000
+CANCEL_SECONDS = 1.0
 PARTING_SECONDS = 2.0
 """How long a stop waits for what is still to be sent."""
 
@@ -41,7 +43,7 @@ class Connection:
         mail: Mail,
         *,
         on_command: Callable[[bytes, bool], Awaitable[None]],
-        on_connected: Callable[[], Awaitable[None]],
+        on_connected: Callable[[], Coroutine[Any, Any, None]],
         clock: Clock,
         random: Random,
     ) -> None:
@@ -55,6 +57,8 @@ class Connection:
         self._stopping = asyncio.Event()
         self._told: str | None = None
         self.is_up = False
+        self.local_address: str | None = None
+        """The device's own address towards the broker, while there is a connection."""
 
     def stop(self) -> None:
         """Let ``run`` send what is left, say goodbye and return."""
@@ -89,8 +93,9 @@ class Connection:
                 await asyncio.wait({attempt}, timeout=2 * PARTING_SECONDS)
         finally:
             stop.cancel()
-            attempt.cancel()
-            await asyncio.wait({attempt})
+            while not attempt.done():  # a library may swallow a cancellation
+                attempt.cancel()
+                await asyncio.wait({attempt}, timeout=CANCEL_SECONDS)
 
     async def _once(self) -> str | None:
         """Hold one connection; return what ended it, None if we did."""
@@ -100,13 +105,19 @@ class Connection:
             client = await make_client(self._settings, will=True)
             async with client, asyncio.TaskGroup() as tasks:
                 listening = tasks.create_task(self._listen(client))
+                # Should a library swallow the cancellation that an error there causes, the loss of the
+                # connection ends the rest.
+                listening.add_done_callback(lambda task: None if task.cancelled() else client.drop())
                 stopping = tasks.create_task(self._cut_short(client))
                 await client.subscribe_to(command_topics(self._settings.name))
+                self.local_address = client.local_address
+                # Apart, because what it reads may take long, and acks must not wait for it.
+                introducing = tasks.create_task(self._on_connected())
                 await self._carry(client)
                 goodbye = packets.presence(self._settings.name, Presence.OFFLINE)
                 await publish(client, goodbye)
-                listening.cancel()
-                stopping.cancel()
+                for task in (listening, stopping, introducing):
+                    task.cancel()
         except* BrokerUnavailable as errors:
             trouble = reason(errors)
         finally:
@@ -128,7 +139,6 @@ class Connection:
         self._told = None
         log.info("connected to the broker", extra={"event": "broker_connected"})
         try:
-            await self._on_connected()
             while (packet := await self._mail.next()) is not None:
                 await publish(client, packet)
                 self._mail.sent(packet)

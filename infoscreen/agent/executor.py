@@ -4,11 +4,11 @@ import logging
 from datetime import datetime
 
 from infoscreen.agent.mail import Mail
-from infoscreen.agent.protocol.desk import CommandDesk
+from infoscreen.agent.protocol.desk import JOURNAL_UNAVAILABLE, CommandDesk
 from infoscreen.agent.protocol.journal import Before, Entry
 from infoscreen.agent.protocol.packets import Packet
 from infoscreen.agent.reports import Reporter
-from infoscreen.agent.screenshots import NoScreenshot, take
+from infoscreen.agent.screenshots import Camera, NoScreenshot
 from infoscreen.agent.settings import AgentSettings
 from infoscreen.agent.systemd import Systemd, SystemdRefused, UnitState
 from infoscreen.clock import Clock
@@ -36,6 +36,7 @@ class Executor:
         mail: Mail,
         reporter: Reporter,
         systemd: Systemd,
+        camera: Camera,
         clock: Clock,
         *,
         boot_id: str,
@@ -46,6 +47,7 @@ class Executor:
         self._mail = mail
         self._reporter = reporter
         self._systemd = systemd
+        self._camera = camera
         self._clock = clock
         self._boot_id = boot_id
         self._dry_run = dry_run
@@ -69,7 +71,7 @@ class Executor:
         self._mail.wake()
         if not await self._mail.save():
             # After a power loss nobody would know of it, and do it again.
-            await self._fail(command, "journal_unavailable", "the device cannot write its journal")
+            await self._fail(command, *JOURNAL_UNAVAILABLE)
             return
         match command.action:
             case Action.RESTART_APP:
@@ -145,7 +147,7 @@ class Executor:
 
     async def _screenshot(self, command: Command) -> None:
         try:
-            picture = await take(self._settings.screenshot_command)
+            picture = await self._camera.take()
         except NoScreenshot as error:
             await self._fail(command, "screenshot_failed", str(error))
             return

@@ -1,4 +1,7 @@
-"""What the agent has yet to say and must not forget. What is to be kept is on disk before it is sent."""
+"""What the agent has yet to say and must not forget.
+
+What is to be kept is on disk before it is sent, as long as the disk can be written.
+"""
 
 import asyncio
 import contextlib
@@ -6,10 +9,11 @@ import logging
 from collections.abc import Hashable
 from pathlib import Path
 
-from infoscreen.agent.protocol.journal import Journal, Record
+from infoscreen.agent.journal_file import JournalFile, JournalUnavailable
+from infoscreen.agent.protocol.journal import Journal, Known, Record
 from infoscreen.agent.protocol.outbox import Outbox
 from infoscreen.agent.protocol.packets import Packet
-from infoscreen.agent.state_files import StateFiles
+from infoscreen.clock import Clock
 
 log = logging.getLogger(__name__)
 
@@ -17,16 +21,21 @@ log = logging.getLogger(__name__)
 class Mail:
     """Outbox and journal of one agent. A ``Path`` as token is a file that goes when its event is sent."""
 
-    def __init__(self, files: StateFiles, records: list[Record]) -> None:
-        self._files = files
+    def __init__(self, file: JournalFile, known: Known | None, clock: Clock) -> None:
+        """Prepare; ``known`` is None when the file could not be opened, which is tried again."""
+        self._file = file
+        self._clock = clock
         self._unsaved: list[Record] = []
         self._saving = asyncio.Lock()
         self._changed = asyncio.Event()
         self._moved = asyncio.Event()
         self._closing = False
         self._broken = False
+        self._told = False
         self.outbox = Outbox()
-        self.journal = Journal(records, keep=self._unsaved.append)
+        # Serials count from 1, so those of a process that does not know them yet begin far above.
+        first = 1 if known is not None else int(clock.now().timestamp()) * 1_000
+        self.journal = Journal(known, keep=self._unsaved.append, first_serial=first)
 
     def event(self, packet: Packet, token: Hashable = None) -> None:
         """Keep ``packet`` until it is sent."""
@@ -50,23 +59,31 @@ class Mail:
     async def save(self) -> bool:
         """Write to disk what must not be forgotten; False if that cannot be, which is tried again later."""
         async with self._saving:
-            records = list(self._unsaved)
-            if not records:
-                return True
             try:
-                await asyncio.to_thread(self._files.append, records)
-            except OSError as error:
-                if not self._broken:
+                if not self._file.is_open:
+                    self.journal.recall(await asyncio.to_thread(self._file.open, self._clock.now()))
+                    self._broken = True
+                if self._broken:
+                    await self._write(self.journal.everything(), instead=True)
+                elif self._unsaved:
+                    await self._write(self._unsaved)
+            except JournalUnavailable as error:
+                if not self._told:
                     log.log(
                         logging.ERROR,
                         "the journal cannot be written; commands will be refused",
                         extra={"event": "journal_unavailable", "error": str(error)},
                     )
-                self._broken = True
+                self._broken = self._told = True
+                self._unsaved.clear()  # everything is written once that is possible
                 return False
-            self._broken = False
-            del self._unsaved[: len(records)]
+            self._broken = self._told = False
             return True
+
+    async def _write(self, records: list[Record], *, instead: bool = False) -> None:
+        unsaved = len(self._unsaved)
+        await asyncio.to_thread(self._file.append, list(records), instead=instead)
+        del self._unsaved[:unsaved]
 
     async def next(self) -> Packet | None:
         """Wait for something to send and return it; None when there is nothing more to wait for."""

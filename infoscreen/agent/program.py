@@ -5,6 +5,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,21 +13,24 @@ from typing import Any
 from pydantic import ValidationError
 
 from infoscreen.agent import readings, systemd
-from infoscreen.agent.app_logs import AppLogs
+from infoscreen.agent.app_logs import AppLogs, Limit
 from infoscreen.agent.connection import Connection
 from infoscreen.agent.executor import Executor
+from infoscreen.agent.journal_file import JournalFile, JournalUnavailable
 from infoscreen.agent.mail import Mail
 from infoscreen.agent.protocol import packets
-from infoscreen.agent.protocol.desk import CommandDesk, Verdict
+from infoscreen.agent.protocol.desk import JOURNAL_UNAVAILABLE, CommandDesk, Verdict
+from infoscreen.agent.protocol.journal import Known, Lost
 from infoscreen.agent.protocol.packets import Packet
+from infoscreen.agent.refusals import Refusals
 from infoscreen.agent.reports import Reporter, capabilities
-from infoscreen.agent.screenshots import NoScreenshot, take
+from infoscreen.agent.screenshots import Camera, NoScreenshot
 from infoscreen.agent.settings import AgentSettings
-from infoscreen.agent.state_files import Opened, StateFiles
+from infoscreen.agent.state_files import StateFiles
 from infoscreen.clock import Clock, SystemClock
 from infoscreen.domain.errors import CannotStart
 from infoscreen.wire import topics
-from infoscreen.wire.messages import ServiceFailed
+from infoscreen.wire.messages import Command, ServiceFailed
 from infoscreen.wire.topics import LogLevel
 
 log = logging.getLogger(__name__)
@@ -39,6 +43,12 @@ LAST_WORDS_SECONDS = 1.0
 """How long a stop waits for the execution of commands."""
 HEARTBEATS_MISSED = 5
 """So many heartbeats that were not made stop the answers to systemd's watchdog."""
+COMPLAINTS_PER_MINUTE = 10
+"""More commands that are none are ignored in silence."""
+IGNORED = frozenset({Verdict.RETAINED, Verdict.INVALID, Verdict.FOREIGN})
+REMEMBER_SECONDS = 5.0
+"""How often it is tried to write down that a command is refused."""
+CLOCK_TOLERANCE = timedelta(seconds=1)
 JITTER = 0.1
 """Share by which intervals vary, so that a fleet does not beat in step."""
 
@@ -52,13 +62,7 @@ async def run(settings: AgentSettings, *, dry_run: bool = False) -> None:
     files = StateFiles(settings.state_dir)
     clock = SystemClock()
     async with _alone(files, clock):
-        opened = await asyncio.to_thread(_opened, files)
-        if opened.damaged:
-            log.warning(
-                "lines of the journal were damaged and are left out",
-                extra={"event": "journal_damaged", "lines": opened.damaged},
-            )
-        await Agent(settings, files, opened, clock, Random(), dry_run=dry_run).run()
+        await Agent(settings, files, clock, Random(), dry_run=dry_run).run()
 
 
 class Agent:
@@ -68,7 +72,6 @@ class Agent:
         self,
         settings: AgentSettings,
         files: StateFiles,
-        opened: Opened,
         clock: Clock,
         random: Random,
         *,
@@ -79,7 +82,16 @@ class Agent:
         self._clock = clock
         self._random = random
         self._boot_id = readings.boot_id()
-        self._mail = Mail(files, opened.records)
+        # Before anything else runs, so it may block.
+        file = JournalFile(settings.state_dir)
+        now = clock.now()
+        known = _known(file, now)
+        self._mail = Mail(file, known, clock)
+        self._lost_now = known is not None and known.lost == Lost(now)
+        self._refusals = Refusals(settings.state_dir, settings.name)
+        self._mail.journal.refused = self._refusals.load()
+        self._came_up = clock.monotonic()
+        self._complaints = Limit(COMPLAINTS_PER_MINUTE)
         able = capabilities(settings)
         self._desk = CommandDesk(
             settings.name,
@@ -88,13 +100,17 @@ class Agent:
             outbox=self._mail.outbox,
         )
         control = systemd.Systemd()
-        self._reporter = Reporter(settings, self._mail, control, clock)
+        self._camera = Camera(settings.screenshot_command)
+        self._reporter = Reporter(
+            settings, self._mail, control, clock, address=lambda: self._connection.local_address
+        )
         self._executor = Executor(
             settings,
             self._desk,
             self._mail,
             self._reporter,
             control,
+            self._camera,
             clock,
             boot_id=self._boot_id,
             dry_run=dry_run,
@@ -163,18 +179,37 @@ class Agent:
     async def _take(self, payload: bytes, retain: bool) -> None:
         """Take what arrived on a command topic; on return it may be acknowledged to the broker."""
         now = self._clock.now()
+        self._follow_clock(now)
         receipt = self._desk.receive(payload, now, retain=retain)
-        self._mail.wake()
-        if receipt.verdict is Verdict.RETAINED:
-            log.warning("a retained command is ignored", extra={"event": "command_ignored"})
-        if receipt.complaint is not None:
-            log.warning(
-                "a command is ignored", extra={"event": "command_ignored", "error": receipt.complaint}
-            )
-            self._mail.event(packets.log_line(self._settings.name, LogLevel.WARN, receipt.complaint, now))
-        await self._mail.save()
-        if receipt.command is not None:
+        if receipt.verdict in IGNORED and self._complaints.admits(self._clock.monotonic()):
+            complaint = receipt.complaint or "ignored a retained command"
+            log.warning("a command is ignored", extra={"event": "command_ignored", "error": complaint})
+            self._mail.event(packets.log_line(self._settings.name, LogLevel.WARN, complaint, now))
+        saved = await self._mail.save()
+        if receipt.command is not None and not saved:
+            await self._refuse(receipt.command)
+        elif receipt.command is not None:
             self._start(self._executor.carry_out(receipt.command))
+        self._mail.wake()
+
+    async def _refuse(self, command: Command) -> None:
+        """Refuse what the journal cannot keep, once it is sure that no later process carries it out."""
+        while command.expires_at > self._clock.now() and not (
+            await asyncio.to_thread(self._refusals.remember, command.command_id) or await self._mail.save()
+        ):
+            await self._clock.sleep(REMEMBER_SECONDS)
+        self._desk.fail(command, *JOURNAL_UNAVAILABLE)
+        await self._mail.save()
+
+    def _follow_clock(self, now: datetime) -> None:
+        """Correct since when nothing is known, in case the clock was set after a journal was found damaged.
+
+        Many devices start with a clock that stands where they were switched off.
+        """
+        lost = self._mail.journal.lost
+        before = now - timedelta(seconds=self._clock.monotonic() - self._came_up)
+        if self._lost_now and lost is not None and before - lost.at > CLOCK_TOLERANCE:
+            self._mail.journal.mistrust(before)
 
     async def _introduce(self) -> None:
         self._tell_status()
@@ -200,10 +235,10 @@ class Agent:
             self._mail.event(packets.service_failed(self._settings.name, report), path)
 
     async def _show(self) -> None:
-        if not self._connection.is_up:
+        if not self._connection.is_up or self._camera.is_busy:
             return
         try:
-            picture = await take(self._settings.screenshot_command)
+            picture = await self._camera.take()
         except NoScreenshot as error:
             log.warning("no screenshot", extra={"event": "no_screenshot", "error": str(error)})
             return
@@ -217,20 +252,32 @@ def _read_reports(files: StateFiles, known: set[Path]) -> list[tuple[Path, Servi
             continue
         try:
             found.append((path, ServiceFailed.model_validate_json(path.read_bytes())))
+        except FileNotFoundError:
+            continue
         except (OSError, ValidationError) as error:
             log.warning(
                 "a report of a failed service is left out", extra={"event": "bad_report", "error": str(error)}
             )
-            path.with_suffix(".bad").unlink(missing_ok=True)
-            path.rename(path.with_suffix(".bad"))
+            known.add(path)
+            with contextlib.suppress(OSError):
+                path.replace(path.with_suffix(".bad"))
     return found
 
 
-def _opened(files: StateFiles) -> Opened:
+def _known(file: JournalFile, now: datetime) -> Known | None:
+    """Return what the journal knows; None if it cannot be used.
+
+    The agent starts all the same: better a screen that refuses commands than a silent one.
+    """
     try:
-        return files.open_journal()
-    except OSError as error:
-        raise CannotStart(f"{files.directory}: the journal cannot be used: {error.strerror}") from None
+        return file.open(now)
+    except JournalUnavailable as error:
+        log.log(
+            logging.ERROR,
+            "the journal cannot be used; commands will be refused",
+            extra={"event": "journal_unavailable", "error": str(error)},
+        )
+        return None
 
 
 @contextlib.asynccontextmanager
@@ -239,7 +286,7 @@ async def _alone(files: StateFiles, clock: Clock) -> AsyncIterator[None]:
     try:
         await asyncio.to_thread(files.prepare)
     except OSError as error:
-        raise CannotStart(f"{files.directory}: cannot be made: {error.strerror}") from None
+        raise CannotStart(f"{files.directory}: cannot be used: {error.strerror}") from None
     deadline = clock.monotonic() + LOCK_SECONDS
     while True:
         with files.lock() as alone:

@@ -5,7 +5,7 @@ Blocks for milliseconds; call it in a thread.
 
 import contextlib
 import platform
-import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,32 +16,40 @@ ROOT = Path("/")
 _CPU_SENSORS = ("cpu_thermal", "coretemp", "k10temp", "soc_thermal", "cpu-thermal", "acpitz")
 _UNDERVOLTAGE_NOW = 0x1
 _SAME_BOOT = timedelta(seconds=30)
-"""The kernel computes the boot time anew from a clock that is being set; smaller moves are not news."""
+"""The kernel computes the boot time from a clock that is being set; smaller moves are not news."""
 
 
 @dataclass(frozen=True, slots=True)
 class Readings:
     """Percentages 0 to 100, degrees Celsius; None for what this machine does not tell."""
 
-    cpu_percent: float
-    memory_percent: float
+    cpu_percent: float | None
+    memory_percent: float | None
     disk_percent: float | None
     temperature_celsius: float | None
     undervoltage: bool | None
 
 
+NOTHING = Readings(None, None, None, None, None)
+
+
 def read_sensors(disk: Path, root: Path = ROOT) -> Readings:
     """Read everything; the CPU's use is since the call before."""
-    use = None
-    with contextlib.suppress(OSError):
-        use = psutil.disk_usage(str(disk)).percent
     return Readings(
-        cpu_percent=psutil.cpu_percent(interval=None),
-        memory_percent=psutil.virtual_memory().percent,
-        disk_percent=use,
+        cpu_percent=_read(lambda: psutil.cpu_percent(interval=None)),
+        memory_percent=_read(lambda: float(psutil.virtual_memory().percent)),
+        disk_percent=_read(lambda: float(psutil.disk_usage(str(disk)).percent)),
         temperature_celsius=temperature(root),
         undervoltage=undervoltage(root),
     )
+
+
+def _read(reading: Callable[[], float]) -> float | None:
+    """Return a reading; None where the kernel does not show what psutil reads, as in a sandbox."""
+    try:
+        return reading()
+    except (OSError, psutil.Error, ArithmeticError, LookupError, ValueError, RuntimeError):
+        return None
 
 
 def temperature(root: Path = ROOT) -> float | None:
@@ -78,11 +86,14 @@ class BootTime:
     def __init__(self) -> None:
         self._known: datetime | None = None
 
-    def read(self) -> datetime:
+    def read(self) -> datetime | None:
         """Return the boot time; the same one until it moves by more than the kernel's rounding."""
-        now = datetime.fromtimestamp(psutil.boot_time(), UTC)
-        if self._known is None or abs(now - self._known) > _SAME_BOOT:
-            self._known = now
+        seconds = _read(psutil.boot_time)
+        if seconds is not None:
+            with contextlib.suppress(ValueError, OverflowError, OSError):
+                now = datetime.fromtimestamp(seconds, UTC)
+                if self._known is None or abs(now - self._known) > _SAME_BOOT:
+                    self._known = now
         return self._known
 
 
@@ -91,20 +102,13 @@ def process_name(pid: int, root: Path = ROOT) -> str | None:
     return _text(root / f"proc/{pid}/comm")
 
 
-def address_towards(host: str, port: int) -> str | None:
-    """Return our own address on the way to ``host``; nothing is sent."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.connect(address)
-            return str(probe.getsockname()[0])
-    except OSError:
-        return None
-
-
 def mac_of(address: str | None) -> str | None:
     """Return the hardware address of the interface that has ``address``."""
-    for addresses in psutil.net_if_addrs().values():
+    try:
+        interfaces = psutil.net_if_addrs()
+    except (OSError, psutil.Error):
+        return None
+    for addresses in interfaces.values():
         if any(one.address == address for one in addresses):
             return next((one.address for one in addresses if one.family == psutil.AF_LINK), None)
     return None
@@ -123,7 +127,7 @@ def os_release() -> str | None:
     """Return the system's name for people."""
     try:
         return platform.freedesktop_os_release().get("PRETTY_NAME")
-    except OSError:
+    except (OSError, ValueError):  # not UTF-8
         return None
 
 

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from infoscreen.agent.children import NotStarted, child
 from infoscreen.wire.messages import MAX_SCREENSHOT_BYTES, image_type
 
 TAKES_SECONDS = 20.0
@@ -15,14 +16,36 @@ class NoScreenshot(Exception):
     """There is no picture; the text says why."""
 
 
-async def take(command: Sequence[str]) -> bytes:
-    """Run the command and return its picture; raise ``NoScreenshot``."""
-    if not any(FILE in word for word in command):
-        return checked(await _output(command))
-    with tempfile.TemporaryDirectory(prefix="screenshot-") as directory:
-        file = Path(directory) / "screenshot"
-        await _output([word.replace(FILE, str(file)) for word in command])
-        return checked(await asyncio.to_thread(_start_of, file))
+class Camera:
+    """Takes one picture at a time."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = command
+        self._taking = asyncio.Lock()
+
+    @property
+    def is_busy(self) -> bool:
+        """Tell whether a picture is being taken."""
+        return self._taking.locked()
+
+    async def take(self) -> bytes:
+        """Run the command and return its picture, after the one that is being taken.
+
+        Raises:
+            NoScreenshot: there is none.
+        """
+        async with self._taking:
+            if not any(FILE in word for word in self._command):
+                return checked(await _output(self._command))
+            try:
+                with tempfile.TemporaryDirectory(
+                    prefix="screenshot-", ignore_cleanup_errors=True
+                ) as directory:
+                    file = Path(directory) / "screenshot"
+                    await _output([word.replace(FILE, str(file)) for word in self._command])
+                    return checked(await asyncio.to_thread(_start_of, file))
+            except OSError as error:
+                raise NoScreenshot(f"no directory for the picture: {error.strerror}") from None
 
 
 def checked(picture: bytes) -> bytes:
@@ -36,30 +59,18 @@ def checked(picture: bytes) -> bytes:
 
 async def _output(command: Sequence[str]) -> bytes:
     """Return what the command wrote, at most one byte more than is allowed."""
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-    except OSError as error:
-        raise NoScreenshot(f"{command[0]}: {error.strerror}") from None
-    assert process.stdout is not None  # noqa: S101  (it was asked for)
     output = b""
     try:
-        async with asyncio.timeout(TAKES_SECONDS):
+        async with child(command) as process, asyncio.timeout(TAKES_SECONDS):
+            assert process.stdout is not None  # noqa: S101  (child() asks for it)
             while len(output) <= MAX_SCREENSHOT_BYTES and (part := await process.stdout.read(65_536)):
                 output += part
             if len(output) <= MAX_SCREENSHOT_BYTES and await process.wait() != 0:
                 raise NoScreenshot(f"{command[0]} ended with exit status {process.returncode}")
+    except NotStarted as error:
+        raise NoScreenshot(str(error)) from None
     except TimeoutError:
         raise NoScreenshot(f"{command[0]} took longer than {TAKES_SECONDS:g} s") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            # What it still wants to say would keep the pipe, and us, waiting.
-            await process.communicate()
     return output
 
 

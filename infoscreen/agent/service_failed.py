@@ -6,15 +6,14 @@ meanwhile, does it connect itself.
 """
 
 import asyncio
-import contextlib
 import logging
 import os
-from datetime import datetime
 from pathlib import Path
 from random import Random
 
 from infoscreen.agent.connection import backoff, make_client, publish
 from infoscreen.agent.protocol import packets
+from infoscreen.agent.protocol.values import build
 from infoscreen.agent.settings import AgentSettings
 from infoscreen.agent.state_files import StateFiles
 from infoscreen.agent.systemd import Systemd, SystemdRefused
@@ -31,14 +30,28 @@ LOOK_SECONDS = 0.5
 async def report(settings: AgentSettings, unit: str, clock: Clock, random: Random) -> None:
     """Return once the broker has the report, however long that takes."""
     files = StateFiles(settings.state_dir)
+    try:
+        files.prepare()
+    except OSError as error:
+        raise CannotStart(f"{files.directory}: cannot be used: {error.strerror}") from None
     now = clock.now()
-    message = ServiceFailed(unit=unit, failed_at=now, client_uuid=settings.uuid, result=await result_of(unit))
-    spooled = await asyncio.to_thread(_write, files, now, encode(message))
-    log.info("the report is written", extra={"event": "report_written", "unit": unit})
+    message = build(
+        ServiceFailed, unit=unit, failed_at=now, client_uuid=settings.uuid, result=await result_of(unit)
+    )
+    name = f"{now:%Y%m%dT%H%M%S%f}-{os.getpid()}"
+    spooled: Path | None = None
     failures = 0
-    while await asyncio.to_thread(spooled.exists):
+    while True:
+        if spooled is None:
+            spooled = await asyncio.to_thread(_write, files, name, encode(message))
+        elif not await asyncio.to_thread(spooled.exists):
+            break
         with files.lock() as alone:
-            trouble = await _publish(settings, spooled) if alone else None
+            trouble = await _publish(settings, message) if alone else None
+        if alone and trouble is None:
+            if spooled is not None:
+                await asyncio.to_thread(spooled.unlink, missing_ok=True)
+            break
         if trouble is None:
             await clock.sleep(LOOK_SECONDS)
             continue
@@ -52,32 +65,25 @@ async def report(settings: AgentSettings, unit: str, clock: Clock, random: Rando
     log.info("the broker has the report", extra={"event": "report_sent", "unit": unit})
 
 
-def _write(files: StateFiles, now: datetime, content: bytes) -> Path:
+def _write(files: StateFiles, name: str, content: bytes) -> Path | None:
+    """Write the report down for the agent; without, it lives as long as this process."""
     try:
-        files.prepare()
-        return files.spool(f"{now:%Y%m%dT%H%M%S%f}-{os.getpid()}", content)
+        return files.spool(name, content)
     except OSError as error:
-        raise CannotStart(f"{files.directory}: the report cannot be written: {error.strerror}") from None
-
-
-async def _publish(settings: AgentSettings, spooled: Path) -> str | None:
-    """Bring the report to the broker ourselves; return what went wrong."""
-    content = await asyncio.to_thread(_read, spooled)
-    if content is None:
+        log.warning(
+            "the report cannot be written",
+            extra={"event": "report_not_written", "error": str(error.strerror)},
+        )
         return None
+
+
+async def _publish(settings: AgentSettings, message: ServiceFailed) -> str | None:
+    """Bring the report to the broker ourselves; return what went wrong."""
     try:
         async with await make_client(settings, will=False) as client:
-            packet = packets.service_failed(settings.name, ServiceFailed.model_validate_json(content))
-            await publish(client, packet)
+            await publish(client, packets.service_failed(settings.name, message))
     except BrokerUnavailable as error:
         return str(error)
-    await asyncio.to_thread(spooled.unlink, missing_ok=True)
-    return None
-
-
-def _read(path: Path) -> bytes | None:
-    with contextlib.suppress(FileNotFoundError):
-        return path.read_bytes()
     return None
 
 

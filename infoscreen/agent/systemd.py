@@ -10,11 +10,13 @@ import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from infoscreen.agent.children import NotStarted, child
 from infoscreen.domain.clients import ProcessStatus
 
 ANSWER_SECONDS = 10.0
 """How long ``systemctl show`` may take."""
 
+_LONGEST_NUMBER = 19
 _PROPERTIES = "ActiveState,SubState,NRestarts,MainPID,ExecMainStartTimestamp,Result"
 
 
@@ -99,7 +101,7 @@ def parse_unit_state(output: str) -> UnitState:
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdecimal() else None
+    return int(text) if text is not None and text.isdecimal() and len(text) < _LONGEST_NUMBER else None
 
 
 def _time(text: str | None) -> datetime | None:
@@ -111,25 +113,15 @@ def _time(text: str | None) -> datetime | None:
 
 
 async def _systemctl(*arguments: str, within: float) -> str:
+    command = ("systemctl", "--no-ask-password", "--no-pager", *arguments)
     try:
-        process = await asyncio.create_subprocess_exec(
-            *("systemctl", "--no-ask-password", "--no-pager", *arguments),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=os.environ | {"LC_ALL": "C"},
-        )
-    except OSError as error:
-        raise SystemdRefused(f"systemctl: {error.strerror}") from None
-    try:
-        async with asyncio.timeout(within):
-            output, errors = await process.communicate()
+        async with child(command, errors=asyncio.subprocess.PIPE, LC_ALL="C") as process:
+            async with asyncio.timeout(within):
+                output, errors = await process.communicate()
+    except NotStarted as error:
+        raise SystemdRefused(str(error)) from None
     except TimeoutError:
         raise SystemdRefused(f"systemctl {arguments[0]} took longer than {within:g} s") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
     if process.returncode != 0:
         said = " ".join(errors.decode(errors="replace").split())
         raise SystemdRefused(said or f"systemctl {arguments[0]} ended with {process.returncode}")
@@ -149,4 +141,4 @@ def watchdog_seconds() -> float | None:
     """Return how often systemd wants to hear from us; None if it does not."""
     text = os.environ.get("WATCHDOG_USEC", "")
     ours = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
-    return int(text) / 1e6 if text.isdecimal() and ours else None
+    return (int(text) / 1e6 or None) if text.isdecimal() and ours else None

@@ -93,6 +93,11 @@ class Happening(Code):
     EDITED = "edited", {"by": str, "settings": [Setting]}
     RECOVERY_PAUSED = "recovery_paused", {"by": str, "reason": str}
     RECOVERY_RESUMED = "recovery_resumed", {"by": str}
+    LOGS_DROPPED = "logs_dropped", {"dropped": int}
+    SCREENSHOTS_DROPPED = "screenshots_dropped", {"dropped": int}
+    ACKS_DROPPED = "acks_dropped", {"dropped": int}
+    HAPPENINGS_DROPPED = "happenings_dropped", {"dropped": int}
+    REJECTIONS_DROPPED = "rejections_dropped", {"dropped": int}
     TAKEN_OVER = "taken_over", {"by": str}
     TAKEN_OVER_WITH_COMMENT = "taken_over_with_comment", {"by": str, "comment": str}
     TEXT = "text", {"text": str}

@@ -4,6 +4,8 @@ Serves the agent and the simulator. What is received stays with the broker until
 """
 
 import asyncio
+import contextlib
+import socket
 import ssl
 from collections.abc import Sequence
 
@@ -31,6 +33,14 @@ class DeviceClient(BrokerClient):
             address, tls, keepalive=KEEPALIVE_SECONDS, will=last_will(will), clean_session=clean_session
         )
         self.acknowledge_by_hand()
+
+    @property
+    def local_address(self) -> str | None:
+        """Return our own IP address on this connection; None without one."""
+        sock = self._paho.socket()
+        with contextlib.suppress(OSError):
+            return str(sock.getsockname()[0]) if isinstance(sock, socket.socket) else None
+        return None
 
     async def subscribe_to(self, filters: Sequence[str]) -> None:
         """Subscribe; raise ``BrokerUnavailable`` if the broker does not answer."""

@@ -10,18 +10,20 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from infoscreen.clock import Clock
-from infoscreen.domain.clients import Condition
 from infoscreen.domain.commands import ClientCommand, Timeouts
 from infoscreen.domain.errors import StoreUnavailable
 from infoscreen.domain.events import ClientChanged, CommandChanged, Event
-from infoscreen.domain.presence import Beat, Rhythm, StalePolicy, beaten
+from infoscreen.domain.presence import StalePolicy
 from infoscreen.services.acks import save_acks
 from infoscreen.services.bus import Bus
 from infoscreen.services.lag import Lag
+from infoscreen.services.log_lines import dropped_entry
 from infoscreen.services.ports import Incoming, Measures
+from infoscreen.services.quiet import STEADY, quiet_beat, quiet_health
+from infoscreen.services.quota import Ledger, Overrun, QuotaPolicy, Quotas
 from infoscreen.services.reports import Beats, Folding, Told, digest, fold, fold_beats, settle
 from infoscreen.services.sorting import SortedBatch, kind_of, rejection
 from infoscreen.storage import clients, heartbeats, rejected, screenshots, timeline
@@ -29,11 +31,9 @@ from infoscreen.storage.engine import Connection, Store
 from infoscreen.storage.heartbeats import Pulse, QuietBeat
 from infoscreen.storage.rejected import RejectedMessage
 from infoscreen.storage.screenshots import StoredScreenshot
+from infoscreen.wire import topics
 
 log = logging.getLogger(__name__)
-
-STEADY = frozenset({Condition.ONLINE, Condition.CRASHED, Condition.SERVICE_FAILED, Condition.MAINTENANCE})
-"""Conditions that a heartbeat which tells nothing new leaves as they are."""
 
 AT_A_STRETCH = 250
 """Messages decoded, or clients judged, between two turns of the event loop: some 3 ms."""
@@ -59,6 +59,7 @@ class _Outcome:
     events: list[Event] = field(default_factory=list)
     moved: list[ClientCommand] = field(default_factory=list)
     rejections: list[RejectedMessage] = field(default_factory=list)
+    ledger: Ledger = field(default_factory=list)
 
 
 class Ingest:
@@ -72,6 +73,7 @@ class Ingest:
         policy: IngestPolicy,
         measures: Measures,
         listening_since: Callable[[], datetime | None],
+        quotas: Quotas | None = None,
     ) -> None:
         """Keep the parts; ``listening_since`` is asked once a batch."""
         self._store = store
@@ -80,6 +82,7 @@ class Ingest:
         self._policy = policy
         self._measures = measures
         self._listening_since = listening_since
+        self._quotas = quotas or Quotas(QuotaPolicy(), clock)
         self._last_logged: dict[tuple[str, str], float] = {}
         self.trouble: StoreUnavailable | None = None
         """Why messages cannot be stored; readiness says so."""
@@ -96,11 +99,12 @@ class Ingest:
     async def handle(self, batch: Sequence[Incoming], received_at: datetime) -> None:
         """Store a batch. Returns after the commit; a database that is locked or full is waited for."""
         self._storing_since = received_at
-        sorted_batch = SortedBatch()
+        sorted_batch = SortedBatch(self._quotas)
         for start in range(0, len(batch), AT_A_STRETCH):
             sorted_batch.take(batch[start : start + AT_A_STRETCH], received_at)
             await asyncio.sleep(0)
-        outcome = await self._stored(sorted_batch, received_at)
+        overruns = self._quotas.overruns()
+        outcome = await self._stored(sorted_batch, overruns, received_at)
         self._storing_since = None
         self._lag.note((self._clock.now() - received_at).total_seconds())
         if self.trouble is not None:
@@ -108,17 +112,26 @@ class Ingest:
             log.warning("messages are stored again", extra={"event": "store_back"})
         self._tell(sorted_batch, outcome)
 
-    async def _stored(self, batch: SortedBatch, now: datetime) -> _Outcome:
+    async def _stored(self, batch: SortedBatch, overruns: Sequence[Overrun], now: datetime) -> _Outcome:
         while True:
+            outcome = _Outcome(rejections=list(batch.rejections))
             try:
                 async with self._store.write() as connection:
-                    return await self._apply(connection, batch, now)
+                    await self._apply(connection, batch, overruns, outcome, now)
+                    return outcome
             except StoreUnavailable as error:
+                self._quotas.give_back(outcome.ledger)
                 self._note_trouble(error)
                 await self._clock.sleep(RETRY_SECONDS)
 
-    async def _apply(self, connection: Connection, batch: SortedBatch, now: datetime) -> _Outcome:
-        outcome = _Outcome(rejections=list(batch.rejections))
+    async def _apply(
+        self,
+        connection: Connection,
+        batch: SortedBatch,
+        overruns: Sequence[Overrun],
+        outcome: _Outcome,
+        now: datetime,
+    ) -> None:
         pulses = await heartbeats.pulses(connection, batch.beats)
         strangers = set(batch.from_whom) - pulses.keys()
         strangers -= await clients.existing(connection, strangers)
@@ -126,21 +139,26 @@ class Ingest:
             strangers = await self._admit(connection, batch, strangers, outcome, now)
         beats = {uuid: one for uuid, one in batch.beats.items() if uuid not in strangers}
         folded = batch.to_fold(strangers)
-        telling = await self._save_quiet(connection, beats, pulses, {uuid for uuid, _ in folded}, now)
+        telling = await self._save_quiet(connection, beats, pulses, now)
         outcome.events.extend(ClientChanged(uuid) for uuid in beats.keys() - telling.keys())
+        readings, folded = await quiet_health(connection, folded, telling, now)
+        await heartbeats.save_quiet_health(connection, readings)
+        outcome.events.extend(ClientChanged(one.uuid) for one in readings)
         await self._save_telling(connection, telling, folded, outcome, now)
         acks = [ack for ack in batch.acks if ack[0] not in strangers]
         acked = await save_acks(connection, acks, self._policy.timeouts, now)
         outcome.moved = acked.moved
         outcome.rejections += acked.rejections
         outcome.events += [CommandChanged(one.command_id, one.client_uuid) for one in acked.moved]
-        await timeline.add(connection, [entry for uuid, entry in batch.logs if uuid not in strangers])
+        lines = [entry for uuid, entry in batch.logs if uuid not in strangers]
+        known = await clients.existing(connection, {overrun.uuid for overrun in overruns})
+        lines += [dropped_entry(one, now) for one in overruns if one.uuid in known]
+        await timeline.add(connection, lines)
         for uuid, shot in batch.shots.items():
             if uuid not in strangers:
                 await screenshots.save(connection, uuid, StoredScreenshot(shot.image, shot.content_type, now))
                 outcome.events.append(ClientChanged(uuid))
-        await rejected.keep(connection, outcome.rejections)
-        return outcome
+        await rejected.keep(connection, self._kept(outcome))
 
     async def _admit(
         self,
@@ -168,7 +186,6 @@ class Ingest:
         connection: Connection,
         all_beats: dict[str, Beats],
         pulses: dict[str, Pulse],
-        reporting: set[str],
         now: datetime,
     ) -> dict[str, Beats]:
         """Write heartbeats that tell nothing new; return the others, by client."""
@@ -177,15 +194,10 @@ class Ingest:
         telling: dict[str, Beats] = {}
         for uuid, beats in all_beats.items():
             pulse = pulses.get(uuid)
-            if (
-                pulse is None
-                or pulse.status not in STEADY
-                or pulse.said != digest(beats)
-                or uuid in reporting
-            ):
+            if pulse is None or pulse.status not in STEADY or pulse.said != digest(beats):
                 telling[uuid] = beats
                 continue
-            quiet.append(_quiet_beat(pulse, beats, now, since, self._policy.stale))
+            quiet.append(quiet_beat(pulse, beats, now, since, self._policy.stale))
             if len(quiet) >= AT_A_STRETCH:
                 await heartbeats.save_quiet_beats(connection, quiet)
                 quiet = []
@@ -216,7 +228,8 @@ class Ingest:
             for folding in some:
                 settle(folding, now, since)
             await clients.save_all_changes(connection, [(one.before, one.client, one.said) for one in some])
-            await timeline.add(connection, [entry for folding in some for entry in folding.entries])
+            entries = [entry for folding in some for entry in folding.entries]
+            await timeline.add(connection, self._quotas.kept(entries, outcome.ledger))
             outcome.events += [ClientChanged(one.client.uuid, alert=one.alert) for one in some]
 
     def _tell(self, batch: SortedBatch, outcome: _Outcome) -> None:
@@ -233,6 +246,8 @@ class Ingest:
         undone = Counter(kind_of(one.topic) for one in outcome.rejections[len(batch.rejections) :])
         for kind, count in (batch.kinds - undone).items():
             self._measures.message(kind, "stored", count)
+        for kind, count in batch.surplus.items():
+            self._measures.message(kind, "dropped", count)
         for kind, count in batch.retained.items():
             self._measures.message(kind, "retained", count)
         for field_name, count in batch.unread.items():
@@ -243,6 +258,13 @@ class Ingest:
                 seconds = (command.finished_at - command.created_at).total_seconds()
                 self._measures.command_duration(command.action, seconds)
         self._bus.publish(*outcome.events)
+
+    def _kept(self, outcome: _Outcome) -> list[RejectedMessage]:
+        """Return the rejected messages that fit the quotas of their devices."""
+        senders = [(topics.sender(one.topic), one) for one in outcome.rejections]
+        return [
+            one for uuid, one in senders if uuid is None or self._quotas.keeps_rejection(uuid, outcome.ledger)
+        ]
 
     def _log_rejection(self, rejection: RejectedMessage) -> None:
         who = rejection.topic.split("/")[1][:60] if rejection.topic.count("/") else rejection.topic[:60]
@@ -271,31 +293,3 @@ class Ingest:
                 extra={"event": "store_unavailable", "trouble": error.trouble, "error": str(error)},
             )
         self.trouble = error
-
-
-def _quiet_beat(
-    pulse: Pulse, beats: Beats, now: datetime, listening_since: datetime | None, policy: StalePolicy
-) -> QuietBeat:
-    """Return what heartbeats that tell nothing new change in their client."""
-    newest = beats.newest
-    rhythm = beaten(
-        Rhythm(pulse.interval, pulse.deviation, pulse.heartbeats),
-        pulse.last_alive,
-        pulse.last_device_time,
-        None,
-        Beat(now, newest.timestamp, None, beats.count),
-        listening_since,
-        policy,
-    )
-    threshold = rhythm.threshold_seconds(policy)
-    return QuietBeat(
-        pulse.uuid,
-        now,
-        newest.timestamp,
-        (newest.timestamp - now).total_seconds(),
-        beats.count,
-        rhythm.interval,
-        rhythm.deviation,
-        threshold,
-        now + timedelta(seconds=threshold),
-    )

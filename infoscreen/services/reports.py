@@ -18,6 +18,7 @@ from infoscreen.domain.presence import Beat, Rhythm, StalePolicy, beaten, condit
 from infoscreen.domain.visible import visible
 from infoscreen.storage.timeline import NewEntry
 from infoscreen.wire.messages import (
+    ActualState,
     Discovery,
     Health,
     Heartbeat,
@@ -239,15 +240,22 @@ def _with_health(folding: Folding, client: Client, health: Health, now: datetime
             mqtt_last_disconnect_at=health.broker_connection.last_disconnect_at,
         )
     if health.actual_state is not None:
-        folding.said = 0  # see Discovery
-        told |= _known(
-            process_status=health.actual_state.status,
-            current_process=health.actual_state.process,
-            process_pid=health.actual_state.pid,
-            app_started_at=health.actual_state.started_at,
-        )
+        state = state_of(health.actual_state)
+        if any(getattr(client, name) != value for name, value in state.items()):
+            folding.said = 0  # it contradicts the last heartbeat, whose repetition must then be read again
+        told |= state
     shown = health.model_dump(mode="json", exclude_none=True, exclude={"uuid"})
     return replace(client, health=shown, health_at=now, **told)
+
+
+def state_of(actual: ActualState) -> dict[str, Any]:
+    """Return what a health message says of the application, by the client's fields."""
+    return _known(
+        process_status=actual.status,
+        current_process=actual.process,
+        process_pid=actual.pid,
+        app_started_at=actual.started_at,
+    )
 
 
 def _with_presence(folding: Folding, client: Client, presence: Presence, now: datetime) -> Client:

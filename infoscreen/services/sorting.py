@@ -3,7 +3,6 @@
 Decodes, and decides nothing but which messages count at all: a retained message is no sign of life.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,8 +10,9 @@ from datetime import datetime
 
 from infoscreen.domain.clients import Presence
 from infoscreen.domain.errors import BadMessage
-from infoscreen.domain.events import Kind
+from infoscreen.services.log_lines import log_entry
 from infoscreen.services.ports import Incoming
+from infoscreen.services.quota import Quotas
 from infoscreen.services.reports import Beats, Refusal, Told
 from infoscreen.storage.rejected import HEAD_BYTES, RejectedMessage
 from infoscreen.storage.timeline import NewEntry
@@ -35,9 +35,11 @@ class SortedBatch:
     """A batch taken apart.
 
     ``reports`` are what clients said besides heartbeats; ``replayed`` what the broker retained of them.
-    ``from_whom`` are the messages that show that their client exists.
+    ``from_whom`` are the messages that show that their client exists; ``surplus`` counts those dropped unread
+    because their device has used up its ``quotas``.
     """
 
+    quotas: Quotas
     beats: dict[str, Beats] = field(default_factory=dict)
     reports: list[tuple[str, Told]] = field(default_factory=list)
     replayed: list[tuple[str, Told]] = field(default_factory=list)
@@ -50,12 +52,16 @@ class SortedBatch:
     retained: Counter[str] = field(default_factory=Counter)
     unread: Counter[str] = field(default_factory=Counter)
     rejections: list[RejectedMessage] = field(default_factory=list)
+    surplus: Counter[str] = field(default_factory=Counter)
 
     def take(self, batch: Sequence[Incoming], now: datetime) -> None:
         """Take in messages, in order of arrival."""
         for message in batch:
             try:
                 topic = topics.parse(message.topic)
+                if not self.quotas.admits(topic, len(message.payload)):
+                    self.surplus[topic.kind] += 1
+                    continue
                 received = read(topic, message.payload)
             except BadMessage as error:
                 self._refuse(message, now, error)
@@ -110,7 +116,7 @@ class SortedBatch:
             case CommandAck():
                 self.acks.append((uuid, said, message))
             case LogLine():
-                self.logs.append((uuid, _log_entry(uuid, topic.level, said, message.payload, now)))
+                self.logs.append((uuid, log_entry(uuid, topic.level, said, message.payload, now)))
             case Screenshot():
                 self.shots[uuid] = said
             case _:
@@ -120,24 +126,6 @@ class SortedBatch:
 def _shows_life(said: DeviceMessage) -> bool:
     """Tell whether a message shows that its client is there; the last will of one that is gone does not."""
     return not (isinstance(said, PresenceReport) and said.presence is Presence.OFFLINE)
-
-
-def _log_entry(
-    uuid: str, level: topics.LogLevel | None, line: LogLine, payload: bytes, now: datetime
-) -> NewEntry:
-    """Return a log line for the timeline; the same bytes once more are a redelivery, not another line."""
-    digest_of_line = hashlib.sha256(f"{uuid}/{level}/".encode() + payload).hexdigest()
-    data = {"device_time": line.timestamp.isoformat(), "logger": line.logger, "context": line.context}
-    told = {name: value for name, value in data.items() if value is not None}
-    return NewEntry(
-        client_uuid=uuid,
-        at=now,
-        kind=Kind.LOG,
-        text=line.message,
-        level=level,
-        data=told,
-        dedupe_key=digest_of_line,
-    )
 
 
 def rejection(message: Incoming, now: datetime, reason: str, detail: str) -> RejectedMessage:

@@ -1,5 +1,6 @@
 """The hot path of ingest: what a heartbeat needs to know of its client and what it changes there."""
 
+import json
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -7,12 +8,13 @@ from typing import Any, NamedTuple
 from sqlalchemy import (
     Select,
     bindparam,
+    func,
     select,
     update,
 )
 from sqlalchemy.dialects import sqlite
 
-from infoscreen.domain.clients import Condition
+from infoscreen.domain.clients import Condition, ProcessStatus
 from infoscreen.storage.columns import chunks, utc_text
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.tables import clients
@@ -114,6 +116,90 @@ async def save_quiet_beats(connection: Connection, beats: Sequence[QuietBeat]) -
         for beat in beats
     ]
     await connection.exec_driver_sql(str(_ON_SQLITE), values)
+
+
+class Vitals(NamedTuple):
+    """As much of a client as a health message needs to tell whether it says anything new but readings."""
+
+    uuid: str
+    status: Condition
+    process_status: ProcessStatus | None
+    current_process: str | None
+    process_pid: int | None
+    app_started_at: datetime | None
+    unread_fields: dict[str, str]
+
+
+_VITALS: Select[Any] = select(*(clients.c[name] for name in Vitals._fields))
+
+
+async def vitals(connection: Connection, uuids: Collection[str]) -> dict[str, Vitals]:
+    """Return the vitals of those of the clients that exist."""
+    found: dict[str, Vitals] = {}
+    for chunk in chunks(uuids):
+        rows = await connection.execute(_VITALS.where(clients.c.uuid.in_(chunk)))
+        found.update((row[0], Vitals._make(row)) for row in rows)
+    return found
+
+
+class QuietHealth(NamedTuple):
+    """New readings of a client; ``health`` is the message as JSON."""
+
+    uuid: str
+    at: datetime
+    health: str
+    reconnects: int | None
+    disconnected_at: datetime | None
+
+
+_QUIET_HEALTH = (
+    update(clients)
+    .where(clients.c.uuid == bindparam("uuid_"))
+    .values(
+        last_heard_at=bindparam("at_"),
+        health_at=bindparam("at_"),
+        health=bindparam("health_"),
+        mqtt_reconnect_count=func.coalesce(bindparam("reconnects"), clients.c.mqtt_reconnect_count),
+        mqtt_last_disconnect_at=func.coalesce(
+            bindparam("disconnected_at", type_=clients.c.mqtt_last_disconnect_at.type),
+            clients.c.mqtt_last_disconnect_at,
+        ),
+    )
+)
+_HEALTH_ON_SQLITE = _QUIET_HEALTH.compile(dialect=sqlite.dialect())
+
+
+async def save_quiet_health(connection: Connection, readings: Sequence[QuietHealth]) -> None:
+    """Write health that changed readings only, as directly as ``save_quiet_beats`` does."""
+    if not readings:
+        return
+    if connection.dialect.name != "sqlite":
+        rows = [
+            {
+                "uuid_": one.uuid,
+                "at_": one.at,
+                "health_": json.loads(one.health),
+                "reconnects": one.reconnects,
+                "disconnected_at": one.disconnected_at,
+            }
+            for one in readings
+        ]
+        await connection.execute(_QUIET_HEALTH, rows)
+        return
+    given = [
+        {
+            "uuid_": one.uuid,
+            "at_": utc_text(one.at),
+            "health_": one.health,
+            "reconnects": one.reconnects,
+            "disconnected_at": None if one.disconnected_at is None else utc_text(one.disconnected_at),
+        }
+        for one in readings
+    ]
+    order = _HEALTH_ON_SQLITE.positiontup or []
+    await connection.exec_driver_sql(
+        str(_HEALTH_ON_SQLITE), [tuple(values[name] for name in order) for values in given]
+    )
 
 
 async def heard(connection: Connection, uuids: Collection[str], at: datetime) -> None:

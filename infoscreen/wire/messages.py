@@ -16,6 +16,7 @@ from pydantic import AfterValidator, ConfigDict, Field, PlainSerializer, Validat
 from infoscreen.domain.clients import Presence, ProcessStatus
 from infoscreen.domain.commands import AckStatus, Action
 from infoscreen.domain.errors import BadMessage
+from infoscreen.domain.visible import visible
 from infoscreen.wire.reading import EARLIEST, LATEST, MOST_ITEMS, Message, Unread, read_object
 from infoscreen.wire.topics import DeviceTopic, TopicKind
 
@@ -325,7 +326,7 @@ def _json(model: type[DeviceMessage]) -> _Reader:
 def _first_fault(error: ValidationError) -> str:
     """Say what is wrong with the first field at fault, without repeating what the device sent."""
     fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(str(part) for part in fault["loc"]) or "payload"
+    where = visible(".".join(str(part) for part in fault["loc"])[:100], one_line=True) or "payload"
     more = error.error_count() - 1
     return f"{where}: {fault['msg']}" + (f" (and {more} more)" if more else "")
 

@@ -69,6 +69,31 @@ HAPPENINGS: Table = MappingProxyType(
         Happening.EDITED: N_("%(by)s has changed: %(settings)s"),
         Happening.RECOVERY_PAUSED: N_("%(by)s has paused the automatic recovery: %(reason)s"),
         Happening.RECOVERY_RESUMED: N_("%(by)s has resumed the automatic recovery."),
+        Happening.LOGS_DROPPED: plural(
+            "%(dropped)s log line dropped: too many in a minute",
+            "%(dropped)s log lines dropped: too many in a minute",
+            "dropped",
+        ),
+        Happening.SCREENSHOTS_DROPPED: plural(
+            "%(dropped)s screenshot dropped: too many in a minute",
+            "%(dropped)s screenshots dropped: too many in a minute",
+            "dropped",
+        ),
+        Happening.ACKS_DROPPED: plural(
+            "%(dropped)s acknowledgement dropped: too many in a minute",
+            "%(dropped)s acknowledgements dropped: too many in a minute",
+            "dropped",
+        ),
+        Happening.HAPPENINGS_DROPPED: plural(
+            "%(dropped)s event dropped: too many in a minute",
+            "%(dropped)s events dropped: too many in a minute",
+            "dropped",
+        ),
+        Happening.REJECTIONS_DROPPED: plural(
+            "%(dropped)s rejected message dropped: too many in a minute",
+            "%(dropped)s rejected messages dropped: too many in a minute",
+            "dropped",
+        ),
         Happening.TAKEN_OVER: N_("%(by)s takes care of it."),
         Happening.TAKEN_OVER_WITH_COMMENT: N_("%(by)s takes care of it: %(comment)s"),
         Happening.TEXT: N_("%(text)s"),

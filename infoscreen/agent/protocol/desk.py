@@ -12,8 +12,10 @@ from enum import Enum, StrEnum
 from infoscreen.agent.protocol import packets
 from infoscreen.agent.protocol.journal import Before, Entry, Journal
 from infoscreen.agent.protocol.outbox import Outbox
+from infoscreen.agent.protocol.values import build
 from infoscreen.domain.commands import DISRUPTIVE, AckStatus, Action
 from infoscreen.domain.errors import BadMessage
+from infoscreen.domain.visible import visible
 from infoscreen.wire.messages import Command, CommandAck, decode_command
 
 
@@ -46,7 +48,7 @@ class Fate(Enum):
     COMPLETED = "completed"
     INTERRUPTED = "interrupted"
     UNDECIDED = "undecided"
-    """Whoever carries commands out must look."""
+    """The executor must look."""
 
 
 def fate(entry: Entry, boot_id: str) -> Fate:
@@ -67,8 +69,23 @@ def fate(entry: Entry, boot_id: str) -> Fate:
             return Fate.INTERRUPTED
 
 
+JOURNAL_UNAVAILABLE = ("journal_unavailable", "the device cannot write its journal")
+
+LONGEST_COMPLAINT = 300
+
+KINDS = {Action.DISPLAY_ON: "display", Action.DISPLAY_OFF: "display"} | dict.fromkeys(
+    DISRUPTIVE, "disruptive"
+)
+"""What is carried out one at a time; an action that is not listed is a kind of its own."""
+
+
+def kind_of(command: Command) -> str:
+    """Return the kind of which a device carries out one at a time."""
+    return KINDS.get(command.action, command.action.value)
+
+
 class CommandDesk:
-    """Takes commands for the device ``uuid``, one disruptive one at a time, and answers them.
+    """Takes commands for the device ``uuid``, one of a kind at a time, and answers them.
 
     ``can`` tells which actions the device carries out.
     """
@@ -78,26 +95,30 @@ class CommandDesk:
         self._can = can
         self._journal = journal
         self._outbox = outbox
-        self._executing: Command | None = None
+        self._executing: dict[str, Command] = {}
 
     def receive(self, payload: bytes, now: datetime, *, retain: bool = False) -> Receipt:
         """Take what arrived on a command topic.
 
         Only a new and valid command for this device is to be carried out. A known one is answered with the
-        ack last given for it, however late it comes, and everything else is ignored.
+        ack last given for it, however late it comes, and everything else is ignored. Raises nothing, whatever
+        the payload is.
         """
         if retain:
             return Receipt(Verdict.RETAINED)
         try:
             command = decode_command(payload)
         except BadMessage as error:
-            return Receipt(Verdict.INVALID, complaint=f"ignored an invalid command: {error.detail}")
+            said = visible(f"ignored an invalid command: {error.detail[:LONGEST_COMPLAINT]}", one_line=True)
+            return Receipt(Verdict.INVALID, complaint=said)
         if str(command.client_uuid) != self._uuid:
             return Receipt(Verdict.FOREIGN, complaint="ignored a command for another device")
         known = self._journal.find(command.command_id)
         if known is not None:
-            for packet in packets.acks(self._uuid, known.ack):
-                self._outbox.event(packet)
+            self._send(known.ack)
+            return Receipt(Verdict.REPEATED)
+        if command.command_id in self._journal.refused:
+            self._send(_ack(command, AckStatus.FAILED, *JOURNAL_UNAVAILABLE))
             return Receipt(Verdict.REPEATED)
         return self._take(command, now)
 
@@ -118,7 +139,7 @@ class CommandDesk:
 
         An undecided one occupies the device until ``complete`` or ``fail`` ends it.
         """
-        self._executing = None
+        self._executing.clear()
         undecided = []
         for entry in self._journal.entries:
             if entry.is_final:
@@ -129,15 +150,14 @@ class CommandDesk:
                 case Fate.INTERRUPTED:
                     self.fail(entry.command, "interrupted", "the device or its agent went down meanwhile")
                 case Fate.UNDECIDED:
-                    self._executing = entry.command
+                    self._executing[kind_of(entry.command)] = entry.command
                     undecided.append(entry)
         return undecided
 
     def send_unsent(self) -> None:
         """Put the acks back into the outbox that the process before this one gave and could not send."""
-        for given in self._journal.unsent:
-            for packet in packets.acks(self._uuid, given.entry.ack):
-                self._outbox.event(packet, given.serial)
+        for serial, ack in self._journal.unsent:
+            self._send(ack, serial)
 
     def _take(self, command: Command, now: datetime) -> Receipt:
         refusal = self._refusal(command, now)
@@ -145,8 +165,7 @@ class CommandDesk:
             self._answer(command, AckStatus.FAILED, *refusal)
             return Receipt(Verdict.REFUSED)
         self._answer(command, AckStatus.ACCEPTED)
-        if command.action in DISRUPTIVE:
-            self._executing = command
+        self._executing[kind_of(command)] = command
         return Receipt(Verdict.TAKEN, command)
 
     def _refusal(self, command: Command, now: datetime) -> tuple[str, str] | None:
@@ -154,15 +173,20 @@ class CommandDesk:
             return "expired", f"expired at {command.expires_at.isoformat()}"
         if not self._can(command.action):
             return "unsupported_action", f"cannot do {command.action}"
-        if self._executing is not None and command.action in DISRUPTIVE:
-            return "busy", f"still at {self._executing.command_id}"
+        lost = self._journal.lost
+        if lost is not None and command.issued_at <= lost.at:
+            return "journal_lost", "the device lost its journal, and may have carried this out already"
+        executing = self._executing.get(kind_of(command))
+        if executing is not None:
+            return "busy", f"still at {executing.command_id}"
         return None
 
     def _finish(
         self, command: Command, status: AckStatus, code: str | None = None, text: str | None = None
     ) -> None:
-        if self._executing is not None and self._executing.command_id == command.command_id:
-            self._executing = None
+        executing = self._executing.get(kind_of(command))
+        if executing is not None and executing.command_id == command.command_id:
+            del self._executing[kind_of(command)]
         self._answer(command, status, code, text)
 
     def _answer(
@@ -175,7 +199,15 @@ class CommandDesk:
         before: Before | None = None,
     ) -> None:
         """Write the ack into the journal, then send it."""
-        ack = CommandAck(command_id=command.command_id, status=status, error_code=code, error_message=text)
-        serial = self._journal.give(Entry(command, ack, before))
+        ack = _ack(command, status, code, text)
+        self._send(ack, self._journal.give(Entry(command, ack, before)))
+
+    def _send(self, ack: CommandAck, serial: int | None = None) -> None:
         for packet in packets.acks(self._uuid, ack):
             self._outbox.event(packet, serial)
+
+
+def _ack(command: Command, status: AckStatus, code: str | None = None, text: str | None = None) -> CommandAck:
+    return build(
+        CommandAck, command_id=command.command_id, status=status, error_code=code, error_message=text
+    )

@@ -1,24 +1,21 @@
 """What a device must not forget: the commands it was given, and the acks that have not been sent.
 
-Kept as records, one line each, which may be appended, repeated and cut off anywhere: a line that is not whole
-counts for nothing, and what is left is what was known before it. Writes no file.
+Lives in memory and tells each change as a record, in the order in which they are to be kept. Writes no file.
 """
 
-import json
-import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
 from uuid import UUID
 
 from infoscreen.domain.commands import AckStatus
-from infoscreen.domain.errors import BadMessage
-from infoscreen.wire.messages import Command, CommandAck, decode_command
+from infoscreen.wire.messages import Command, CommandAck
 
 JOURNAL_LENGTH = 500
 """Commands remembered for telling duplicates; far more than any lockout window lets through."""
+UNSENT_LENGTH = 2_000
+"""Acks kept for sending; the outbox holds fewer."""
 
 FINAL_ACKS = frozenset({AckStatus.COMPLETED, AckStatus.FAILED})
 
@@ -61,6 +58,13 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
+class Forgotten:
+    """The command made room for a newer one."""
+
+    command_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class Linked:
     """How the connection has fared since the device was set up."""
 
@@ -73,24 +77,57 @@ class Linked:
         return max(self.connections - 1, 0)
 
 
-Record = Given | Sent | Linked
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What was known before ``at`` is lost: commands issued before then may have been carried out."""
+
+    at: datetime
+
+
+Record = Given | Sent | Forgotten | Linked | Lost
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What outlived the process: commands and unsent acks by serial, in order."""
+
+    commands: dict[int, Entry]
+    unsent: dict[int, CommandAck]
+    link: Linked = Linked()
+    lost: Lost | None = None
+
+    @classmethod
+    def nothing(cls, *, lost: Lost | None = None) -> "Known":
+        """Return what a new device knows."""
+        return cls({}, {}, lost=lost)
 
 
 class Journal:
-    """The commands that a device knows, newest ``JOURNAL_LENGTH``.
+    """The commands that a device knows, at most ``JOURNAL_LENGTH``.
 
     ``keep`` is told each record that must reach the disk before anything is sent or done because of it;
-    without, nothing outlives the process.
+    without, nothing outlives the process. ``first_serial`` must be larger than any that is kept already.
     """
 
-    def __init__(self, records: Iterable[Record] = (), keep: Callable[[Record], None] | None = None) -> None:
+    def __init__(
+        self,
+        known: Known | None = None,
+        keep: Callable[[Record], None] | None = None,
+        *,
+        first_serial: int = 1,
+    ) -> None:
         self._keep = keep
         self._entries: OrderedDict[UUID, Entry] = OrderedDict()
-        self._unsent: dict[int, Given] = {}
-        self._serial = 0
+        self._serials: dict[UUID, int] = {}
+        self._unsent: dict[int, CommandAck] = {}
+        self._serial = first_serial - 1
+        self._complete = False
         self.link = Linked()
-        for record in records:
-            self._apply(record)
+        self.lost: Lost | None = None
+        self.refused: frozenset[UUID] = frozenset()
+        """Commands refused by an earlier process that could not write them down."""
+        if known is not None:
+            self.recall(known)
 
     @property
     def entries(self) -> list[Entry]:
@@ -98,9 +135,9 @@ class Journal:
         return list(self._entries.values())
 
     @property
-    def unsent(self) -> list[Given]:
-        """Return the acks that were given and not sent before the restart, in their order."""
-        return list(self._unsent.values())
+    def unsent(self) -> list[tuple[int, CommandAck]]:
+        """Return serials and acks that were given and not sent, in their order."""
+        return list(self._unsent.items())
 
     def find(self, command_id: UUID) -> Entry | None:
         """Return what is known of a command."""
@@ -109,8 +146,16 @@ class Journal:
     def give(self, entry: Entry) -> int:
         """Write down an ack; return its serial."""
         self._serial += 1
-        self._enter(entry)
+        command_id = entry.command.command_id
+        self._entries[command_id] = entry
         self._tell(Given(self._serial, entry))
+        if self._keep is not None:
+            self._serials[command_id] = self._serial
+            self._unsent[self._serial] = entry.ack
+            if len(self._unsent) > UNSENT_LENGTH:
+                self.sent(next(iter(self._unsent)))
+        while len(self._entries) > JOURNAL_LENGTH:
+            self._forget_one(command_id)
         return self._serial
 
     def sent(self, serial: int) -> None:
@@ -128,119 +173,59 @@ class Journal:
         self.link = replace(self.link, last_disconnect_at=now)
         self._tell(self.link)
 
-    def _apply(self, record: Record) -> None:
-        match record:
-            case Given(serial, entry):
-                self._serial = max(self._serial, serial)
-                self._unsent[serial] = record
-                self._enter(entry)
-            case Sent(serial):
-                self._serial = max(self._serial, serial)
-                self._unsent.pop(serial, None)
-            case Linked():
-                self.link = record
+    def mistrust(self, before: datetime) -> None:
+        """Mistrust commands issued up to this moment, because what was known of them is lost."""
+        if self.lost is None or self.lost.at < before:
+            self.lost = Lost(before)
+            self._tell(self.lost)
 
-    def _enter(self, entry: Entry) -> None:
-        self._entries[entry.command.command_id] = entry
-        if len(self._entries) > JOURNAL_LENGTH:
-            self._entries.popitem(last=False)
+    def recall(self, known: Known) -> None:
+        """Add what outlived the process, once; what this process knows itself is newer."""
+        if self._complete:
+            return
+        self._complete = True
+        older = {
+            entry.command.command_id: (serial, entry)
+            for serial, entry in known.commands.items()
+            if entry.command.command_id not in self._entries
+        }
+        ours = self._entries
+        self._entries = OrderedDict((one, entry) for one, (_, entry) in older.items())
+        self._entries.update(ours)
+        self._serials.update((one, serial) for one, (serial, _) in older.items())
+        self._unsent = {**known.unsent, **self._unsent}
+        self._serial = max(self._serial, *known.commands, *known.unsent, 0)
+        self.link = Linked(
+            self.link.connections + known.link.connections,
+            self.link.last_disconnect_at or known.link.last_disconnect_at,
+        )
+        if known.lost is not None and (self.lost is None or self.lost.at < known.lost.at):
+            self.lost = known.lost
+
+    def everything(self) -> list[Record]:
+        """Return records that say all that is known, for a file that knows nothing."""
+        given = {self._serials[one]: entry for one, entry in self._entries.items()}
+        for serial, ack in self._unsent.items():
+            entry = self._entries.get(ack.command_id)
+            if entry is not None:
+                given.setdefault(serial, Entry(entry.command, ack))
+        records: list[Record] = [self.link, *([] if self.lost is None else [self.lost])]
+        for serial, entry in sorted(given.items(), key=lambda one: one[0]):
+            records.append(Given(serial, entry))
+            if serial not in self._unsent:
+                records.append(Sent(serial))
+        return records
+
+    def _forget_one(self, newest: UUID) -> None:
+        """Forget the command that is least likely to come again: one that is over and expires first."""
+        over = (entry.command for entry in self._entries.values() if entry.is_final)
+        others = (command for command in over if command.command_id != newest)
+        first = min(others, key=lambda command: command.expires_at, default=None)
+        forgotten = next(iter(self._entries)) if first is None else first.command_id
+        del self._entries[forgotten]
+        self._serials.pop(forgotten, None)
+        self._tell(Forgotten(forgotten))
 
     def _tell(self, record: Record) -> None:
         if self._keep is not None:
             self._keep(record)
-
-
-def compacted(records: Iterable[Record]) -> list[Record]:
-    """Return the fewest records that say the same: the last ack of each command, the unsent ones, the link.
-
-    A command that is older than the newest ``JOURNAL_LENGTH`` is forgotten, unless an ack of it is unsent.
-    """
-    given: dict[int, Given] = {}
-    sent: set[int] = set()
-    last: OrderedDict[UUID, int] = OrderedDict()
-    link: list[Record] = []
-    for record in records:
-        match record:
-            case Given(serial, entry):
-                given[serial] = record
-                last[entry.command.command_id] = serial
-            case Sent(serial):
-                sent.add(serial)
-            case Linked():
-                link = [record]
-    known = set(list(last.values())[-JOURNAL_LENGTH:])
-    kept = [given[serial] for serial in sorted(given) if serial in known or serial not in sent]
-    return [*link, *kept, *(Sent(serial) for serial in sorted(sent & known))]
-
-
-def encode_record(record: Record) -> bytes:
-    """Return the record as a line, with its checksum.
-
-    A line break stands before it as well, so that it never sticks to a line that was cut off.
-    """
-    text = json.dumps(_fields(record), separators=(",", ":")).encode()
-    return b"\n%08x %s\n" % (zlib.crc32(text), text)
-
-
-def decode_records(data: bytes) -> tuple[list[Record], int]:
-    """Return the records of all whole lines, and how many lines were not whole or not understood."""
-    records: list[Record] = []
-    damaged = 0
-    for line in data.split(b"\n"):
-        if not line:
-            continue
-        record = _decode_line(line)
-        if record is None:
-            damaged += 1
-        else:
-            records.append(record)
-    return records, damaged
-
-
-def _decode_line(line: bytes) -> Record | None:
-    checksum, _, text = line.partition(b" ")
-    if checksum != b"%08x" % zlib.crc32(text):
-        return None
-    try:
-        return _record(json.loads(text))
-    except (ValueError, LookupError, TypeError, BadMessage):
-        return None  # whole, so written by another version
-
-
-def _fields(record: Record) -> dict[str, Any]:
-    match record:
-        case Given(serial, entry):
-            fields: dict[str, Any] = {
-                "given": serial,
-                "command": entry.command.model_dump(mode="json"),
-                "ack": entry.ack.model_dump(mode="json"),
-            }
-            if entry.before is not None:
-                fields["boot_id"] = entry.before.boot_id
-                fields["app_started_at"] = _text(entry.before.app_started_at)
-            return fields
-        case Sent(serial):
-            return {"sent": serial}
-        case Linked(connections, last_disconnect_at):
-            return {"connections": connections, "last_disconnect_at": _text(last_disconnect_at)}
-
-
-def _record(fields: dict[str, Any]) -> Record:
-    if "given" in fields:
-        before = None
-        if "boot_id" in fields:
-            before = Before(str(fields["boot_id"]), _time(fields["app_started_at"]))
-        command = decode_command(json.dumps(fields["command"]).encode())
-        ack = CommandAck.model_validate_json(json.dumps(fields["ack"]))
-        return Given(int(fields["given"]), Entry(command, ack, before))
-    if "sent" in fields:
-        return Sent(int(fields["sent"]))
-    return Linked(int(fields["connections"]), _time(fields["last_disconnect_at"]))
-
-
-def _text(time: datetime | None) -> str | None:
-    return None if time is None else time.astimezone(UTC).isoformat()
-
-
-def _time(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)

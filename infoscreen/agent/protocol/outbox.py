@@ -9,19 +9,21 @@ from collections.abc import Hashable
 from infoscreen.agent.protocol.packets import Packet
 
 UNSENT_EVENTS = 1_000
+UNSENT_BYTES = 8 * 1024 * 1024
 """Events kept while there is no connection; the oldest goes first, and acks and failures last."""
 
 
 class Outbox:
     """Packets in the order in which they go out: greeting, events as they happened, newest state.
 
-    An event may carry a token: whoever keeps it on disk is told by ``sent`` when to forget it. Events without
-    one are the first to go when there are too many.
+    An event may carry a token: ``sent`` returns it when the event need no longer be kept on disk. Events
+    without one are the first to go when there are too many.
     """
 
     def __init__(self) -> None:
         self._greeting: Packet | None = None
         self._events: deque[tuple[Packet, Hashable]] = deque()
+        self._bytes = 0
         self._state: dict[str, Packet] = {}
 
     @property
@@ -36,8 +38,11 @@ class Outbox:
     def event(self, packet: Packet, token: Hashable = None) -> None:
         """Keep ``packet`` until it is sent, over as many connections as it takes."""
         self._events.append((packet, token))
-        if len(self._events) > UNSENT_EVENTS:
-            del self._events[self._least_missed()]
+        self._bytes += len(packet.payload)
+        while len(self._events) > UNSENT_EVENTS or self._bytes > UNSENT_BYTES:
+            place = self._least_missed()
+            self._bytes -= len(self._events[place][0].payload)
+            del self._events[place]
 
     def state(self, packet: Packet) -> None:
         """Replace an unsent packet on the same topic; it is dropped with the connection."""
@@ -60,6 +65,7 @@ class Outbox:
             self._greeting = None
         elif self._events and self._events[0][0] is packet:
             _, token = self._events.popleft()
+            self._bytes -= len(packet.payload)
             if token is not None and not (self._events and self._events[0][1] == token):
                 return token
         elif self._state.get(packet.topic) is packet:

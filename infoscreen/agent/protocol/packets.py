@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from infoscreen.agent.protocol.values import build
 from infoscreen.domain.clients import Presence
 from infoscreen.wire import topics
 from infoscreen.wire.messages import CommandAck, LogLine, ServiceFailed, encode
@@ -48,6 +49,6 @@ def log_line(
     logger: str = AGENT_LOGGER,
     context: dict[str, Any] | None = None,
 ) -> Packet:
-    """Return a line for the timeline; it is cut where the contract cuts."""
-    line = LogLine(timestamp=now, message=message, logger=logger, context=context)
+    """Return a line for the timeline; it is cut where the contract cuts, and may hold any characters."""
+    line = build(LogLine, timestamp=now, message=message, logger=logger, context=context)
     return Packet(topics.logs(uuid, level), encode(line))
