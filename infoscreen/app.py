@@ -8,7 +8,9 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
+import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -60,6 +62,9 @@ Most of what a message leaves behind is freed without it.
 BULK_LIMITS = BatchLimits(messages=500, size=4 * 2**20, seconds=0.25, fewest=20)
 """Small batches: those of heartbeats wait for them, as a database has one writer at a time."""
 
+
+STOP_SECONDS = 4.8
+"""How long a stop may take at most; its parts are bounded so that it takes less."""
 
 LOOK_AGAIN_SECONDS, LOOK_SECONDS = 1.0, 4.0
 """How often a start looks for a database that is not there yet, and how long an answer may take."""
@@ -137,7 +142,7 @@ async def serve(settings: Settings) -> None:
         store, clock, bus, publisher, listener, metrics, wake, alias=settings.mqtt_command_alias_enabled
     )
     watch = Watch(store, clock, bus, listener, watched, metrics)
-    monitoring = Monitoring(store, clock, listener, ingest)
+    monitoring = Monitoring(store, clock, listener, ingest, bulk_ingest)
     live = LiveFeed(store, bus, listener, clock)
     commanding = Commanding(store, clock, bus, commands, metrics, wake)
     started_at = clock.now()
@@ -151,12 +156,13 @@ async def serve(settings: Settings) -> None:
             loop_lag=_seconds(monitoring.worst_loop_lag_seconds),
         )
 
+    passwords = Passwords()
     recovering = Recovering(store, clock, bus, commanding, metrics, recovery, lockout, observer)
     app = create_app(
         Parts(
             store=store,
             clock=clock,
-            accounts=Accounts(store, clock, Passwords(), bus),
+            accounts=Accounts(store, clock, passwords, bus),
             commanding=commanding,
             fleet=Fleet(store, clock, bus, listener, wake),
             pausing=Pausing(store, clock, bus),
@@ -192,6 +198,7 @@ async def serve(settings: Settings) -> None:
                 await _run_until(stopped, parts, last_words=lambda: _stop_serving(bus, runner))
     finally:
         await _stop_serving(bus, runner)
+        passwords.close()
         await store.close()
         log.info("stopped", extra={"event": "stopped"})
 
@@ -293,13 +300,28 @@ async def _stop_serving(bus: Bus, runner: web.AppRunner) -> None:
     await runner.cleanup()
 
 
+def _end() -> None:
+    """End the process although something still holds it up: what was acknowledged is stored anyway."""
+    log.error("the stop took too long and was cut off", extra={"event": "stop_cut_off"})
+    logging.shutdown()
+    os._exit(1)
+
+
 @contextlib.contextmanager
 def _stop_signal() -> Iterator[asyncio.Event]:
     """Turn SIGTERM and SIGINT into an event."""
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     signals = (signal.SIGTERM, signal.SIGINT)
+
+    def stop() -> None:
+        if not stopped.is_set():
+            last_resort = threading.Timer(STOP_SECONDS, _end)
+            last_resort.daemon = True
+            last_resort.start()
+        stopped.set()
+
     for one in signals:
-        loop.add_signal_handler(one, stopped.set)
+        loop.add_signal_handler(one, stop)
     try:
         yield stopped
     finally:

@@ -53,11 +53,11 @@ class Readiness:
 class Monitoring:
     """Answers how the fleet and the daemon are."""
 
-    def __init__(self, store: Store, clock: Clock, link: Link, ingest: Ingest) -> None:
+    def __init__(self, store: Store, clock: Clock, link: Link, *ingests: Ingest) -> None:
         self._store = store
         self._clock = clock
         self._link = link
-        self._ingest = ingest
+        self._ingests = ingests
         self.loop_lag_seconds = 0.0
         self._worst_loop_lag = Lag(clock)
 
@@ -73,9 +73,12 @@ class Monitoring:
         database = await self._database_trouble()
         return Overview(now, totals, self._link.state, under_way, folded, poll, in_force, database)
 
+    def _storing_trouble(self) -> StoreUnavailable | None:
+        return next((one.trouble for one in self._ingests if one.trouble is not None), None)
+
     async def _database_trouble(self) -> StoreUnavailable | None:
-        if self._ingest.trouble is not None:
-            return self._ingest.trouble
+        if (waiting := self._storing_trouble()) is not None:
+            return waiting
         try:
             await self._store.check()
         except StoreUnavailable as trouble:
@@ -93,8 +96,8 @@ class Monitoring:
             faults["database"] = str(error)
         if self._store.locked_elsewhere:
             faults["database"] = "another program holds its lock; messages and commands wait"
-        if self._ingest.trouble is not None:
-            faults["database"] = f"messages cannot be stored, the broker keeps them: {self._ingest.trouble}"
+        if (waiting := self._storing_trouble()) is not None:
+            faults["database"] = f"messages cannot be stored, the broker keeps them: {waiting}"
         state = self._link.state
         if not state.connected or state.listening_since is None:
             faults["broker"] = f"not listening: {state.last_error or 'no connection yet'}"

@@ -64,6 +64,7 @@ class Pausing:
             allowed = f"must be after {_zulu(now)} and at most {LONGEST_PAUSE.days} days away"
             raise _invalid("until", "A pause must end, and not in the past.", allowed)
         async with self._store.write() as connection:
+            await pauses.one_at_a_time(connection)
             await _require_target(connection, site, client_uuid)
             await pauses.end(connection, scope, site, client_uuid, now, actor.name)
             pause = await pauses.add(
@@ -98,6 +99,7 @@ class Pausing:
         _check_scope(scope, site, client_uuid)
         now = self._clock.now()
         async with self._store.write() as connection:
+            await pauses.one_at_a_time(connection)
             await _require_target(connection, site, client_uuid)
             ended = await pauses.end(connection, scope, site, client_uuid, now, actor.name)
             for pause in ended:
@@ -153,7 +155,7 @@ def _check_scope(scope: Scope, site: str | None, client_uuid: str | None) -> Non
 
 
 async def _require_target(connection: Connection, site: str | None, client_uuid: str | None) -> None:
-    if client_uuid is not None and await clients.get(connection, client_uuid) is None:
+    if client_uuid is not None and not await clients.keep(connection, [client_uuid]):
         raise NotFound(f"There is no client {client_uuid}.")
     if site is not None and not await client_lists.is_site(connection, site):
         raise NotFound(f"No client is at a site {site!r}.")

@@ -141,7 +141,7 @@ class Record:
         async with self._store.write() as connection:
             began = await self._incidents(connection)
             # Somebody may have deleted a client since it was looked at.
-            there = await clients.existing(connection, acting)
+            there = await clients.keep(connection, acting)
             await decisions.end(connection, over, changes.last)
             acted = [one for one in changes.acted if one[0].client_uuid in there]
             await decisions.begin(connection, [self._stored(*one, now) for one in acted])
@@ -163,7 +163,7 @@ class Record:
         for start in range(0, len(uuids), ROWS_PER_TRANSACTION):
             chunk = uuids[start : start + ROWS_PER_TRANSACTION]
             async with self._store.write() as connection:
-                there = await clients.existing(connection, chunk)
+                there = await clients.keep(connection, chunk)
                 over = [ended[one] for one in chunk if one in ended]
                 await decisions.end(connection, over, changes.last)
                 fresh = [self._stored(*begun[one], now) for one in chunk if one in begun and one in there]

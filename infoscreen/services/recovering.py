@@ -106,7 +106,7 @@ class Recovering:
             Conflict: it does not wait for anybody.
         """
         async with self._one_at_a_time, self._store.write() as connection:
-            if await clients.get(connection, client_uuid) is None:
+            if not await clients.keep(connection, [client_uuid]):
                 raise NotFound(f"There is no client {client_uuid}.")
             now = self._clock.now()
             ladder = await ladders.get(connection, client_uuid)

@@ -86,8 +86,10 @@ async def for_change(connection: Connection, ids: Collection[str]) -> dict[str, 
     SQLite's ``BEGIN IMMEDIATE`` holds everything anyway; PostgreSQL locks the rows.
     """
     found: dict[str, ClientCommand] = {}
-    for chunk in chunks(ids):
-        statement = select(*COLUMNS).where(client_commands.c.command_id.in_(chunk)).with_for_update()
+    for chunk in chunks(sorted(ids)):
+        statement = select(*COLUMNS).where(client_commands.c.command_id.in_(chunk))
+        # In one order, so that two transactions cannot wait for each other.
+        statement = statement.order_by(client_commands.c.command_id).with_for_update()
         found.update((c.command_id, c) for c in map(command_of, await connection.execute(statement)))
     return found
 
