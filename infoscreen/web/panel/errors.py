@@ -35,6 +35,10 @@ SENTENCES: Mapping[str, tuple[str, str]] = MappingProxyType(
             N_("The database is not responding"),
             N_("Nothing is lost. Try again in a few seconds."),
         ),
+        "query-too-expensive": (
+            N_("This takes the database too long"),
+            N_("The page was cut off so that others need not wait. Narrow it down, for example by a filter."),
+        ),
         "internal-error": (
             N_("Something went wrong"),
             N_("The fault is on the server. Its log has the details under the request id."),

@@ -20,7 +20,7 @@ from infoscreen.web.panel.groups import GROUPS, tiles
 from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.recovery import outages_of
 from infoscreen.web.panel.recovery_words import MODE_SENTENCES, MODES
-from infoscreen.web.panel.rendering import bare_page
+from infoscreen.web.panel.rendering import bare_page, wants
 
 SHOWN = 50
 """So many rows a panel shows; the rest is one click away."""
@@ -52,7 +52,9 @@ async def get_overview(request: web.Request) -> web.StreamResponse:
         )
         in_flight = await commands.in_flight(connection, [client.uuid for client in unwell.items])
         standing = await decisions.standing(connection, [client.uuid for client in unwell.items])
-        contradicted = await _contradicted(connection, overview.generated_at)
+        contradicted = []
+        if wants(request, "contradicted"):
+            contradicted = await _contradicted(connection, overview.generated_at)
     outages = outages_of(overview, unwell.items, standing)
     grouped = {client.uuid for outage in outages for client in outage.clients}
     mode = mode_of(overview)

@@ -6,7 +6,7 @@ Languages do not share an environment, so that a page cannot catch another reque
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -36,6 +36,11 @@ from infoscreen.words.names import ACTION_NOUNS, word
 from infoscreen.words.recovery import OUTCOMES, RUNGS
 
 T = TypeVar("T")
+Parts = frozenset[str]
+
+PARTS_HEADER = "X-Live"
+MOST_PARTS = 100
+"""A page has fewer regions, also with one for each tile."""
 
 
 async def page(
@@ -44,6 +49,18 @@ async def page(
     """Answer with a page for the signed-in user; ``here`` is its entry in the navigation."""
     overview = await parts_of(request).monitoring.overview() if maybe_actor(request) else None
     return bare_page(request, template, overview, status=status, here=here, **context)
+
+
+def asked_parts(request: web.Request) -> Parts | None:
+    """Return the regions of a page that its live view asks for, None when the whole page is wanted."""
+    header = request.headers.get(PARTS_HEADER)
+    return None if header is None else Parts(header.split(",", MOST_PARTS)[:MOST_PARTS])
+
+
+def wants(request: web.Request, *parts: str) -> bool:
+    """Tell whether any of the regions is to be rendered: only then is it worth asking the store for it."""
+    asked = asked_parts(request)
+    return asked is None or not asked.isdisjoint(parts)
 
 
 def _trouble_of(overview: Overview | None) -> str | None:
@@ -65,13 +82,16 @@ def bare_page(
     tongue = language_of(request)
     totals = overview.totals if overview is not None else {}
     problems = sum(totals.get(condition, 0) for condition in GROUPS["problems"])
-    shown = flash.read(request, tongue)
+    parts = asked_parts(request)
+    shown = flash.read(request, tongue) if parts is None else None
     text = (
         _environment(tongue.code)
         .get_template(template)
         .render(
             {
                 "user": actor,
+                "whole": parts is None,
+                "part": partial(wants, request),
                 "may_operate": actor is not None and actor.role.may(Role.OPERATOR),
                 "now": parts_of(request).clock.now(),
                 "path": request.path_qs if request.method == "GET" else "/",
