@@ -148,7 +148,7 @@ async def serve(settings: Settings) -> None:
     started_at = clock.now()
 
     def observer() -> Observer:
-        # Deaf or dumb is the same here: what cannot be sent must not be decided on either.
+        # Losing either connection counts as blind: without sending, nothing may be decided.
         return Observer(
             listening_since=listener.state.listening_since if publisher.connected else None,
             started_at=started_at,

@@ -66,7 +66,7 @@ FAULTS = {
     Fault.HANG: 0.04,
     Fault.NONSENSE: 0.04,
 }
-"""The share of the devices that each fault befalls, soon after their start."""
+"""The share of the devices that each fault happens to, soon after their start."""
 
 DEVICE_OPTIONS = (
     *("--heartbeat", "5"),
@@ -98,7 +98,7 @@ class Plan:
 def make_plan(path: Path, mosquitto: str, panel_port: int, clients: int) -> Plan:
     """Write the files of broker and devices, and say what is to be started with them.
 
-    ``demo.env`` is for people: it names a device that no fault befalls (``CANARY``), and an account that no
+    ``demo.env`` is for people: it names a device without faults (``CANARY``), and an account that no
     simulated device has, for playing one by hand (``HAND``).
 
     Args:
@@ -163,7 +163,7 @@ def _write_notes(path: Path, *notes: Mapping[str, str]) -> None:
 
 
 def _spared(clients: int) -> int:
-    """Return the position of the first device that no fault befalls; 0 if there is none.
+    """Return the position of the first device without faults; 0 if there is none.
 
     The simulation, started with the same seed and shares, chooses the same victims.
     """

@@ -130,7 +130,7 @@ def is_stale(client: Client, now: datetime, listening_since: datetime | None) ->
     """Tell whether the client has been silent for longer than its threshold while we listened.
 
     A receipt from the future cannot be dated. It tells that nothing was heard since the clock was set back,
-    which is when listening began anew.
+    which is when listening started again.
     """
     if client.last_alive is not None and client.last_alive > now + CLOCK_DOUBT:
         client = replace(client, stale_at=listening_since)

@@ -55,7 +55,6 @@ class Monitoring:
     """Answers how the fleet and the daemon are."""
 
     def __init__(self, store: Store, clock: Clock, link: Link, *ingests: Ingest) -> None:
-        """Keep the parts."""
         self._store = store
         self._clock = clock
         self._link = link
@@ -117,7 +116,7 @@ class Monitoring:
             if (latest := self._clock.last_step) is not None and latest is not step:
                 step = latest
                 log.warning(
-                    "this host's clock was set, or it was suspended; silence counts anew from here",
+                    "this host's clock was set, or it was suspended; listening starts again now",
                     extra={
                         "event": "clock_step",
                         "seconds": round(latest.seconds, 1),

@@ -24,7 +24,7 @@ DATABASE_SECONDS = 0.25
 
 @web.middleware
 async def authorize(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let a request through to its handler when whoever sent it may do that."""
+    """Let a request through if its sender has the permission of the route."""
     route = route_of(request)
     if route is None:
         return await handler(request)

@@ -58,7 +58,7 @@ OTHER = (N_("The request was refused"), N_("Go back and try again."))
 
 
 async def error_page(request: web.Request, problem: Problem) -> web.StreamResponse:
-    """Answer with a page for the problem; whoever is not signed in is asked to do so first."""
+    """Answer with a page for the problem; redirects to the sign-in page if nobody is signed in."""
     if problem.slug == Unauthenticated.slug:
         return see_other(login_path(request))
     _ = language_of(request).gettext

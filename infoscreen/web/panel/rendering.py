@@ -45,7 +45,7 @@ MOST_PARTS = 100
 async def page(
     request: web.Request, template: str, *, status: int = 200, here: str = "", **context: Any
 ) -> web.Response:
-    """Answer with a page for whoever is signed in; ``here`` is its entry in the navigation."""
+    """Answer with a page for the signed-in user; ``here`` is its entry in the navigation."""
     overview = await parts_of(request).monitoring.overview() if maybe_actor(request) else None
     return bare_page(request, template, overview, status=status, here=here, **context)
 
