@@ -8,7 +8,9 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
+import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -36,9 +38,9 @@ from infoscreen.services.ingest import Ingest, IngestPolicy
 from infoscreen.services.monitoring import Monitoring
 from infoscreen.services.outbox import Outbox
 from infoscreen.services.passwords import Passwords
-from infoscreen.services.pausing import Pausing
 from infoscreen.services.quota import Limit, QuotaPolicy, Quotas
-from infoscreen.services.recovering import Recovering
+from infoscreen.services.recovery.loop import Recovering
+from infoscreen.services.recovery.pauses import Pausing
 from infoscreen.services.watching import Watch, WatchPolicy
 from infoscreen.settings import Settings
 from infoscreen.storage import schema
@@ -61,6 +63,9 @@ BULK_LIMITS = BatchLimits(messages=500, size=4 * 2**20, seconds=0.25, fewest=20)
 """Small batches: those of heartbeats wait for them, as a database has one writer at a time."""
 
 
+STOP_SECONDS = 4.8
+"""How long a stop may take at most; its parts are bounded so that it takes less."""
+
 LOOK_AGAIN_SECONDS, LOOK_SECONDS = 1.0, 4.0
 """How often a start looks for a database that is not there yet, and how long an answer may take."""
 
@@ -74,7 +79,7 @@ async def serve(settings: Settings) -> None:
     """
     clock, metrics, bus, wake = SystemClock(), Metrics(), Bus(), asyncio.Event()
     address = broker_address(settings)
-    stale = StalePolicy(settings.stale_min_seconds, settings.heartbeat_stale_seconds)
+    stale = stale_policy(settings)
     timeouts = Timeouts(
         restart_app=_seconds(settings.restart_app_timeout_seconds),
         reboot_host=_seconds(settings.reboot_timeout_seconds),
@@ -137,13 +142,13 @@ async def serve(settings: Settings) -> None:
         store, clock, bus, publisher, listener, metrics, wake, alias=settings.mqtt_command_alias_enabled
     )
     watch = Watch(store, clock, bus, listener, watched, metrics)
-    monitoring = Monitoring(store, clock, listener, ingest)
+    monitoring = Monitoring(store, clock, listener, ingest, bulk_ingest)
     live = LiveFeed(store, bus, listener, clock)
     commanding = Commanding(store, clock, bus, commands, metrics, wake)
     started_at = clock.now()
 
     def observer() -> Observer:
-        # Deaf or dumb is the same here: what cannot be sent must not be decided on either.
+        # Losing either connection counts as blind: without sending, nothing may be decided.
         return Observer(
             listening_since=listener.state.listening_since if publisher.connected else None,
             started_at=started_at,
@@ -151,12 +156,13 @@ async def serve(settings: Settings) -> None:
             loop_lag=_seconds(monitoring.worst_loop_lag_seconds),
         )
 
+    passwords = Passwords()
     recovering = Recovering(store, clock, bus, commanding, metrics, recovery, lockout, observer)
     app = create_app(
         Parts(
             store=store,
             clock=clock,
-            accounts=Accounts(store, clock, Passwords(), bus),
+            accounts=Accounts(store, clock, passwords, bus),
             commanding=commanding,
             fleet=Fleet(store, clock, bus, listener, wake),
             pausing=Pausing(store, clock, bus),
@@ -192,6 +198,7 @@ async def serve(settings: Settings) -> None:
                 await _run_until(stopped, parts, last_words=lambda: _stop_serving(bus, runner))
     finally:
         await _stop_serving(bus, runner)
+        passwords.close()
         await store.close()
         log.info("stopped", extra={"event": "stopped"})
 
@@ -293,13 +300,28 @@ async def _stop_serving(bus: Bus, runner: web.AppRunner) -> None:
     await runner.cleanup()
 
 
+def _end() -> None:
+    """End the process although something still holds it up: what was acknowledged is stored anyway."""
+    log.error("the stop took too long and was cut off", extra={"event": "stop_cut_off"})
+    logging.shutdown()
+    os._exit(1)
+
+
 @contextlib.contextmanager
 def _stop_signal() -> Iterator[asyncio.Event]:
     """Turn SIGTERM and SIGINT into an event."""
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     signals = (signal.SIGTERM, signal.SIGINT)
+
+    def stop() -> None:
+        if not stopped.is_set():
+            last_resort = threading.Timer(STOP_SECONDS, _end)
+            last_resort.daemon = True
+            last_resort.start()
+        stopped.set()
+
     for one in signals:
-        loop.add_signal_handler(one, stopped.set)
+        loop.add_signal_handler(one, stop)
     try:
         yield stopped
     finally:
@@ -340,27 +362,36 @@ def lockout_policy(settings: Settings) -> LockoutPolicy:
 
 def recovery_policy(settings: Settings) -> RecoveryPolicy:
     """Return the settings as the recovery's rules want them; an action's timeout is its wait, too."""
+    absence = settings.credible_absence_seconds
+    grace = settings.recovery_observer_grace_seconds
     return RecoveryPolicy(
         enabled=settings.crash_recovery_enabled,
         poll=_seconds(settings.crash_recovery_poll_seconds),
         grace=_seconds(settings.crash_recovery_grace_seconds),
-        observer_grace=_seconds(settings.recovery_observer_grace_seconds),
-        max_concurrent=settings.recovery_max_concurrent,
-        storm_cooldown=_seconds(settings.recovery_storm_cooldown_seconds),
+        boot_grace=_seconds(settings.boot_grace_seconds),
+        start_timeout=_seconds(settings.start_timeout_seconds),
+        credible_absence=_seconds(absence),
+        observer_grace=None if grace is None else _seconds(grace),
+        max_share=settings.recovery_max_share,
         recovered_heartbeats=settings.recovered_heartbeats,
         recovered_after=_seconds(settings.recovered_seconds),
         relapse=_seconds(settings.relapse_seconds),
         restart_attempts=settings.recovery_restart_attempts,
         reboot_attempts=settings.recovery_reboot_attempts,
         power_cycle_attempts=settings.recovery_power_cycle_attempts,
-        reboots_per_hour=settings.recovery_reboots_per_hour,
-        power_cycles_per_day=settings.recovery_power_cycles_per_day,
+        actions_per_day=settings.recovery_actions_per_day,
         restart_wait=_seconds(settings.restart_app_timeout_seconds),
-        reboot_wait=_seconds(settings.reboot_timeout_seconds),
+        reboot_wait=_seconds(max(settings.reboot_timeout_seconds, absence)),
         power_cycle_wait=_seconds(settings.power_cycle_timeout_seconds),
-        stale_minimum=_seconds(settings.stale_min_seconds),
-        stale_maximum=_seconds(settings.heartbeat_stale_seconds),
+        stale_unlearned=_seconds(settings.heartbeat_stale_seconds),
         command_expiry=_seconds(settings.command_expiry_seconds),
+    )
+
+
+def stale_policy(settings: Settings) -> StalePolicy:
+    """Return the settings that tell when a client is unwell."""
+    return StalePolicy(
+        settings.stale_min_seconds, settings.heartbeat_stale_seconds, settings.start_timeout_seconds
     )
 
 

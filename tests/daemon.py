@@ -46,7 +46,7 @@ class Daemon:
         self, directory: Path, broker: Broker, *, database: Path | None = None, **settings: object
     ) -> None:
         self.database = database or directory / "infoscreen.db"
-        self.url = f"sqlite+aiosqlite:///{self.database}"
+        self.url = str(settings.get("DATABASE_URL", f"sqlite+aiosqlite:///{self.database}"))
         self.port = find_free_port()
         self._directory = directory
         self._log = directory / f"daemon-{self.port}.log"
@@ -87,7 +87,10 @@ class Daemon:
     async def install(self) -> None:
         """Make the database, with a user for each role, named by it and with ``PASSWORD``."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        await copy_of("installed", self.database, _install)
+        if self.url.startswith("sqlite"):
+            await copy_of("installed", self.database, _install)
+        else:
+            await _install(self.url)
 
     async def token(self, role: Role) -> str:
         """Return a new API token."""

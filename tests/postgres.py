@@ -3,20 +3,22 @@
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from tests.programs import find_free_port
+
 PASSWORD = "only-for-tests"  # noqa: S105 - of a server that lives as long as the test run
 
 
-@dataclass(frozen=True)
+@dataclass
 class PostgresServer:
     """A running server on loopback; ``programs`` is where its command line tools are."""
 
@@ -37,48 +39,69 @@ class PostgresServer:
         )
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
-    programs = _programs()
-    if programs is None:
-        reason = "PostgreSQL's server is not installed (Debian package postgresql)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    # Not pytest's own directory: initdb refuses to run as root, and the server's user could not enter it.
-    directory = Path(tempfile.mkdtemp(prefix="infoscreen-postgres-"))
-    data = directory / "data"
-    secret = directory / "password"
-    secret.write_text(PASSWORD)
-    owner = _server_user(directory, secret)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+class OwnServer(PostgresServer):
+    """A server that a test may stop, kill and start again."""
 
-    def tool(program: str, *arguments: str | Path) -> None:
+    def __init__(self, directory: Path, port: int, *more: str) -> None:
+        programs = _programs()
+        if programs is None:
+            reason = "PostgreSQL's server is not installed (Debian package postgresql)"
+            if os.environ.get("CI") == "true":
+                pytest.fail(reason)
+            pytest.skip(reason)
+        super().__init__(programs, port)
+        secret = directory / "password"
+        secret.write_text(PASSWORD)
+        self._directory = directory
+        self._owner = _server_user(directory, secret)
+        # Nothing here outlives the test run, so nothing has to survive a power failure.
+        settings = f"-h 127.0.0.1 -p {port} -k {directory} -F -c full_page_writes=off"
+        self._options = " ".join((settings, *more))
+        access = ("-U", "infoscreen", "--pwfile", str(secret), "-A", "scram-sha-256", "-E", "UTF8")
+        self._tool("initdb", "-D", str(directory / "data"), *access)
+
+    def start(self) -> None:
+        """Start, and wait until it takes connections."""
+        data, written = str(self._directory / "data"), str(self._directory / "log")
+        self._tool("pg_ctl", "start", "-w", "-D", data, "-l", written, "-o", self._options)
+
+    def stop(self, how: str = "immediate") -> None:
+        """Stop: ``fast`` in order, ``immediate`` like a crash."""
+        self._tool("pg_ctl", "stop", "-w", "-D", str(self._directory / "data"), "-m", how)
+
+    def _tool(self, program: str, *arguments: str) -> None:
         subprocess.run(
-            [programs / program, *arguments],
-            user=owner,
-            group=owner,
-            extra_groups=[] if owner else None,
-            cwd=directory,
+            [self.programs / program, *arguments],
+            user=self._owner,
+            group=self._owner,
+            extra_groups=[] if self._owner else None,
+            cwd=self._directory,
             check=True,
             stdout=subprocess.DEVNULL,
         )
 
+
+@contextmanager
+def own_server(*more: str) -> Iterator[OwnServer]:
+    """Yield a running server with an empty cluster; ``more`` are options of the server."""
+    # Not pytest's own directory: initdb refuses to run as root, and the server's user could not enter it.
+    directory = Path(tempfile.mkdtemp(prefix="infoscreen-postgres-"))
     try:
-        tool(
-            "initdb", "-D", data, "-U", "infoscreen", "--pwfile", secret, "-A", "scram-sha-256", "-E", "UTF8"
-        )
-        # Nothing here outlives the test run, so nothing has to survive a power failure.
-        settings = f"-h 127.0.0.1 -p {port} -k {directory} -F -c full_page_writes=off"
-        tool("pg_ctl", "start", "-w", "-D", data, "-l", directory / "log", "-o", settings)
+        server = OwnServer(directory, find_free_port(), *more)
+        server.start()
         try:
-            yield PostgresServer(programs, port)
+            yield server
         finally:
-            tool("pg_ctl", "stop", "-w", "-D", data, "-m", "immediate")
+            with suppress(subprocess.CalledProcessError):  # a test may have left it stopped
+                server.stop()
     finally:
         shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    with own_server() as server:
+        yield server
 
 
 @pytest.fixture

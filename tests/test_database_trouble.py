@@ -213,7 +213,7 @@ def failing(
         if begun[0] > after:
             raise wrapped(error) if isinstance(error, sqlite3.Error | pg.PostgresError) else error
 
-    engines = [store.engine, store._writers]
+    engines = [store.engine, store.writers]
     for engine in engines:
         event.listen(engine.sync_engine, "begin", fail, insert=True)
     try:
@@ -346,12 +346,12 @@ async def test_a_lost_commit_says_that_it_may_have_been_made(tmp_path: Path) -> 
 
     async with store.write() as connection:
         await connection.exec_driver_sql("CREATE TABLE t (x)")
-    event.listen(store._writers.sync_engine, "commit", fail)
+    event.listen(store.writers.sync_engine, "commit", fail)
     with pytest.raises(StoreUnavailable) as caught:
         async with store.write() as connection:
             await connection.exec_driver_sql("INSERT INTO t VALUES (1)")
     assert caught.value.outcome_unknown
-    event.remove(store._writers.sync_engine, "commit", fail)
+    event.remove(store.writers.sync_engine, "commit", fail)
     with failing(store, postgres_error("08006")), pytest.raises(StoreUnavailable) as caught:
         async with store.write():
             pass

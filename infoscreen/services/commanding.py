@@ -160,6 +160,7 @@ class Commanding:
         async with self._store.write() as connection:
             if command_id is not None and (known := await commands.get(connection, command_id)) is not None:
                 return known
+            await clients.keep(connection, [client_uuid])
             client = await clients.get(connection, client_uuid)
             if client is None:
                 raise NotFound(f"There is no client {client_uuid}.")
@@ -209,7 +210,7 @@ class Commanding:
         for start in range(0, len(uuids), ROWS_PER_TRANSACTION):
             chunk = uuids[start : start + ROWS_PER_TRANSACTION]
             async with self._store.write() as connection:
-                known = await clients.get_many(connection, chunk)
+                known = await clients.get_many(connection, await clients.keep(connection, chunk))
                 fit = [client for client in known.values() if _unfit(client, action) is None]
                 decided = await self._decide(connection, order, fit, self._clock.now())
             self._tell([outcome for outcome in decided.values() if isinstance(outcome, ClientCommand)])

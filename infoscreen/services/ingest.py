@@ -132,6 +132,8 @@ class Ingest:
         outcome: _Outcome,
         now: datetime,
     ) -> None:
+        # On PostgreSQL a request may delete a client while we write what refers to it.
+        await clients.hold(connection, batch.from_whom)
         pulses = await heartbeats.pulses(connection, batch.beats)
         strangers = set(batch.from_whom) - pulses.keys()
         strangers -= await clients.existing(connection, strangers)
@@ -174,7 +176,8 @@ class Ingest:
             for uuid in strangers:
                 log.info("new client registered", extra={"event": "client_registered", "client_uuid": uuid})
                 outcome.events.append(ClientChanged(uuid))
-            return set()
+            # One that somebody else registered at the same moment may be deleted again by now.
+            return strangers - await clients.keep(connection, strangers)
         for uuid in sorted(strangers):
             for message in batch.from_whom[uuid]:
                 detail = "no such client, and clients are not registered by themselves"

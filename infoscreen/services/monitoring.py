@@ -12,11 +12,12 @@ from infoscreen.domain.errors import StoreUnavailable
 from infoscreen.services.ingest import Ingest
 from infoscreen.services.lag import Lag
 from infoscreen.services.ports import Link, LinkState
-from infoscreen.storage import client_totals, decisions, incidents, pauses
-from infoscreen.storage.decisions import LastPoll
+from infoscreen.storage import client_totals
 from infoscreen.storage.engine import Store
-from infoscreen.storage.incidents import StoredIncident
-from infoscreen.storage.pauses import Pause
+from infoscreen.storage.recovery import decisions, incidents, pauses
+from infoscreen.storage.recovery.decisions import LastPoll
+from infoscreen.storage.recovery.incidents import StoredIncident
+from infoscreen.storage.recovery.pauses import Pause
 
 log = logging.getLogger(__name__)
 
@@ -53,12 +54,11 @@ class Readiness:
 class Monitoring:
     """Answers how the fleet and the daemon are."""
 
-    def __init__(self, store: Store, clock: Clock, link: Link, ingest: Ingest) -> None:
-        """Keep the parts."""
+    def __init__(self, store: Store, clock: Clock, link: Link, *ingests: Ingest) -> None:
         self._store = store
         self._clock = clock
         self._link = link
-        self._ingest = ingest
+        self._ingests = ingests
         self.loop_lag_seconds = 0.0
         self._worst_loop_lag = Lag(clock)
 
@@ -74,9 +74,12 @@ class Monitoring:
         database = await self._database_trouble()
         return Overview(now, totals, self._link.state, under_way, folded, poll, in_force, database)
 
+    def _storing_trouble(self) -> StoreUnavailable | None:
+        return next((one.trouble for one in self._ingests if one.trouble is not None), None)
+
     async def _database_trouble(self) -> StoreUnavailable | None:
-        if self._ingest.trouble is not None:
-            return self._ingest.trouble
+        if (waiting := self._storing_trouble()) is not None:
+            return waiting
         try:
             await self._store.check()
         except StoreUnavailable as trouble:
@@ -94,8 +97,8 @@ class Monitoring:
             faults["database"] = str(error)
         if self._store.locked_elsewhere:
             faults["database"] = "another program holds its lock; messages and commands wait"
-        if self._ingest.trouble is not None:
-            faults["database"] = f"messages cannot be stored, the broker keeps them: {self._ingest.trouble}"
+        if (waiting := self._storing_trouble()) is not None:
+            faults["database"] = f"messages cannot be stored, the broker keeps them: {waiting}"
         state = self._link.state
         if not state.connected or state.listening_since is None:
             faults["broker"] = f"not listening: {state.last_error or 'no connection yet'}"
@@ -113,7 +116,7 @@ class Monitoring:
             if (latest := self._clock.last_step) is not None and latest is not step:
                 step = latest
                 log.warning(
-                    "this host's clock was set, or it was suspended; silence counts anew from here",
+                    "this host's clock was set, or it was suspended; listening starts again now",
                     extra={
                         "event": "clock_step",
                         "seconds": round(latest.seconds, 1),

@@ -45,15 +45,47 @@ async def get_many(connection: Connection, uuids: Collection[str]) -> dict[str, 
 
 
 async def for_change(connection: Connection, uuids: Collection[str]) -> dict[str, Client]:
-    """Return the same, and hold the rows until this transaction ends (SQLite holds everything anyway)."""
-    return await _matching(connection, select(*COLUMNS).order_by(clients.c.uuid).with_for_update(), uuids)
+    """Return the same, and hold the rows: nobody else changes or deletes them until this transaction ends.
+
+    SQLite holds everything anyway. On PostgreSQL rows are locked in the order of their UUIDs, here and in
+    ``hold`` and ``keep``, so that two transactions cannot wait for each other.
+    """
+    return await _matching(
+        connection, select(*COLUMNS).order_by(clients.c.uuid).with_for_update(**_CHANGE), uuids
+    )
+
+
+_CHANGE: Mapping[str, Any] = {"key_share": True}
+"""``FOR NO KEY UPDATE``: whoever only refers to a client, as a new command does, need not wait."""
+
+
+async def hold(connection: Connection, uuids: Collection[str]) -> None:
+    """Hold those of the clients that exist, as ``for_change`` does, without reading them."""
+    if connection.dialect.name == "sqlite":
+        return
+    for chunk in chunks(sorted(uuids)):
+        statement = select(clients.c.uuid).where(clients.c.uuid.in_(chunk)).order_by(clients.c.uuid)
+        await connection.execute(statement.with_for_update(**_CHANGE))
+
+
+async def keep(connection: Connection, uuids: Collection[str]) -> set[str]:
+    """Return which of the clients exist; none of those is deleted until this transaction ends.
+
+    For who writes rows that refer to them. They may still be changed meanwhile.
+    """
+    found: set[str] = set()
+    for chunk in chunks(sorted(uuids)):
+        statement = select(clients.c.uuid).where(clients.c.uuid.in_(chunk)).order_by(clients.c.uuid)
+        kept = await connection.scalars(statement.with_for_update(read=True, key_share=True))
+        found.update(kept.all())
+    return found
 
 
 async def _matching(
     connection: Connection, statement: Select[Any], uuids: Collection[str]
 ) -> dict[str, Client]:
     found: dict[str, Client] = {}
-    for chunk in chunks(uuids):
+    for chunk in chunks(sorted(uuids)):
         rows = await connection.execute(statement.where(clients.c.uuid.in_(chunk)))
         found.update((client.uuid, client) for client in map(client_of, rows))
     return found

@@ -21,6 +21,7 @@ from sqlalchemy.pool import StaticPool
 
 from infoscreen.domain.errors import StoreUnavailable, Trouble
 from infoscreen.storage import address as addresses
+from infoscreen.storage import budget
 from infoscreen.storage.place import Place
 from infoscreen.storage.trouble import SENTENCES, naming_trouble, trouble_of
 
@@ -50,7 +51,8 @@ NETWORK_SECONDS = 5
 IDLE_SECONDS = 60
 """PostgreSQL ends a transaction that does nothing for so long: the daemon is suspended, and others wait."""
 
-CLOSE_SECONDS = 1.0
+CLOSE_SECONDS = 0.5
+"""How long closing the connections may take; a server that is gone does not say good-bye."""
 
 
 class Store:
@@ -77,10 +79,13 @@ class Store:
             event.listen(engine.sync_engine, "begin", self._begin_sqlite)
         self.engine: AsyncEngine = engine or self._engine(READERS, READ_SECONDS)
         """The readers' engine."""
-        self._writers = self.engine if self._address.in_memory else self._engine(WRITERS, WRITE_SECONDS)
+        if not self._address.in_memory:
+            budget.watch(self.engine)
+        self.writers = self.engine if self._address.in_memory else self._engine(WRITERS, WRITE_SECONDS)
+        """The writers' engine."""
         if self._place is not None:
             for change in ("connect", "close", "invalidate"):
-                event.listen(self._writers.sync_engine, change, self._writer_changed)
+                event.listen(self.writers.sync_engine, change, self._writer_changed)
         # SQLite has one writer at a time anyway; queueing here is fair and does not burn the busy timeout.
         self._turn = asyncio.Lock()
         self._whose_turn: asyncio.Task[Any] | None = None
@@ -95,15 +100,20 @@ class Store:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """Open a transaction that sees one consistent state; raise ``StoreUnavailable`` when it cannot."""
+        """Open a transaction that sees one consistent state; raise ``StoreUnavailable`` when it cannot.
+
+        Inside ``budget.limited`` also ``QueryTooExpensive``.
+        """
         self._require_open()
-        with naming_trouble():
-            if self._address.in_memory:
-                async with self._in_turn(), self._begun(self.engine) as connection:
-                    yield connection
-            else:
-                async with self._begun(self.engine) as connection:
-                    yield connection
+        async with budget.within_budget():
+            with naming_trouble():
+                if self._address.in_memory:
+                    async with self._in_turn(), self._begun(self.engine) as connection:
+                        yield connection
+                else:
+                    async with self._begun(self.engine) as connection:
+                        await budget.tell_server(connection)
+                        yield connection
 
     @asynccontextmanager
     async def write(self, *, at_once: bool = False) -> AsyncIterator[AsyncConnection]:
@@ -120,11 +130,11 @@ class Store:
         try:
             with naming_trouble():
                 if self._address.is_sqlite:
-                    async with self._in_turn(), self._begun(self._writers, at_once=at_once) as connection:
+                    async with self._in_turn(), self._begun(self.writers, at_once=at_once) as connection:
                         yield connection
                         done = True
                 else:
-                    async with self._begun(self._writers) as connection:
+                    async with self._begun(self.writers) as connection:
                         yield connection
                         done = True
                 if self._place is not None:
@@ -149,12 +159,7 @@ class Store:
 
     async def close(self) -> None:
         """Close every connection; one whose server does not answer is dropped."""
-        for engine in {self.engine, self._writers}:
-            try:
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await engine.dispose()
-            except TimeoutError:
-                await engine.dispose(close=False)
+        await asyncio.gather(*(_disposed(engine) for engine in {self.engine, self.writers}))
 
     def close_until_seen(self, why: StoreUnavailable | None = None) -> None:
         """Let no transaction begin until ``open()``, and raise the reason instead.
@@ -174,7 +179,7 @@ class Store:
     def _is_busy(self) -> bool:
         if self._address.is_sqlite:
             return self._turn.locked()
-        pool: Any = self._writers.pool
+        pool: Any = self.writers.pool
         return bool(pool.checkedout() >= WRITERS)
 
     @asynccontextmanager
@@ -191,7 +196,7 @@ class Store:
 
     @asynccontextmanager
     async def _begun(self, engine: AsyncEngine, *, at_once: bool = False) -> AsyncIterator[AsyncConnection]:
-        writing = engine is self._writers
+        writing = engine is self.writers
         if writing and self._place is not None:
             self._place.check()
         async with engine.connect() as connection:
@@ -221,7 +226,7 @@ class Store:
                 max_overflow=0,
                 pool_timeout=QUEUE_SECONDS,
                 pool_pre_ping=self._place is None,
-                **({} if self._address.is_sqlite else {"async_creator": self._creator(seconds)}),
+                **({} if self._address.is_sqlite else self._for_postgresql(seconds)),
             )
         if self._address.is_sqlite:
             event.listen(engine.sync_engine, "do_connect", self._connecting_sqlite)
@@ -229,8 +234,12 @@ class Store:
             event.listen(engine.sync_engine, "begin", self._begin_sqlite)
         return engine
 
-    def _creator(self, seconds: int) -> Any:
-        """Return what connects to PostgreSQL; whatever goes wrong there is trouble, named as such."""
+    def _for_postgresql(self, seconds: int) -> dict[str, Any]:
+        """Return how PostgreSQL is connected to; whatever goes wrong there is trouble, named as such.
+
+        A reader sees the state at its first statement, as on SQLite; a writer sees after waiting for a row's
+        lock what the other one has committed.
+        """
         import asyncpg
 
         address, patient = self._address, self._create
@@ -254,7 +263,8 @@ class Store:
                     server_settings=settings,
                 )
 
-        return connect
+        level = "READ COMMITTED" if seconds == WRITE_SECONDS else "REPEATABLE READ"
+        return {"async_creator": connect, "isolation_level": level}
 
     def _connecting_sqlite(
         self, dialect: Any, record: Any, arguments: list[Any], named: dict[str, Any]
@@ -307,6 +317,14 @@ class Store:
         finally:
             # The one that gives up says so; nobody waits any more.
             self.locked_elsewhere = False
+
+
+async def _disposed(engine: AsyncEngine) -> None:
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await engine.dispose()
+    except TimeoutError:
+        await engine.dispose(close=False)
 
 
 def _is_locked(error: DBAPIError) -> bool:

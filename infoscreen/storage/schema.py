@@ -157,7 +157,7 @@ async def migration(url: str) -> AsyncIterator[AsyncConnection]:
     _check_place(store)
     try:
         with _trouble_named(store.name):
-            async with store.engine.connect() as connection:
+            async with store.writers.connect() as connection:
                 if connection.dialect.name == "sqlite":
                     await _foreign_keys_off(connection)
                     await connection.execution_options(infoscreen_immediate=True)
@@ -270,7 +270,8 @@ async def _state(store: Store) -> SchemaState:
     known, needed = _known(), _needed()
     revision = None
     file = sqlite_file(store.url)
-    if file is None or file.exists():
+    # An empty file is left alone: opening it would already write to it.
+    if file is None or (file.exists() and (not file.is_file() or file.stat().st_size > 0)):
         _check_place(store)
         # Not store.read(): the start keeps that closed until this was looked at.
         with naming_trouble():

@@ -21,6 +21,10 @@ KEEPALIVE_SECONDS = 75
 """Also the time a new connection has for its first request head."""
 
 
+DRAIN_SECONDS = 0.75
+"""How long a stop waits for requests to be answered, and then as long again for them to give up."""
+
+
 def create_app(parts: Parts) -> web.Application:
     """Return the application; nothing is opened and nothing runs before it is served."""
     app = web.Application(middlewares=(observe, tell_problems, authorize), client_max_size=BULK_BODY_LIMIT)
@@ -37,6 +41,7 @@ def create_runner(app: web.Application) -> web.AppRunner:
         app,
         keepalive_timeout=KEEPALIVE_SECONDS,
         handle_signals=False,
+        shutdown_timeout=DRAIN_SECONDS,
         access_log=None,
         logger=_ServerLog(log),
     )

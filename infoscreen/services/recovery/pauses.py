@@ -13,22 +13,22 @@ from infoscreen.domain.errors import InvalidInput, NotFound
 from infoscreen.domain.events import ClientChanged, Kind, RecoveryChanged
 from infoscreen.domain.history import Happening
 from infoscreen.services.bus import Bus
-from infoscreen.storage import audit, client_lists, clients, pauses, timeline
+from infoscreen.storage import audit, client_lists, clients, timeline
 from infoscreen.storage.engine import Connection, Store
-from infoscreen.storage.pauses import Pause, Scope
+from infoscreen.storage.recovery import pauses
+from infoscreen.storage.recovery.pauses import Pause, Scope
 from infoscreen.storage.timeline import NewEntry
 
 log = logging.getLogger(__name__)
 
 LONGEST_PAUSE = timedelta(days=30)
-"""A pause must end by itself; whoever wants more switches the recovery off."""
+"""A pause must end by itself; for longer, switch the recovery off."""
 
 
 class Pausing:
     """Begins and ends pauses. One scope has at most one; a new one takes the place of the one before."""
 
     def __init__(self, store: Store, clock: Clock, bus: Bus) -> None:
-        """Keep the parts."""
         self._store = store
         self._clock = clock
         self._bus = bus
@@ -65,6 +65,7 @@ class Pausing:
             allowed = f"must be after {_zulu(now)} and at most {LONGEST_PAUSE.days} days away"
             raise _invalid("until", "A pause must end, and not in the past.", allowed)
         async with self._store.write() as connection:
+            await pauses.one_at_a_time(connection)
             await _require_target(connection, site, client_uuid)
             await pauses.end(connection, scope, site, client_uuid, now, actor.name)
             pause = await pauses.add(
@@ -99,6 +100,7 @@ class Pausing:
         _check_scope(scope, site, client_uuid)
         now = self._clock.now()
         async with self._store.write() as connection:
+            await pauses.one_at_a_time(connection)
             await _require_target(connection, site, client_uuid)
             ended = await pauses.end(connection, scope, site, client_uuid, now, actor.name)
             for pause in ended:
@@ -154,7 +156,7 @@ def _check_scope(scope: Scope, site: str | None, client_uuid: str | None) -> Non
 
 
 async def _require_target(connection: Connection, site: str | None, client_uuid: str | None) -> None:
-    if client_uuid is not None and await clients.get(connection, client_uuid) is None:
+    if client_uuid is not None and not await clients.keep(connection, [client_uuid]):
         raise NotFound(f"There is no client {client_uuid}.")
     if site is not None and not await client_lists.is_site(connection, site):
         raise NotFound(f"No client is at a site {site!r}.")
