@@ -64,7 +64,7 @@ def hard_cases(random: Random, size: int) -> Case:
             cure,
             more,
         )
-    return Case("", 0, world, 4 * HOUR, Wanted(late=30.0, causes=4, actions=4 * 3 + 2 * 3 + 2 * 1))
+    return Case("", 0, world, 4 * HOUR, Wanted(late=30.0, causes=4, actions=4 * 3 + 2 * 3 + 2 * 2))
 
 
 def loopers(random: Random, size: int) -> Case:

@@ -12,7 +12,7 @@ import click
 from infoscreen.cli.output import as_json_option, plain, write_json, write_table
 
 if TYPE_CHECKING:
-    from infoscreen.services.replaying import Act, Comparison
+    from infoscreen.judge.replay import Act, Comparison, Replayed
     from infoscreen.settings import Settings
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -21,23 +21,19 @@ NOT_REPLAYABLE = {"HEARTBEAT_STALE_SECONDS", "STALE_MIN_SECONDS"}
 """The record holds what followed from them, not what they were applied to."""
 
 REPLAYABLE = (
-    "CRASH_RECOVERY_POLL_SECONDS",
-    "CRASH_RECOVERY_GRACE_SECONDS",
-    "RECOVERY_OBSERVER_GRACE_SECONDS",
-    "RECOVERY_MAX_CONCURRENT",
-    "RECOVERY_STORM_COOLDOWN_SECONDS",
-    "RECOVERED_HEARTBEATS",
-    "RECOVERED_SECONDS",
-    "RELAPSE_SECONDS",
-    "RECOVERY_RESTART_ATTEMPTS",
-    "RECOVERY_REBOOT_ATTEMPTS",
-    "RECOVERY_REBOOTS_PER_HOUR",
-    "RESTART_APP_TIMEOUT_SECONDS",
-    "REBOOT_TIMEOUT_SECONDS",
-    "COMMAND_EXPIRY_SECONDS",
-    "COMMAND_LOCKOUT_THRESHOLD",
-    "COMMAND_LOCKOUT_WINDOW_SECONDS",
+    "crash_recovery_",
+    "recovery_",
+    "recovered_",
+    "relapse_",
+    "command_",
+    "restart_",
+    "reboot_",
+    "power_cycle_",
+    "boot_",
+    "start_timeout_",
+    "credible_",
 )
+"""How the settings begin that the judge can be given for a record."""
 
 
 class Ago(click.ParamType[timedelta]):
@@ -57,18 +53,18 @@ class Ago(click.ParamType[timedelta]):
 
 @click.group()
 def recovery() -> None:
-    """Look into the automatic recovery."""
+    """Replay and judge the automatic recovery."""
 
 
 @recovery.command()
-@click.option("--since", type=Ago(), default="7d", show_default=True, help="How far back.")
-@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Another setting; repeatable.")
+@click.option("--since", type=Ago(), default="7d", show_default=True, help="Length of the period.")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Setting to change; repeatable.")
 @as_json_option
 def replay(since: timedelta, changes: Sequence[str], as_json: bool) -> None:
-    """Tell what would have been done with other settings.
+    """Show what would have been done with other settings.
 
-    The rules are run over what is on record, once with the present settings and once with the changed ones.
-    Only reads; the daemon may run or not.
+    Runs the rules over the recorded history, once with the current settings and once with the changed ones.
+    Only reads; the daemon may be running.
     """
     present, changed = _settings(changes)
     comparison = asyncio.run(_replay(present, changed, since, quiet=as_json))
@@ -82,26 +78,32 @@ def _settings(changes: Sequence[str]) -> tuple["Settings", "Settings"]:
     from infoscreen import settings
     from infoscreen.domain.errors import InvalidSettings
 
+    present = settings.load()
     wanted: dict[str, str] = {}
     for change in changes:
         name, equals, value = change.partition("=")
         if name in NOT_REPLAYABLE:
             raise click.UsageError(f"{name} cannot be replayed: the record holds only what followed from it.")
-        if not equals or name not in REPLAYABLE:
-            raise click.UsageError(f"{change!r}: KEY=VALUE is wanted, KEY being {', '.join(REPLAYABLE)}.")
+        if not equals or name.lower() not in _replayable(present):
+            known = ", ".join(one.upper() for one in _replayable(present))
+            raise click.UsageError(f"{change!r}: KEY=VALUE is wanted, KEY being {known}.")
         wanted[name.lower()] = value
-    present = settings.load()
     try:
         return present, settings.changed(present, wanted)
     except InvalidSettings as fault:
         raise click.UsageError(str(fault)) from None
 
 
+def _replayable(settings: "Settings") -> dict[str, object]:
+    """Return the settings that a replay depends on, by lower-case name."""
+    names = [name for name in type(settings).model_fields if name.startswith(REPLAYABLE)]
+    return {name: getattr(settings, name) for name in names}
+
+
 async def _replay(present: "Settings", changed: "Settings", ago: timedelta, *, quiet: bool) -> "Comparison":
-    from infoscreen.app import lockout_policy, recovery_policy
     from infoscreen.clock import SystemClock
-    from infoscreen.services.replaying import Replay, compare
-    from infoscreen.storage import history, schema
+    from infoscreen.judge.replay import Replay, compare
+    from infoscreen.storage import past, schema
     from infoscreen.storage.engine import Store
 
     store = Store(present.database_url)
@@ -109,14 +111,17 @@ async def _replay(present: "Settings", changed: "Settings", ago: timedelta, *, q
         await schema.check(store)
         now = SystemClock().now()
         async with store.read() as connection:
-            record = await history.since(connection, now - ago, now)
+            record = await past.since(connection, now - ago, now)
     finally:
         await store.close()
-    runs = []
+    runs: list[Replayed] = []
     for settings in (present, changed):
-        run = Replay(record, recovery_policy(settings), lockout_policy(settings))
+        if settings is changed and _replayable(changed) == _replayable(present):
+            runs.append(runs[0])
+            break
+        run = Replay(record, _replayable(settings))
         with click.progressbar(length=int(ago.total_seconds()), label="Replaying", hidden=quiet) as bar:
-            runs.append(run.run(_advancing(bar, record.since)))
+            runs.append(await run.run(_advancing(bar, record.since)))
     return compare(record, *runs)
 
 
@@ -156,8 +161,8 @@ def _list(title: str, acts: Sequence["Act"]) -> None:
     if not acts:
         return
     click.echo(f"\n{title}")
-    rows = [(act.at, act.label, act.action, act.attempt, act.well_at) for act in acts]
-    write_table(("AT", "CLIENT", "ACTION", "ATTEMPT", "ONLINE AGAIN"), rows)
+    rows = [(act.at, act.label, act.action, act.well_at) for act in acts]
+    write_table(("AT", "CLIENT", "ACTION", "ONLINE AGAIN"), rows)
 
 
 @recovery.command()

@@ -27,7 +27,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Conclusion:
     """The end of a verification, with the evidence."""
 
     verification: Verification
@@ -50,7 +50,7 @@ def verify(
     timeouts: Timeouts,
     *,
     listening_since: datetime | None = None,
-) -> Verdict | None:
+) -> Conclusion | None:
     """Weigh a command's evidence; None means that it must wait for more.
 
     Evidence in favour ends the wait at once. Otherwise the wait lasts for the action's own timeout from the
@@ -59,7 +59,7 @@ def verify(
     """
     good, against = _weigh(command, evidence)
     if good is not None:
-        return Verdict(Verification.VERIFIED, good)
+        return Conclusion(Verification.VERIFIED, good)
     since = command.finished_at if command.status is CommandStatus.COMPLETED else command.started_at
     if since is None:
         since = command.finished_at or command.deadline_at
@@ -69,10 +69,10 @@ def verify(
         return None
     heard_since = evidence.last_heartbeat_at is not None and evidence.last_heartbeat_at > since
     if command.status is CommandStatus.COMPLETED and heard_since and against is not None:
-        return Verdict(Verification.CONTRADICTED, against)
+        return Conclusion(Verification.CONTRADICTED, against)
     if command.status is CommandStatus.COMPLETED and not heard_since:
-        return Verdict(Verification.UNVERIFIABLE, Fact(Finding.NOT_HEARD_SINCE))
-    return Verdict(Verification.UNVERIFIABLE, Fact(Finding.NOTHING_SHOWS_IT))
+        return Conclusion(Verification.UNVERIFIABLE, Fact(Finding.NOT_HEARD_SINCE))
+    return Conclusion(Verification.UNVERIFIABLE, Fact(Finding.NOTHING_SHOWS_IT))
 
 
 Weighed = tuple[Fact[Finding] | None, Fact[Finding] | None]

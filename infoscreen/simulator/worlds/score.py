@@ -21,6 +21,9 @@ DISRUPTIVE = frozenset({"restart_app", "reboot_host", "shutdown_host", "power_cy
 SLACK = 3.0
 """Seconds that batches and rounding may cost."""
 
+BATCH = 2.5
+"""Seconds by which a report's receipt may be dated late."""
+
 SURE_SHARE = 0.95
 
 
@@ -166,6 +169,9 @@ class Score:
         mine = [act for act in self.acts[:-1] if act.device == device.number and act.at >= fault.began]
         if mine:
             due = max(due, mine[-1].at + waits.get(mine[-1].action, 900.0))
+        if len(mine) >= 2:
+            # The lockout keeps its last place for people.
+            due = max(due, mine[-2].at + self.terms.lockout_window)
         if device.host in (Host.HUNG, Host.DEAF):
             if device.last_beat is None:
                 return None
@@ -177,7 +183,7 @@ class Score:
         if len(device.sick) < 2:
             return None
         first = device.sick[0]
-        enough = [at for at in device.sick[1:] if at >= first + self.terms.grace]
+        enough = [at for at in device.sick[1:] if at >= first + self.terms.grace + BATCH]
         if not enough:
             return None
         due = max(due, enough[0])

@@ -39,6 +39,7 @@ class Terms:
     restart_wait: float = 120.0
     reboot_wait: float = 900.0
     boot_grace: float = 300.0
+    lockout_window: float = 900.0
 
 
 class World:
