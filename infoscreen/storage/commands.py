@@ -12,6 +12,7 @@ from sqlalchemy import (
     delete,
     desc,
     literal,
+    or_,
     select,
     tuple_,
     update,
@@ -27,6 +28,7 @@ from infoscreen.domain.commands import (
     Source,
     Verification,
 )
+from infoscreen.domain.refusals import REFUSALS
 from infoscreen.storage.columns import chunks, one_of
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, cursor_text, cursor_time, decode_cursor, encode_cursor
@@ -139,13 +141,19 @@ async def all_in_flight(connection: Connection) -> AsyncIterator[list[ClientComm
 async def published_since(
     connection: Connection, client_uuids: Collection[str], since: datetime
 ) -> dict[str, list[datetime]]:
-    """Return when disruptive commands of each client left for the broker, as far as after ``since``."""
+    """Return when disruptive commands of each client left for the broker, as far as after ``since``.
+
+    Those that the device refused do not count: nothing was tried.
+    """
+    c = client_commands.c
+    tried = or_(c.error_code.is_(None), c.error_code.not_in(sorted(REFUSALS)), c.started_at.is_not(None))
     found: dict[str, list[datetime]] = {}
     for chunk in chunks(client_uuids):
         statement = select(client_commands.c.client_uuid, client_commands.c.published_at).where(
             client_commands.c.client_uuid.in_(chunk),
             client_commands.c.action.in_(sorted(DISRUPTIVE)),
             client_commands.c.published_at > since,
+            tried,
         )
         for uuid, at in await connection.execute(statement):
             found.setdefault(uuid, []).append(at)

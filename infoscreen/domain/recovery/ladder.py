@@ -144,10 +144,12 @@ def trouble_of(client: Client, now: datetime, listening_since: datetime | None) 
 
 
 def _runs_again(client: Client) -> bool:
-    """Tell whether the application started after the service failed; both times are the device's own."""
-    if client.process_status is not ProcessStatus.RUNNING or client.service_failed_at is None:
-        return False
-    return client.app_started_at is None or client.app_started_at > client.service_failed_at
+    """Tell whether the application runs, by what the device has said since its service failed.
+
+    What it said before was forgotten when the failure was reported, so no times are compared: neither clock
+    would do, and the failed unit may be another one.
+    """
+    return client.process_status is ProcessStatus.RUNNING
 
 
 def entry(trouble: Trouble, client: Client) -> Rung:

@@ -14,9 +14,11 @@ from pydantic import ConfigDict, Field
 from infoscreen.domain import clients, commands, history, presence
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.commands import Action, CommandStatus, Source, Verification
+from infoscreen.domain.duplicates import speakers_of
 from infoscreen.domain.errors import Trouble
 from infoscreen.domain.events import Kind
 from infoscreen.domain.recovery import IncidentKind, Reason
+from infoscreen.domain.refusals import is_refused, wrong_clock_seconds
 from infoscreen.services.explaining import Mode
 from infoscreen.storage import rejected
 from infoscreen.storage.incidents import StoredIncident
@@ -25,6 +27,31 @@ from infoscreen.web.shapes import Answer, Listing
 from infoscreen.words import telling
 from infoscreen.words.clients import status_reason
 from infoscreen.words.speaking import say
+
+
+class FailedService(Answer):
+    """A unit that systemd on the device gave up on, and that nobody has acknowledged."""
+
+    unit: str
+    failed_at: datetime = Field(description="By the device's clock.")
+    result: str | None
+    raised_at: datetime = Field(description="When the report arrived.")
+
+
+class Device(Answer):
+    """One of the devices that use the same identity."""
+
+    hostname: str | None
+    ip: str | None
+    boot_id: str | None
+    heard_at: datetime
+
+
+class Duplicate(Answer):
+    """Two devices, or more, use this identity; the one that spoke last is the first."""
+
+    since: datetime
+    devices: list[Device]
 
 
 class UnreadField(Answer):
@@ -80,6 +107,7 @@ class Client(Answer):
     health_at: datetime | None
     service_failed_at: datetime | None
     service_failed_unit: str | None
+    failed_services: list[FailedService] = Field(description="All of them, the newest first.")
     mqtt_reconnect_count: int | None
     mqtt_last_disconnect_at: datetime | None
     maintenance_until: datetime | None
@@ -87,6 +115,7 @@ class Client(Answer):
     capabilities: list[str]
     keepalive_seconds: int | None
     unread_fields: list[UnreadField] = Field(description="Fields of its newest messages, if any.")
+    duplicate: Duplicate | None = Field(description="Set while two devices use this identity.")
     refused: Refused | None = Field(description="Its last message that could not be read at all.")
     created_at: datetime
 
@@ -98,10 +127,19 @@ class Client(Answer):
             status_reason=status_reason(client, listening_since),
             is_alive=presence.is_alive(client, now, listening_since),
             conditions=list(presence.shown_conditions(client, now, listening_since)),
+            failed_services=[FailedService.model_validate(one) for one in client.failed_services],
             unread_fields=[UnreadField.of(key, said) for key, said in client.unread_fields.items()],
             refused=_refused(client),
+            duplicate=_duplicate(client),
             **more,
         )
+
+
+def _duplicate(client: clients.Client) -> Duplicate | None:
+    if client.duplicate_since is None:
+        return None
+    devices = [Device.model_validate(one) for one in speakers_of(client)]
+    return Duplicate(since=client.duplicate_since, devices=devices)
 
 
 def _refused(client: clients.Client) -> Refused | None:
@@ -115,7 +153,15 @@ def _refused(client: clients.Client) -> Refused | None:
     )
 
 
-_DERIVED = {"status_reason", "is_alive", "conditions", "unread_fields", "refused"}
+_DERIVED = {
+    "status_reason",
+    "is_alive",
+    "conditions",
+    "failed_services",
+    "unread_fields",
+    "refused",
+    "duplicate",
+}
 _COPIED = tuple(name for name in Client.model_fields if name not in _DERIVED)
 
 
@@ -167,6 +213,10 @@ class Command(Answer):
     late: bool = Field(description="It ended after it was given up as expired.")
     error_code: str | None
     error_message: str | None
+    refused: bool = Field(description="The device has refused it and tried nothing.")
+    device_clock_off_seconds: float | None = Field(
+        description="Refused as expired because the device's clock is off by so much."
+    )
     verification: Verification | None
     verified_at: datetime | None
     verification_detail: str | None = Field(description="The evidence, said in English.")
@@ -179,6 +229,8 @@ class Command(Answer):
         said: dict[str, Any] = {
             "reason": telling.command_reason(command),
             "verification_detail": telling.evidence(command),
+            "refused": is_refused(command),
+            "device_clock_off_seconds": wrong_clock_seconds(command),
         }
         plain = {name: getattr(command, name) for name in Command.model_fields if name not in said}
         return cls(**(plain | said | more))
