@@ -14,7 +14,6 @@ from pydantic import ConfigDict, Field
 from infoscreen.domain import clients, commands, history, presence
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.commands import Action, CommandStatus, Source, Verification
-from infoscreen.domain.duplicates import speakers_of
 from infoscreen.domain.errors import Trouble
 from infoscreen.domain.events import Kind
 from infoscreen.domain.recovery import IncidentKind, Reason
@@ -23,58 +22,11 @@ from infoscreen.services.explaining import Mode
 from infoscreen.storage import rejected
 from infoscreen.storage.incidents import StoredIncident
 from infoscreen.storage.paging import Page
+from infoscreen.web.api.device_models import Duplicate, FailedService, Refused, UnreadField
 from infoscreen.web.shapes import Answer, Listing
 from infoscreen.words import telling
 from infoscreen.words.clients import status_reason
 from infoscreen.words.speaking import say
-
-
-class FailedService(Answer):
-    """A unit that systemd on the device gave up on, and that nobody has acknowledged."""
-
-    unit: str
-    failed_at: datetime = Field(description="By the device's clock.")
-    result: str | None
-    raised_at: datetime = Field(description="When the report arrived.")
-
-
-class Device(Answer):
-    """One of the devices that use the same identity."""
-
-    hostname: str | None
-    ip: str | None
-    boot_id: str | None
-    heard_at: datetime
-
-
-class Duplicate(Answer):
-    """Two devices, or more, use this identity; the one that spoke last is the first."""
-
-    since: datetime
-    devices: list[Device]
-
-
-class UnreadField(Answer):
-    """An optional field that cannot be read; the rest of its message counts."""
-
-    message: str = Field(description="heartbeat, health or discovery.")
-    field: str = Field(description="Its name, dotted inside of blocks.")
-    said: str = Field(description="The JSON that stood there, cut, invisible characters escaped.")
-
-    @classmethod
-    def of(cls, key: str, said: str) -> Self:
-        """Return one entry of ``Client.unread_fields``."""
-        message, _, field = key.partition(".")
-        return cls(message=message, field=field, said=said)
-
-
-class Refused(Answer):
-    """The last message of a client that could not be read at all, and how many there have been."""
-
-    at: datetime
-    reason: str
-    detail: str | None
-    count: int
 
 
 class Client(Answer):
@@ -129,28 +81,10 @@ class Client(Answer):
             conditions=list(presence.shown_conditions(client, now, listening_since)),
             failed_services=[FailedService.model_validate(one) for one in client.failed_services],
             unread_fields=[UnreadField.of(key, said) for key, said in client.unread_fields.items()],
-            refused=_refused(client),
-            duplicate=_duplicate(client),
+            refused=Refused.of(client),
+            duplicate=Duplicate.of(client),
             **more,
         )
-
-
-def _duplicate(client: clients.Client) -> Duplicate | None:
-    if client.duplicate_since is None:
-        return None
-    devices = [Device.model_validate(one) for one in speakers_of(client)]
-    return Duplicate(since=client.duplicate_since, devices=devices)
-
-
-def _refused(client: clients.Client) -> Refused | None:
-    if client.refused_at is None or client.refused_reason is None:
-        return None
-    return Refused(
-        at=client.refused_at,
-        reason=client.refused_reason,
-        detail=client.refused_detail,
-        count=client.refused_count,
-    )
 
 
 _DERIVED = {
