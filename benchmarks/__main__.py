@@ -71,7 +71,7 @@ def main() -> None:
     sizes = QUICK if given.quick else FULL
     if given.hour:
         sizes = replace(sizes, traffic_seconds=HOUR)
-    # Ended by whoever started it, it takes its daemons and brokers down like after Ctrl-C.
+    # SIGTERM stops its daemons and brokers, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     everything: list[Figure] = []
     for name in given.names or BENCHMARKS:

@@ -33,7 +33,7 @@ class Daemon:
     """A daemon process. What it costs is read from ``/proc``, what it did from its ``/metrics``."""
 
     def __init__(self, rig: Rig, folder: Path) -> None:
-        """Keep the parts; ``folder`` gets the database and the log."""
+        """``folder`` gets the database and the log."""
         self.database = folder / "infoscreen.db"
         self.url = f"sqlite+aiosqlite:///{self.database}"
         self._folder = folder

@@ -1,4 +1,4 @@
-"""How much is measured: the whole, or less of it for whoever wants an answer in minutes."""
+"""How much is measured: everything, or a part that takes minutes only."""
 
 from dataclasses import dataclass
 

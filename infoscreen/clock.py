@@ -1,7 +1,7 @@
 """The only module that asks the time; everything else takes ``now`` as an argument or a ``Clock``.
 
 Wall time is aware UTC and may be set, forward or back, by NTP or by hand. ``monotonic()`` never is, stands
-still while the host is suspended, and is for durations only. Whoever compares wall times of two moments must
+still while the host is suspended, and is for durations only. Code that compares two wall times must
 think of ``last_step``.
 """
 

@@ -42,7 +42,7 @@ ANSWER_SECONDS = 3
 TIMEDATECTL_SECONDS = 5
 
 
-class Verdict(StrEnum):
+class CheckStatus(StrEnum):
     """How a check ended."""
 
     OK = "ok"
@@ -51,20 +51,20 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Check:
     """What was found, and what to do about it unless all is well."""
 
-    verdict: Verdict
+    verdict: CheckStatus
     what: str
     advice: str = ""
 
 
-def line(finding: Finding) -> str:
+def line(finding: Check) -> str:
     """Return the finding as ``ok|warn|fail  what  what to do``."""
     return f"{finding.verdict:<4}  {finding.what}  {finding.advice}".rstrip()
 
 
-async def examine() -> list[Finding]:
+async def examine() -> list[Check]:
     """Make all checks that the settings allow."""
     findings, settings = _settings()
     if settings is not None:
@@ -76,21 +76,21 @@ async def examine() -> list[Finding]:
     return findings
 
 
-def _settings() -> tuple[list[Finding], Settings | None]:
+def _settings() -> tuple[list[Check], Settings | None]:
     advice = "Correct the setting; `infoscreen config show` tells what counts."
     try:
         settings = config_check.loaded()
     except InvalidSettings as error:
-        findings = [Finding(Verdict.FAIL, fault, advice) for fault in str(error).splitlines()]
+        findings = [Check(CheckStatus.FAIL, fault, advice) for fault in str(error).splitlines()]
         try:
             return findings, load()
         except InvalidSettings:
             return findings, None
-    warnings = [Finding(Verdict.WARN, caution, advice) for caution in cautions(settings)]
-    return [Finding(Verdict.OK, "settings are right"), *warnings], settings
+    warnings = [Check(CheckStatus.WARN, caution, advice) for caution in cautions(settings)]
+    return [Check(CheckStatus.OK, "settings are right"), *warnings], settings
 
 
-async def _database(settings: Settings) -> list[Finding]:
+async def _database(settings: Settings) -> list[Check]:
     findings = []
     file = schema.sqlite_file(settings.database_url)
     if file is not None and file.parent.is_dir():
@@ -102,30 +102,30 @@ async def _database(settings: Settings) -> list[Finding]:
             damage = await schema.damage(store)
             if damage is not None:
                 advice = "Stop everything that uses it and restore a backup."
-                return [Finding(Verdict.FAIL, f"database is damaged: {damage}", advice), *findings]
+                return [Check(CheckStatus.FAIL, f"database is damaged: {damage}", advice), *findings]
             await schema.check_writable(store)
-            findings.insert(0, Finding(Verdict.OK, "database is migrated, whole and can be written"))
+            findings.insert(0, Check(CheckStatus.OK, "database is migrated, whole and can be written"))
             findings.append(await _admin(store))
         finally:
             await store.close()
     except DatabaseNotReady as error:
-        findings.insert(0, Finding(Verdict.FAIL, str(error)))
+        findings.insert(0, Check(CheckStatus.FAIL, str(error)))
     except StoreUnavailable as trouble:
         advice = ADVICE.get(trouble.trouble, "Its own log, or the system's, tells more.")
-        findings.insert(0, Finding(Verdict.FAIL, str(trouble), advice))
+        findings.insert(0, Check(CheckStatus.FAIL, str(trouble), advice))
     return findings
 
 
-def _space(directory: Path) -> Finding:
+def _space(directory: Path) -> Check:
     free = shutil.disk_usage(directory).free
     what = f"{free / 1e9:.1f} GB are free in {directory.resolve()}"
     if free >= LITTLE_SPACE:
-        return Finding(Verdict.OK, what)
+        return Check(CheckStatus.OK, what)
     advice = "Make room, or lower RETENTION_DAYS."
-    return Finding(Verdict.WARN if free >= NO_SPACE else Verdict.FAIL, what, advice)
+    return Check(CheckStatus.WARN if free >= NO_SPACE else CheckStatus.FAIL, what, advice)
 
 
-async def _admin(store: Store) -> Finding:
+async def _admin(store: Store) -> Check:
     passwords = Passwords()
     try:
         accounts = Accounts(store, SystemClock(), passwords)
@@ -133,16 +133,16 @@ async def _admin(store: Store) -> Finding:
         while more:
             page = await accounts.users(500, cursor)
             if any(user.role is Role.ADMIN and not user.disabled for user in page.items):
-                return Finding(Verdict.OK, "there is an admin who can sign in")
+                return Check(CheckStatus.OK, "there is an admin who can sign in")
             cursor, more = page.next_cursor, page.next_cursor is not None
     finally:
         passwords.close()
-    return Finding(
-        Verdict.FAIL, "nobody can sign in as admin", "Run `infoscreen user add NAME --role admin`."
+    return Check(
+        CheckStatus.FAIL, "nobody can sign in as admin", "Run `infoscreen user add NAME --role admin`."
     )
 
 
-async def _broker(settings: Settings) -> list[Finding]:
+async def _broker(settings: Settings) -> list[Check]:
     try:
         address = app.broker_address(settings)
     except CannotStart:
@@ -151,22 +151,22 @@ async def _broker(settings: Settings) -> list[Finding]:
     reason = await probe.refusal(address)
     if reason is not None:
         advice = "Start the broker, or correct the MQTT_ settings; its own log tells more."
-        return [Finding(Verdict.FAIL, f"broker: {reason}", advice)]
-    findings = [Finding(Verdict.OK, f"broker at {where} lets the daemon in")]
+        return [Check(CheckStatus.FAIL, f"broker: {reason}", advice)]
+    findings = [Check(CheckStatus.OK, f"broker at {where} lets the daemon in")]
     if await probe.anonymous_refusal(address) is None:
         advice = "Set `allow_anonymous false`; look for another file in conf.d that sets it true."
-        findings.append(Finding(Verdict.FAIL, "broker lets in anybody without an account", advice))
+        findings.append(Check(CheckStatus.FAIL, "broker accepts connections without an account", advice))
     else:
-        findings.append(Finding(Verdict.OK, "broker refuses whoever has no account"))
+        findings.append(Check(CheckStatus.OK, "broker requires an account"))
     dropped = await probe.dropped(address)
     if dropped:
         what = f"broker has dropped {dropped} messages since it started, because a queue was full"
         advice = "Raise max_queued_messages and max_queued_bytes; look for a device that sends too much."
-        findings.append(Finding(Verdict.WARN, what, advice))
+        findings.append(Check(CheckStatus.WARN, what, advice))
     return findings
 
 
-def _http(settings: Settings) -> list[Finding]:
+def _http(settings: Settings) -> list[Check]:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.http_host, settings.http_host)  # noqa: S104 - no bind
     where = f"{host}:{settings.http_port}"
     connection = http.client.HTTPConnection(host, settings.http_port, timeout=ANSWER_SECONDS)
@@ -180,12 +180,12 @@ def _http(settings: Settings) -> list[Finding]:
     finally:
         connection.close()
     if answer == {"status": "ok"}:
-        return [Finding(Verdict.OK, f"daemon answers at {where}")]
+        return [Check(CheckStatus.OK, f"daemon answers at {where}")]
     advice = "Stop what listens there, or set HTTP_PORT."
-    return [Finding(Verdict.FAIL, f"something else answers at {where}", advice)]
+    return [Check(CheckStatus.FAIL, f"something else answers at {where}", advice)]
 
 
-def _free_port(settings: Settings) -> Finding:
+def _free_port(settings: Settings) -> Check:
     where = f"{settings.http_host}:{settings.http_port}"
     family = socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET
     with socket.socket(family) as probing:
@@ -194,11 +194,11 @@ def _free_port(settings: Settings) -> Finding:
             probing.bind((settings.http_host, settings.http_port))
         except OSError as error:
             advice = "Set HTTP_HOST and HTTP_PORT to an address of this host and a port above 1023."
-            return Finding(Verdict.FAIL, f"cannot listen on {where}: {error.strerror or error}", advice)
-    return Finding(Verdict.OK, f"{where} is free; the daemon does not run")
+            return Check(CheckStatus.FAIL, f"cannot listen on {where}: {error.strerror or error}", advice)
+    return Check(CheckStatus.OK, f"{where} is free; the daemon does not run")
 
 
-async def _clock() -> list[Finding]:
+async def _clock() -> list[Check]:
     """Ask systemd; where there is none, nobody knows."""
     try:
         asking = await asyncio.create_subprocess_exec(
@@ -217,16 +217,16 @@ async def _clock() -> list[Finding]:
         return []
     match output.decode().strip():
         case "yes":
-            return [Finding(Verdict.OK, "clock is synchronised")]
+            return [Check(CheckStatus.OK, "clock is synchronised")]
         case "no":
             advice = "Run `timedatectl set-ntp true`; deadlines and skew are judged by this clock."
-            return [Finding(Verdict.WARN, "clock is not synchronised", advice)]
+            return [Check(CheckStatus.WARN, "clock is not synchronised", advice)]
         case _:
             return []
 
 
-def _open_files() -> Finding:
+def _open_files() -> Check:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= FEW_FILES:
-        return Finding(Verdict.OK, f"{'any number of' if soft < 0 else soft} files may be open")
-    return Finding(Verdict.WARN, f"only {soft} files may be open", "Raise LimitNOFILE= or `ulimit -n`.")
+        return Check(CheckStatus.OK, f"{'any number of' if soft < 0 else soft} files may be open")
+    return Check(CheckStatus.WARN, f"only {soft} files may be open", "Raise LimitNOFILE= or `ulimit -n`.")

@@ -20,7 +20,6 @@ from infoscreen.settings_sources import MASK, Given, is_readable
 from infoscreen.settings_values import (
     Allowed,
     Bytes,
-    Clients,
     DatabaseUrl,
     Days,
     File,
@@ -35,6 +34,7 @@ from infoscreen.settings_values import (
     Port,
     Seconds,
     Secret,
+    Share,
     Switch,
     Text,
     Token,
@@ -58,33 +58,33 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, validate_default=True, hide_input_in_errors=True)
 
     database_url: DatabaseUrl = Field(
-        default="sqlite+aiosqlite:///infoscreen.db", description="Where everything is kept.", repr=False
+        default="sqlite+aiosqlite:///infoscreen.db", description="Address of the database.", repr=False
     )
 
-    http_host: Host = _knob("127.0.0.1", "Address that the panel and the API listen on.")
-    http_port: Port = _knob(8080, "Port that the panel and the API listen on.")
-    public_origin: Origin | None = _knob(
-        None, "How browsers reach the panel, if a proxy stands in front of it."
+    http_host: Host = _knob("127.0.0.1", "Address the panel and the API listen on.")
+    http_port: Port = _knob(8080, "Port the panel and the API listen on.")
+    public_origin: Origin | None = _knob(None, "External address of the panel, if it is behind a proxy.")
+    trusted_proxies: Networks = _knob(
+        (), "Proxies whose X-Forwarded-For and X-Forwarded-Proto headers are trusted."
     )
-    trusted_proxies: Networks = _knob((), "Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.")
 
-    mqtt_tls_enabled: Switch = _knob(False, "Talk TLS with the broker.")
+    mqtt_tls_enabled: Switch = _knob(False, "Use TLS for the connection to the broker.")
     mqtt_tls_ca_cert: File | None = _knob(
-        None, "CA that the broker's certificate is checked with; unset: the system's."
+        None, "CA certificate for checking the broker's certificate; unset: the system's."
     )
-    mqtt_tls_certfile: File | None = _knob(None, "The daemon's own certificate, for mutual TLS.")
-    mqtt_tls_keyfile: File | None = _knob(None, "The key of that certificate.")
+    mqtt_tls_certfile: File | None = _knob(None, "Client certificate of the daemon, for mutual TLS.")
+    mqtt_tls_keyfile: File | None = _knob(None, "Private key of that certificate.")
     mqtt_tls_insecure: Switch = _knob(
-        False, "Do not check whom the broker's certificate names. For tests only."
+        False, "Do not check the host name in the broker's certificate. For tests only."
     )
-    mqtt_host: Host = _knob("127.0.0.1", "Where the broker is.")
+    mqtt_host: Host = _knob("127.0.0.1", "Host name or address of the broker.")
     mqtt_port: Port = _knob(
         lambda given: 8883 if given.get("mqtt_tls_enabled") else 1883,
-        "The broker's port.",
+        "Port of the broker.",
         shown="1883, with TLS 8883",
     )
     mqtt_user: Text | None = _knob(None, "The daemon's account at the broker, which requires one.")
-    mqtt_password: Secret | None = _knob(None, "The password of that account.")
+    mqtt_password: Secret | None = _knob(None, "Password of that account.")
     mqtt_client_id: Text = _knob(
         "infoscreen-server",
         "Names the persistent session at the broker, with `-bulk` that of logs and screenshots; keep it.",
@@ -93,68 +93,74 @@ class Settings(BaseModel):
         64 * 2**20,
         "Memory for messages received and not yet stored; above it the broker keeps the rest.",
     )
-    mqtt_command_alias_enabled: Switch = _knob(
-        False, "Publish commands on the older topic `command` as well as on `commands`."
-    )
+    mqtt_command_alias_enabled: Switch = _knob(False, "Also publish commands on the older topic `command`.")
 
-    auto_register_clients: Switch = _knob(
-        True, "Take in clients that nobody has entered, when they are heard."
-    )
+    auto_register_clients: Switch = _knob(True, "Register unknown clients when their first message arrives.")
     heartbeat_stale_seconds: Seconds = _knob(
-        180, "Silence after which a client is stale, until its rhythm is known."
+        180, "Silence after which a client is stale, until its heartbeat interval is known."
     )
     stale_min_seconds: Seconds = _knob(
-        45, "Shortest silence after which a client is stale, however often it beats."
+        45, "Minimum silence after which a client is stale, for any heartbeat interval."
     )
 
     crash_recovery_enabled: Switch = _knob(
-        False, "Act on unwell clients; off, the daemon says what it would do."
+        False, "Restart and reboot failing clients; if off, the daemon only shows what it would do."
     )
-    crash_recovery_poll_seconds: Seconds = _knob(15, "How often the recovery decides.")
-    crash_recovery_grace_seconds: Seconds = _knob(
-        60, "How long a client must be unwell before anything is done."
+    crash_recovery_poll_seconds: Seconds = _knob(15, "Interval between decisions of the recovery.")
+    crash_recovery_grace_seconds: Seconds = _knob(60, "How long a client must be failing before any action.")
+    start_timeout_seconds: Seconds = _knob(
+        600, "Time after which an application that is still starting or stopped counts as crashed."
     )
-    recovery_observer_grace_seconds: Seconds = _knob(
-        lambda given: 2 * given.get("heartbeat_stale_seconds", 180),
-        "How long after a start or reconnect nothing is done, since the daemon itself was away.",
-        shown="2 x HEARTBEAT_STALE_SECONDS",
+    boot_grace_seconds: Seconds = _knob(300, "Time after a boot in which a reported crash is not acted on.")
+    credible_absence_seconds: Seconds = _knob(
+        900, "Longest duration of a reboot, update or disk check; no one is called before that."
     )
-    recovery_max_concurrent: Clients = _knob(5, "So many clients are recovered at the same time.")
-    recovery_storm_cooldown_seconds: Seconds = _knob(
-        300, "How long things must be calm after an outage of a site or the fleet."
+    recovery_observer_grace_seconds: Seconds | None = _knob(
+        None,
+        "No silence is judged for this long after a start or reconnect; unset: twice the thresholds.",
+    )
+    recovery_max_share: Share = _knob(
+        0.1, "Maximum part of the fleet that a group with the same trouble may have under way."
+    )
+    recovery_actions_per_day: TriesAboveZero = _knob(
+        6, "Maximum automatic actions on one client per day; after that one each night."
     )
     recovered_heartbeats: TriesAboveZero = _knob(
-        3, "So many heartbeats in a row make a client well again ..."
+        3, "Heartbeats in a row after which a client counts as recovered ..."
     )
-    recovered_seconds: Seconds = _knob(60, "... once it has been online for so long.")
-    relapse_seconds: Seconds = _knob(900, "Unwell again so soon, the ladder goes on where it was.")
-    recovery_restart_attempts: Tries = _knob(2, "Tries of `restart_app`; 0 removes the rung.")
-    recovery_reboot_attempts: Tries = _knob(1, "Tries of `reboot_host`; 0 removes the rung.")
-    recovery_power_cycle_attempts: Tries = _knob(1, "Tries of `power_cycle`; 0 removes the rung.")
-    recovery_reboots_per_hour: Tries = _knob(2, "Most automatic reboots of one client in an hour.")
-    recovery_power_cycles_per_day: Tries = _knob(3, "Most automatic power cycles of one client in a day.")
+    recovered_seconds: Seconds = _knob(60, "... if it has also been online this long.")
+    relapse_seconds: Seconds = _knob(
+        21_600, "If a client fails again within this time, the ladder continues where it stopped."
+    )
+    recovery_restart_attempts: Tries = _knob(2, "Attempts of `restart_app`; 0 removes the rung.")
+    recovery_reboot_attempts: Tries = _knob(1, "Attempts of `reboot_host`; 0 removes the rung.")
+    recovery_power_cycle_attempts: Tries = _knob(1, "Attempts of `power_cycle`; 0 removes the rung.")
 
     log_lines_per_minute: LogLines = _knob(
-        600, "Most log lines of one client that are stored in a minute; the rest is counted."
+        600, "Maximum log lines stored per client and minute; the rest is counted."
     )
     log_bytes_per_minute: Bytes = _knob(
-        256 * 2**10, "Most bytes of log lines of one client that are stored in a minute."
+        256 * 2**10, "Maximum bytes of log lines stored per client and minute."
     )
 
-    command_expiry_seconds: Seconds = _knob(240, "A command that no device has begun by then is given up.")
-    command_lockout_threshold: TriesAboveZero = _knob(3, "So many disruptive commands lock a client ...")
-    command_lockout_window_seconds: Seconds = _knob(900, "... if they were published within so long.")
-    restart_app_timeout_seconds: Seconds = _knob(120, "How long `restart_app` may take, once begun.")
-    reboot_timeout_seconds: Seconds = _knob(600, "How long `reboot_host` may take, once begun.")
-    shutdown_timeout_seconds: Seconds = _knob(120, "How long `shutdown_host` may take, once begun.")
-    power_cycle_timeout_seconds: Seconds = _knob(900, "How long `power_cycle` may take, once begun.")
+    command_expiry_seconds: Seconds = _knob(240, "Time after which a command that was not started expires.")
+    command_lockout_threshold: TriesAboveZero = _knob(
+        3, "Number of disruptive commands that locks a client ..."
+    )
+    command_lockout_window_seconds: Seconds = _knob(900, "... if they were published within this time.")
+    restart_app_timeout_seconds: Seconds = _knob(120, "Maximum duration of `restart_app`, once started.")
+    reboot_timeout_seconds: Seconds = _knob(600, "Maximum duration of `reboot_host`, once started.")
+    shutdown_timeout_seconds: Seconds = _knob(120, "Maximum duration of `shutdown_host`, once started.")
+    power_cycle_timeout_seconds: Seconds = _knob(900, "Maximum duration of `power_cycle`, once started.")
 
     log_level: Level = _knob(LogLevel.INFO, "Minimum log level; the log goes to standard error.")
-    log_format: Format = _knob(LogFormat.TEXT, "How a log line looks.")
+    log_format: Format = _knob(LogFormat.TEXT, "Format of log lines.")
     metrics_token: Token | None = _knob(
-        None, "Bearer token for `/metrics`; unset, only the machine itself may read them."
+        None, "Bearer token for `/metrics`; if unset, only the local host has access."
     )
-    retention_days: Days = _knob(90, "How long timeline, finished commands, logs and audit are kept.")
+    retention_days: Days = _knob(
+        90, "How long timelines, finished commands, logs and the audit trail are kept."
+    )
 
     @field_validator("stale_min_seconds")
     @classmethod
@@ -279,9 +285,24 @@ def effective(settings: Settings) -> list[Effective]:
     return found
 
 
+REPLACED = {
+    "recovery_max_concurrent": "replaced by RECOVERY_MAX_SHARE, a part of the fleet",
+    "recovery_storm_cooldown_seconds": "not needed any more: an outage is over when its clients are back",
+    "recovery_reboots_per_hour": "replaced by RECOVERY_ACTIONS_PER_DAY, for actions of all kinds",
+    "recovery_power_cycles_per_day": "replaced by RECOVERY_ACTIONS_PER_DAY, for actions of all kinds",
+}
+"""Settings of earlier versions, and what has taken their place."""
+
+
+def _outdated() -> list[str]:
+    given = settings_sources.read(REPLACED)
+    return [f"{name.upper()} ({given.source(name)}): {REPLACED[name]}." for name in given.values]
+
+
 def cautions(settings: Settings) -> list[str]:
     """Return what is allowed but probably not meant."""
-    found = list(settings_sources.read(Settings.model_fields).strangers)
+    given = settings_sources.read([*Settings.model_fields, *REPLACED])
+    found = [*given.strangers, *_outdated()]
     given_tls = [name.upper() for name in TLS_FILES if getattr(settings, name) is not None]
     if given_tls and not settings.mqtt_tls_enabled:
         found.append(f"{', '.join(given_tls)}: without effect, MQTT_TLS_ENABLED is false.")

@@ -38,7 +38,7 @@ def table() -> str:
 
 
 def renewed(document: str) -> str:
-    """Return the document with the table between its two marks written anew."""
+    """Return the document with the table between its two marks replaced."""
     before, _, rest = document.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{table()}\n{END}{after}"

@@ -456,6 +456,13 @@ async def test_nothing_that_comes_on_a_command_topic_makes_it_deaf(running: Devi
     assert 0 < len(server.said("logs/warn")) <= COMPLAINTS_PER_MINUTE
 
 
+async def test_a_host_name_that_cannot_even_be_looked_up_is_an_outage_like_any_other(device: Device) -> None:
+    device.settings["MQTT_HOST"] = "ä" * 60  # too long once it is encoded
+    await device.start()
+    await until(lambda: "no connection to the broker" in device.log)
+    assert await device.stop() == 0
+
+
 async def test_one_screenshot_at_a_time_is_taken_and_the_others_are_refused_as_busy(
     device: Device, server: Server
 ) -> None:

@@ -37,12 +37,29 @@ def test_all_faults_are_named_at_once_and_the_password_in_none() -> None:
     lines = sorted(str(refused.value).splitlines())
     assert lines == [
         "AGENT_APP_UNIT=../app: allowed is NAME.service",
-        "AGENT_HEARTBEAT_SECONDS=often: allowed is seconds, more than 0, fractions are fine",
+        "AGENT_HEARTBEAT_SECONDS=often: allowed is seconds, 0.1 to 86400",
         "AGENT_LOG_LEVEL=loud: allowed is debug, info, warning, error, critical",
         "AGENT_MQTT_PORT=99999: allowed is a port, 1 to 65535",
         "AGENT_MQTT_TLS_CA_CERT=/nonexistent/ca.pem: no such file, or not readable by this user",
         "AGENT_UUID is not set: allowed is a UUID",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("AGENT_MQTT_HOST", host) for host in ("a..b", "x" * 64, "a b", "a\0b", "a." * 200 + "b")),
+        *(("AGENT_HEARTBEAT_SECONDS", value) for value in ("1e300", "nan", "inf", "0", "-1", "0.0001")),
+        *(("AGENT_SCREENSHOT_SECONDS", value) for value in ("1e300", "nan", "-1")),
+        ("AGENT_LOG_LINES_PER_MINUTE", "9" * 50),
+        ("AGENT_APP_UNIT", "x" * 300 + ".service"),
+        ("AGENT_SCREENSHOT_COMMAND", "grim \0"),
+        ("AGENT_SCREENSHOT_COMMAND", "grim 'open"),
+    ],
+)
+def test_a_value_that_no_device_can_use_is_refused_at_the_start(name: str, value: str) -> None:
+    with pytest.raises(InvalidSettings, match=name):
+        load(GIVEN | {name: value})
 
 
 def test_a_certificate_without_its_key_is_refused(tmp_path: Path) -> None:

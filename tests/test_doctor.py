@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientError, ClientSession
 
-from infoscreen.doctor import Verdict, examine, line
+from infoscreen.doctor import CheckStatus, examine, line
 from infoscreen.domain.accounts import Role
 from infoscreen.services.accounts import CLI, Accounts
 from infoscreen.services.passwords import Passwords
@@ -61,7 +61,7 @@ def know_broker(here: CommandLine, broker: Broker) -> None:
     )
 
 
-async def found(verdict: Verdict) -> list[str]:
+async def found(verdict: CheckStatus) -> list[str]:
     return [finding.what for finding in await examine() if finding.verdict is verdict]
 
 
@@ -74,7 +74,7 @@ async def test_on_an_empty_machine_it_says_what_to_do(here: CommandLine, http_po
 
 async def test_settings_that_cannot_be_read_end_the_examination_early(here: CommandLine) -> None:
     here.give("HTTP_PORT=high")
-    assert "HTTP_PORT=high (environment): allowed is a port, 1 to 65535" in await found(Verdict.FAIL)
+    assert "HTTP_PORT=high (environment): allowed is a port, 1 to 65535" in await found(CheckStatus.FAIL)
 
 
 async def test_its_exit_code_tells_whether_something_failed(here: CommandLine) -> None:
@@ -88,13 +88,13 @@ async def test_its_exit_code_tells_whether_something_failed(here: CommandLine) -
 @pytest.mark.usefixtures("admin")
 async def test_it_finds_nothing_wrong_where_nothing_is(here: CommandLine, broker: Broker) -> None:
     know_broker(here, broker)
-    assert await found(Verdict.FAIL) == []
-    well = await found(Verdict.OK)
+    assert await found(CheckStatus.FAIL) == []
+    well = await found(CheckStatus.OK)
     assert "settings are right" in well
     assert "database is migrated, whole and can be written" in well
     assert "there is an admin who can sign in" in well
     assert f"broker at 127.0.0.1:{broker.port} lets the daemon in" in well
-    assert "broker refuses whoever has no account" in well
+    assert "broker requires an account" in well
 
 
 @pytest.mark.broker
@@ -102,7 +102,7 @@ async def test_it_finds_nothing_wrong_where_nothing_is(here: CommandLine, broker
 async def test_it_finds_a_wrong_password_and_a_missing_admin(here: CommandLine, broker: Broker) -> None:
     know_broker(here, broker)
     here.give("MQTT_PASSWORD=not-this-one")
-    failed = await found(Verdict.FAIL)
+    failed = await found(CheckStatus.FAIL)
     assert failed[0] == "nobody can sign in as admin"
     assert "refused the connection" in failed[1]
     assert "not-this-one" not in str(failed)
@@ -115,13 +115,13 @@ async def test_it_finds_a_broker_that_lets_in_anybody(here: CommandLine, broker:
     await broker.stop()
     broker.reconfigure("allow_anonymous false", "allow_anonymous true")
     await broker.start()
-    assert await found(Verdict.FAIL) == ["broker lets in anybody without an account"]
+    assert await found(CheckStatus.FAIL) == ["broker accepts connections without an account"]
 
 
 @pytest.mark.usefixtures("admin")
 async def test_it_finds_a_broker_that_is_not_there(here: CommandLine) -> None:
     here.give("MQTT_PORT=1", "MQTT_USER=daemon", "MQTT_PASSWORD=hidden")
-    (failed,) = await found(Verdict.FAIL)
+    (failed,) = await found(CheckStatus.FAIL)
     assert "cannot connect to 127.0.0.1:1" in failed
 
 
@@ -134,13 +134,13 @@ async def test_it_finds_something_else_on_the_port(here: CommandLine, http_port:
         await writer.wait_closed()
 
     async with await asyncio.start_server(answer, "127.0.0.1", http_port):
-        assert f"something else answers at 127.0.0.1:{http_port}" in await found(Verdict.FAIL)
+        assert f"something else answers at 127.0.0.1:{http_port}" in await found(CheckStatus.FAIL)
 
 
 @pytest.mark.usefixtures("store")
 async def test_it_finds_an_address_that_is_not_this_host(here: CommandLine) -> None:
     here.give("HTTP_HOST=no-such-host.invalid")
-    assert any("cannot listen on no-such-host.invalid" in what for what in await found(Verdict.FAIL))
+    assert any("cannot listen on no-such-host.invalid" in what for what in await found(CheckStatus.FAIL))
 
 
 @pytest.mark.slow
@@ -154,7 +154,7 @@ async def test_it_meets_a_daemon_that_serves_without_a_broker_until_told_to_stop
         async with ClientSession() as session, asyncio.timeout(DEADLINE_SECONDS):
             while not await answers(session, f"http://127.0.0.1:{http_port}/healthz"):
                 assert process.returncode is None
-        assert f"daemon answers at 127.0.0.1:{http_port}" in await found(Verdict.OK)
+        assert f"daemon answers at 127.0.0.1:{http_port}" in await found(CheckStatus.OK)
         second = await here.start("serve")
         _, err = await asyncio.wait_for(second.communicate(), DEADLINE_SECONDS)
         assert second.returncode == 1

@@ -310,7 +310,7 @@ async def test_a_failed_service_is_acknowledged_for_good_with_a_comment(site: Si
     assert "panel-failed" not in done.text
     assert (await site.spine.client(FAILED)).service_failed_at is None
     again = await send(browser, path, failed_at=failed_at[1], comment="", next="/")
-    assert "war schon quittiert" in again.words
+    assert "war bereits quittiert" in again.words
     history = await look(browser, f"/clients/{FAILED}")
     assert f"operator hat {UNIT} quittiert: Techniker kommt" in history.words
 
@@ -383,7 +383,7 @@ async def test_a_queued_command_can_be_withdrawn_and_one_that_was_sent_cannot(si
     second = await site.spine.request(ONLINE)
     await site.spine.outbox.step()
     page = await send(browser, f"/commands/{second.command_id}/cancel")
-    assert "nicht mehr zurückziehen; er ist: Gesendet" in page.words
+    assert "nicht mehr zurückgezogen werden; er ist: Gesendet" in page.words
     assert (await site.spine.command(second)).status is CommandStatus.PUBLISHED
 
 
@@ -546,7 +546,7 @@ async def test_changing_the_password_needs_the_old_one_and_signs_the_others_out(
     assert "stimmen nicht überein" in (await change_password(here, PASSWORD, new, "something else"))[1]
     assert "10 bis 1000 Zeichen" in (await change_password(here, PASSWORD, "short", "short"))[1]
     assert "Das aktuelle Passwort ist falsch." in (await change_password(here, WRONG, new, new))[1]
-    assert "Das Passwort ist geändert." in (await change_password(here, PASSWORD, new, new))[1]
+    assert "Das Passwort wurde geändert." in (await change_password(here, PASSWORD, new, new))[1]
     assert (await look(here, "/account", follow=False)).status == 200
     assert (await look(elsewhere, "/account", follow=False)).status == 303
     fresh = await site.visitor(SAME_ORIGIN)

@@ -1,6 +1,8 @@
 """The panel in a real browser: live without reloading, whole without scripts, usable by everyone."""
 
 import asyncio
+import itertools
+import time
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -11,7 +13,7 @@ from playwright.async_api import Browser, Page, Request, Route, expect
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.commands import Action
 from infoscreen.storage import commands
-from infoscreen.storage.pauses import Scope
+from infoscreen.storage.recovery.pauses import Scope
 from tests.browser import DESKTOP, PHONE, chromium, window
 from tests.panel import CRASHED, FAILED, HUNG, ONLINE, UNIT, crash, fail_service, settle_fleet
 from tests.spine import OPERATOR, uuid_of, zulu
@@ -383,3 +385,26 @@ async def test_the_recovery_is_paused_in_a_dialog_and_others_see_it_at_once(
         await page.click("#recovery form button")
         await expect(page.locator("#recovery a[data-confirm]")).to_be_visible()
         assert opened.complaints == []
+
+
+async def test_the_live_view_never_asks_for_a_whole_page_again(chromium: Browser, site: Site) -> None:
+    await site.spine.beat(ONLINE)
+    async with window(chromium, site) as opened:
+        await opened.open(f"/clients/{ONLINE}")
+        await opened.wait_until_live()
+        asked: list[tuple[str | None, float]] = []
+
+        def note(request: Request) -> None:
+            if request.url.endswith(f"/clients/{ONLINE}"):
+                asked.append((request.headers.get("x-live"), time.monotonic()))
+
+        opened.page.on("request", note)
+        for number in range(4):
+            site.spine.clock.advance(30)
+            await site.spine.beat(ONLINE, current_process=f"app {number}")
+            await expect(opened.page.locator("#device")).to_contain_text(f"app {number}", timeout=30_000)
+        assert asked
+        assert all(parts and "head" in parts.split(",") for parts, _ in asked)
+        # Timers of a browser may fire a little early, never half.
+        gaps = [later - earlier for (_, earlier), (_, later) in itertools.pairwise(asked)]
+        assert all(gap > 1.5 for gap in gaps), gaps

@@ -33,17 +33,29 @@ def _lower(value: object) -> object:
 
 
 def _unit(value: str) -> str:
-    if not value.endswith(".service") or "/" in value or not value.isprintable() or " " in value:
+    named = value.endswith(".service") and len(value) <= 255
+    if not named or not value.isprintable() or "/" in value or " " in value:
         raise ValueError
     return value
 
 
 def _words(value: object) -> object:
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError
     return tuple(shlex.split(value)) if isinstance(value, str) else value
 
 
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NoneOrMore = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+def _host(value: str) -> str:
+    labels = value.removesuffix(".").split(".")
+    if not value.isprintable() or " " in value or not all(0 < len(label) < 64 for label in labels):
+        raise ValueError
+    return value
+
+
+DAY = 86_400
+Seconds = Annotated[float, Field(ge=0.1, le=DAY)]
+NoneOrMore = Annotated[float, Field(ge=0, le=DAY)]
+Host = Annotated[str, Field(max_length=253), AfterValidator(_host)]
 Unit = Annotated[str, AfterValidator(_unit)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 
@@ -52,7 +64,7 @@ def _knob(default: Any, help_line: str, allowed: str) -> Any:
     return Field(default, description=help_line, json_schema_extra={"allowed": allowed})
 
 
-_SECONDS = "seconds, more than 0, fractions are fine"
+_SECONDS = "seconds, 0.1 to 86400"
 _SWITCH = "true or false"
 
 
@@ -67,7 +79,7 @@ class AgentSettings(BaseModel):
     mqtt_password: Annotated[SecretStr, Field(min_length=1)] = _knob(
         ..., "The password of that account.", "text, secret"
     )
-    mqtt_host: Annotated[str, Field(min_length=1)] = _knob("127.0.0.1", "Where the broker is.", "text")
+    mqtt_host: Host = _knob("127.0.0.1", "Where the broker is.", "a host name or an IP address")
     mqtt_port: Annotated[int, Field(ge=1, le=65535)] | None = _knob(
         None, "The broker's port; unset: 1883, with TLS 8883.", "a port, 1 to 65535"
     )
@@ -94,8 +106,8 @@ class AgentSettings(BaseModel):
     health_seconds: Seconds = _knob(60, "How often health is sent.", _SECONDS)
     disk_path: Path = _knob(Path("/"), "The file system whose use is reported.", "a directory")
     log_forwarding: bool = _knob(True, "Forward warnings and errors from the unit's journal.", _SWITCH)
-    log_lines_per_minute: Annotated[int, Field(ge=1)] = _knob(
-        60, "More lines are dropped, and counted in one line.", "a whole number, 1 or more"
+    log_lines_per_minute: Annotated[int, Field(ge=1, le=10_000)] = _knob(
+        60, "More lines are dropped, and counted in one line.", "a whole number, 1 to 10000"
     )
     screenshot_command: Words = _knob(
         (),
@@ -103,7 +115,7 @@ class AgentSettings(BaseModel):
         "a command with its arguments",
     )
     screenshot_seconds: NoneOrMore = _knob(
-        0, "How often a screenshot is sent unasked; 0: never.", "seconds, 0 or more"
+        0, "How often a screenshot is sent unasked; 0: never.", "seconds, 0 to 86400"
     )
     state_dir: Path = _knob(
         Path("/var/lib/infoscreen-agent"),
@@ -112,7 +124,7 @@ class AgentSettings(BaseModel):
     )
     log_level: Annotated[
         Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)
-    ] = _knob("info", "From how grave on something is logged.", "debug, info, warning, error, critical")
+    ] = _knob("info", "Minimum log level.", "debug, info, warning, error, critical")
     log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = _knob(
         "text", "How a log line looks.", "text, json"
     )
@@ -148,7 +160,7 @@ def load(environment: Mapping[str, str] = os.environ) -> AgentSettings:
     )
     given, faults = sources.values, list(sources.faults)
     if environment.get("STATE_DIRECTORY"):
-        given.setdefault("state_dir", environment["STATE_DIRECTORY"])
+        given.setdefault("state_dir", environment["STATE_DIRECTORY"].partition(":")[0])
     faults += [
         f"{_assignment(name, given[name])}: no such file, or not readable by this user"
         for name in TLS_FILES

@@ -68,7 +68,7 @@ def list_users(as_json: bool) -> None:
 @click.argument("name")
 @click.option("--revoke-tokens", is_flag=True, help="Revoke the API tokens of the user as well.")
 def passwd(name: str, revoke_tokens: bool) -> None:
-    """Give a user another password and end their sessions."""
+    """Change a user's password and end their sessions."""
     password = _read_password()
     from infoscreen.services.accounts import CLI
 
@@ -84,14 +84,14 @@ def passwd(name: str, revoke_tokens: bool) -> None:
 @user.command()
 @click.argument("name")
 def disable(name: str) -> None:
-    """Lock a user out at once: sessions and API tokens stop working."""
+    """Disable a user: sessions and API tokens stop working at once."""
     click.echo(f"{_change(name, disabled=True).username} is disabled.")
 
 
 @user.command()
 @click.argument("name")
 def enable(name: str) -> None:
-    """Let a disabled user in again; API tokens work again, sessions stay ended."""
+    """Enable a disabled user; API tokens work again, sessions stay ended."""
     click.echo(f"{_change(name, disabled=False).username} is enabled.")
 
 
@@ -99,7 +99,7 @@ def enable(name: str) -> None:
 @click.argument("name")
 @click.argument("role", type=click.Choice([role.value for role in Role]))
 def change_role(name: str, role: str) -> None:
-    """Give a user another role."""
+    """Change a user's role."""
     click.echo(f"{_change(name, role=Role(role)).username} is {role} now.")
 
 
@@ -128,7 +128,7 @@ def _change(name: str, **changes: Any) -> User:
 
 @click.group()
 def token() -> None:
-    """Make, list and revoke API tokens for programs."""
+    """Create, list and revoke API tokens for programs."""
 
 
 @token.command()
@@ -143,7 +143,7 @@ def token() -> None:
 def create(
     name: str, username: str, role: str, days: float | None, manages_accounts: bool, as_json: bool
 ) -> None:
-    """Make a token for a user.
+    """Create a token for a user.
 
     It is shown once, alone on standard output.
     """
@@ -194,7 +194,7 @@ def list_tokens(as_json: bool) -> None:
 @token.command()
 @click.argument("token_id", metavar="ID", type=int)
 def revoke(token_id: int) -> None:
-    """End a token at once."""
+    """Revoke a token at once."""
     from infoscreen.services.accounts import CLI
 
     _use(lambda accounts: accounts.revoke_token(token_id, CLI))

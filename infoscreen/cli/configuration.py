@@ -14,7 +14,7 @@ def config() -> None:
 @config.command()
 @as_json_option
 def check(as_json: bool) -> None:
-    """Check the settings as `serve` would, without starting anything."""
+    """Check the settings as `serve` does, without starting anything."""
     from infoscreen import config_check, settings
 
     faults: list[str] = []
@@ -36,7 +36,7 @@ def check(as_json: bool) -> None:
 @config.command()
 @as_json_option
 def show(as_json: bool) -> None:
-    """Show the values that count and where they come from, secrets masked."""
+    """Show the values in use and where they come from; secrets are masked."""
     from infoscreen import settings
 
     values = settings.effective(settings.load())

@@ -39,15 +39,15 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
     "--clients", type=click.IntRange(1, 1000), default=25, show_default=True, help="Simulated devices."
 )
 @click.option(
-    "--port", type=click.IntRange(1, 65535), help="Of the panel; without, 8080 or another that is free."
+    "--port", type=click.IntRange(1, 65535), help="Port of the panel; by default 8080, or another free port."
 )
 @click.option(
     "--directory",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Keep everything there, and go on with it next time; without, nothing stays.",
+    help="Keep all data in this directory and continue with it next time; by default nothing is kept.",
 )
 def demo(clients: int, port: int | None, directory: Path | None) -> None:
-    """Try it out.
+    """Run a complete demo.
 
     Runs broker, database, daemon and simulated devices, all local, and cleans up after Ctrl-C.
     """
@@ -71,4 +71,4 @@ def doctor(as_json: bool) -> None:
     else:
         for finding in findings:
             click.echo(doctor.line(finding))
-    sys.exit(1 if any(finding.verdict is doctor.Verdict.FAIL for finding in findings) else 0)
+    sys.exit(1 if any(finding.verdict is doctor.CheckStatus.FAIL for finding in findings) else 0)

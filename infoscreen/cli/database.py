@@ -10,13 +10,13 @@ from infoscreen.cli.output import as_json_option, write_json
 
 @click.group()
 def db() -> None:
-    """Set up, upgrade, check and save the database."""
+    """Set up, upgrade, check and back up the database."""
 
 
 @db.command()
 @as_json_option
 def upgrade(as_json: bool) -> None:
-    """Set the database up, or bring it to the version of this infoscreen."""
+    """Set up the database, or upgrade it to this version."""
     from infoscreen.settings import load
     from infoscreen.storage import schema
 
@@ -47,9 +47,9 @@ def current(as_json: bool) -> None:
 
 @db.command()
 def check() -> None:
-    """Tell whether `serve` would take the database.
+    """Check whether `serve` can use the database.
 
-    Exits with 1, and says what to do, if not.
+    If not, exits with 1 and says what to do.
     """
     from infoscreen.settings import load
     from infoscreen.storage import schema
@@ -62,7 +62,7 @@ def check() -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @as_json_option
 def backup(file: Path, as_json: bool) -> None:
-    """Save the SQLite database to FILE, also while the daemon runs."""
+    """Back up the SQLite database to FILE, also while the daemon runs."""
     from infoscreen.settings import load
     from infoscreen.storage import schema
 

@@ -17,7 +17,7 @@ _WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
 
 @click.group()
 def describe() -> None:
-    """Print the contracts that programs and devices rely on."""
+    """Print the contracts for programs and devices."""
 
 
 @describe.command()

@@ -8,10 +8,12 @@ import click
 
 @click.command()
 @click.option(
-    "--dry-run", is_flag=True, help="Restart, reboot and shut down nothing; answer that it was a dry run."
+    "--dry-run",
+    is_flag=True,
+    help="Do not restart, reboot or shut down anything; answer that it was a dry run.",
 )
 def agent(dry_run: bool) -> None:
-    """Be the agent of this device.
+    """Run the agent of this device.
 
     It stays in the foreground until SIGTERM or Ctrl-C. Its settings are the variables AGENT_..., see
     docs/agent.md.
@@ -34,7 +36,7 @@ def agent(dry_run: bool) -> None:
 def report_service_failed(unit: str) -> None:
     """Report a unit that systemd has given up on.
 
-    Returns once the broker has the report, however long that takes.
+    Waits until the broker has the report, however long that takes.
     """
     from random import Random
 

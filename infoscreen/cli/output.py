@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-as_json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for programs.")
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def write_json(value: Any) -> None:

@@ -53,18 +53,18 @@ class Ago(click.ParamType[timedelta]):
 
 @click.group()
 def recovery() -> None:
-    """Look into the automatic recovery."""
+    """Replay and judge the automatic recovery."""
 
 
 @recovery.command()
-@click.option("--since", type=Ago(), default="7d", show_default=True, help="How far back.")
-@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Another setting; repeatable.")
+@click.option("--since", type=Ago(), default="7d", show_default=True, help="Length of the period.")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Setting to change; repeatable.")
 @as_json_option
 def replay(since: timedelta, changes: Sequence[str], as_json: bool) -> None:
-    """Tell what would have been done with other settings.
+    """Show what would have been done with other settings.
 
-    The rules are run over what is on record, once with the present settings and once with the changed ones.
-    Only reads; the daemon may run or not.
+    Runs the rules over the recorded history, once with the current settings and once with the changed ones.
+    Only reads; the daemon may be running.
     """
     present, changed = _settings(changes)
     comparison = asyncio.run(_replay(present, changed, since, quiet=as_json))

@@ -33,13 +33,13 @@ def api_options(command: Decorated) -> Decorated:
         envvar="INFOSCREEN_URL",
         default="http://127.0.0.1:8080",
         show_default=True,
-        help="The server; also INFOSCREEN_URL.",
+        help="Address of the server; also INFOSCREEN_URL.",
     )
     token = click.option(
         "--token",
         envvar="INFOSCREEN_TOKEN",
         required=True,
-        help="An API token (`infoscreen token create`); better given as INFOSCREEN_TOKEN.",
+        help="API token (`infoscreen token create`); better set INFOSCREEN_TOKEN.",
     )
     return url(token(command))
 
@@ -51,7 +51,7 @@ def api_options(command: Decorated) -> Decorated:
     "statuses",
     type=click.Choice([*(condition.value for condition in Condition), "stale"]),
     multiple=True,
-    help="Only these; repeatable.",
+    help="Only clients with this status; repeatable.",
 )
 @as_json_option
 def clients(url: str, token: str, statuses: tuple[str, ...], as_json: bool) -> None:
@@ -83,7 +83,7 @@ def clients(url: str, token: str, statuses: tuple[str, ...], as_json: bool) -> N
 def show(uuid: object, url: str, token: str, as_json: bool) -> None:
     """Show a client.
 
-    How it is, and what stands in the way of the next command.
+    Its status, and whether a command can be sent.
     """
     client = _with_api(url, token, lambda api: api.get(f"/api/clients/{uuid}"))
     if as_json:
@@ -100,9 +100,11 @@ def show(uuid: object, url: str, token: str, as_json: bool) -> None:
 @click.argument("uuid", type=click.UUID)
 @click.argument("action", type=click.Choice([action.value for action in Action]))
 @api_options
-@click.option("--reason", help="Kept with the command, and told to the device.")
+@click.option("--reason", help="Stored with the command and sent to the device.")
 @click.option("--force", is_flag=True, help="Override the lockout; admins only, with a reason.")
-@click.option("--wait", is_flag=True, help="Follow the command to its end; exit with 0 only if it completed.")
+@click.option(
+    "--wait", is_flag=True, help="Wait for the end of the command; exit with 0 only if it completed."
+)
 @as_json_option
 def send(
     uuid: object,

@@ -41,7 +41,7 @@ def playable(simulate: Callable[..., None]) -> Callable[..., None]:
     options = (
         click.option("--compare", is_flag=True, help="Play both policies, and show them side by side."),
         click.option(
-            "--policy", type=click.Choice(["recovery", "naive"]), help="Who decides; recovery without."
+            "--policy", type=click.Choice(["recovery", "naive"]), help="Who decides; default: recovery."
         ),
         click.option("--scenario", help="Play it on a virtual clock, without a broker: a name, or a path."),
     )

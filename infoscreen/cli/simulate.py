@@ -57,50 +57,52 @@ class FaultType(click.ParamType[GivenFault]):
 
 @click.command()
 @playable
-@click.option("--clients", type=click.IntRange(1, 50_000), required=True, help="How many devices.")
+@click.option("--clients", type=click.IntRange(1, 50_000), required=True, help="Number of devices.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The broker's.")
 @click.option("--port", type=click.IntRange(1, 65535), default=1883, show_default=True, help="The broker's.")
-@click.option("--ca", type=file, help="Talk TLS, and trust this certificate authority.")
+@click.option("--ca", type=file, help="Use TLS with this CA certificate.")
 @click.option("--credentials", type=file, help="File with a line `UUID PASSWORD` for each device.")
 @click.option(
     "--password",
     envvar="INFOSCREEN_DEVICE_PASSWORD",
-    help="Of every device, without a file; better given as INFOSCREEN_DEVICE_PASSWORD.",
+    help="Password of every device, instead of a file; better set INFOSCREEN_DEVICE_PASSWORD.",
 )
-@click.option("--gateway-user", help="Account that may speak for all devices; they share connections.")
-@click.option("--gateway-password-file", type=file, help="File whose first line is its password.")
+@click.option("--gateway-user", help="Account that may publish for all devices; they share connections.")
+@click.option("--gateway-password-file", type=file, help="File with its password in the first line.")
 @click.option(
     "--gateway-password",
     envvar="INFOSCREEN_GATEWAY_PASSWORD",
-    help="Or the password itself; better given as INFOSCREEN_GATEWAY_PASSWORD.",
+    help="The password itself; better set INFOSCREEN_GATEWAY_PASSWORD.",
 )
 @click.option(
-    "--gateway-connections", type=click.IntRange(min=1), help="To share; one per 2,500 devices without."
+    "--gateway-connections",
+    type=click.IntRange(min=1),
+    help="Number of shared connections; default: one per 2,500 devices.",
 )
-@click.option("--seed", help="The same one makes the same devices, faults and jitter.")
+@click.option("--seed", help="The same seed gives the same devices, faults and jitter.")
 @click.option("--start-within", type=seconds, help="Seconds over which the starts are spread.")
-@click.option("--duration", type=seconds, help="Seconds to run; until Ctrl-C without.")
-@click.option("--heartbeat", type=seconds, help="Seconds between heartbeats; 30 without.")
-@click.option("--health", type=seconds, help="Seconds between health messages; 60 without.")
-@click.option("--log", type=seconds, help="Seconds between log lines; none without.")
-@click.option("--screenshot", type=seconds, help="Seconds between screenshots; none without.")
-@click.option("--boot", type=seconds, help="Seconds that a reboot takes; 20 without.")
-@click.option("--clean-sessions", is_flag=True, help="The broker keeps nothing for devices that are away.")
+@click.option("--duration", type=seconds, help="Seconds to run; default: until Ctrl-C.")
+@click.option("--heartbeat", type=seconds, help="Seconds between heartbeats; default: 30.")
+@click.option("--health", type=seconds, help="Seconds between health messages; default: 60.")
+@click.option("--log", type=seconds, help="Seconds between log lines; default: none.")
+@click.option("--screenshot", type=seconds, help="Seconds between screenshots; default: none.")
+@click.option("--boot", type=seconds, help="Seconds a reboot takes; default: 20.")
+@click.option("--clean-sessions", is_flag=True, help="The broker keeps no messages for disconnected devices.")
 @click.option(
     "--fault",
     "faults",
     type=FaultType(),
     multiple=True,
-    help="crash=0.1 befalls a tenth of the devices once, crash=0.5/h each device every other hour on average"
+    help="crash=0.1 crashes a tenth of the devices once, crash=0.5/h each device every two hours on average"
     " (or /min, /d). Repeatable.",
 )
 @click.option(
-    "--faults-within", type=seconds, help="Seconds after a start within which a share's fault comes."
+    "--faults-within", type=seconds, help="Seconds after a start within which the faults of a share occur."
 )
 @click.option(
     "--relief-after",
     type=seconds,
-    help="Seconds after a fault when network and power are back; never without.",
+    help="Seconds after a fault when network and power return; default: never.",
 )
 @as_json_option
 def simulate(
@@ -111,9 +113,9 @@ def simulate(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Play many devices.
+    """Simulate many devices.
 
-    They talk to a live broker, as the reference agent would, until Ctrl-C; figures are printed at the end.
+    They use a real broker, as the reference agent does, until Ctrl-C; figures are printed at the end.
 
     Up to 5,000 devices have a connection each, with --credentials or --password. Up to 50,000 share a few
     connections, with --gateway-user; docs/simulator.md says what that account must be allowed.

@@ -47,8 +47,8 @@ DAEMON_SETTINGS = {
     "CRASH_RECOVERY_POLL_SECONDS": "2",
     "CRASH_RECOVERY_GRACE_SECONDS": "20",
     "RECOVERY_OBSERVER_GRACE_SECONDS": "20",
-    "RECOVERY_MAX_CONCURRENT": "2",
-    "RECOVERY_STORM_COOLDOWN_SECONDS": "30",
+    "BOOT_GRACE_SECONDS": "10",
+    "CREDIBLE_ABSENCE_SECONDS": "60",
     "RECOVERED_SECONDS": "10",
     "RELAPSE_SECONDS": "120",
     "COMMAND_EXPIRY_SECONDS": "60",
@@ -66,7 +66,7 @@ FAULTS = {
     Fault.HANG: 0.04,
     Fault.NONSENSE: 0.04,
 }
-"""The share of the devices that each fault befalls, soon after their start."""
+"""The share of the devices that each fault happens to, soon after their start."""
 
 DEVICE_OPTIONS = (
     *("--heartbeat", "5"),
@@ -98,7 +98,7 @@ class Plan:
 def make_plan(path: Path, mosquitto: str, panel_port: int, clients: int) -> Plan:
     """Write the files of broker and devices, and say what is to be started with them.
 
-    ``demo.env`` is for people: it names a device that no fault befalls (``CANARY``), and an account that no
+    ``demo.env`` is for people: it names a device without faults (``CANARY``), and an account that no
     simulated device has, for playing one by hand (``HAND``).
 
     Args:
@@ -163,7 +163,7 @@ def _write_notes(path: Path, *notes: Mapping[str, str]) -> None:
 
 
 def _spared(clients: int) -> int:
-    """Return the position of the first device that no fault befalls; 0 if there is none.
+    """Return the position of the first device without faults; 0 if there is none.
 
     The simulation, started with the same seed and shares, chooses the same victims.
     """

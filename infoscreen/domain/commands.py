@@ -294,7 +294,7 @@ def acknowledged(
         command,
         status=status,
         late=command.status is S.EXPIRED,
-        # Whoever answers has received it, even if the PUBACK never reached us.
+        # A device that answers has received it, even if the PUBACK never reached us.
         published_at=command.published_at or now,
         accepted_at=command.accepted_at or (now if ack is not AckStatus.FAILED else None),
     )

@@ -144,6 +144,19 @@ class TooManyStreams(Refused):
     title = "Too many live views"
 
 
+class QueryTooExpensive(Refused):
+    """What was asked for costs more time of the database than one request may take."""
+
+    slug = "query-too-expensive"
+    status = 503
+    title = "Too expensive for the database"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This takes the database too long. Ask for less: a smaller page, or narrower filters."
+        )
+
+
 class BadMessage(InfoscreenError):
     """A device sent something that can never be stored; ``reason`` is a stable code for counting."""
 

@@ -1,4 +1,4 @@
-"""What is told after a commit. Small facts that name what changed; whoever wants more reads the store."""
+"""Events published after a commit. They name what changed; subscribers read the rest from the store."""
 
 from dataclasses import dataclass
 from enum import StrEnum

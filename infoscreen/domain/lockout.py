@@ -1,4 +1,4 @@
-"""The lockout: so many disruptive commands in so short a time lock a client, whoever asks."""
+"""The lockout: too many disruptive commands in a short time lock a client, from any source."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -42,7 +42,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Conclusion:
     """The end of a verification, with the evidence."""
 
     verification: Verification
@@ -90,7 +90,7 @@ def verify(
     timeouts: Timeouts,
     *,
     listening_since: datetime | None = None,
-) -> Verdict | None:
+) -> Conclusion | None:
     """Weigh a command's evidence; None means that it must wait for more.
 
     Evidence in favour ends the wait at once. Otherwise the wait lasts for the action's own timeout from the
@@ -99,7 +99,7 @@ def verify(
     """
     good, against = _weigh(command, evidence)
     if good is not None and not evidence.duplicate:
-        return Verdict(Verification.VERIFIED, good)
+        return Conclusion(Verification.VERIFIED, good)
     completed = command.status is CommandStatus.COMPLETED
     since = command.finished_at if completed else command.started_at
     if since is None:
@@ -109,13 +109,13 @@ def verify(
     if now < since + timeouts.of(command.action):
         return None
     if evidence.duplicate:
-        return Verdict(Verification.UNVERIFIABLE, Fact(Finding.TWO_DEVICES))
+        return Conclusion(Verification.UNVERIFIABLE, Fact(Finding.TWO_DEVICES))
     heard_since = evidence.last_heartbeat_at is not None and evidence.last_heartbeat_at > since
     if completed and heard_since and against is not None:
-        return Verdict(Verification.CONTRADICTED, against)
+        return Conclusion(Verification.CONTRADICTED, against)
     if completed and not heard_since:
-        return Verdict(Verification.UNVERIFIABLE, Fact(Finding.NOT_HEARD_SINCE))
-    return Verdict(Verification.UNVERIFIABLE, Fact(Finding.NOTHING_SHOWS_IT))
+        return Conclusion(Verification.UNVERIFIABLE, Fact(Finding.NOT_HEARD_SINCE))
+    return Conclusion(Verification.UNVERIFIABLE, Fact(Finding.NOTHING_SHOWS_IT))
 
 
 def _weigh(command: ClientCommand, evidence: Evidence) -> Weighed:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from infoscreen.domain.events import Event
 
 MOST_PENDING = 10_000
-"""So many different changes may wait for one subscriber before it had better load everything anew."""
+"""So many different changes may wait for one subscriber before it should reload everything."""
 
 
 class BusClosed(Exception):
@@ -21,7 +21,7 @@ class BusClosed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Overflow:
-    """More changed than was kept: load everything anew."""
+    """More changed than was kept: reload everything."""
 
 
 class Subscription:

@@ -28,10 +28,10 @@ EDITABLE = frozenset(setting.value for setting in Setting)
 
 
 class Fleet:
-    """The operators' hand on clients. Every act is audited and stands in the client's timeline."""
+    """What operators do to clients. Every act is audited and recorded in the client's timeline."""
 
     def __init__(self, store: Store, clock: Clock, bus: Bus, link: Link, wake: asyncio.Event) -> None:
-        """Keep the parts; ``wake`` is set when the outbox has a retained failure to clear."""
+        """``wake`` is set when the outbox has a retained failure to clear."""
         self._store = store
         self._clock = clock
         self._bus = bus

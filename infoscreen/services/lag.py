@@ -1,6 +1,6 @@
 """How late things were lately: the worst of the last minute, for rules that must not trust a slow daemon.
 
-Nothing here measures; whoever does notes it.
+Nothing here measures; the callers note what they measured.
 """
 
 from infoscreen.clock import Clock

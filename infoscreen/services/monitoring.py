@@ -12,11 +12,12 @@ from infoscreen.domain.errors import StoreUnavailable
 from infoscreen.services.ingest import Ingest
 from infoscreen.services.lag import Lag
 from infoscreen.services.ports import Link, LinkState
-from infoscreen.storage import client_totals, decisions, incidents, pauses
-from infoscreen.storage.decisions import LastPoll
+from infoscreen.storage import client_totals
 from infoscreen.storage.engine import Store
-from infoscreen.storage.incidents import StoredIncident
-from infoscreen.storage.pauses import Pause
+from infoscreen.storage.recovery import decisions, incidents, pauses
+from infoscreen.storage.recovery.decisions import LastPoll
+from infoscreen.storage.recovery.incidents import StoredIncident
+from infoscreen.storage.recovery.pauses import Pause
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,6 @@ class Monitoring:
     """Answers how the fleet and the daemon are."""
 
     def __init__(self, store: Store, clock: Clock, link: Link, *ingests: Ingest) -> None:
-        """Keep the parts."""
         self._store = store
         self._clock = clock
         self._link = link
@@ -116,7 +116,7 @@ class Monitoring:
             if (latest := self._clock.last_step) is not None and latest is not step:
                 step = latest
                 log.warning(
-                    "this host's clock was set, or it was suspended; silence counts anew from here",
+                    "this host's clock was set, or it was suspended; listening starts again now",
                     extra={
                         "event": "clock_step",
                         "seconds": round(latest.seconds, 1),

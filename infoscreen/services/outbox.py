@@ -79,7 +79,7 @@ class Outbox:
         *,
         alias: bool,
     ) -> None:
-        """Keep the parts; ``alias`` also publishes on the older command topic."""
+        """``alias`` also publishes on the older command topic."""
         self._store = store
         self._clock = clock
         self._bus = bus

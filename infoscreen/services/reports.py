@@ -15,7 +15,15 @@ from infoscreen.domain.duplicates import Heard, speakers_of, turned
 from infoscreen.domain.events import Kind
 from infoscreen.domain.failures import Services, emptied, reported, summed_up
 from infoscreen.domain.history import UNKNOWN, Happening
-from infoscreen.domain.presence import Beat, Rhythm, StalePolicy, alive_at, beaten, condition_of
+from infoscreen.domain.presence import (
+    Beat,
+    Rhythm,
+    StalePolicy,
+    alive_at,
+    beaten,
+    condition_of,
+    start_due_at,
+)
 from infoscreen.domain.visible import visible
 from infoscreen.storage.timeline import NewEntry
 from infoscreen.wire.messages import (
@@ -163,7 +171,7 @@ def fold_beats(
     threshold = rhythm.threshold_seconds(policy)
     folding.said = digest(beats)
     for run in beats.runs:
-        _take_run(folding, run, now, listening_since)
+        _take_run(folding, run, now, listening_since, policy)
     folding.client = replace(
         folding.client,
         last_heard_at=now,
@@ -188,7 +196,9 @@ def _name(speaker: Speaker) -> str:
     return " ".join(part for part in (speaker.hostname, speaker.ip) if part) or (speaker.boot_id or UNKNOWN)
 
 
-def _take_run(folding: Folding, run: Run, now: datetime, listening_since: datetime | None) -> None:
+def _take_run(
+    folding: Folding, run: Run, now: datetime, listening_since: datetime | None, policy: StalePolicy
+) -> None:
     """Take in the heartbeats of one device in a row."""
     client, newest = folding.client, run.newest
     skew = (newest.timestamp - now).total_seconds()
@@ -217,6 +227,8 @@ def _take_run(folding: Folding, run: Run, now: datetime, listening_since: dateti
         if turn.heard is not Heard.SAME
         else client.heartbeats_since_boot + run.count,
         unread_fields=_unread(client, "heartbeat", run.unread),
+        boot_seen_at=_boot_seen(newest, now) if turn.rebooted else client.boot_seen_at,
+        start_due_at=start_due_at(client, newest.process_status, now, policy, rebooted=turn.rebooted),
         **_known(
             process_status=newest.process_status,
             current_process=newest.current_process,
@@ -234,6 +246,16 @@ def _take_run(folding: Folding, run: Run, now: datetime, listening_since: dateti
         _tell(folding, now, Kind.REBOOT, Fact(Happening.REBOOTED), {"boot_id": newest.boot_id})
 
 
+LONGEST_BOOT = timedelta(minutes=15)
+
+
+def _boot_seen(heartbeat: Heartbeat, now: datetime) -> datetime:
+    """Return when the device booted, by our clock; its own clock is only asked how long ago that was."""
+    if heartbeat.booted_at is None:
+        return now
+    return now - min(max(heartbeat.timestamp - heartbeat.booted_at, timedelta()), LONGEST_BOOT)
+
+
 def fold(folding: Folding, told: Told, now: datetime, policy: StalePolicy) -> None:
     """Take in one report other than a heartbeat.
 
@@ -248,7 +270,7 @@ def fold(folding: Folding, told: Told, now: datetime, policy: StalePolicy) -> No
         case Refusal():
             client = _with_refusal(client, report, now, policy)
         case Health():
-            client = _with_health(folding, client, report, now)
+            client = _with_health(folding, client, report, now, policy)
             client = replace(client, unread_fields=_unread(client, "health", told.unread))
         case Discovery():
             folding.said = 0  # it may contradict the last heartbeat, whose repetition must then be read again
@@ -316,7 +338,9 @@ def _unread(client: Client, kind: str, unread: Sequence[Unread]) -> dict[str, st
     return others | {f"{kind}.{one.field}": one.said for one in unread}
 
 
-def _with_health(folding: Folding, client: Client, health: Health, now: datetime) -> Client:
+def _with_health(
+    folding: Folding, client: Client, health: Health, now: datetime, policy: StalePolicy
+) -> Client:
     told: dict[str, Any] = {}
     if health.broker_connection is not None:
         told |= _known(
@@ -328,6 +352,7 @@ def _with_health(folding: Folding, client: Client, health: Health, now: datetime
         if any(getattr(client, name) != value for name, value in state.items()):
             folding.said = 0  # it contradicts the last heartbeat, whose repetition must then be read again
         told |= state
+        told["start_due_at"] = start_due_at(client, health.actual_state.status, now, policy)
     shown = health.model_dump(mode="json", exclude_none=True, exclude={"uuid"})
     return replace(client, health=shown, health_at=now, **told)
 

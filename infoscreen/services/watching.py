@@ -25,13 +25,12 @@ from infoscreen.domain.commands import (
 from infoscreen.domain.events import ClientChanged, CommandChanged, Event
 from infoscreen.domain.history import Note, Part
 from infoscreen.domain.presence import CLOCK_DOUBT, LONGEST_SECONDS, StalePolicy, is_stale
-from infoscreen.domain.verification import Evidence, Verdict, verify
+from infoscreen.domain.verification import Conclusion, Evidence, verify
 from infoscreen.services.bus import Bus
 from infoscreen.services.loops import every
 from infoscreen.services.ports import Link, Measures
 from infoscreen.services.reports import Folding, settle
 from infoscreen.storage import (
-    attempts,
     audit,
     client_deadlines,
     client_totals,
@@ -39,12 +38,11 @@ from infoscreen.storage import (
     command_deadlines,
     command_history,
     commands,
-    decisions,
-    incidents,
     timeline,
 )
 from infoscreen.storage.command_history import HistoryLine
 from infoscreen.storage.engine import Connection, Store
+from infoscreen.storage.recovery import attempts, decisions, incidents
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +69,6 @@ class Watch:
     def __init__(
         self, store: Store, clock: Clock, bus: Bus, link: Link, policy: WatchPolicy, measures: Measures
     ) -> None:
-        """Keep the parts."""
         self._store = store
         self._clock = clock
         self._bus = bus
@@ -165,6 +162,7 @@ class Watch:
 
     async def _due(self, connection: Connection, now: datetime, since: datetime | None) -> Sequence[Client]:
         due = await client_deadlines.out_of_maintenance(connection, now)
+        due += await client_deadlines.not_started(connection, now)
         # Within the shortest threshold after the start nobody can be stale yet: spare the scan over all of
         # them.
         if since is not None and (now - since).total_seconds() >= self._policy.stale.minimum_seconds:
@@ -228,10 +226,10 @@ class Watch:
         async with self._store.read() as connection:
             waiting = await command_deadlines.to_verify(connection, AT_ONCE)
         judged = [
-            (command, verdict)
+            (command, conclusion)
             for command, client in waiting
             if (
-                verdict := verify(
+                conclusion := verify(
                     command,
                     _evidence(client, now, since),
                     now,
@@ -245,41 +243,41 @@ class Watch:
         events: list[Event] = []
         async with self._store.write() as connection:
             held = await commands.for_change(connection, [command.command_id for command, _ in judged])
-            for seen, verdict in judged:
+            for seen, conclusion in judged:
                 command = held.get(seen.command_id)
                 if command is None or command.verification is not Verification.PENDING:
                     continue
-                events += await self._conclude(connection, command, verdict, now, since)
+                events += await self._conclude(connection, command, conclusion, now, since)
         self._bus.publish(*events)
 
     async def _conclude(
         self,
         connection: Connection,
         command: ClientCommand,
-        verdict: Verdict,
+        conclusion: Conclusion,
         now: datetime,
         since: datetime | None,
     ) -> list[Event]:
         after = replace(
             command,
-            verification=verdict.verification,
+            verification=conclusion.verification,
             verified_at=now,
-            verification_code=verdict.finding.code,
-            verification_arguments=verdict.finding.packed(),
+            verification_code=conclusion.finding.code,
+            verification_arguments=conclusion.finding.packed(),
         )
         event = CommandEvent(
             at=now,
             from_status=command.status,
             to_status=command.status,
             by=Part.VERIFICATION,
-            note=verdict.note,
+            note=conclusion.note,
         )
         await commands.save(connection, [after])
         await command_history.record(
             connection, [HistoryLine(command.command_id, command.client_uuid, event)]
         )
         events: list[Event] = [CommandChanged(command.command_id, command.client_uuid)]
-        if command.action is Action.SHUTDOWN_HOST and verdict.verification is Verification.VERIFIED:
+        if command.action is Action.SHUTDOWN_HOST and conclusion.verification is Verification.VERIFIED:
             client = (await clients.for_change(connection, [command.client_uuid]))[command.client_uuid]
             folding = Folding(before=client, client=replace(client, shut_down_at=now))
             settle(folding, now, since)

@@ -1,7 +1,7 @@
 """Simulated devices: the device's side of the wire contract, one or thousands in a process.
 
 ``run`` is ``infoscreen simulate``; ``device_uuids`` names the devices it makes from a seed, for giving them
-credentials; ``Fault`` is what can befall them; ``lines`` says in text what ``run`` returned.
+credentials; ``Fault`` is what can happen to them; ``lines`` says in text what ``run`` returned.
 """
 
 from infoscreen.simulator.device import Fault

@@ -45,7 +45,7 @@ class Link(Enum):
 
 
 class Fault(StrEnum):
-    """What can befall a device."""
+    """Faults of a device."""
 
     CRASH = "crash"
     """The application dies; the agent goes on reporting it, until ``restart_app`` or a reboot."""

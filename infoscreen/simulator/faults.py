@@ -1,4 +1,4 @@
-"""What befalls a fleet, and when. Chooses; the fleet lets it happen."""
+"""Which faults happen to a fleet, and when. Only chooses; the fleet carries them out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,10 +16,10 @@ _NEVER_HOURS = 1e6
 
 @dataclass(frozen=True, slots=True)
 class FaultPlan:
-    """Which faults befall the fleet: a share of it once, or each device again and again at a rate.
+    """Which faults happen to the fleet: a share of it once, or each device again and again at a rate.
 
     Of the shares, a device suffers one fault at most, at some time ``within`` after its start; a share above
-    zero means one device at least. ``per_hour`` is how often in an hour a fault befalls a device on average,
+    zero means one device at least. ``per_hour`` is how often per hour a fault happens to a device on average,
     at times that nobody can foresee. ``relief_after`` is when after a fault the outside helps (see
     ``SimulatedDevice.relieve``), None for never.
     """
@@ -40,7 +40,7 @@ class FaultPlan:
                 )
 
     def victims(self, clients: int, random: Random) -> dict[int, Fault]:
-        """Choose the devices that the shares befall, by their position in the fleet."""
+        """Choose the devices of the shares, by their position in the fleet."""
         order = random.sample(range(clients), clients)
         faults = [
             fault
@@ -50,7 +50,7 @@ class FaultPlan:
         return dict(zip(order, faults, strict=False))
 
     def next_by_rate(self, clients: int, random: Random) -> tuple[timedelta, int, Fault] | None:
-        """Choose when, counted from the last one, a fault comes by rate, whom it befalls, and which."""
+        """Choose when, counted from the last one, a fault comes by rate, to which device, and which."""
         rate = sum(self.per_hour.values()) * clients
         if rate == 0:
             return None

@@ -1,4 +1,4 @@
-"""Many simulated devices in one process: who starts when, what befalls them, and when all say goodbye.
+"""Many simulated devices in one process: when each starts, its faults, and when all disconnect.
 
 How they get to the broker is the carrier's business: each on a connection of its own, or all over a few.
 """

@@ -86,9 +86,9 @@ def run(
         log_seconds: between two log lines of a device, None for none.
         screenshot_seconds: between two unasked screenshots of a device, None for none.
         start_within_seconds: over which the starts are spread, None for 200 a second, with a gateway 500.
-        faults: the share of the fleet, 0 to 1, that each fault befalls; at most 1 together.
-        faults_per_hour: how often in an hour each fault befalls each device on average, again and again.
-        faults_within_seconds: the time after its start within which a fault befalls its share.
+        faults: the share of the fleet, 0 to 1, that each fault happens to; at most 1 together.
+        faults_per_hour: how often per hour each fault happens to each device on average.
+        faults_within_seconds: the time after its start within which a fault happens to its share.
         relief_after_seconds: the time after a fault at which network and power come back and hangs end, None
             for never.
         duration_seconds: how long to run, None for ever.

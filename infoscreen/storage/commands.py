@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -36,6 +36,9 @@ from infoscreen.storage.tables import RARE, client_commands
 
 _FIELDS = tuple(field.name for field in fields(ClientCommand))
 COLUMNS = [client_commands.c[name] for name in _FIELDS]
+
+LONGEST_WAIT = timedelta(days=7)
+"""A command may have waited so long before it left."""
 
 IS_OPEN = one_of(client_commands.c.status, OPEN)
 """The command is unfinished."""
@@ -157,6 +160,21 @@ async def published_since(
         )
         for uuid, at in await connection.execute(statement):
             found.setdefault(uuid, []).append(at)
+    return found
+
+
+async def disruptive_since(connection: Connection, since: datetime) -> dict[str, list[datetime]]:
+    """Return the same for all clients that had any."""
+    found: dict[str, list[datetime]] = {}
+    c = client_commands.c
+    statement = select(c.client_uuid, c.published_at).where(
+        c.created_at > since - LONGEST_WAIT,
+        c.action.in_(sorted(DISRUPTIVE)),
+        c.published_at > since,
+        or_(c.error_code.is_(None), c.error_code.not_in(sorted(REFUSALS))),
+    )
+    for uuid, at in await connection.execute(statement):
+        found.setdefault(uuid, []).append(at)
     return found
 
 

@@ -21,6 +21,7 @@ from sqlalchemy.pool import StaticPool
 
 from infoscreen.domain.errors import StoreUnavailable, Trouble
 from infoscreen.storage import address as addresses
+from infoscreen.storage import budget
 from infoscreen.storage.place import Place
 from infoscreen.storage.trouble import SENTENCES, naming_trouble, trouble_of
 
@@ -78,6 +79,8 @@ class Store:
             event.listen(engine.sync_engine, "begin", self._begin_sqlite)
         self.engine: AsyncEngine = engine or self._engine(READERS, READ_SECONDS)
         """The readers' engine."""
+        if not self._address.in_memory:
+            budget.watch(self.engine)
         self.writers = self.engine if self._address.in_memory else self._engine(WRITERS, WRITE_SECONDS)
         """The writers' engine."""
         if self._place is not None:
@@ -97,15 +100,20 @@ class Store:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """Open a transaction that sees one consistent state; raise ``StoreUnavailable`` when it cannot."""
+        """Open a transaction that sees one consistent state; raise ``StoreUnavailable`` when it cannot.
+
+        Inside ``budget.limited`` also ``QueryTooExpensive``.
+        """
         self._require_open()
-        with naming_trouble():
-            if self._address.in_memory:
-                async with self._in_turn(), self._begun(self.engine) as connection:
-                    yield connection
-            else:
-                async with self._begun(self.engine) as connection:
-                    yield connection
+        async with budget.within_budget():
+            with naming_trouble():
+                if self._address.in_memory:
+                    async with self._in_turn(), self._begun(self.engine) as connection:
+                        yield connection
+                else:
+                    async with self._begun(self.engine) as connection:
+                        await budget.tell_server(connection)
+                        yield connection
 
     @asynccontextmanager
     async def write(self, *, at_once: bool = False) -> AsyncIterator[AsyncConnection]:

@@ -9,6 +9,7 @@ from infoscreen.domain.accounts import Actor
 from infoscreen.domain.errors import Forbidden, Unauthenticated
 from infoscreen.services.accounts import DEVICE_LIFETIME, SESSION_LIFETIME, SignedIn
 from infoscreen.services.logins import Knock
+from infoscreen.storage.budget import limited
 from infoscreen.web.keys import ACTOR, parts_of
 from infoscreen.web.origin import client_address, is_https, refuse_cross_site
 from infoscreen.web.registry import route_of
@@ -17,10 +18,13 @@ COOKIE = "infoscreen_session"
 DEVICE_COOKIE = "infoscreen_device"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
+DATABASE_SECONDS = 0.25
+"""So much time of the database a request that only reads may take. Event streams last, and take little."""
+
 
 @web.middleware
 async def authorize(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let a request through to its handler when whoever sent it may do that."""
+    """Let a request through if its sender has the permission of the route."""
     route = route_of(request)
     if route is None:
         return await handler(request)
@@ -37,7 +41,10 @@ async def authorize(request: web.Request, handler: Handler) -> web.StreamRespons
             "This token does not manage users, tokens, sessions or passwords. "
             "Sign in, or make a token with manages_accounts."
         )
-    return await handler(request)
+    if route.role is None or request.method not in SAFE_METHODS or route.content == "text/event-stream":
+        return await handler(request)
+    with limited(DATABASE_SECONDS, parts_of(request).clock.monotonic):
+        return await handler(request)
 
 
 async def identify(request: web.Request) -> Actor | None:

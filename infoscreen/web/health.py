@@ -1,4 +1,4 @@
-"""For whoever watches the daemon: is it alive, can it work, and what has it counted."""
+"""Monitoring of the daemon: liveness, readiness and metrics."""
 
 import hmac
 from contextlib import suppress
@@ -43,7 +43,7 @@ async def readyz(request: web.Request) -> web.StreamResponse:
 
 
 async def metrics(request: web.Request) -> web.StreamResponse:
-    """Show the counters to this host, and to whoever has the token."""
+    """Show the metrics to this host, and to requests with the token."""
     _refuse_strangers(request)
     parts = parts_of(request)
     totals = None
@@ -61,7 +61,7 @@ def _refuse_strangers(request: web.Request) -> None:
     address = peer_address(request)
     # What a proxy on this host hands on has a loopback peer too.
     if address is None or not address.is_loopback or is_forwarded(request):
-        raise Forbidden("Metrics are for this host, or for whoever sends METRICS_TOKEN as a bearer token.")
+        raise Forbidden("Metrics are only available from this host, or with METRICS_TOKEN as a bearer token.")
 
 
 ROUTES = (

@@ -30,9 +30,10 @@ from infoscreen.domain.events import (
 from infoscreen.domain.recovery import IncidentKind
 from infoscreen.services.bus import Bus, BusClosed, Overflow, Subscription
 from infoscreen.services.ports import Link
-from infoscreen.storage import client_totals, clients, commands, incidents
+from infoscreen.storage import client_totals, clients, commands
 from infoscreen.storage.engine import Connection, Store
-from infoscreen.storage.incidents import StoredIncident
+from infoscreen.storage.recovery import incidents
+from infoscreen.storage.recovery.incidents import StoredIncident
 from infoscreen.web.api import models
 
 FLUSH_SECONDS = 0.25
@@ -50,11 +51,11 @@ MOST_PER_FLUSH = 100
 """So many clients, and commands, are told at once to viewers who want all; the rest takes its turn."""
 
 MOST_ALERTS = 500
-"""When more clients than this fall ill at once, loading the page anew tells it better."""
+"""If more clients than this fail at once, viewers are told to reload."""
 
 MOST_WAITING_BYTES = 2 * 1024 * 1024
 RENDERED_IN_A_ROW = 50
-"""After so many the event loop gets a breath."""
+"""Number after which the event loop gets a turn."""
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class Viewer:
         self.only = only
         self.actor = actor
         self.is_doubted = False
-        """True when the actor's access may have ended: whoever sends checks it before anything else."""
+        """True if the access may have ended; checked before anything is sent."""
         self._waiting: deque[bytes] = deque()
         self._size = 0
         self._something = asyncio.Event()
@@ -188,7 +189,7 @@ class LiveFeed:
         keepalive_seconds: float = KEEPALIVE_SECONDS,
         most_viewers: int = MOST_VIEWERS,
     ) -> None:
-        """Keep the parts; nothing runs yet."""
+        """Nothing runs yet."""
         self.keepalive_seconds = keepalive_seconds
         self._store = store
         self._bus = bus

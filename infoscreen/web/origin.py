@@ -17,7 +17,7 @@ def peer_address(request: web.Request) -> IPv4Address | IPv6Address | None:
 
 
 def client_address(request: web.Request) -> str | None:
-    """Return the address of whoever asks, seen through the trusted proxies and no others."""
+    """Return the address of the client of a request, behind trusted proxies only."""
     address = peer_address(request)
     config = parts_of(request).config
     hops = [hop.strip() for line in request.headers.getall("X-Forwarded-For", ()) for hop in line.split(",")]

@@ -150,7 +150,7 @@ def _refuse_other_content(request: web.Request, wanted: str) -> None:
 
 
 async def _read(request: web.Request) -> bytes:
-    """Return the raw body, which aiohttp keeps for whoever reads it again."""
+    """Return the raw body; aiohttp keeps it for later readers."""
     route = route_of(request)
     limit = BODY_LIMIT if route is None else route.body_limit
     try:

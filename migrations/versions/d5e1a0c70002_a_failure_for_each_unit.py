@@ -1,7 +1,7 @@
 """Each unit of a client has a failure of its own.
 
 Revision ID: d5e1a0c70002
-Revises: a6b7c8d9e0f1
+Revises: b7c8d9e0f1a2
 """
 
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "d5e1a0c70002"
-down_revision = "a6b7c8d9e0f1"
+down_revision = "b7c8d9e0f1a2"
 branch_labels = None
 depends_on = None
 

@@ -163,7 +163,7 @@ ROUTES = (
         "/api/users/{id}",
         change_user,
         Role.ADMIN,
-        "Change a user's role or password, lock out or let in; never lock out the last admin",
+        "Change a user's role or password, disable or enable it; the last admin cannot be disabled",
         request=UserChange,
         response=User,
         problems=(NotFound, Conflict),

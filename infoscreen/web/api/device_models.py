@@ -1,4 +1,4 @@
-"""What is odd about a client, in JSON: failed services, unreadable messages, two devices under one identity."""
+"""What is odd about a client, in JSON: failed services, unreadable messages, two devices in one."""
 
 from datetime import datetime
 from typing import Self

@@ -13,18 +13,20 @@ from infoscreen.domain.clients import Client
 from infoscreen.domain.commands import DISRUPTIVE, Action, ClientCommand
 from infoscreen.domain.errors import NotFound
 from infoscreen.domain.events import Kind
+from infoscreen.domain.history import TimelineEntry
 from infoscreen.domain.recovery import Phase
-from infoscreen.services.explaining import explain
+from infoscreen.services.recovery.explain import explain
 from infoscreen.storage import accounts, clients, commands, screenshots, timeline
 from infoscreen.storage.commands import CommandQuery
 from infoscreen.storage.engine import Connection
-from infoscreen.storage.pauses import Scope
+from infoscreen.storage.paging import Page
+from infoscreen.storage.recovery.pauses import Scope
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel.forms import ClientAddress
 from infoscreen.web.panel.health import health_of
 from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.recovery import steps_of
-from infoscreen.web.panel.rendering import page
+from infoscreen.web.panel.rendering import page, wants
 from infoscreen.web.registry import actor_of, path_uuid, read_query
 from infoscreen.words.language import N_, Language
 from infoscreen.words.telling import asked_by
@@ -114,8 +116,12 @@ async def get_client(request: web.Request) -> web.StreamResponse:
     async with parts.store.read() as connection:
         client = found(await clients.get(connection, uuid))
         in_flight = (await commands.in_flight(connection, [uuid])).get(uuid)
-        latest = await commands.search(connection, CommandQuery(client_uuid=uuid), LATEST_COMMANDS)
-        entries = await timeline.page(connection, uuid, ENTRIES, address.cursor or None, kinds)
+        latest: Page[ClientCommand] = Page([], None)
+        if wants(request, "commands"):
+            latest = await commands.search(connection, CommandQuery(client_uuid=uuid), LATEST_COMMANDS)
+        entries: Page[TimelineEntry] = Page([], None)
+        if wants(request, "history"):
+            entries = await timeline.page(connection, uuid, ENTRIES, address.cursor or None, kinds)
         shot_at = await screenshots.received_at(connection, uuid)
         asked = [*latest.items, *([in_flight] if in_flight else [])]
         names = await names_of(connection, (command.requested_by for command in asked))

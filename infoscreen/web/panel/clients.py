@@ -15,7 +15,7 @@ from infoscreen.storage.paging import Page
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel.forms import ClientsAddress
 from infoscreen.web.panel.groups import GROUPS, TITLES
-from infoscreen.web.panel.rendering import page
+from infoscreen.web.panel.rendering import page, wants
 from infoscreen.web.registry import read_query
 from infoscreen.words.language import N_
 
@@ -79,7 +79,7 @@ async def get_clients(request: web.Request) -> web.StreamResponse:
     async with parts_of(request).store.read() as connection:
         shown = await client_lists.search(connection, view.query(), ROWS, view.address.cursor or None)
         in_flight = await commands.in_flight(connection, [client.uuid for client in shown.items])
-        sites = await client_lists.sites(connection)
+        sites = await client_lists.sites(connection) if wants(request, "filters") else []
     return await page(
         request,
         "clients.html",

@@ -35,6 +35,10 @@ SENTENCES: Mapping[str, tuple[str, str]] = MappingProxyType(
             N_("The database is not responding"),
             N_("Nothing is lost. Try again in a few seconds."),
         ),
+        "query-too-expensive": (
+            N_("This takes the database too long"),
+            N_("The page was cut off so that others need not wait. Narrow it down, for example by a filter."),
+        ),
         "internal-error": (
             N_("Something went wrong"),
             N_("The fault is on the server. Its log has the details under the request id."),
@@ -54,7 +58,7 @@ OTHER = (N_("The request was refused"), N_("Go back and try again."))
 
 
 async def error_page(request: web.Request, problem: Problem) -> web.StreamResponse:
-    """Answer with a page for the problem; whoever is not signed in is asked to do so first."""
+    """Answer with a page for the problem; redirects to the sign-in page if nobody is signed in."""
     if problem.slug == Unauthenticated.slug:
         return see_other(login_path(request))
     _ = language_of(request).gettext

@@ -1,6 +1,6 @@
 """One message that survives a redirect: a cookie with the name of a text and its values, never the text.
 
-Whoever can set that cookie can at most make one of our own sentences appear.
+A forged cookie can at most show one of our own sentences.
 """
 
 import base64

@@ -6,7 +6,7 @@ Languages do not share an environment, so that a page cannot catch another reque
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -29,21 +29,37 @@ from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.stages import stages
 from infoscreen.web.panel.trouble import SENTENCES
 from infoscreen.web.registry import maybe_actor
-from infoscreen.words import telling
+from infoscreen.words import recovery, telling
 from infoscreen.words.clients import application, oddities, status_reason
 from infoscreen.words.language import LANGUAGES, Language, language
 from infoscreen.words.names import ACTION_NOUNS, word
-from infoscreen.words.recovery import OUTCOMES, RUNGS
 
 T = TypeVar("T")
+Parts = frozenset[str]
+
+PARTS_HEADER = "X-Live"
+MOST_PARTS = 100
+"""A page has fewer regions, also with one for each tile."""
 
 
 async def page(
     request: web.Request, template: str, *, status: int = 200, here: str = "", **context: Any
 ) -> web.Response:
-    """Answer with a page for whoever is signed in; ``here`` is its entry in the navigation."""
+    """Answer with a page for the signed-in user; ``here`` is its entry in the navigation."""
     overview = await parts_of(request).monitoring.overview() if maybe_actor(request) else None
     return bare_page(request, template, overview, status=status, here=here, **context)
+
+
+def asked_parts(request: web.Request) -> Parts | None:
+    """Return the regions of a page that its live view asks for, None when the whole page is wanted."""
+    header = request.headers.get(PARTS_HEADER)
+    return None if header is None else Parts(header.split(",", MOST_PARTS)[:MOST_PARTS])
+
+
+def wants(request: web.Request, *parts: str) -> bool:
+    """Tell whether any of the regions is to be rendered: only then is it worth asking the store for it."""
+    asked = asked_parts(request)
+    return asked is None or not asked.isdisjoint(parts)
 
 
 def _trouble_of(overview: Overview | None) -> str | None:
@@ -65,13 +81,16 @@ def bare_page(
     tongue = language_of(request)
     totals = overview.totals if overview is not None else {}
     problems = sum(totals.get(condition, 0) for condition in GROUPS["problems"])
-    shown = flash.read(request, tongue)
+    parts = asked_parts(request)
+    shown = flash.read(request, tongue) if parts is None else None
     text = (
         _environment(tongue.code)
         .get_template(template)
         .render(
             {
                 "user": actor,
+                "whole": parts is None,
+                "part": partial(wants, request),
                 "may_operate": actor is not None and actor.role.may(Role.OPERATOR),
                 "now": parts_of(request).clock.now(),
                 "path": request.path_qs if request.method == "GET" else "/",
@@ -124,9 +143,9 @@ def _environment(code: str) -> Environment:
         look_of=look_of,
         alarming=sorted(GROUPS["problems"]),
         word=_words_in(tongue),
-        rungs=RUNGS,
-        outcomes=OUTCOMES,
-        endings=recovery_words.ENDINGS,
+        rungs=recovery.RUNGS,
+        outcomes=recovery.OUTCOMES,
+        endings=recovery.ENDINGS,
         action_noun=_nouns_in(tongue),
     )
     environment.filters.update(
@@ -146,9 +165,11 @@ def _environment(code: str) -> Environment:
         evidence=_bound(telling.evidence, tongue),
         application=_bound(application, tongue),
         ordered=_bound(telling.command_reason, tongue),
-        decided=_bound(recovery_words.decided, tongue),
-        incident_title=_bound(recovery_words.incident_title, tongue),
-        incident_sentence=_bound(recovery_words.incident_sentence, tongue),
+        decided=_bound(recovery.decided, tongue),
+        held=_bound(recovery_words.held, tongue),
+        incident_title=_bound(recovery.title, tongue),
+        incident_sentence=_bound(recovery.meaning, tongue),
+        incident_cause=_bound(recovery.cause, tongue),
     )
     return environment
 

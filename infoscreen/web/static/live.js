@@ -1,5 +1,8 @@
-// Keeps the page true. Server-sent events say that something has changed; the page is then fetched once more and
-// what differs is changed in place. So the server words and draws everything, here and without JavaScript alike.
+// Keeps the page up to date. Server-sent events say that something has changed; the regions of the page that show
+// it are then fetched and changed in place. So the server words and draws everything, here and without JavaScript.
+//
+// data-live says what a region shows: "clients" (those on this page), "pulse" (their heartbeats and logs), "commands",
+// "fleet" (totals, alerts and the number in the title), "recovery", "broker".
 
 import { morph } from "./morph.js";
 import { localise, setServerTime, show } from "./times.js";
@@ -9,11 +12,15 @@ import { compareRows } from "./rows.js";
 // Changes that come together are shown together; a flood of them is shown at this pace.
 const GATHER = 150;
 const PACE = 2_000;
+const SLOWEST = 60_000;
+
+const ROWS = "client-rows";
 
 const seen = new Map();
-let wanted = 0;
-let fetching = false;
+const stale = new Set();
+let waiting = false;
 let lastFetch = 0;
+let failures = 0;
 let connection = null;
 
 export function goLive(address) {
@@ -28,14 +35,14 @@ export function goLive(address) {
     clients: (changed) => changed.forEach(clientChanged),
     alerts: (changed) => {
       changed.forEach(announce);
-      refresh();
+      refresh("fleet");
     },
-    commands: refresh,
-    totals: refresh,
-    removed: refresh,
-    broker: refresh,
-    recovery: refresh,
-    reload: refresh,
+    commands: () => refresh("commands"),
+    totals: () => refresh("fleet"),
+    removed: () => refresh(),
+    broker: () => refresh("broker"),
+    recovery: () => refresh("recovery"),
+    reload: () => refresh(),
   });
 }
 
@@ -59,12 +66,18 @@ function clientChanged(client) {
     beat(holder, client.last_alive);
   }
   const before = seen.get(client.uuid);
-  const now = { status: client.status, rest: digest(client) };
-  seen.set(client.uuid, now);
   const whole = document.querySelector(`[data-whole="${client.uuid}"]`);
-  if (whole || !before || before.status !== now.status || (before.rest && before.rest !== now.rest)) {
-    refresh();
+  const now = { status: client.status, rest: whole ? allButPulse(client) : digest(client) };
+  seen.set(client.uuid, now);
+  if (!before || before.status !== now.status || (before.rest ? before.rest !== now.rest : whole)) {
+    refresh("clients");
+  } else if (whole) {
+    refresh("pulse");
   }
+}
+
+function allButPulse({ last_alive, clock_skew_seconds, heartbeat_interval_seconds, ...rest }) {
+  return JSON.stringify(rest);
 }
 
 // All that a row shows of a client besides its pulse.
@@ -95,51 +108,63 @@ function announce(client) {
   }
 }
 
-function refresh() {
-  wanted += 1;
-  if (wanted === 1 && !fetching) {
-    setTimeout(fetchPage, Math.max(GATHER, lastFetch + PACE - Date.now()));
+function refresh(kind) {
+  for (const { id, kinds } of regions()) {
+    if (!kind || kinds.split(" ").includes(kind)) {
+      stale.add(id);
+    }
+  }
+  fetchSoon();
+}
+
+function fetchSoon() {
+  if (stale.size && !waiting) {
+    waiting = true;
+    const pace = Math.min(PACE * 2 ** failures, SLOWEST);
+    setTimeout(fetchParts, Math.max(GATHER, lastFetch + pace - Date.now()));
   }
 }
 
-async function fetchPage() {
-  fetching = true;
-  wanted = 0;
+function regions() {
+  const found = [...document.querySelectorAll("[data-live]")].map(({ id, dataset }) => ({ id, kinds: dataset.live }));
+  return document.querySelector("[data-newcomers]") ? [...found, { id: ROWS, kinds: "clients commands fleet" }] : found;
+}
+
+async function fetchParts() {
+  const asked = new Set(stale);
+  stale.clear();
   lastFetch = Date.now();
+  let done = false;
   try {
-    const response = await fetch(location.href, { headers: { "X-Live": "1" } });
-    if (response.redirected || response.status === 401) {
+    const response = await fetch(location.href, { headers: { "X-Live": [...asked].join(",") } });
+    if (response.redirected || response.status === 401 || response.status === 404) {
       location.reload();
       return;
     }
     if (response.ok) {
-      apply(new DOMParser().parseFromString(await response.text(), "text/html"));
+      apply(new DOMParser().parseFromString(await response.text(), "text/html"), asked);
       connection.heard();
-    } else if (response.status === 404) {
-      location.reload();
-    } else {
-      retryLater();
+      done = true;
     }
   } catch {
-    retryLater();
-  } finally {
-    fetching = false;
+    // Told by the connection; what was asked for is asked for again.
   }
-  if (wanted) {
-    wanted = 0;
-    refresh();
+  failures = done ? 0 : failures + 1;
+  waiting = false;
+  if (!done) {
+    asked.forEach((id) => stale.add(id));
   }
+  fetchSoon();
 }
 
-function retryLater() {
-  setTimeout(refresh, PACE);
-}
-
-function apply(fresh) {
+function apply(fresh, asked) {
   localise(fresh);
   document.title = fresh.title;
   const before = streamAddress("");
   for (const region of document.querySelectorAll("[data-live]")) {
+    if (!asked.has(region.id)) {
+      continue;
+    }
     const newer = fresh.getElementById(region.id);
     if (!newer) {
       // It has become a page of another kind: the first client has come, or the last one is gone.
@@ -148,7 +173,7 @@ function apply(fresh) {
     }
     morph(region, document.adoptNode(newer));
   }
-  if (document.querySelector("[data-newcomers]")) {
+  if (asked.has(ROWS)) {
     compareRows(document.querySelector("[data-live-rows]"), fresh);
   }
   rememberRows();

@@ -13,22 +13,22 @@ from infoscreen.domain.errors import InvalidInput, NotFound
 from infoscreen.domain.events import ClientChanged, Kind, RecoveryChanged
 from infoscreen.domain.history import Happening
 from infoscreen.services.bus import Bus
-from infoscreen.storage import audit, client_lists, clients, pauses, timeline
+from infoscreen.storage import audit, client_lists, clients, timeline
 from infoscreen.storage.engine import Connection, Store
-from infoscreen.storage.pauses import Pause, Scope
+from infoscreen.storage.recovery import pauses
+from infoscreen.storage.recovery.pauses import Pause, Scope
 from infoscreen.storage.timeline import NewEntry
 
 log = logging.getLogger(__name__)
 
 LONGEST_PAUSE = timedelta(days=30)
-"""A pause must end by itself; whoever wants more switches the recovery off."""
+"""A pause must end by itself; for longer, switch the recovery off."""
 
 
 class Pausing:
     """Begins and ends pauses. One scope has at most one; a new one takes the place of the one before."""
 
     def __init__(self, store: Store, clock: Clock, bus: Bus) -> None:
-        """Keep the parts."""
         self._store = store
         self._clock = clock
         self._bus = bus
