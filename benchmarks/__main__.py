@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import uvloop
 
-from benchmarks import bulk, command, ingest, lag, memory, pages, recovery, start, viewers
+from benchmarks import bulk, command, ingest, lag, memory, pages, readers, recovery, start, viewers
 from benchmarks.document import rewritten
 from benchmarks.figures import Figure, NotMeasured, table, unmeasured
 from benchmarks.sizes import FULL, QUICK, Sizes
@@ -36,6 +36,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "memory": memory.measure,
     "start": start.measure,
     "viewers": viewers.measure,
+    "readers": readers.measure,
 }
 
 

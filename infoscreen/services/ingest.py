@@ -153,7 +153,7 @@ class Ingest:
         outcome.rejections += acked.rejections
         outcome.events += [CommandChanged(one.command_id, one.client_uuid) for one in acked.moved]
         lines = [entry for uuid, entry in batch.logs if uuid not in strangers]
-        known = await clients.existing(connection, {overrun.uuid for overrun in overruns})
+        known = await clients.keep(connection, {overrun.uuid for overrun in overruns})
         lines += [dropped_entry(one, now) for one in overruns if one.uuid in known]
         await timeline.add(connection, lines)
         for uuid, shot in batch.shots.items():

@@ -195,8 +195,8 @@ class Outbox:
         """Empty the retained failures that operators have acknowledged."""
         async with self._store.read() as connection:
             waiting = await client_deadlines.awaiting_clear(connection)
-        cleared: list[str] = []
-        for uuid in waiting:
+        cleared: list[tuple[str, datetime | None]] = []
+        for uuid, requested_at in waiting:
             try:
                 await self._publisher.publish(Outgoing(topics.service_failed(uuid), b"", retain=True))
             except (BrokerUnavailable, PublishRefused) as error:
@@ -205,11 +205,10 @@ class Outbox:
                     extra={"event": "clear_delayed", "client_uuid": uuid, "error": str(error)},
                 )
                 break
-            cleared.append(uuid)
+            cleared.append((uuid, requested_at))
         if cleared:
             async with self._store.write() as connection:
-                for uuid in cleared:
-                    await clients.change(connection, uuid, {"service_failed_clear_pending": False})
+                await client_deadlines.note_cleared(connection, cleared)
         return len(cleared)
 
     def _tell(self, changed: Sequence[ClientCommand]) -> None:
