@@ -74,7 +74,7 @@ async def quiet_health(
 
 
 def _is_quiet(health: Health, client: Vitals) -> bool:
-    if client.status not in STEADY or any(name.startswith("health.") for name in client.unread_fields):
+    if client.status not in STEADY or '"health.' in client.unread_fields:
         return False
     state = {} if health.actual_state is None else state_of(health.actual_state)
     return all(getattr(client, name) == value for name, value in state.items())

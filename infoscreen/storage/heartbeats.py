@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import (
     Select,
+    String,
     bindparam,
+    cast,
     func,
     select,
     update,
@@ -133,10 +135,13 @@ class Vitals(NamedTuple):
     current_process: str | None
     process_pid: int | None
     app_started_at: datetime | None
-    unread_fields: dict[str, str]
+    unread_fields: str
 
 
-_VITALS: Select[Any] = select(*(clients.c[name] for name in Vitals._fields))
+_VITALS: Select[Any] = select(
+    *(clients.c[name] for name in Vitals._fields[:-1]),
+    cast(clients.c.unread_fields, String).label("unread_fields"),  # as text: decoding JSON is what costs most
+)
 
 
 async def vitals(connection: Connection, uuids: Collection[str]) -> dict[str, Vitals]:
