@@ -283,7 +283,7 @@ READS = {
     "services/logins.py": "user names",
     "web/panel/account.py": "names of browsers",
     "web/openapi.py": "addresses of routes",
-    "settings.py": "addresses with passwords",
+    "settings_values.py": "addresses with passwords, and values of settings",
     "storage/address.py": "the address of the database",
     "cli/recovery.py": "durations on the command line",
     "cli/descriptions.py": "values of YAML",
