@@ -29,7 +29,7 @@ from infoscreen.domain.recovery import Observer, RecoveryPolicy
 from infoscreen.metrics import Metrics
 from infoscreen.services.bus import Bus
 from infoscreen.services.commanding import Commanding, CommandPolicy
-from infoscreen.services.recovering import Recovering
+from infoscreen.services.recovery.loop import Recovering
 from infoscreen.storage import schema
 from infoscreen.storage.engine import Store
 from infoscreen.storage.tables import clients

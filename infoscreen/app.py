@@ -38,9 +38,9 @@ from infoscreen.services.ingest import Ingest, IngestPolicy
 from infoscreen.services.monitoring import Monitoring
 from infoscreen.services.outbox import Outbox
 from infoscreen.services.passwords import Passwords
-from infoscreen.services.pausing import Pausing
 from infoscreen.services.quota import Limit, QuotaPolicy, Quotas
-from infoscreen.services.recovering import Recovering
+from infoscreen.services.recovery.loop import Recovering
+from infoscreen.services.recovery.pauses import Pausing
 from infoscreen.services.watching import Watch, WatchPolicy
 from infoscreen.settings import Settings
 from infoscreen.storage import schema
@@ -79,7 +79,7 @@ async def serve(settings: Settings) -> None:
     """
     clock, metrics, bus, wake = SystemClock(), Metrics(), Bus(), asyncio.Event()
     address = broker_address(settings)
-    stale = StalePolicy(settings.stale_min_seconds, settings.heartbeat_stale_seconds)
+    stale = stale_policy(settings)
     timeouts = Timeouts(
         restart_app=_seconds(settings.restart_app_timeout_seconds),
         reboot_host=_seconds(settings.reboot_timeout_seconds),
@@ -362,27 +362,36 @@ def lockout_policy(settings: Settings) -> LockoutPolicy:
 
 def recovery_policy(settings: Settings) -> RecoveryPolicy:
     """Return the settings as the recovery's rules want them; an action's timeout is its wait, too."""
+    absence = settings.credible_absence_seconds
+    grace = settings.recovery_observer_grace_seconds
     return RecoveryPolicy(
         enabled=settings.crash_recovery_enabled,
         poll=_seconds(settings.crash_recovery_poll_seconds),
         grace=_seconds(settings.crash_recovery_grace_seconds),
-        observer_grace=_seconds(settings.recovery_observer_grace_seconds),
-        max_concurrent=settings.recovery_max_concurrent,
-        storm_cooldown=_seconds(settings.recovery_storm_cooldown_seconds),
+        boot_grace=_seconds(settings.boot_grace_seconds),
+        start_timeout=_seconds(settings.start_timeout_seconds),
+        credible_absence=_seconds(absence),
+        observer_grace=None if grace is None else _seconds(grace),
+        max_share=settings.recovery_max_share,
         recovered_heartbeats=settings.recovered_heartbeats,
         recovered_after=_seconds(settings.recovered_seconds),
         relapse=_seconds(settings.relapse_seconds),
         restart_attempts=settings.recovery_restart_attempts,
         reboot_attempts=settings.recovery_reboot_attempts,
         power_cycle_attempts=settings.recovery_power_cycle_attempts,
-        reboots_per_hour=settings.recovery_reboots_per_hour,
-        power_cycles_per_day=settings.recovery_power_cycles_per_day,
+        actions_per_day=settings.recovery_actions_per_day,
         restart_wait=_seconds(settings.restart_app_timeout_seconds),
-        reboot_wait=_seconds(settings.reboot_timeout_seconds),
+        reboot_wait=_seconds(max(settings.reboot_timeout_seconds, absence)),
         power_cycle_wait=_seconds(settings.power_cycle_timeout_seconds),
-        stale_minimum=_seconds(settings.stale_min_seconds),
-        stale_maximum=_seconds(settings.heartbeat_stale_seconds),
+        stale_unlearned=_seconds(settings.heartbeat_stale_seconds),
         command_expiry=_seconds(settings.command_expiry_seconds),
+    )
+
+
+def stale_policy(settings: Settings) -> StalePolicy:
+    """Return the settings that tell when a client is unwell."""
+    return StalePolicy(
+        settings.stale_min_seconds, settings.heartbeat_stale_seconds, settings.start_timeout_seconds
     )
 
 

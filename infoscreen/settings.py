@@ -20,7 +20,6 @@ from infoscreen.settings_sources import MASK, Given, is_readable
 from infoscreen.settings_values import (
     Allowed,
     Bytes,
-    Clients,
     DatabaseUrl,
     Days,
     File,
@@ -35,6 +34,7 @@ from infoscreen.settings_values import (
     Port,
     Seconds,
     Secret,
+    Share,
     Switch,
     Text,
     Token,
@@ -108,27 +108,33 @@ class Settings(BaseModel):
     )
     crash_recovery_poll_seconds: Seconds = _knob(15, "Interval between decisions of the recovery.")
     crash_recovery_grace_seconds: Seconds = _knob(60, "How long a client must be failing before any action.")
-    recovery_observer_grace_seconds: Seconds = _knob(
-        lambda given: 2 * given.get("heartbeat_stale_seconds", 180),
-        "No actions for this long after a start or reconnect.",
-        shown="2 x HEARTBEAT_STALE_SECONDS",
+    start_timeout_seconds: Seconds = _knob(
+        600, "Time after which an application that is still starting or stopped counts as crashed."
     )
-    recovery_max_concurrent: Clients = _knob(5, "Maximum number of clients being recovered at the same time.")
-    recovery_storm_cooldown_seconds: Seconds = _knob(
-        300, "How long an outage must be over before its clients are recovered again."
+    boot_grace_seconds: Seconds = _knob(300, "Time after a boot in which a reported crash is not acted on.")
+    credible_absence_seconds: Seconds = _knob(
+        900, "Longest duration of a reboot, update or disk check; no one is called before that."
+    )
+    recovery_observer_grace_seconds: Seconds | None = _knob(
+        None,
+        "No silence is judged for this long after a start or reconnect; unset: twice the thresholds.",
+    )
+    recovery_max_share: Share = _knob(
+        0.1, "Maximum part of the fleet that a group with the same trouble may have under way."
+    )
+    recovery_actions_per_day: TriesAboveZero = _knob(
+        6, "Maximum automatic actions on one client per day; after that one each night."
     )
     recovered_heartbeats: TriesAboveZero = _knob(
         3, "Heartbeats in a row after which a client counts as recovered ..."
     )
     recovered_seconds: Seconds = _knob(60, "... if it has also been online this long.")
     relapse_seconds: Seconds = _knob(
-        900, "If a client fails again within this time, the ladder continues where it stopped."
+        21_600, "If a client fails again within this time, the ladder continues where it stopped."
     )
     recovery_restart_attempts: Tries = _knob(2, "Attempts of `restart_app`; 0 removes the rung.")
     recovery_reboot_attempts: Tries = _knob(1, "Attempts of `reboot_host`; 0 removes the rung.")
     recovery_power_cycle_attempts: Tries = _knob(1, "Attempts of `power_cycle`; 0 removes the rung.")
-    recovery_reboots_per_hour: Tries = _knob(2, "Maximum automatic reboots of one client per hour.")
-    recovery_power_cycles_per_day: Tries = _knob(3, "Maximum automatic power cycles of one client per day.")
 
     log_lines_per_minute: LogLines = _knob(
         600, "Maximum log lines stored per client and minute; the rest is counted."
@@ -279,9 +285,24 @@ def effective(settings: Settings) -> list[Effective]:
     return found
 
 
+REPLACED = {
+    "recovery_max_concurrent": "replaced by RECOVERY_MAX_SHARE, a part of the fleet",
+    "recovery_storm_cooldown_seconds": "not needed any more: an outage is over when its clients are back",
+    "recovery_reboots_per_hour": "replaced by RECOVERY_ACTIONS_PER_DAY, for actions of all kinds",
+    "recovery_power_cycles_per_day": "replaced by RECOVERY_ACTIONS_PER_DAY, for actions of all kinds",
+}
+"""Settings of earlier versions, and what has taken their place."""
+
+
+def _outdated() -> list[str]:
+    given = settings_sources.read(REPLACED)
+    return [f"{name.upper()} ({given.source(name)}): {REPLACED[name]}." for name in given.values]
+
+
 def cautions(settings: Settings) -> list[str]:
     """Return what is allowed but probably not meant."""
-    found = list(settings_sources.read(Settings.model_fields).strangers)
+    given = settings_sources.read([*Settings.model_fields, *REPLACED])
+    found = [*given.strangers, *_outdated()]
     given_tls = [name.upper() for name in TLS_FILES if getattr(settings, name) is not None]
     if given_tls and not settings.mqtt_tls_enabled:
         found.append(f"{', '.join(given_tls)}: without effect, MQTT_TLS_ENABLED is false.")

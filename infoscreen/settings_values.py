@@ -17,7 +17,7 @@ from infoscreen.storage import address
 
 MOST_SECONDS, MOST_DAYS, LEAST = 30 * 86_400, 36_500, 0.01
 MOST_CHARACTERS, MOST_SECRET_BYTES, MOST_PATH_BYTES, MOST_NETWORKS = 200, 1_000, 4_000, 1_000
-MOST_TRIES, MOST_CLIENTS = 1_000, 100_000
+MOST_TRIES = 1_000
 
 
 class LogLevel(StrEnum):
@@ -130,7 +130,7 @@ Days = Annotated[
 Port = Annotated[int, Field(ge=1, le=65535), Allowed("a port, 1 to 65535")]
 Tries = Annotated[int, Field(ge=0, le=MOST_TRIES), Allowed(f"a whole number, 0 to {MOST_TRIES}")]
 TriesAboveZero = Annotated[int, Field(ge=1, le=MOST_TRIES), Allowed(f"a whole number, 1 to {MOST_TRIES}")]
-Clients = Annotated[int, Field(ge=1, le=MOST_CLIENTS), Allowed(f"a whole number, 1 to {MOST_CLIENTS}")]
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), Allowed("a part, more than 0, at most 1")]
 Bytes = Annotated[int, Field(ge=2**16, le=8 * 2**30), Allowed("bytes, 65536 (64 KiB) to 8589934592 (8 GiB)")]
 LogLines = Annotated[int, Field(ge=1, le=1_000_000), Allowed("a whole number, 1 to 1000000")]
 Switch = Annotated[bool, Allowed("true or false")]

@@ -20,9 +20,9 @@ from infoscreen.services.commanding import Commanding, CommandPolicy
 from infoscreen.services.fleet import Fleet
 from infoscreen.services.ingest import Ingest, IngestPolicy
 from infoscreen.services.outbox import Outbox
-from infoscreen.services.pausing import Pausing
 from infoscreen.services.ports import Incoming
-from infoscreen.services.recovering import Recovering
+from infoscreen.services.recovery.loop import Recovering
+from infoscreen.services.recovery.pauses import Pausing
 from infoscreen.services.watching import Watch, WatchPolicy
 from infoscreen.storage import clients, command_history, commands
 from infoscreen.storage.engine import Store

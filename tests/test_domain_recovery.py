@@ -1,358 +1,492 @@
-"""The ladder of one client: where it enters, what it awaits, what holds it, when it is well again."""
+"""The recovery's rules as arithmetic: evidence, coincidence, incidents, waves and charging."""
 
-import json
-import string
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.recovery import (
+    FLEET,
+    Attempt,
+    Closing,
+    Decision,
+    Incident,
+    IncidentKind,
     Ladder,
+    Observer,
+    Outcome,
     Patient,
-    Pause,
     Phase,
+    Plan,
+    Population,
     Reason,
     RecoveryPolicy,
     Rung,
+    Scope,
+    ScopeKind,
+    Sent,
+    Snapshot,
     Verb,
-    acknowledged,
-    sentence,
+    decide,
+    moved_time,
+    network_of,
+    usual_rate,
 )
-from infoscreen.domain.recovery.ladder import TRANSITIONS, Step, stepped
-from infoscreen.domain.recovery.reasons import WORDS, Ending
-from tests.recovery import (
-    DRY,
-    NOW,
-    POLICY,
-    ago,
-    ahead,
-    attempt,
-    command,
-    decision_for,
-    ladder,
-    patient,
-)
+from infoscreen.domain.recovery.coincidence import chance, clusters, least_unlikely
+from infoscreen.domain.recovery.waves import pace_of
 
-C = Condition
-PERSISTENT = {"persistent_session": True}
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+LONG_AGO = NOW - timedelta(days=3)
+POLICY = RecoveryPolicy(enabled=True)
+OBSERVER = Observer(listening_since=LONG_AGO, started_at=LONG_AGO)
+THRESHOLD = timedelta(seconds=95)
+
+
+def ago(seconds: float) -> datetime:
+    return NOW - timedelta(seconds=seconds)
+
+
+def speaking(number: int, since: float = 120, **facts: object) -> Patient:
+    """A client that has reported a crash for so long, beating every 30 s."""
+    told: dict[str, object] = {
+        "uuid": f"{number:08}",
+        "status": Condition.CRASHED,
+        "status_since": ago(since),
+        "last_alive": ago(5),
+        "last_heard_at": ago(5),
+        "stale_at": NOW + timedelta(seconds=90),
+        "stale_after": 95.0,
+        "interval": 30.0,
+        "beats": 100,
+        "reports": 1 + int(since // 30),
+        "presence": Presence.ONLINE,
+        "process_status": ProcessStatus.CRASHED,
+    }
+    return Patient(**(told | facts))  # type: ignore[arg-type]
+
+
+def silent(number: int, heard: float = 2_000, *, hung: bool = True, **facts: object) -> Patient:
+    """A client that was heard last so long ago."""
+    told: dict[str, object] = {
+        "uuid": f"{number:08}",
+        "status": Condition.HUNG if hung else Condition.UNREACHABLE,
+        "status_since": ago(heard - 95),
+        "last_alive": ago(heard),
+        "last_heard_at": ago(heard),
+        "stale_at": ago(heard - 95),
+        "stale_after": 95.0,
+        "interval": 30.0,
+        "beats": 100,
+        "reports": 1,
+        "presence": Presence.ONLINE if hung else Presence.OFFLINE,
+        "process_status": ProcessStatus.RUNNING,
+    }
+    return Patient(**(told | facts))  # type: ignore[arg-type]
+
+
+def plan_of(
+    *patients: Patient,
+    fleet: int = 1_000,
+    policy: RecoveryPolicy = POLICY,
+    now: datetime = NOW,
+    sites: dict[str, int] | None = None,
+    **world: object,
+) -> Plan:
+    populations = {FLEET: Population(fleet, THRESHOLD)}
+    for site, size in (sites or {}).items():
+        populations[Scope(ScopeKind.SITE, site)] = Population(size, THRESHOLD)
+    told: dict[str, object] = {"observer": OBSERVER, "patients": patients, "populations": populations}
+    return decide(Snapshot(**(told | world)), policy, now)  # type: ignore[arg-type]
+
+
+def reason_of(patient: Patient, **world: object) -> Reason:
+    return only(plan_of(patient, **world)).reason  # type: ignore[arg-type]
+
+
+def only(plan: Plan) -> Decision:
+    (decision,) = plan.decisions
+    return decision
+
+
+def ladder(**facts: object) -> Ladder:
+    told: dict[str, object] = {
+        "phase": Phase.CLIMBING,
+        "began_at": ago(7_000),
+        "unwell_since": ago(7_000),
+        "changed_at": ago(7_000),
+        "rung": Rung.RESTART_APP,
+    }
+    return Ladder(**(told | facts))  # type: ignore[arg-type]
+
+
+def attempt(number: int, seconds_ago: float, outcome: Outcome | None = None, **facts: object) -> Attempt:
+    at = ago(seconds_ago)
+    accepted = None if outcome in {Outcome.REFUSED, Outcome.UNANSWERED} else at
+    told: dict[str, object] = {
+        "command_id": f"c{number}",
+        "client_uuid": f"{number:08}",
+        "rung": Rung.RESTART_APP,
+        "decided_at": at,
+        "published_at": at,
+        "accepted_at": accepted,
+        "ended_at": None if outcome is None else at + timedelta(seconds=30),
+        "outcome": outcome,
+    }
+    return Attempt(**(told | facts))  # type: ignore[arg-type]
+
+
+# --- chance
+
+
+def test_three_within_a_minute_are_no_chance_among_a_thousand_but_three_in_an_hour_are() -> None:
+    assert least_unlikely(1_000, 60, 0.05) == 3
+    assert least_unlikely(1_000, 3_600, 0.05) > 6
+    assert least_unlikely(50_000, 60, 0.05) > 6
+
+
+@given(st.integers(0, 60), st.floats(0.001, 200))
+def test_the_chance_is_a_probability_that_falls_with_the_count(count: int, expected: float) -> None:
+    here, further = chance(count, expected), chance(count + 1, expected)
+    assert 0 <= further <= here + 1e-9
+    assert here <= 1
 
 
 @pytest.mark.parametrize(
-    ("one", "reason"),
+    ("count", "days", "rate"), [(0, 0, 0.05), (0, 100, 0.01), (7, 70, 0.1), (900, 9, 0.5)]
+)
+def test_the_usual_rate_is_learned_within_bounds(count: int, days: float, rate: float) -> None:
+    assert usual_rate(count, days) == rate
+
+
+def test_a_burst_explains_nothing_that_happens_half_an_hour_later() -> None:
+    times = [float(second) for second in range(40)] + [1_800.0]
+    assert clusters(times, 1_000, 0.05) == [list(range(40))]
+
+
+def test_a_staggered_outage_is_one() -> None:
+    times = [120.0 * number for number in range(60)]
+    assert clusters(times, 1_000, 0.05) == [list(range(60))]
+
+
+@given(st.lists(st.floats(0, 7_200), max_size=60), st.integers(1, 5_000))
+def test_clusters_share_no_member(times: list[float], population: int) -> None:
+    found = clusters(sorted(times), population, 0.05)
+    members = [one for cluster in found for one in cluster]
+    assert len(members) == len(set(members))
+    assert all(len(cluster) >= 3 for cluster in found)
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
     [
-        (patient(C.CRASHED), Reason.ACT_RESTART_APP),
-        (patient(C.SERVICE_FAILED), Reason.ACT_RESTART_APP),
-        (patient(C.HUNG), Reason.ACT_REBOOT_HOST),
-        (patient(C.UNREACHABLE, 700, of=PERSISTENT), Reason.ACT_REBOOT_HOST),
-        (patient(C.UNREACHABLE, 700), Reason.NO_OUTLET),
-        (patient(C.UNREACHABLE, 700, outlet=True), Reason.ACT_POWER_CYCLE),
-        (patient(C.UNREACHABLE, 700, outlet=True, of=PERSISTENT), Reason.ACT_REBOOT_HOST),
-        # A failed service outranks silence in what is shown, but a command would not arrive.
-        (
-            patient(C.SERVICE_FAILED, 700, of={"last_alive": ago(800), "stale_at": ago(755)}),
-            Reason.ACT_REBOOT_HOST,
-        ),
-        (
-            patient(
-                C.SERVICE_FAILED,
-                700,
-                of={"last_alive": ago(800), "stale_at": ago(755), "presence": Presence.OFFLINE},
-            ),
-            Reason.NO_OUTLET,
-        ),
-        # A device that does not handle an action is spared it.
-        (patient(C.CRASHED, of={"capabilities": ["reboot_host"]}), Reason.ACT_REBOOT_HOST),
+        ("10.1.2.3", "10.1.2.0/24"),
+        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("fe80::1", None),
+        (None, None),
+        ("nonsense", None),
+        ("a:b", None),
     ],
 )
-def test_each_trouble_enters_the_ladder_at_its_rung(one: Patient, reason: Reason) -> None:
-    assert decision_for(one).reason is reason
+def test_the_network_of_an_address(address: str | None, network: str | None) -> None:
+    assert network_of(address) == network
 
 
-R1, R2, R3 = Rung.RESTART_APP, Rung.REBOOT_HOST, Rung.POWER_CYCLE
+# --- the device says so
 
 
-@pytest.mark.parametrize(
-    ("condition", "tried", "outlet", "reason"),
-    [
-        (C.CRASHED, [], False, Reason.ACT_RESTART_APP),
-        (C.CRASHED, [R1], False, Reason.ACT_RESTART_APP),
-        (C.CRASHED, [R1, R1], False, Reason.ACT_REBOOT_HOST),
-        (C.CRASHED, [R1, R1, R2], False, Reason.NO_OUTLET),
-        (C.CRASHED, [R1, R1, R2], True, Reason.ACT_POWER_CYCLE),
-        (C.CRASHED, [R1, R1, R2, R3], True, Reason.EXHAUSTED),
-        (C.SERVICE_FAILED, [R1], False, Reason.ACT_REBOOT_HOST),
-        (C.HUNG, [R2], False, Reason.NO_OUTLET),
-        (C.HUNG, [R2], True, Reason.ACT_POWER_CYCLE),
-        # Never below a rung that was tried: after a reboot a restart is no news.
-        (C.CRASHED, [R2], False, Reason.NO_OUTLET),
-        # What was crashed and went silent is rebooted, whatever is left of the first rung.
-        (C.HUNG, [R1], False, Reason.ACT_REBOOT_HOST),
-    ],
-)
-def test_the_ladder_is_climbed_rung_by_rung(
-    condition: Condition, tried: list[Rung], outlet: bool, reason: Reason
-) -> None:
-    attempts = tuple(attempt(rung, 2_900 - 10 * number) for number, rung in enumerate(tried))
-    one = patient(condition, outlet=outlet, attempts=attempts, ladder=ladder())
-    assert decision_for(one).reason is reason
+def test_a_crash_is_acted_on_once_reports_outlast_the_grace() -> None:
+    assert reason_of(speaking(1, 45)) is Reason.GRACE
+    assert reason_of(speaking(1, 65, last_alive=ago(40))) is Reason.GRACE
+    assert reason_of(speaking(1, 120)) is Reason.ACT_RESTART_APP
 
 
-@pytest.mark.parametrize(
-    ("rung", "seconds"), [(R1, 120), (R2, 600), (R3, 900)], ids=["restart_app", "reboot_host", "power_cycle"]
-)
-def test_an_attempt_is_given_time_to_show_its_effect(rung: Rung, seconds: float) -> None:
-    def at(passed: float) -> Reason:
-        return decision_for(patient(attempts=(attempt(rung, passed),), ladder=ladder(), outlet=True)).reason
+def test_the_grace_is_counted_from_the_return_and_not_from_an_earlier_silence() -> None:
+    earlier = ladder(phase=Phase.PROVING, unwell_since=ago(4_000))
+    assert reason_of(speaking(1, 30, ladder=earlier)) is Reason.GRACE
 
-    waiting = decision_for(patient(attempts=(attempt(rung, seconds - 1),), ladder=ladder(), outlet=True))
-    assert (waiting.verb, waiting.reason, waiting.until) == (
-        Verb.WAIT,
-        Reason.WAITING_FOR_VERIFICATION,
-        ahead(1),
+
+def test_a_boot_is_no_crash_yet() -> None:
+    assert reason_of(speaking(1, 200, booted_at=ago(210))) is Reason.BOOTING
+    assert reason_of(speaking(1, 400, booted_at=ago(410))) is Reason.ACT_RESTART_APP
+
+
+def test_no_outage_holds_a_client_that_speaks() -> None:
+    dark = [silent(number, 2_000 + number % 30) for number in range(2, 602)]
+    plan = plan_of(speaking(1), *dark)
+    assert plan.decisions[0].reason is Reason.ACT_RESTART_APP
+    assert {one.reason for one in plan.decisions[1:]} == {Reason.FLEET_OUTAGE}
+    (incident,) = plan.incidents
+    assert (incident.kind, incident.members) == (IncidentKind.FLEET_OUTAGE, 600)
+
+
+def test_a_failed_service_whose_application_is_reported_running_is_left_alone() -> None:
+    facts: dict[str, object] = {"status": Condition.SERVICE_FAILED, "failed_at": ago(120)}
+    assert reason_of(speaking(1, **facts)) is Reason.ACT_RESTART_APP
+    assert reason_of(speaking(1, **facts, process_status=ProcessStatus.RUNNING)) is Reason.RUNS_AGAIN
+
+
+# --- silence
+
+
+def test_connected_but_silent_is_evidence_after_one_and_a_half_keepalives() -> None:
+    assert reason_of(silent(1, 400)) is Reason.KEEPALIVE
+    assert reason_of(silent(1, 460)) is Reason.ACT_REBOOT_HOST
+    assert reason_of(silent(1, 200, keepalive=60.0)) is Reason.ACT_REBOOT_HOST
+
+
+def test_an_unreachable_client_gets_no_reboot_and_a_human_only_after_a_credible_absence() -> None:
+    assert reason_of(silent(1, 800, hung=False)) is Reason.MAY_BE_REBOOTING
+    assert reason_of(silent(1, 950, hung=False)) is Reason.NO_OUTLET
+    assert reason_of(silent(1, 950, hung=False, outlet=True)) is Reason.ACT_POWER_CYCLE
+
+
+def test_a_client_heard_once_may_beat_as_rarely_as_any() -> None:
+    assert reason_of(silent(1, 1_000, interval=None)) is Reason.RHYTHM_UNKNOWN
+
+
+def test_coming_back_by_itself_doubles_the_patience() -> None:
+    again = ladder(returns=3, began_at=ago(600), changed_at=ago(300))
+    assert reason_of(silent(1, 560, ladder=again)) is Reason.FLAPPING
+
+
+def test_a_single_silence_elsewhere_is_not_held_by_the_outage_of_a_site() -> None:
+    dark = [silent(number, 2_000 + number, site="Messe") for number in range(20)]
+    plan = plan_of(silent(100, 1_500, site="Depot"), *dark, sites={"Messe": 20, "Depot": 30})
+    assert plan.decisions[0].reason is Reason.ACT_REBOOT_HOST
+    assert {one.reason for one in plan.decisions[1:]} == {Reason.SITE_OUTAGE}
+
+
+def test_many_small_sites_are_one_incident() -> None:
+    dark = [silent(number, 2_000 + number % 50, site=f"s{number // 2}") for number in range(600)]
+    plan = plan_of(*dark, sites={f"s{number}": 2 for number in range(300)})
+    assert [one.kind for one in plan.incidents] == [IncidentKind.FLEET_OUTAGE]
+
+
+def test_a_slow_client_joins_the_outage_that_it_is_missed_in_later() -> None:
+    open_one = Incident(
+        key="k", kind=IncidentKind.FLEET_OUTAGE, began_at=ago(4_030), members=20, facts={"well": 1_000}
     )
-    assert at(seconds) is not Reason.WAITING_FOR_VERIFICATION
+    member = ladder(incident="k", began_at=ago(3_900))
+    dark = [silent(number, 4_000 + number, ladder=member) for number in range(20)]
+    late = silent(100, 4_300, interval=600.0, stale_after=1_800.0)
+    plan = plan_of(*dark, late, incidents=[open_one])
+    assert plan.decisions[-1].reason is Reason.FLEET_OUTAGE
+    assert plan.joined == {"k": ["00000100"]}
 
 
-def test_an_attempt_that_never_left_is_not_charged() -> None:
-    attempts = (attempt(R1, 400, published=False, dropped=True), attempt(R1, 300, published=False))
-    decision = decision_for(patient(attempts=attempts, ladder=ladder()))
-    assert (decision.reason, decision.attempt) == (Reason.ACT_RESTART_APP, 1)
+def test_an_outage_is_over_when_most_have_been_back_for_ten_minutes() -> None:
+    incident = Incident(
+        key="k",
+        kind=IncidentKind.SITE_OUTAGE,
+        began_at=ago(5_000),
+        site="Messe",
+        members=10,
+        calm_since=ago(700),
+    )
+    left = [silent(n, 5_000, hung=n > 0, ladder=ladder(incident="k", began_at=ago(4_900))) for n in (0, 1)]
+    plan = plan_of(*left, incidents=[incident])
+    assert plan.incidents[0].closing is Closing.OVER
+    assert [one.reason for one in plan.decisions] == [Reason.NO_OUTLET, Reason.ACT_REBOOT_HOST]
 
 
-def test_nothing_else_is_done_while_an_attempt_is_on_its_way_out() -> None:
-    decision = decision_for(patient(attempts=(attempt(R1, 239, published=False),), ladder=ladder()))
-    assert (decision.verb, decision.reason, decision.until) == (Verb.WAIT, Reason.ORDERED, ahead(1))
+def test_those_left_behind_are_one_alarm() -> None:
+    left = [silent(n, 5_000, hung=False, ladder=ladder(incident="k", began_at=ago(4_900))) for n in range(4)]
+    plan = plan_of(*left)
+    assert {one.reason for one in plan.decisions} == {Reason.LEFT_BEHIND}
+    assert [one.kind for one in plan.incidents] == [IncidentKind.LEFT_BEHIND]
 
 
-@pytest.mark.parametrize(
-    ("one", "verb", "reason", "until"),
-    [
-        (patient(of={"maintenance_until": ahead(60)}), Verb.HOLD, Reason.MAINTENANCE, ahead(60)),
-        (patient(C.SHUT_DOWN), Verb.HOLD, Reason.SHUT_DOWN, None),
-        (patient(pause=Pause(until=ahead(90), why="painters")), Verb.HOLD, Reason.PAUSED, ahead(90)),
-        (patient(of={"auto_recovery": False}), Verb.HOLD, Reason.AUTO_RECOVERY_OFF, None),
-        (patient(command=command()), Verb.WAIT, Reason.COMMAND_IN_FLIGHT, ahead(230)),
-        (patient(locked_until=ahead(300)), Verb.HOLD, Reason.LOCKOUT, ahead(300)),
-        (patient(since=59), Verb.WAIT, Reason.GRACE, ahead(1)),
-        (patient(C.HUNG, 59), Verb.WAIT, Reason.GRACE, ahead(1)),
-        (patient(C.UNREACHABLE, 554), Verb.WAIT, Reason.MAY_BE_REBOOTING, ahead(1)),
-        (patient(C.HUNG, 100, ladder=ladder(returns=1)), Verb.WAIT, Reason.FLAPPING, ahead(20)),
-        (
-            patient(C.HUNG, outlet=True, attempts=(attempt(R2, 1_500), attempt(R2, 3_000))),
-            Verb.HOLD,
-            Reason.LIMIT_REACHED,
-            None,
-        ),
-        (patient(C.ONLINE, 30, ladder=ladder()), Verb.WAIT, Reason.CONFIRMING, ahead(30)),
-        (patient(C.ONLINE, 30, ladder=ladder(Phase.WELL, 100)), Verb.WAIT, Reason.RELAPSE_WATCH, ahead(800)),
-        (
-            patient(C.SERVICE_FAILED, of={"process_status": ProcessStatus.RUNNING}),
-            Verb.HOLD,
-            Reason.RUNS_AGAIN,
-            None,
-        ),
-        (patient(C.ONLINE), Verb.HOLD, Reason.NOTHING_TO_DO, None),
-    ],
-)
-def test_what_speaks_against_acting_is_said(one: Patient, verb: Verb, reason: Reason, until: object) -> None:
-    decision = decision_for(one)
-    assert (decision.verb, decision.reason, decision.until) == (verb, reason, until)
-    assert decision.action is None
+def test_after_a_day_the_members_are_gone() -> None:
+    incident = Incident(key="k", kind=IncidentKind.FLEET_OUTAGE, began_at=ago(86_500), members=5)
+    dark = [silent(n, 86_500, ladder=ladder(incident="k", began_at=ago(86_400))) for n in range(5)]
+    plan = plan_of(*dark, incidents=[incident])
+    assert plan.incidents[0].closing is Closing.GONE
+    assert {one.reason for one in plan.decisions} == {Reason.GONE}
+    assert {one.ladder.phase for one in plan.decisions if one.ladder} == {Phase.GONE}
 
 
-def test_the_first_of_several_reasons_is_given() -> None:
-    paused = {"pause": Pause(until=ahead(90), why="painters")}
-    under_way = {"command": command(), "attempts": (attempt(R1, 10),), "ladder": ladder()}
-    both = patient(of={"maintenance_until": ahead(60)}, **paused, **under_way)
-    assert decision_for(both).reason is Reason.MAINTENANCE
-    assert decision_for(patient(**paused, **under_way)).reason is Reason.PAUSED
-    assert decision_for(patient(**under_way)).reason is Reason.COMMAND_IN_FLIGHT
+# --- we cannot judge
 
 
-# Well again.
+def test_blindness_moves_nothing() -> None:
+    observer = Observer(listening_since=None, started_at=LONG_AGO)
+    plan = plan_of(speaking(1), silent(2), observer=observer)
+    assert {one.reason for one in plan.decisions} == {Reason.BROKER_DISCONNECTED}
+    assert [one.ladder for one in plan.decisions] == [None, None]
+    assert [one.kind for one in plan.incidents] == [IncidentKind.OBSERVER]
 
 
-def online(since: float, beats: int, standing: Ladder) -> Patient:
-    return patient(C.ONLINE, since, heartbeats_in_a_row=beats, ladder=standing)
+def test_silence_is_not_judged_until_we_have_listened_for_long_enough() -> None:
+    observer = Observer(listening_since=ago(100), started_at=ago(100))
+    assert reason_of(silent(1, 3_000), observer=observer) is Reason.OBSERVER_GRACE
+    assert reason_of(speaking(1, 3_000), observer=observer) is Reason.ACT_RESTART_APP
 
 
-@pytest.mark.parametrize(
-    ("since", "beats", "phase"),
-    [
-        (59, 30, Phase.PROVING),
-        (600, 2, Phase.PROVING),
-        (60, 3, Phase.WELL),
-    ],
-)
-@pytest.mark.parametrize("before", [Phase.PROVING, Phase.NEEDS_HUMAN])
-def test_well_again_takes_heartbeats_and_time(since: float, beats: int, phase: Phase, before: Phase) -> None:
-    after = decision_for(online(since, beats, ladder(before))).ladder
-    assert after is not None
-    assert after.phase is (phase if phase is Phase.WELL else before)
+def test_commands_that_nobody_answers_are_our_own_trouble() -> None:
+    sent = [Sent(f"{number:08}", ago(100 + number), False) for number in range(5)]
+    plan = plan_of(speaking(9), sent=sent)
+    assert only(plan).reason is Reason.COMMANDS_UNANSWERED
+    assert [one.kind for one in plan.incidents] == [IncidentKind.COMMANDS_UNANSWERED]
+    answered = [*sent[:4], Sent("x", ago(90), True)]
+    assert reason_of(speaking(9), sent=answered) is Reason.ACT_RESTART_APP
 
 
-def test_a_relapse_goes_on_where_the_ladder_was_and_a_later_trouble_begins_anew() -> None:
-    attempts = (attempt(R1, 2_900), attempt(R1, 2_700))
-    well = ladder(Phase.WELL, 3_000, changed_at=ago(899))
-    relapsed = decision_for(patient(attempts=attempts, ladder=well))
-    assert (relapsed.reason, relapsed.attempt) == (Reason.ACT_REBOOT_HOST, 1)
-    forgotten = decision_for(online(1_000, 50, replace(well, changed_at=ago(900))))
-    assert forgotten.ladder is None
-    later = decision_for(patient(attempts=attempts))
-    assert (later.reason, later.attempt) == (Reason.ACT_RESTART_APP, 1)
+# --- charging
 
 
-def test_moments_of_being_well_in_between_do_not_renew_the_grace_of_a_crashing_application() -> None:
-    one = patient(C.CRASHED, 5, ladder=ladder(Phase.PROVING, 90))
-    assert decision_for(one).reason is Reason.ACT_RESTART_APP
+def test_a_refusal_is_no_attempt_and_calls_for_a_human() -> None:
+    refused = [attempt(1, 200, Outcome.REFUSED, error_code="expired")]
+    decision = only(plan_of(speaking(1, 3_000, ladder=ladder(), attempts=refused)))
+    assert decision.reason is Reason.REFUSED
+    assert decision.verdict.arguments["code"] == "expired"
+    later = [attempt(1, 4_000, Outcome.REFUSED, error_code="expired")]
+    again = only(plan_of(speaking(1, 5_000, ladder=ladder(), attempts=later)))
+    assert (again.reason, again.verdict.attempt) == (Reason.ACT_RESTART_APP, 1)
 
 
-def test_whoever_comes_back_by_itself_is_waited_for_longer_each_time() -> None:
-    back = decision_for(online(5, 1, ladder(seconds_ago=200))).ladder
-    assert back is not None
-    assert (back.phase, back.returns) == (Phase.PROVING, 1)
-    helped = decision_for(
-        patient(C.ONLINE, 5, ladder=ladder(seconds_ago=200), attempts=(attempt(R2, 100),))
-    ).ladder
-    assert helped is not None
-    assert helped.returns == 0
-    waits = [decision_for(patient(C.HUNG, 1, ladder=ladder(returns=times))).until for times in range(8)]
-    assert waits == [ahead(59 + 60 * (2**n - 1)) if n < 4 else ahead(899) for n in range(8)]
+def test_the_ladder_is_climbed_by_what_was_accepted() -> None:
+    tried = [attempt(1, 2_000, Outcome.NO_EFFECT), attempt(1, 1_500, Outcome.NO_EFFECT)]
+    assert reason_of(speaking(1, 5_000, ladder=ladder(), attempts=tried)) is Reason.ACT_REBOOT_HOST
+    tried.append(attempt(1, 1_000, Outcome.NO_EFFECT, rung=Rung.REBOOT_HOST))
+    assert reason_of(speaking(1, 5_000, ladder=ladder(), attempts=tried)) is Reason.NO_OUTLET
 
 
-def test_who_needs_a_human_is_left_alone_until_acknowledged() -> None:
-    attempts = (attempt(R1, 2_900), attempt(R1, 2_700), attempt(R2, 2_500))
-    given_up = decision_for(patient(attempts=attempts, ladder=ladder()))
-    assert given_up.rung is Rung.HUMAN
-    assert given_up.ladder is not None
-    for seconds in (15, 86_400, 864_000):
-        later = NOW + timedelta(seconds=seconds)
-        # A day later the attempts are not even known any more.
-        again = decision_for(
-            patient(attempts=attempts if seconds < 86_400 else (), ladder=given_up.ladder), now=later
-        )
-        assert (again.verb, again.reason) == (Verb.HOLD, Reason.NO_OUTLET)
-    anew = acknowledged(given_up.ladder, NOW)
-    assert anew is None
-    assert decision_for(patient(attempts=attempts, ladder=anew)).reason is Reason.ACT_RESTART_APP
+def test_so_many_actions_a_day_and_then_one_at_night() -> None:
+    used = [attempt(number, 80_000 + number, Outcome.HELPED) for number in range(6)]
+    tired = speaking(1, 5_000, ladder=ladder(), attempts=used)
+    assert reason_of(tired) is Reason.LIMIT_REACHED
+    assert reason_of(tired, night=True) is Reason.ACT_RESTART_APP
 
 
-def test_the_limits_outlive_an_acknowledgement() -> None:
-    attempts = (attempt(R2, 3_000), attempt(R2, 1_000))
-    assert decision_for(patient(C.HUNG, attempts=attempts)).reason is Reason.LIMIT_REACHED
+def test_an_attempt_helped_when_its_client_is_back_and_not_if_it_relapses() -> None:
+    back = speaking(1, status=Condition.ONLINE, process_status=ProcessStatus.RUNNING)
+    running = attempt(1, 60)
+    assert plan_of(back._replace(ladder=ladder(), attempts=[running])).outcomes == {"c1": Outcome.HELPED}
+    again = speaking(1, 30, ladder=ladder(), attempts=[attempt(1, 100, Outcome.HELPED)])
+    assert plan_of(again).outcomes == {"c1": Outcome.NO_EFFECT}
 
 
-def test_who_could_not_be_helped_is_helped_once_it_can_be() -> None:
-    helpless = decision_for(patient(C.UNREACHABLE, 700)).ladder
-    assert helpless is not None
-    assert helpless.phase is Phase.NEEDS_HUMAN
-    decision = decision_for(patient(C.CRASHED, ladder=helpless))
-    assert decision.reason is Reason.ACT_RESTART_APP
-    assert decision.ladder is not None
-    assert decision.ladder.phase is Phase.CLIMBING
+# --- waves
 
 
-def test_a_rung_without_attempts_does_not_exist() -> None:
-    policy = replace(POLICY, restart_attempts=0)
-    assert decision_for(patient(), policy).reason is Reason.ACT_REBOOT_HOST
-    nothing = RecoveryPolicy(enabled=True, restart_attempts=0, reboot_attempts=0, power_cycle_attempts=0)
-    assert decision_for(patient(), nothing).reason is Reason.EXHAUSTED
+def crowd(count: int) -> list[Patient]:
+    return [speaking(number, 120 + number % 20, site=f"s{number % 7}") for number in range(count)]
 
 
-def test_a_failed_service_is_well_once_the_application_has_started_after_the_failure() -> None:
-    runs = {"process_status": ProcessStatus.RUNNING}
-    before = patient(C.SERVICE_FAILED, 120, of=runs | {"app_started_at": ago(500)})
-    after = patient(C.SERVICE_FAILED, 120, of=runs | {"app_started_at": ago(20)}, ladder=ladder())
-    assert decision_for(before).reason is Reason.ACT_RESTART_APP
-    back = decision_for(after)
-    assert back.reason is Reason.CONFIRMING
-    assert back.until == ahead(60)
+def test_many_with_the_same_trouble_begin_with_three_of_different_sites() -> None:
+    plan = plan_of(*crowd(900))
+    acts = [one for one in plan.decisions if one.verb is Verb.ACT]
+    assert len(acts) == 3
+    assert [(one.kind, one.members) for one in plan.incidents] == [(IncidentKind.ALIKE, 900)]
+    assert {one.reason for one in plan.decisions} == {Reason.ACT_RESTART_APP, Reason.WAVE}
 
 
-# The dry run.
+def test_a_single_crash_beside_a_stopped_group_goes_as_ever() -> None:
+    group = Incident(
+        key="g",
+        kind=IncidentKind.ALIKE,
+        began_at=ago(9_000),
+        trouble="crashed",
+        members=300,
+        stopped_at=ago(5),
+    )
+    member = ladder(incident="g", unwell_since=ago(8_000))
+    tries = [attempt(number, 3_000 - number, Outcome.NO_EFFECT, incident="g") for number in range(10)]
+    stuck = [speaking(number, 8_000, ladder=member) for number in range(300)]
+    plan = plan_of(speaking(999), *stuck, incidents=[group], waves={"g": tries})
+    assert plan.decisions[0].reason is Reason.ACT_RESTART_APP
+    assert sum(one.verb is Verb.ACT for one in plan.decisions[1:]) <= 1
 
 
-def test_a_dry_run_decides_the_same_and_says_that_it_would() -> None:
-    for one in (patient(), patient(C.HUNG), patient(since=10)):
-        real, dry = decision_for(one), decision_for(one, DRY)
-        assert dry.would
-        assert not real.would
-        assert (dry.verb, dry.reason, dry.rung, dry.until) == (real.verb, real.reason, real.rung, real.until)
-
-
-def test_attempts_of_a_dry_run_count_for_the_dry_run_alone() -> None:
-    dry = (attempt(R1, 2_900, would=True), attempt(R1, 2_700, would=True))
-    one = patient(attempts=dry, ladder=ladder(would=True))
-    assert decision_for(one, DRY).reason is Reason.ACT_REBOOT_HOST
-    assert (decision_for(one).reason, decision_for(one).attempt) == (Reason.ACT_RESTART_APP, 1)
-    real = patient(attempts=(attempt(R1, 30),), ladder=ladder())
-    assert decision_for(real, DRY).reason is Reason.ACT_RESTART_APP
-
-
-# The table and the words.
-
-
-@pytest.mark.parametrize("phase", Phase)
-@pytest.mark.parametrize("step", Step)
-def test_every_state_with_every_step(phase: Phase, step: Step) -> None:
-    if phase is Phase.REST:
-        return  # at rest there is no ladder that could step
-    before = ladder(phase)
-    after = stepped(before, step, NOW)
-    wanted = TRANSITIONS[phase].get(step)
-    if wanted is None:
-        assert after is before
-    elif wanted is Phase.REST:
-        assert after is None
-    else:
-        assert after is not None
-        assert (after.phase, after.changed_at, after.began_at) == (wanted, NOW, before.began_at)
-
-
-def test_no_phase_is_a_dead_end() -> None:
-    assert set(TRANSITIONS) == set(Phase)
-    assert all(TRANSITIONS.values())
-
-
-def gaps(text: str) -> set[str]:
-    return {name for _, name, _, _ in string.Formatter().parse(text) if name}
-
-
-@pytest.mark.parametrize("reason", Reason)
-def test_every_reason_has_a_sentence_in_both_languages_with_the_same_gaps(reason: Reason) -> None:
-    words = WORDS[reason]
-    assert gaps(words.english) == gaps(words.german)
-    assert words.english != words.german
-    for text in (words.english, words.german):
-        assert text[0].isupper() or text[0] == "{"
-        assert text.endswith((".", "{why}"))
-
-
-def test_a_sentence_names_actions_in_words_and_a_dry_run_as_one() -> None:
-    english = sentence(Reason.ORDERED, {"action": "reboot_host"}, "en")
-    assert english == "Reboot of the device has been ordered and is not sent yet."
-    german = sentence(Reason.GRACE, {}, "de", would=True)
-    assert german.startswith("Probelauf")
-
-
-def test_what_a_person_wrote_is_not_taken_for_a_gap() -> None:
-    assert sentence(Reason.PAUSED, {"why": "{nonsense} 100 %"}, "de").endswith("{nonsense} 100 %")
+def waves(*sizes: tuple[int, Outcome | None]) -> list[Attempt]:
+    made: list[Attempt] = []
+    for position, (size, outcome) in enumerate(sizes):
+        made += [attempt(100 * position + number, 3_600 - 300 * position, outcome) for number in range(size)]
+    return made
 
 
 @pytest.mark.parametrize(
-    "one",
+    ("sizes", "allowed", "stopped"),
     [
-        patient(),
-        patient(C.HUNG, 10),
-        patient(pause=Pause(until=ahead(90), why="painters")),
-        patient(C.ONLINE, 30, ladder=ladder()),
-        patient(attempts=(attempt(R1, 10),), ladder=ladder()),
+        ([], 3, False),
+        ([(3, None)], 0, False),
+        ([(3, Outcome.HELPED)], 9, False),
+        ([(3, Outcome.NO_EFFECT)], 3, False),
+        ([(3, Outcome.NO_EFFECT)] * 3, 1, False),
+        ([(3, Outcome.NO_EFFECT)] * 3 + [(1, Outcome.NO_EFFECT)], 1, True),
+        ([(3, Outcome.HELPED), (9, Outcome.HELPED)], 27, False),
+        ([(3, Outcome.HELPED), (9, Outcome.HELPED), (40, Outcome.HELPED), (50, None)], 50, False),
+        ([(3, Outcome.REFUSED)], 3, False),
     ],
 )
-def test_a_decision_is_made_of_plain_values(one: Patient) -> None:
-    decision = decision_for(one)
-    assert json.loads(json.dumps(dict(decision.arguments))) == decision.arguments
-    assert (decision.until is not None) == (decision.ending is Ending.TIME)
-    assert decision.sentence("de") != decision.sentence("en")
+def test_the_pace_of_a_group(sizes: list[tuple[int, Outcome | None]], allowed: int, stopped: bool) -> None:
+    pace = pace_of(waves(*sizes), 100, NOW)
+    assert (pace.allowed, pace.stopped) == (allowed, stopped)
+
+
+def test_a_success_of_a_moment_does_not_open_the_large_waves() -> None:
+    fresh = [attempt(number, 40, Outcome.HELPED) for number in range(3)]
+    assert pace_of(fresh, 100, NOW).allowed == 7
+    assert pace_of([*fresh, *(attempt(n, 30, Outcome.HELPED) for n in range(3, 10))], 100, NOW).allowed == 0
+
+
+def test_a_dry_run_decides_the_same() -> None:
+    dry = replace(POLICY, enabled=False)
+    assert reason_of(speaking(1), policy=dry) is Reason.ACT_RESTART_APP
+
+
+# --- one clock
+
+
+@pytest.mark.parametrize("step", [-86_400, -600, 600, 86_400])
+def test_stored_times_move_along_with_the_clock(step: float) -> None:
+    by = timedelta(seconds=step)
+    stepped = NOW
+    before = NOW - by - timedelta(hours=1)
+    assert moved_time(before, stepped, by, NOW + timedelta(seconds=3)) == before + by
+    written_since = NOW + timedelta(seconds=1)
+    assert moved_time(written_since, stepped, by, NOW + timedelta(seconds=3)) == written_since
+
+
+def test_a_receipt_from_the_future_dates_nothing() -> None:
+    odd = silent(1, -80_000, status_since=ago(2_000))
+    assert reason_of(odd) is Reason.ACT_REBOOT_HOST
+
+
+# --- always
+
+
+conditions = st.sampled_from(list(Condition))
+times = st.floats(-90_000, 90_000).map(ago)
+patients = st.builds(
+    Patient,
+    uuid=st.uuids().map(str),
+    status=conditions,
+    status_since=times,
+    site=st.sampled_from([None, "a", "b"]),
+    network=st.sampled_from([None, "10.0.0.0/24"]),
+    last_alive=st.none() | times,
+    last_heard_at=st.none() | times,
+    stale_at=st.none() | times,
+    stale_after=st.none() | st.floats(45, 1_800),
+    interval=st.none() | st.floats(1, 600),
+    reports=st.integers(0, 10),
+    presence=st.none() | st.sampled_from(Presence),
+    process_status=st.none() | st.sampled_from(ProcessStatus),
+    booted_at=st.none() | times,
+    failed_at=st.none() | times,
+)
+
+
+@given(st.lists(patients, max_size=30, unique_by=lambda one: one.uuid))
+def test_whatever_the_world_everybody_gets_one_decision_with_a_reason(some: list[Patient]) -> None:
+    plan = plan_of(*some)
+    assert [one.client_uuid for one in plan.decisions] == [one.uuid for one in some]
+    for patient, decision in zip(some, plan.decisions, strict=True):
+        if patient.status in {Condition.ONLINE, Condition.MAINTENANCE, Condition.SHUT_DOWN}:
+            assert decision.verb is not Verb.ACT
+        if patient.status is Condition.UNREACHABLE:
+            assert decision.verb is not Verb.ACT

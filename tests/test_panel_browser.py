@@ -13,7 +13,7 @@ from playwright.async_api import Browser, Page, Request, Route, expect
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.commands import Action
 from infoscreen.storage import commands
-from infoscreen.storage.pauses import Scope
+from infoscreen.storage.recovery.pauses import Scope
 from tests.browser import DESKTOP, PHONE, chromium, window
 from tests.panel import CRASHED, FAILED, HUNG, ONLINE, UNIT, crash, fail_service, settle_fleet
 from tests.spine import OPERATOR, uuid_of, zulu

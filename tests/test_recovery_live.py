@@ -32,7 +32,8 @@ SETTINGS = {
     "HEARTBEAT_STALE_SECONDS": STALE_SECONDS,
     "STALE_MIN_SECONDS": STALE_SECONDS,
     "RECOVERY_OBSERVER_GRACE_SECONDS": 2 * STALE_SECONDS,
-    "RECOVERY_STORM_COOLDOWN_SECONDS": 2,
+    "BOOT_GRACE_SECONDS": 1,
+    "CREDIBLE_ABSENCE_SECONDS": 10,
     "RECOVERED_SECONDS": 1,
     "RELAPSE_SECONDS": 60,
     "COMMAND_EXPIRY_SECONDS": 30,
@@ -194,7 +195,7 @@ async def test_a_daemon_that_is_killed_between_decision_and_command_does_not_dou
 async def test_three_in_a_hundred_of_300_devices_crash_and_all_are_back_within_the_budget(
     tmp_path: Path, broker: Broker
 ) -> None:
-    async with scene(tmp_path, broker, 300, RECOVERY_MAX_CONCURRENT=4) as here:
+    async with scene(tmp_path, broker, 300) as here:
         victims = [here.devices[number] for number in range(0, 270, 30)]
         for victim in victims:
             victim.suffer(Fault.CRASH)

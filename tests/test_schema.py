@@ -226,8 +226,8 @@ async def test_the_recovery_comes_and_goes_and_its_clients_stay(url: str) -> Non
     await rows(
         url,
         "INSERT INTO recovery_ladders"
-        " (client_uuid, phase, began_at, unwell_since, changed_at, rung, returns, tried, would)"
-        f" VALUES ('u1', 'climbing', '{NOW}', '{NOW}', '{NOW}', 1, 0, 0, false)",
+        " (client_uuid, phase, began_at, unwell_since, changed_at, rung, returns)"
+        f" VALUES ('u1', 'climbing', '{NOW}', '{NOW}', '{NOW}', 1, 0)",
     )
     decision = (
         "INSERT INTO recovery_decisions"
@@ -253,6 +253,70 @@ async def fill_newer(url: str) -> None:
         "INSERT INTO clients (uuid, created_at, status, status_since, tags, capabilities)"
         f" VALUES ('u1', '{NOW}', 'online', '{NOW}', '[]', '[]')",
     )
+
+
+async def test_outages_become_incidents_with_members_and_back(url: str) -> None:
+    before = "a6b7c8d9e0f1"
+    await migrate(url, "upgrade", before)
+    await fill_newer(url)
+    for uuid in ("u2", "u3"):
+        await rows(
+            url,
+            "INSERT INTO clients (uuid, created_at, status, status_since, tags, capabilities)"
+            f" VALUES ('{uuid}', '{NOW}', 'hung', '{NOW}', '[]', '[]')",
+        )
+    ladder = "(client_uuid, phase, began_at, unwell_since, changed_at, rung, returns, tried, would)"
+    attempt = "(command_id, client_uuid, rung, would, decided_at, published_at, ended_at, outcome)"
+    decision = "(client_uuid, verb, reason, arguments, would, incident_id, first_at, first_poll, last_at)"
+    for statement in (
+        f"INTO recovery_ladders {ladder}"
+        f" VALUES ('u1', 'climbing', '{NOW}', '{NOW}', '{NOW}', 1, 0, 0, false)",
+        f"INTO recovery_ladders {ladder} VALUES ('u2', 'climbing', '{NOW}', '{NOW}', '{NOW}', 2, 0, 0, true)",
+        f"INTO recovery_attempts {attempt} VALUES"
+        f" ('c1', 'u1', 1, false, '{NOW}', '{NOW}', '{NOW}', 'recovered')",
+        f"INTO recovery_attempts {attempt} VALUES ('c2', 'u2', 1, true, '{NOW}', '{NOW}', NULL, NULL)",
+        f"INTO recovery_incidents (kind, site, began_at, clients)"
+        f" VALUES ('site_outage', 'Messe', '{NOW}', 2)",
+        f"INTO recovery_incidents (kind, began_at, ended_at) VALUES ('observer', '{NOW}', '{NOW}')",
+        *(
+            f"INTO recovery_decisions {decision} VALUES ('{uuid}', 'hold', '{reason}', '{{}}', false,"
+            f" {incident}, '{NOW}', 1, NULL)"
+            for uuid, reason, incident in (
+                ("u1", "site_outage", "(SELECT min(id) FROM recovery_incidents)"),
+                ("u2", "storm", "(SELECT min(id) FROM recovery_incidents)"),
+                ("u3", "budget", "NULL"),
+            )
+        ),
+    ):
+        await rows(url, f"INSERT {statement}")
+    await schema.upgrade(url)
+    assert await rows(url, "SELECT kind, site, members, closing FROM incidents ORDER BY id") == [
+        ("site_outage", "Messe", 2, "over"),
+        ("observer", None, 0, "over"),
+    ]
+    assert await rows(url, "SELECT client_uuid FROM incident_members ORDER BY client_uuid") == [
+        ("u1",),
+        ("u2",),
+    ]
+    assert await rows(url, "SELECT client_uuid FROM recovery_ladders") == [("u1",)]
+    assert await rows(url, "SELECT command_id, outcome FROM recovery_attempts") == [("c1", "helped")]
+    told = "SELECT client_uuid, reason FROM recovery_decisions ORDER BY client_uuid"
+    assert await rows(url, told) == [("u1", "site_outage"), ("u2", "outage_suspected")]
+    await rows(url, f"INSERT INTO incidents (key, kind, began_at) VALUES ('k', 'alike', '{NOW}')")
+    await rows(url, "UPDATE recovery_decisions SET reason = 'no_effect' WHERE client_uuid = 'u2'")
+    await migrate(url, "downgrade", before)
+    assert await rows(url, "SELECT kind, clients FROM recovery_incidents ORDER BY id") == [
+        ("site_outage", 2),
+        ("observer", 0),
+    ]
+    assert await rows(url, told) == [("u1", "site_outage")]
+    assert await rows(url, "SELECT outcome, would FROM recovery_attempts") in (
+        [("recovered", False)],
+        [("recovered", 0)],
+    )
+    await rows(url, f"INSERT INTO recovery_incidents (kind, began_at) VALUES ('fleet_outage', '{NOW}')")
+    await schema.upgrade(url)
+    assert await rows(url, "SELECT count(*) FROM incidents") == [(3,)]
 
 
 BEFORE_LONG_HISTORIES, LONG_HISTORIES = "d5e1a0c70001", "f5a6b7c8d9e0"

@@ -49,7 +49,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
     assert settings.mqtt_client_id == "infoscreen-server"
     assert (settings.heartbeat_stale_seconds, settings.stale_min_seconds) == (180, 45)
     assert settings.crash_recovery_enabled is False
-    assert settings.recovery_observer_grace_seconds == 360
+    assert settings.recovery_observer_grace_seconds is None
     assert (settings.command_expiry_seconds, settings.command_lockout_window_seconds) == (240, 900)
     assert settings.retention_days == 90
 
@@ -113,7 +113,7 @@ def test_all_faults_are_named_at_once_with_what_was_given_and_what_is_allowed(
     (tmp_path / ".env").write_text("HTTP_PORT=99999\nthis is no assignment\nLOG_LEVEL=loud\n")
     give(
         monkeypatch,
-        "RECOVERY_MAX_CONCURRENT=0",
+        "RECOVERY_ACTIONS_PER_DAY=0",
         "AUTO_REGISTER_CLIENTS=perhaps",
         "HEARTBEAT_STALE_SECONDS=30",
         f"MQTT_TLS_CERTFILE={tmp_path / 'missing.pem'}",
@@ -127,7 +127,7 @@ def test_all_faults_are_named_at_once_with_what_was_given_and_what_is_allowed(
         "MQTT_TLS_KEYFILE is not set: MQTT_TLS_CERTFILE and MQTT_TLS_KEYFILE are needed together",
         "AUTO_REGISTER_CLIENTS=perhaps (environment): allowed is true or false",
         "STALE_MIN_SECONDS=45 (default): allowed is at most HEARTBEAT_STALE_SECONDS, which is 30",
-        "RECOVERY_MAX_CONCURRENT=0 (environment): allowed is a whole number, 1 to 100000",
+        "RECOVERY_ACTIONS_PER_DAY=0 (environment): allowed is a whole number, 1 to 1000",
         "LOG_LEVEL=loud (.env): allowed is debug, info, warning, error, critical",
         "MQTT_USER is not set: the broker requires an account",
         "MQTT_PASSWORD is not set: the broker requires a password",
@@ -155,9 +155,13 @@ def test_the_port_of_the_broker_follows_tls(monkeypatch: pytest.MonkeyPatch) -> 
     assert load().mqtt_port == 8884
 
 
-def test_the_grace_of_the_observer_follows_the_stale_maximum(monkeypatch: pytest.MonkeyPatch) -> None:
-    give(monkeypatch, "HEARTBEAT_STALE_SECONDS=60")
-    assert load().recovery_observer_grace_seconds == 120
+def test_settings_of_earlier_versions_are_named_with_what_replaces_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    give(monkeypatch, "RECOVERY_MAX_CONCURRENT=5", "RECOVERY_REBOOTS_PER_HOUR=2")
+    said = "\n".join(cautions(load()))
+    assert "RECOVERY_MAX_CONCURRENT (environment): replaced by RECOVERY_MAX_SHARE" in said
+    assert "RECOVERY_ACTIONS_PER_DAY" in said
 
 
 @pytest.mark.parametrize(

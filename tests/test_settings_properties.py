@@ -215,7 +215,7 @@ async def test_the_driver_takes_what_the_check_takes(url: str, free_port: int) -
         "HEARTBEAT_STALE_SECONDS=1e12",
         "CRASH_RECOVERY_POLL_SECONDS=nan",
         "COMMAND_EXPIRY_SECONDS=inf",
-        "RECOVERY_MAX_CONCURRENT=99999999999999999999",
+        "RECOVERY_ACTIONS_PER_DAY=99999999999999999999",
         "HTTP_HOST=not a host",
         "MQTT_HOST=a..b",
         "MQTT_CLIENT_ID=\x07",

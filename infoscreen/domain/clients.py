@@ -58,7 +58,8 @@ class Client:
     ``heartbeat_interval_seconds`` and ``heartbeat_deviation_seconds`` are learned; ``stale_at`` is the last
     receipt plus ``stale_after_seconds``. ``last_heard_at`` is the receipt of anything at all, ``last_alive``
     of a heartbeat. ``well_until`` is when it last ceased to be online, ``heartbeats_at_change`` how many
-    heartbeats had come when its status changed last.
+    heartbeats had come when its status changed last. ``boot_seen_at`` is when it booted, as we saw it;
+    ``start_due_at`` is set while the application starts or is stopped, and says by when it must run.
 
     ``unread_fields`` are the fields of its newest messages that could not be read, by kind and name, with the
     JSON that stood there. ``refused_*`` is about the last message that could not be read at all;
@@ -99,8 +100,10 @@ class Client:
     current_process: str | None = None
     process_pid: int | None = None
     app_started_at: datetime | None = None
+    start_due_at: datetime | None = None
     boot_id: str | None = None
     booted_at: datetime | None = None
+    boot_seen_at: datetime | None = None
     presence: Presence | None = None
     presence_at: datetime | None = None
     health: dict[str, Any] | None = None

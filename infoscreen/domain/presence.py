@@ -38,11 +38,13 @@ MOST_INTERVALS = 4
 class StalePolicy(NamedTuple):
     """The bounds of a client's threshold, the silence after which it is stale.
 
-    ``unlearned_seconds`` counts until the client's rhythm is known, ``minimum_seconds`` is the shortest.
+    ``unlearned_seconds`` counts until the client's rhythm is known, ``minimum_seconds`` is the shortest. An
+    application that has been starting for ``start_seconds`` counts as crashed.
     """
 
     minimum_seconds: float
     unlearned_seconds: float
+    start_seconds: float = 600.0
 
 
 class Rhythm(NamedTuple):
@@ -180,9 +182,26 @@ def conditions_of(client: Client, now: datetime, listening_since: datetime | Non
         found.append(Condition.INCOMPREHENSIBLE if speaks_unread(client, now) else Condition.NEVER_SEEN)
     elif _is_silent(client, now, listening_since):
         found.append(_kind_of_silence(client, now, listening_since))
-    elif client.process_status is ProcessStatus.CRASHED:
+    elif client.process_status is ProcessStatus.CRASHED or has_not_started(client, now):
         found.append(Condition.CRASHED)
     return tuple(found) or (Condition.ONLINE,)
+
+
+def has_not_started(client: Client, now: datetime) -> bool:
+    """Tell whether the application has been starting, or stopped, for too long."""
+    return client.start_due_at is not None and client.start_due_at <= now
+
+
+def start_due_at(
+    client: Client, told: ProcessStatus | None, now: datetime, policy: StalePolicy, *, rebooted: bool = False
+) -> datetime | None:
+    """Return until when the application must run after the device has ``told`` how it is; None if it does."""
+    status = client.process_status if told is None else told
+    if status not in {ProcessStatus.STARTING, ProcessStatus.STOPPED}:
+        return None
+    if client.start_due_at is not None and not rebooted:
+        return client.start_due_at
+    return now + timedelta(seconds=policy.start_seconds)
 
 
 def shown_conditions(

@@ -22,7 +22,8 @@ from infoscreen.judge.lines import (
 from infoscreen.judge.time import TimeScale, VirtualClock
 from infoscreen.storage import client_lists, clients
 from infoscreen.storage.engine import Store
-from infoscreen.storage.pauses import Scope
+from infoscreen.storage.recovery import incidents
+from infoscreen.storage.recovery.pauses import Scope
 
 OPERATOR = Actor(1, "judge", Role.ADMIN, "judge")
 FOR = timedelta(hours=1)
@@ -143,7 +144,15 @@ class Acts:
         await self._daemon().fleet.clear_service_failed(uuid_of(line), OPERATOR)
 
     async def _dismiss(self, line: Line) -> None:
-        self._warn("dismiss: not supported by this version")
+        """Dismiss one incident by its number, or all that are open, of a site if one is named."""
+        number, site = line.get("id", line.get("incident")), optional_text(line, "site")
+        if number is not None and not isinstance(number, int):
+            raise BadLine("dismiss: id is no number")
+        async with self._store.read() as connection:
+            open_ones = await incidents.under_way(connection)
+        for one in open_ones:
+            if number in {None, one.id} and site in {None, one.site}:
+                await self._daemon().recovering.dismiss(one.id, OPERATOR)
 
     async def _maintenance(self, line: Line) -> None:
         ended = not flag_of(line, "on", True) or ("until" in line and line["until"] is None)

@@ -6,12 +6,15 @@ from datetime import datetime
 from typing import Any
 
 from infoscreen.domain.clients import Condition
-from infoscreen.domain.recovery import Decision, Plan
+from infoscreen.domain.recovery import Decision, Plan, Verb
 from infoscreen.judge.time import TimeScale, VirtualClock
 from infoscreen.services.ports import Outgoing
-from infoscreen.storage import incidents, statuses
+from infoscreen.storage import statuses
 from infoscreen.storage.engine import Store
-from infoscreen.storage.incidents import StoredIncident
+from infoscreen.storage.recovery import incidents
+from infoscreen.storage.recovery.incidents import StoredIncident
+
+MOST_MEMBERS = 100_000
 
 Told = tuple[str, str | None, str, object]
 
@@ -19,7 +22,8 @@ Told = tuple[str, str | None, str, object]
 class Answers:
     """Remembers what was said, so that only changes are said."""
 
-    def __init__(self, store: Store, clock: VirtualClock, scale: TimeScale) -> None:
+    def __init__(self, store: Store, clock: VirtualClock, scale: TimeScale, *, would: bool) -> None:
+        self._would = would
         self._store = store
         self._clock = clock
         self._scale = scale
@@ -59,19 +63,22 @@ class Answers:
         before, self._decisions = self._decisions, {}
         changed = []
         for one in decisions:
-            until = self._say(one.until, like)
-            told = (one.verb.value, one.action, one.reason.value, until)
+            verdict = one.verdict
+            until = self._say(verdict.until, like)
+            rung = None if verdict.rung is None else verdict.rung.action
+            action = rung if verdict.verb is Verb.ACT else None
+            told = (verdict.verb.value, action, verdict.reason.value, until)
             self._decisions[one.client_uuid] = told
             if before.get(one.client_uuid) != told:
                 changed.append(
                     {
                         "client_uuid": one.client_uuid,
                         "verb": one.verb.value,
-                        "action": one.action,
+                        "action": action,
                         "reason": one.reason.value,
                         "until": until,
-                        "rung": None if one.rung is None else one.rung.action,
-                        "would": one.would,
+                        "rung": rung,
+                        "would": self._would,
                     }
                 )
         return sorted(changed, key=lambda one: str(one["client_uuid"]))
@@ -81,14 +88,17 @@ class Answers:
             open_now = await incidents.under_way(connection)
             told = [*open_now, *await incidents.some(connection, self._open - {one.id for one in open_now})]
         self._open = {one.id for one in open_now}
-        return [self._incident(one, like) for one in sorted(told, key=lambda one: one.id)]
+        ordered = sorted(told, key=lambda one: one.id)
+        async with self._store.read() as connection:
+            members = await incidents.members(connection, [one.id for one in ordered], MOST_MEMBERS)
+        return [self._incident(one, members[one.id], like) for one in ordered]
 
-    def _incident(self, incident: StoredIncident, like: object) -> dict[str, Any]:
+    def _incident(self, incident: StoredIncident, members: list[str], like: object) -> dict[str, Any]:
         return {
             "id": incident.id,
             "kind": incident.kind.value,
             "site": incident.site,
-            "members": [],
+            "members": members,
             "began_at": self._say(incident.began_at, like),
             "ended_at": self._say(incident.ended_at, like),
         }

@@ -101,7 +101,9 @@ class Judge:
         self._settings, self._store = settings, await in_memory()
         self._next_look = at + WATCH
         self._start()
-        self._answers = Answers(self._store, self.clock, self._scale)
+        self._answers = Answers(
+            self._store, self.clock, self._scale, would=not settings.crash_recovery_enabled
+        )
         self._operator = Acts(
             self._store, self.clock, self._scale, lambda: self.daemon, self._answers.entered, self._note
         )

@@ -6,10 +6,9 @@ from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
-from infoscreen.app import lockout_policy, recovery_policy
+from infoscreen.app import lockout_policy, recovery_policy, stale_policy
 from infoscreen.clock import Clock
 from infoscreen.domain.commands import Timeouts
-from infoscreen.domain.presence import StalePolicy
 from infoscreen.domain.recovery import Observer
 from infoscreen.judge.lines import BadLine
 from infoscreen.judge.surroundings import VirtualLink, VirtualPublisher
@@ -19,8 +18,8 @@ from infoscreen.services.commanding import Commanding, CommandPolicy
 from infoscreen.services.fleet import Fleet
 from infoscreen.services.ingest import Ingest, IngestPolicy
 from infoscreen.services.outbox import Outbox
-from infoscreen.services.pausing import Pausing
-from infoscreen.services.recovering import Recovering
+from infoscreen.services.recovery.loop import Recovering
+from infoscreen.services.recovery.pauses import Pausing
 from infoscreen.services.watching import Watch, WatchPolicy
 from infoscreen.settings import Settings
 from infoscreen.storage.engine import Store
@@ -64,7 +63,7 @@ def build(
 ) -> Daemon:
     """Put the services together."""
     metrics, bus, wake = Metrics(), Bus(), asyncio.Event()
-    stale = StalePolicy(settings.stale_min_seconds, settings.heartbeat_stale_seconds)
+    stale = stale_policy(settings)
     timeouts = Timeouts(
         restart_app=timedelta(seconds=settings.restart_app_timeout_seconds),
         reboot_host=timedelta(seconds=settings.reboot_timeout_seconds),

@@ -12,11 +12,12 @@ from infoscreen.domain.errors import StoreUnavailable
 from infoscreen.services.ingest import Ingest
 from infoscreen.services.lag import Lag
 from infoscreen.services.ports import Link, LinkState
-from infoscreen.storage import client_totals, decisions, incidents, pauses
-from infoscreen.storage.decisions import LastPoll
+from infoscreen.storage import client_totals
 from infoscreen.storage.engine import Store
-from infoscreen.storage.incidents import StoredIncident
-from infoscreen.storage.pauses import Pause
+from infoscreen.storage.recovery import decisions, incidents, pauses
+from infoscreen.storage.recovery.decisions import LastPoll
+from infoscreen.storage.recovery.incidents import StoredIncident
+from infoscreen.storage.recovery.pauses import Pause
 
 log = logging.getLogger(__name__)
 

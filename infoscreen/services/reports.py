@@ -14,7 +14,7 @@ from infoscreen.domain.codes import Fact
 from infoscreen.domain.events import Kind
 from infoscreen.domain.failures import empty_withdraws, raises
 from infoscreen.domain.history import UNKNOWN, Happening
-from infoscreen.domain.presence import Beat, Rhythm, StalePolicy, beaten, condition_of
+from infoscreen.domain.presence import Beat, Rhythm, StalePolicy, beaten, condition_of, start_due_at
 from infoscreen.domain.visible import visible
 from infoscreen.storage.timeline import NewEntry
 from infoscreen.wire.messages import (
@@ -109,7 +109,7 @@ def fold_beats(
 ) -> None:
     """Take in heartbeats that tell something new."""
     client, newest = folding.client, beats.newest
-    rebooted = newest.boot_id is not None and client.boot_id not in (None, newest.boot_id)
+    rebooted = has_rebooted(client, newest)
     beat = Beat(now, newest.timestamp, newest.boot_id, beats.count)
     rhythm = beaten(
         Rhythm(client.heartbeat_interval_seconds, client.heartbeat_deviation_seconds, client.heartbeats),
@@ -136,6 +136,8 @@ def fold_beats(
         stale_at=now + timedelta(seconds=threshold),
         shut_down_at=None,
         unread_fields=_unread(client, "heartbeat", beats.unread),
+        boot_seen_at=_boot_seen(newest, now) if rebooted else client.boot_seen_at,
+        start_due_at=start_due_at(client, newest.process_status, now, policy, rebooted=rebooted),
         **_known(
             process_status=newest.process_status,
             current_process=newest.current_process,
@@ -153,6 +155,28 @@ def fold_beats(
         _tell(folding, now, Kind.REBOOT, Fact(Happening.REBOOTED), {"boot_id": newest.boot_id})
 
 
+WAVERS = timedelta(seconds=30)
+"""Devices compute their boot time as now minus uptime; it wavers."""
+
+LONGEST_BOOT = timedelta(minutes=15)
+
+
+def has_rebooted(client: Client, heartbeat: Heartbeat) -> bool:
+    """Tell whether a heartbeat is the first of another boot."""
+    if heartbeat.boot_id is not None and client.boot_id is not None:
+        return heartbeat.boot_id != client.boot_id
+    if heartbeat.booted_at is None or client.booted_at is None or heartbeat.boot_id != client.boot_id:
+        return False
+    return abs(heartbeat.booted_at - client.booted_at) > WAVERS
+
+
+def _boot_seen(heartbeat: Heartbeat, now: datetime) -> datetime:
+    """Return when the device booted, by our clock; its own clock is only asked how long ago that was."""
+    if heartbeat.booted_at is None:
+        return now
+    return now - min(max(heartbeat.timestamp - heartbeat.booted_at, timedelta()), LONGEST_BOOT)
+
+
 def fold(folding: Folding, told: Told, now: datetime, policy: StalePolicy) -> None:
     """Take in one report other than a heartbeat.
 
@@ -165,7 +189,7 @@ def fold(folding: Folding, told: Told, now: datetime, policy: StalePolicy) -> No
         case Refusal():
             client = _with_refusal(client, report, now, policy)
         case Health():
-            client = _with_health(folding, client, report, now)
+            client = _with_health(folding, client, report, now, policy)
             client = replace(client, unread_fields=_unread(client, "health", told.unread))
         case Discovery():
             folding.said = 0  # it may contradict the last heartbeat, whose repetition must then be read again
@@ -232,7 +256,9 @@ def _unread(client: Client, kind: str, unread: Sequence[Unread]) -> dict[str, st
     return others | {f"{kind}.{one.field}": one.said for one in unread}
 
 
-def _with_health(folding: Folding, client: Client, health: Health, now: datetime) -> Client:
+def _with_health(
+    folding: Folding, client: Client, health: Health, now: datetime, policy: StalePolicy
+) -> Client:
     told: dict[str, Any] = {}
     if health.broker_connection is not None:
         told |= _known(
@@ -244,6 +270,7 @@ def _with_health(folding: Folding, client: Client, health: Health, now: datetime
         if any(getattr(client, name) != value for name, value in state.items()):
             folding.said = 0  # it contradicts the last heartbeat, whose repetition must then be read again
         told |= state
+        told["start_due_at"] = start_due_at(client, health.actual_state.status, now, policy)
     shown = health.model_dump(mode="json", exclude_none=True, exclude={"uuid"})
     return replace(client, health=shown, health_at=now, **told)
 

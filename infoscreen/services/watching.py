@@ -31,7 +31,6 @@ from infoscreen.services.loops import every
 from infoscreen.services.ports import Link, Measures
 from infoscreen.services.reports import Folding, settle
 from infoscreen.storage import (
-    attempts,
     audit,
     client_deadlines,
     client_totals,
@@ -39,12 +38,11 @@ from infoscreen.storage import (
     command_deadlines,
     command_history,
     commands,
-    decisions,
-    incidents,
     timeline,
 )
 from infoscreen.storage.command_history import HistoryLine
 from infoscreen.storage.engine import Connection, Store
+from infoscreen.storage.recovery import attempts, decisions, incidents
 
 log = logging.getLogger(__name__)
 
@@ -164,6 +162,7 @@ class Watch:
 
     async def _due(self, connection: Connection, now: datetime, since: datetime | None) -> Sequence[Client]:
         due = await client_deadlines.out_of_maintenance(connection, now)
+        due += await client_deadlines.not_started(connection, now)
         # Within the shortest threshold after the start nobody can be stale yet: spare the scan over all of
         # them.
         if since is not None and (now - since).total_seconds() >= self._policy.stale.minimum_seconds:

@@ -13,7 +13,7 @@ from infoscreen.domain.clients import Client, Condition
 from infoscreen.storage.clients import COLUMNS, client_of
 from infoscreen.storage.columns import one_of
 from infoscreen.storage.engine import Connection
-from infoscreen.storage.tables import INCOMPREHENSIBLE, WATCHED, clients
+from infoscreen.storage.tables import INCOMPREHENSIBLE, STARTING, WATCHED, clients
 
 
 async def fallen_silent(
@@ -35,6 +35,12 @@ async def fallen_silent(
 async def fallen_mute(connection: Connection, now: datetime) -> list[Client]:
     """Return clients that no longer send even what cannot be read."""
     due = and_(text(INCOMPREHENSIBLE), clients.c.refused_until <= now)
+    return [client_of(row) for row in await connection.execute(select(*COLUMNS).where(due).limit(5_000))]
+
+
+async def not_started(connection: Connection, now: datetime) -> list[Client]:
+    """Return clients whose application has been starting for too long, which does not show yet."""
+    due = and_(text(STARTING), clients.c.start_due_at <= now)
     return [client_of(row) for row in await connection.execute(select(*COLUMNS).where(due).limit(5_000))]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -12,6 +12,7 @@ from sqlalchemy import (
     delete,
     desc,
     literal,
+    or_,
     select,
     tuple_,
     update,
@@ -27,6 +28,7 @@ from infoscreen.domain.commands import (
     Source,
     Verification,
 )
+from infoscreen.domain.recovery import REFUSALS
 from infoscreen.storage.columns import chunks, one_of
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, cursor_text, cursor_time, decode_cursor, encode_cursor
@@ -34,6 +36,9 @@ from infoscreen.storage.tables import RARE, client_commands
 
 _FIELDS = tuple(field.name for field in fields(ClientCommand))
 COLUMNS = [client_commands.c[name] for name in _FIELDS]
+
+LONGEST_WAIT = timedelta(days=7)
+"""A command may have waited so long before it left."""
 
 IS_OPEN = one_of(client_commands.c.status, OPEN)
 """The command is unfinished."""
@@ -139,16 +144,37 @@ async def all_in_flight(connection: Connection) -> AsyncIterator[list[ClientComm
 async def published_since(
     connection: Connection, client_uuids: Collection[str], since: datetime
 ) -> dict[str, list[datetime]]:
-    """Return when disruptive commands of each client left for the broker, as far as after ``since``."""
+    """Return when disruptive commands of each client left for the broker, as far as after ``since``.
+
+    One that the device has refused is left out: nothing was disrupted.
+    """
     found: dict[str, list[datetime]] = {}
     for chunk in chunks(client_uuids):
         statement = select(client_commands.c.client_uuid, client_commands.c.published_at).where(
             client_commands.c.client_uuid.in_(chunk),
             client_commands.c.action.in_(sorted(DISRUPTIVE)),
             client_commands.c.published_at > since,
+            or_(
+                client_commands.c.error_code.is_(None), client_commands.c.error_code.not_in(sorted(REFUSALS))
+            ),
         )
         for uuid, at in await connection.execute(statement):
             found.setdefault(uuid, []).append(at)
+    return found
+
+
+async def disruptive_since(connection: Connection, since: datetime) -> dict[str, list[datetime]]:
+    """Return the same for all clients that had any."""
+    found: dict[str, list[datetime]] = {}
+    c = client_commands.c
+    statement = select(c.client_uuid, c.published_at).where(
+        c.created_at > since - LONGEST_WAIT,
+        c.action.in_(sorted(DISRUPTIVE)),
+        c.published_at > since,
+        or_(c.error_code.is_(None), c.error_code.not_in(sorted(REFUSALS))),
+    )
+    for uuid, at in await connection.execute(statement):
+        found.setdefault(uuid, []).append(at)
     return found
 
 

@@ -23,12 +23,11 @@ from sqlalchemy import (
     text,
 )
 
-from infoscreen.domain.attempts import AttemptOutcome
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.commands import DISRUPTIVE, OPEN, Action, CommandStatus, Source, Verification
 from infoscreen.domain.events import Kind
 from infoscreen.domain.history import Finding, Happening, Note, Part
-from infoscreen.domain.recovery import IncidentKind, Phase, Reason, Verb
+from infoscreen.domain.recovery import Closing, IncidentKind, Outcome, Phase, Reason, Verb
 from infoscreen.storage import account_tables  # noqa: F401 - all tables are known once this module is
 from infoscreen.storage.columns import BigKey, UtcDateTime, Word, row_number
 from infoscreen.storage.counting import counters
@@ -58,6 +57,8 @@ UNWELL = f"status NOT IN ('{Condition.ONLINE}', '{Condition.NEVER_SEEN}')"
 ONLINE = f"status = '{Condition.ONLINE}'"
 INCOMPREHENSIBLE = f"status = '{Condition.INCOMPREHENSIBLE}'"
 """Conditions of partial indexes; a query must say them in the very same words to use the index."""
+
+STARTING = f"{ONLINE} AND start_due_at IS NOT NULL"
 
 IN_FLIGHT = f"{_any_of('status', OPEN)} AND {_any_of('action', DISRUPTIVE)}"
 """What the partial unique index counts: one unfinished disruptive command per client, whatever asks."""
@@ -102,10 +103,12 @@ clients = Table(
     Column("said", Integer, nullable=False, server_default="0"),
     Column("process_status", Word(ProcessStatus)),
     Column("current_process", String(500)),
+    Column("start_due_at", UtcDateTime),
     Column("process_pid", Integer),
     Column("app_started_at", UtcDateTime),
     Column("boot_id", String(500)),
     Column("booted_at", UtcDateTime),
+    Column("boot_seen_at", UtcDateTime),
     Column("presence", Word(Presence)),
     Column("presence_at", UtcDateTime),
     Column("health", JSON(none_as_null=True)),
@@ -145,7 +148,7 @@ Index("ix_clients_site", clients.c.site, clients.c.sort_key, clients.c.uuid)
 _partial("ix_clients_watched", _watched, clients.c.stale_at)
 _partial("ix_clients_unwell", _unwell, clients.c.status_since)
 _partial("ix_clients_online", _online, clients.c.site, clients.c.status, clients.c.uuid)
-_partial("ix_clients_witnesses", _online, clients.c.status, clients.c.uuid)
+_partial("ix_clients_starting", text(STARTING), clients.c.start_due_at)
 _partial("ix_clients_service_failed", _failed, clients.c.sort_key)
 _partial("ix_clients_incomprehensible", _incomprehensible, clients.c.refused_until)
 _partial("ix_clients_maintenance", _maintained, clients.c.maintenance_until)
@@ -274,10 +277,7 @@ recovery_ladders = Table(
     Column("changed_at", UtcDateTime, nullable=False),
     Column("rung", Integer, nullable=False),
     Column("returns", Integer, nullable=False),
-    Column("because", Word(Reason)),
-    Column("limited", Integer),
-    Column("tried", Integer, nullable=False),
-    Column("would", Boolean, nullable=False),
+    Column("incident", String(200)),
 )
 
 recovery_attempts = Table(
@@ -287,15 +287,18 @@ recovery_attempts = Table(
     Column("command_id", String(36), nullable=False, unique=True),
     _uuid_key(),
     Column("rung", Integer, nullable=False),
-    Column("would", Boolean, nullable=False),
     Column("decided_at", UtcDateTime, nullable=False),
+    Column("incident", String(200)),
     Column("published_at", UtcDateTime),
+    Column("accepted_at", UtcDateTime),
     Column("ended_at", UtcDateTime),
-    Column("outcome", Word(AttemptOutcome)),
-    Column("detail", Text),
+    Column("outcome", Word(Outcome)),
+    Column("error_code", String(200)),
 )
 _under_way = text("ended_at IS NULL")
+_in_a_group = text("incident IS NOT NULL")
 _partial("ix_recovery_attempts_under_way", _under_way, recovery_attempts.c.decided_at)
+_partial("ix_recovery_attempts_incident", _in_a_group, recovery_attempts.c.incident)
 Index("ix_recovery_attempts_client", recovery_attempts.c.client_uuid, recovery_attempts.c.decided_at)
 Index("ix_recovery_attempts_decided_at", recovery_attempts.c.decided_at)
 
@@ -329,21 +332,45 @@ _partial(
 Index("ix_recovery_decisions_client", recovery_decisions.c.client_uuid, recovery_decisions.c.id)
 Index("ix_recovery_decisions_first_at", recovery_decisions.c.first_at)
 
-recovery_incidents = Table(
-    "recovery_incidents",
+incidents = Table(
+    "incidents",
     metadata,
     row_number(),
+    Column("key", String(200), nullable=False, unique=True),
     Column("kind", Word(IncidentKind), nullable=False),
     Column("site", String(200)),
+    Column("network", String(100)),
+    Column("trouble", String(40)),
+    Column("members", Integer, nullable=False, server_default="0"),
+    Column("facts", JSON, nullable=False, server_default="{}"),
     Column("began_at", UtcDateTime, nullable=False),
     Column("calm_since", UtcDateTime),
+    Column("stopped_at", UtcDateTime),
     Column("ended_at", UtcDateTime),
-    Column("silent", Integer, nullable=False, server_default="0"),
-    Column("returned_at", UtcDateTime),
-    Column("clients", Integer, nullable=False, server_default="0"),
+    Column("closing", Word(Closing)),
+    Column("acknowledged_at", UtcDateTime),
+    Column("acknowledged_by", String(200)),
+    Column("comment", Text),
 )
-_partial("ix_recovery_incidents_open", _under_way, recovery_incidents.c.began_at)
-Index("ix_recovery_incidents_began_at", recovery_incidents.c.began_at)
+_partial("ix_incidents_open", _under_way, incidents.c.began_at)
+Index("ix_incidents_began_at", incidents.c.began_at)
+
+incident_members = Table(
+    "incident_members",
+    metadata,
+    Column("incident_id", BigKey, ForeignKey("incidents.id", ondelete="CASCADE"), primary_key=True),
+    Column("client_uuid", String(36), ForeignKey("clients.uuid", ondelete="CASCADE"), primary_key=True),
+    Column("joined_at", UtcDateTime, nullable=False),
+)
+Index("ix_incident_members_client", incident_members.c.client_uuid)
+
+recovery_days = Table(
+    "recovery_days",
+    metadata,
+    Column("day", String(10), primary_key=True),
+    Column("silences", Integer, nullable=False),
+    Column("client_seconds", Float, nullable=False),
+)
 
 recovery_pauses = Table(
     "recovery_pauses",

@@ -28,11 +28,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from infoscreen.domain.codes import Code, Fact, unpacked
 from infoscreen.domain.events import Kind
 from infoscreen.domain.history import Happening, Note, TimelineEntry
-from infoscreen.storage import attempts, decisions
-from infoscreen.storage.attempts import StoredAttempt
-from infoscreen.storage.decisions import StoredDecision
+from infoscreen.domain.recovery import Attempt
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, cursor_number, cursor_time, decode_cursor, encode_cursor
+from infoscreen.storage.recovery import attempts, decisions
+from infoscreen.storage.recovery.decisions import StoredDecision
 from infoscreen.storage.tables import (
     client_commands,
     command_events,
@@ -252,22 +252,21 @@ def _decided(decision: StoredDecision) -> TimelineEntry:
     return TimelineEntry(decision.first_at, Kind.RECOVERY, data=data)
 
 
-def _tried(attempt: StoredAttempt) -> TimelineEntry:
+def _tried(attempt: Attempt) -> TimelineEntry:
     return TimelineEntry(attempt.decided_at, Kind.RECOVERY, data=_of_attempt(attempt, "attempt"))
 
 
-def _came_of_it(attempt: StoredAttempt) -> TimelineEntry:
-    data = _of_attempt(attempt, "outcome") | {"outcome": attempt.outcome, "detail": attempt.detail}
+def _came_of_it(attempt: Attempt) -> TimelineEntry:
+    data = _of_attempt(attempt, "outcome") | {"outcome": attempt.outcome, "error_code": attempt.error_code}
     return TimelineEntry(attempt.ended_at or attempt.decided_at, Kind.RECOVERY, data=data)
 
 
-def _of_attempt(attempt: StoredAttempt, what: str) -> dict[str, Any]:
+def _of_attempt(attempt: Attempt, what: str) -> dict[str, Any]:
     return {
         "what": what,
         "rung": attempt.rung,
         "action": attempt.rung.action,
-        "would": attempt.would,
-        "command_id": None if attempt.would else attempt.command_id,
+        "command_id": attempt.command_id,
     }
 
 

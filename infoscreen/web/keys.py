@@ -15,9 +15,9 @@ from infoscreen.services.bus import Bus
 from infoscreen.services.commanding import Commanding
 from infoscreen.services.fleet import Fleet
 from infoscreen.services.monitoring import Monitoring
-from infoscreen.services.pausing import Pausing
 from infoscreen.services.ports import Link
-from infoscreen.services.recovering import Recovering
+from infoscreen.services.recovery.loop import Recovering
+from infoscreen.services.recovery.pauses import Pausing
 from infoscreen.storage.engine import Store
 from infoscreen.web.live import LiveFeed
 from infoscreen.web.problems import Problem

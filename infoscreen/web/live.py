@@ -30,9 +30,10 @@ from infoscreen.domain.events import (
 from infoscreen.domain.recovery import IncidentKind
 from infoscreen.services.bus import Bus, BusClosed, Overflow, Subscription
 from infoscreen.services.ports import Link
-from infoscreen.storage import client_totals, clients, commands, incidents
+from infoscreen.storage import client_totals, clients, commands
 from infoscreen.storage.engine import Connection, Store
-from infoscreen.storage.incidents import StoredIncident
+from infoscreen.storage.recovery import incidents
+from infoscreen.storage.recovery.incidents import StoredIncident
 from infoscreen.web.api import models
 
 FLUSH_SECONDS = 0.25

@@ -1,113 +1,126 @@
-"""Sentences for the recovery: why it acts or does not, and what it tried.
-
-Times are not part of a sentence: a decision carries its ``until``, which every reader shows in their own way.
-"""
+"""The recovery in words: its reasons, and what its rungs, outcomes and incidents are called."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from infoscreen.domain.attempts import AttemptOutcome
-from infoscreen.domain.recovery import Reason, Rung
-from infoscreen.words.language import ENGLISH, N_, Language, Table, plural
+from infoscreen.domain.recovery import Closing, Decided, Ending, Incident, IncidentKind, Outcome, Reason, Rung
+from infoscreen.domain.recovery.reasons import Arguments
+from infoscreen.words.language import ENGLISH, N_, Language
 
 R = Reason
 
-REASONS: Table = MappingProxyType(
+REASONS: Mapping[Reason, str] = MappingProxyType(
     {
         R.ACT_RESTART_APP: N_("Restart the application, attempt %(attempt)s of %(attempts)s."),
         R.ACT_REBOOT_HOST: N_("Reboot the device, attempt %(attempt)s of %(attempts)s."),
-        R.ACT_POWER_CYCLE: N_("Power cycle the device, attempt %(attempt)s of %(attempts)s."),
+        R.ACT_POWER_CYCLE: N_("Switch the device's power off and on, attempt %(attempt)s of %(attempts)s."),
         R.BROKER_DISCONNECTED: N_(
-            "The server is not connected to the broker, so the state of the clients is unknown."
+            "The server is not connected to the broker and cannot tell how any client is."
         ),
-        R.OBSERVER_GRACE: N_("The server has not been connected long enough to judge."),
+        R.OBSERVER_GRACE: N_(
+            "The server has not listened for long enough since its start or reconnect to judge silence."
+        ),
         R.INGEST_LAG: N_(
-            "The server is behind with processing messages (messages by %(ingest)s s, its own work "
-            "by %(loop)s s)."
+            "The server is behind with what clients report (messages by %(ingest)s s, its own work by "
+            "%(loop)s s)."
+        ),
+        R.COMMANDS_UNANSWERED: N_(
+            "Clients are heard, but none answers commands: these do not arrive. One is tried now and then."
         ),
         R.FLEET_OUTAGE: N_(
-            "%(silent)s of %(well)s clients have fallen silent: the cause is the network or the "
-            "broker, not the clients."
+            "%(silent)s of %(well)s clients fell silent together: that is the network or the broker, not the "
+            "clients."
         ),
-        R.FLEET_SETTLING: N_("The outage of the fleet is over; clients get time to come back by themselves."),
+        R.FLEET_SETTLING: N_("Most clients of the outage are back; the others get some more time."),
         R.SITE_OUTAGE: N_(
-            "%(silent)s of %(well)s clients at %(site)s have fallen silent: the cause is the site, "
-            "not the clients."
+            "%(silent)s of %(well)s clients at %(site)s fell silent together: that is the site, not they."
         ),
-        R.SITE_SETTLING: N_(
-            "The outage of %(site)s is over; its clients get time to come back by themselves."
+        R.SITE_SETTLING: N_("Most clients at %(site)s are back; the others get some more time."),
+        R.NETWORK_OUTAGE: N_(
+            "%(silent)s of %(well)s clients in the network %(network)s fell silent together: that is the "
+            "network, not the clients."
+        ),
+        R.NETWORK_SETTLING: N_(
+            "Most clients in the network %(network)s are back; the others get some more time."
         ),
         R.OUTAGE_SUSPECTED: N_(
-            "Other clients have not been heard lately either: an outage may be beginning."
+            "If this is an outage, others are only missed later: it is not judged alone before that."
         ),
-        R.NO_WITNESS: N_("No other client reports often enough to tell yet whether this is an outage."),
-        R.STORM: N_(
-            "%(silent)s clients fell silent at about the same time; that has a common cause, which may pass."
+        R.GONE: N_("Silent for a day together with others: it counts as gone until it is heard again."),
+        R.LEFT_BEHIND: N_(
+            "Needs a human: an outage is over, and %(silent)s clients have stayed dark whose power cannot be "
+            "switched from here."
         ),
-        R.BUDGET: plural(
-            "Waits its turn: %(in_flight)s client is being recovered, at most %(concurrent)s at the same "
-            "time.",
-            "Waits its turn: %(in_flight)s clients are being recovered, at most %(concurrent)s at the same "
-            "time.",
-            "in_flight",
+        R.WAVE: N_(
+            "Waits its turn among clients with the same trouble: %(trying)s are tried, %(waiting)s wait for "
+            "the effect."
         ),
-        R.MAINTENANCE: N_("In maintenance: no action is taken."),
-        R.PAUSED: N_("Recovery is paused manually: %(why)s"),
+        R.NO_EFFECT: N_(
+            "What was tried on clients with the same trouble did not help; one is tried every hour, and the "
+            "others go on when that one is cured."
+        ),
+        R.MAINTENANCE: N_("In maintenance: nothing is done to it."),
+        R.PAUSED: N_("Recovery is paused by hand: %(why)s"),
+        R.TAKEN_OVER: N_("%(by)s takes care of it; the recovery keeps out of it."),
         R.AUTO_RECOVERY_OFF: N_("Automatic recovery is switched off for this client."),
         R.SHUT_DOWN: N_("Shut down on purpose: it stays off until somebody switches it on."),
+        R.OFF_HOURS: N_("Outside of its hours: it may be dark."),
         R.INCOMPREHENSIBLE: N_(
-            "The device sends messages that cannot be read: it is running, and a restart may not help."
+            "The device speaks, but its messages cannot be read: it is there, and a restart may be no help."
         ),
-        R.DUPLICATE: N_("Two devices use this identity: no action is taken until only one is left."),
+        R.DUPLICATE: N_("Two devices use this identity: nothing is done until only one is left."),
         R.COMMAND_IN_FLIGHT: N_("The client has an unfinished command: %(action)s."),
         R.ORDERED: N_("%(action)s has been ordered and is not sent yet."),
-        R.WAITING_FOR_VERIFICATION: N_("%(action)s was sent; its effect is being awaited."),
-        R.GRACE: N_("Not failing for long enough yet: many problems pass by themselves."),
-        R.FLAPPING: plural(
-            "It has come back by itself %(returns)s time lately and is given more time to do so again.",
-            "It has come back by itself %(returns)s times lately and is given more time to do so again.",
-            "returns",
+        R.WAITING_FOR_VERIFICATION: N_("%(action)s was sent; now its effect has to show."),
+        R.GRACE: N_("Not unwell for long enough: many problems pass by themselves."),
+        R.BOOTING: N_("The device has just booted; what it reports meanwhile is no crash yet."),
+        R.KEEPALIVE: N_(
+            "The broker may still take a broken connection for a live one; it knows after one and a half "
+            "keepalives."
         ),
-        R.MAY_BE_REBOOTING: N_("It may be rebooting by itself and gets the time that a reboot may take."),
-        R.LOCKOUT: N_("Too many disruptive commands in a short time: the client is locked to protect it."),
-        R.EXHAUSTED: plural(
-            "Needs someone on site: everything possible has been tried (%(tried)s attempt).",
-            "Needs someone on site: everything possible has been tried (%(tried)s attempts).",
-            "tried",
+        R.RHYTHM_UNKNOWN: N_("Heard only once so far: how often it reports is not known yet."),
+        R.FLAPPING: N_(
+            "It has come back by itself %(returns)s times lately and is given more time to do so again."
         ),
-        R.NO_OUTLET: plural(
-            "Needs someone on site: only a power cycle could help, and no outlet is configured (%(tried)s "
-            "attempt before).",
-            "Needs someone on site: only a power cycle could help, and no outlet is configured (%(tried)s "
-            "attempts before).",
-            "tried",
+        R.MAY_BE_REBOOTING: N_(
+            "It may be rebooting, updating or checking its disk and gets the time that this may take."
         ),
-        R.LIMIT_REACHED: plural(
-            "Needs someone on site: %(action)s was already done as often as automatic recovery may "
-            "(%(limit)s time).",
-            "Needs someone on site: %(action)s was already done as often as automatic recovery may "
-            "(%(limit)s times).",
-            "limit",
+        R.LOCKOUT: N_(
+            "Several disruptive commands in a short time: the rest is kept for an operator until the lockout "
+            "ends."
+        ),
+        R.EXHAUSTED: N_("Needs a human: everything that can be tried has been tried (%(tried)s attempts)."),
+        R.NO_OUTLET: N_(
+            "Needs a human: only switching its power could help, and no outlet is configured (%(tried)s "
+            "attempts before)."
+        ),
+        R.LIMIT_REACHED: N_(
+            "Needs a human: %(limit)s automatic actions within a day have not helped. One more is tried each "
+            "night."
+        ),
+        R.REFUSED: N_("Needs a human: the device refuses %(action)s (%(code)s). That is not charged."),
+        R.UNANSWERED: N_(
+            "Needs a human: the device is connected, but answers no command (%(tried)s attempts accepted "
+            "before)."
         ),
         R.CONFIRMING: N_("It is back; it counts as well after %(heartbeats)s heartbeats and %(seconds)s s."),
-        R.RELAPSE_WATCH: N_(
-            "It is back online. If it fails again soon, recovery continues where it stopped."
-        ),
+        R.RELAPSE_WATCH: N_("It is well again. Should it relapse soon, recovery goes on where it was."),
         R.RUNS_AGAIN: N_(
             "The application runs again; the failed service stays shown until somebody acknowledges it."
         ),
         R.NOTHING_TO_DO: N_("There is nothing to recover."),
     }
 )
-"""Its arguments are plain values; ``action`` is the name of a command or a rung."""
 
-ACTIONS: Mapping[str, str] = MappingProxyType(
+ENDINGS: Mapping[Ending, str] = MappingProxyType(
     {
-        "restart_app": N_("Restart of the application"),
-        "reboot_host": N_("Reboot of the device"),
-        "power_cycle": N_("Power cycle"),
-        "shutdown_host": N_("Shutdown"),
+        Ending.DONE: N_("It is carried out now; then its effect has to show."),
+        Ending.TIME: N_("It is decided again when the time is over, or as soon as the client changes."),
+        Ending.OBSERVATION: N_("It is decided again on every poll, until things are seen to have changed."),
+        Ending.HUMAN: N_(
+            "Nothing further is done until somebody acts, or the client becomes well by itself."
+        ),
     }
 )
 
@@ -115,35 +128,98 @@ RUNGS: Mapping[Rung, str] = MappingProxyType(
     {
         Rung.RESTART_APP: N_("App restart"),
         Rung.REBOOT_HOST: N_("Reboot"),
-        Rung.POWER_CYCLE: N_("Power cycle"),
-        Rung.HUMAN: N_("Needs someone on site"),
+        Rung.POWER_CYCLE: N_("Power off and on"),
+        Rung.HUMAN: N_("Somebody has to look"),
     }
 )
 
-OUTCOMES: Mapping[AttemptOutcome, str] = MappingProxyType(
+OUTCOMES: Mapping[Outcome, str] = MappingProxyType(
     {
-        AttemptOutcome.RECOVERED: N_("the client is back online"),
-        AttemptOutcome.NO_EFFECT: N_("without effect"),
-        AttemptOutcome.NOT_SENT: N_("never sent, does not count"),
+        Outcome.HELPED: N_("it helped"),
+        Outcome.NO_EFFECT: N_("without effect"),
+        Outcome.REFUSED: N_("refused by the device, does not count"),
+        Outcome.UNANSWERED: N_("not answered, does not count"),
+        Outcome.NOT_SENT: N_("never sent, does not count"),
+    }
+)
+
+INCIDENTS: Mapping[IncidentKind, tuple[str, str]] = MappingProxyType(
+    {
+        IncidentKind.FLEET_OUTAGE: (
+            N_("Outage at several sites"),
+            N_(
+                "These clients fell silent together. That is the network or the broker, not they: none of "
+                "them is touched. The rest of the fleet is taken care of."
+            ),
+        ),
+        IncidentKind.SITE_OUTAGE: (
+            N_("Outage of %(site)s"),
+            N_(
+                "That is the network or the power of the site, not its clients: none of them is touched. "
+                "The rest of the fleet is taken care of."
+            ),
+        ),
+        IncidentKind.NETWORK_OUTAGE: (
+            N_("Outage of the network %(network)s"),
+            N_(
+                "These clients share a network and fell silent together: none of them is touched. The rest "
+                "of the fleet is taken care of."
+            ),
+        ),
+        IncidentKind.LEFT_BEHIND: (
+            N_("Stayed dark after an outage"),
+            N_("The others are back. These can only be helped on site."),
+        ),
+        IncidentKind.ALIKE: (
+            N_("Many clients with the same trouble"),
+            N_("They are recovered in waves, a few first; the next ones follow when those are cured."),
+        ),
+        IncidentKind.OBSERVER: (
+            N_("The server itself cannot see"),
+            N_("Nothing can be said of any client just now, so none of them is touched."),
+        ),
+        IncidentKind.COMMANDS_UNANSWERED: (
+            N_("Commands do not arrive"),
+            N_("Clients are heard and answer no command. Nothing is charged; one is tried now and then."),
+        ),
+    }
+)
+
+STOPPED = N_(
+    "What was tried does not help. One client an hour is tried; the others go on when that one is cured."
+)
+CALM = N_("It is nearly over; clients get time to come back by themselves before anything is done.")
+DRY_RUN = N_("Dry run, nothing is sent: %(sentence)s")
+
+ACTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "restart_app": RUNGS[Rung.RESTART_APP],
+        "reboot_host": RUNGS[Rung.REBOOT_HOST],
+        "power_cycle": RUNGS[Rung.POWER_CYCLE],
+        "shutdown_host": N_("Shutdown"),
     }
 )
 
 
-def why(
-    reason: Reason, arguments: Mapping[str, Any], language: Language = ENGLISH, *, would: bool = False
-) -> str:
+class _Gaps(dict[str, str | int]):
+    """Arguments of a decision; one that an older version has not stored is shown as unknown."""
+
+    def __missing__(self, key: str) -> str:
+        return "?"
+
+
+def why(reason: Reason, arguments: Arguments, language: Language = ENGLISH, *, would: bool = False) -> str:
     """Say why something is done or not; ``would`` marks a dry run."""
-    _ = language.gettext
-    values = dict(arguments)
-    if "action" in values:
-        name = ACTIONS.get(values["action"])
-        values["action"] = values["action"] if name is None else _(name)
-    text = REASONS[reason]
-    if isinstance(text, str):
-        said = _(text) % values
-    else:
-        said = language.ngettext(text.one, text.many, int(values[text.by])) % values
-    return _("Dry run, nothing is sent: %(sentence)s") % {"sentence": said} if would else said
+    gaps = _Gaps(arguments)
+    if "action" in gaps:
+        gaps["action"] = language.gettext(ACTIONS.get(str(gaps["action"]), str(gaps["action"])))
+    said = language.gettext(REASONS[reason]) % gaps
+    return language.gettext(DRY_RUN) % {"sentence": said} if would else said
+
+
+def decided(decision: Decided, language: Language = ENGLISH) -> str:
+    """Say why something was decided."""
+    return why(decision.reason, decision.arguments, language, would=decision.would)
 
 
 def told(data: Mapping[str, Any], language: Language = ENGLISH) -> str:
@@ -152,8 +228,47 @@ def told(data: Mapping[str, Any], language: Language = ENGLISH) -> str:
     if data["what"] == "decision":
         return why(Reason(data["reason"]), data["arguments"], language, would=data["would"])
     rung = _(RUNGS[Rung(data["rung"])])
-    dry = " (" + _("dry run") + ")" if data["would"] else ""
     if data["what"] == "attempt":
-        return _("Attempt: %(rung)s") % {"rung": rung} + dry
-    outcome = _(OUTCOMES[AttemptOutcome(data["outcome"])])
-    return _("%(rung)s: %(outcome)s") % {"rung": rung, "outcome": outcome} + dry
+        return _("Attempt: %(rung)s") % {"rung": rung}
+    outcome = _(OUTCOMES[Outcome(data["outcome"])])
+    return _("%(rung)s: %(outcome)s") % {"rung": rung, "outcome": outcome}
+
+
+def title(incident: Incident, language: Language = ENGLISH) -> str:
+    """Say what an incident is about."""
+    words = language.gettext(INCIDENTS[incident.kind][0])
+    return words % _Gaps(site=incident.site or "?", network=incident.network or "?")
+
+
+def meaning(incident: Incident, language: Language = ENGLISH) -> str:
+    """Say what follows from an incident."""
+    if incident.stopped_at is not None:
+        return language.gettext(STOPPED)
+    if incident.calm_since is not None:
+        return language.gettext(CALM)
+    return language.gettext(INCIDENTS[incident.kind][1])
+
+
+def cause(incident: Incident, language: Language = ENGLISH) -> str:
+    """Say what speaks for a cause in common; empty when there is nothing to say."""
+    _ = language.gettext
+    facts = incident.facts
+    if "years" in facts:
+        said = _("%(silent)s of %(well)s within %(minutes)s min; by chance once in %(years)s years.")
+        return said % _Gaps(facts)
+    known = [
+        (N_("software %(value)s"), facts.get("software_version")),
+        (N_("site %(value)s"), facts.get("site")),
+        (N_("network %(value)s"), facts.get("network")),
+    ]
+    shared = [_(words) % {"value": value} for words, value in known if value is not None]
+    return _("In common: %(what)s") % {"what": ", ".join(shared)} if shared else ""
+
+
+CLOSINGS: Mapping[Closing, str] = MappingProxyType(
+    {
+        Closing.OVER: N_("over"),
+        Closing.DISMISSED: N_("dismissed by hand"),
+        Closing.GONE: N_("its clients count as gone"),
+    }
+)

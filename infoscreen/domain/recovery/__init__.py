@@ -3,51 +3,82 @@
 ``decide(snapshot, policy, now)`` is all that the loop calls; see ``docs/recovery.md``.
 """
 
+from infoscreen.domain.recovery.attempts import followed_attempt
+from infoscreen.domain.recovery.coincidence import usual_rate
 from infoscreen.domain.recovery.deciding import decide
-from infoscreen.domain.recovery.ladder import Attempt, Ladder, Phase, Trouble, acknowledged
-from infoscreen.domain.recovery.outage import (
-    WITNESSES,
+from infoscreen.domain.recovery.incidents import (
+    OUTAGES,
     Blindness,
-    Census,
+    Closing,
     Incident,
     IncidentKind,
     Observer,
-    can_witness,
-    count_up_to,
-    counted_since,
+    Sent,
 )
-from infoscreen.domain.recovery.plan import Budget, Decided, Decision, Plan, Verb
+from infoscreen.domain.recovery.ladder import (
+    REFUSALS,
+    Attempt,
+    Ladder,
+    Outcome,
+    Phase,
+    Trouble,
+    acknowledged,
+    moved,
+    moved_time,
+)
+from infoscreen.domain.recovery.plan import Decided, Decision, Plan, Verb, Verdict
 from infoscreen.domain.recovery.policy import RecoveryPolicy, Rung
-from infoscreen.domain.recovery.reasons import Ending, Reason, sentence
-from infoscreen.domain.recovery.snapshot import Patient, Pause, Snapshot
+from infoscreen.domain.recovery.reasons import Ending, Reason
+from infoscreen.domain.recovery.snapshot import (
+    FLEET,
+    Hold,
+    InFlight,
+    Patient,
+    Pause,
+    Population,
+    Scope,
+    ScopeKind,
+    Snapshot,
+    network_of,
+)
 
 __all__ = [
-    "WITNESSES",
+    "FLEET",
+    "OUTAGES",
+    "REFUSALS",
     "Attempt",
     "Blindness",
-    "Budget",
-    "Census",
+    "Closing",
     "Decided",
     "Decision",
     "Ending",
+    "Hold",
+    "InFlight",
     "Incident",
     "IncidentKind",
     "Ladder",
     "Observer",
+    "Outcome",
     "Patient",
     "Pause",
     "Phase",
     "Plan",
+    "Population",
     "Reason",
     "RecoveryPolicy",
     "Rung",
+    "Scope",
+    "ScopeKind",
+    "Sent",
     "Snapshot",
     "Trouble",
     "Verb",
+    "Verdict",
     "acknowledged",
-    "can_witness",
-    "count_up_to",
-    "counted_since",
     "decide",
-    "sentence",
+    "followed_attempt",
+    "moved",
+    "moved_time",
+    "network_of",
+    "usual_rate",
 ]

@@ -1,185 +1,371 @@
-"""The decision: exactly one for every patient, each with its reason. The observer's faults come first.
+"""The decision: exactly one for every patient, each with its reason.
 
 A function of what it is given: the caller stores ladders and incidents, carries out what is to be done, and
 hands the facts back in with the next snapshot. Its cost grows with the unwell, never with the fleet.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from infoscreen.domain.clients import Condition
-from infoscreen.domain.recovery.judging import Case, Verdict, Weather, age, case_of, judge
-from infoscreen.domain.recovery.ladder import SILENT, Ladder
-from infoscreen.domain.recovery.outage import (
+from infoscreen.domain.recovery.cases import Case, case_of, outcome_of
+from infoscreen.domain.recovery.checks import Proposal, View, rung_above, verdict_of
+from infoscreen.domain.recovery.incidents import (
+    OUTAGES,
+    PROBE_EVERY,
     Blindness,
-    Census,
-    Counts,
+    Closing,
     Incident,
     IncidentKind,
-    Observer,
     blindness,
-    counted_since,
     followed,
-    is_suspected,
-    settled_at,
-    storm_until,
+    is_voice_lost,
 )
-from infoscreen.domain.recovery.plan import Budget, Decision, Plan, Verb
-from infoscreen.domain.recovery.policy import OUTAGE_LEAST, RecoveryPolicy
+from infoscreen.domain.recovery.ladder import CHARGED, Attempt, Ladder, Outcome, Phase, Step, stepped
+from infoscreen.domain.recovery.plan import Decision, Plan, Verb, Verdict
+from infoscreen.domain.recovery.policy import RecoveryPolicy, Rung
 from infoscreen.domain.recovery.reasons import Reason
-from infoscreen.domain.recovery.snapshot import Snapshot
+from infoscreen.domain.recovery.silence import Dark, causes_of
+from infoscreen.domain.recovery.snapshot import FLEET, Snapshot
+from infoscreen.domain.recovery.waves import Pace, alike, first_ones, paces_of, share_of
 
-Judged = tuple[Verdict, Ladder | None]
+LEFT_LEAST = 2
+"""So many that only a person can help, left by the same outage, are one alarm."""
+
+ACTS: Mapping[Rung, Reason] = {
+    Rung.RESTART_APP: Reason.ACT_RESTART_APP,
+    Rung.REBOOT_HOST: Reason.ACT_REBOOT_HOST,
+    Rung.POWER_CYCLE: Reason.ACT_POWER_CYCLE,
+}
 
 
 def decide(snapshot: Snapshot, policy: RecoveryPolicy, now: datetime) -> Plan:
     """Return one decision for every patient, in their order.
 
-    While the observer is blind nothing moves, ladders and incidents included. Holds consume no attempt: an
-    attempt is what the caller writes for an ``ACT``, and it is charged once it is published.
+    While the observer is blind nothing moves, ladders and incidents included.
     """
-    observer = snapshot.observer
-    blind = blindness(observer, policy, now)
-    cases = [
-        case_of(patient, observer.listening_since, policy, now, blind=blind is not None)
-        for patient in snapshot.patients
-    ]
-    counts = _counts(snapshot, cases, now)
-    fleet = counts[None]
-    sites = {site: of_site for site, of_site in counts.items() if site is not None}
-    incidents = followed(snapshot.incidents, blind, fleet, sites, policy, now)
-    if blind is not None:
-        cannot_see = _cannot_see(blind, observer)
-        judged: list[Judged] = [(cannot_see, case.ladder) for case in cases]
-    else:
-        weather = _weather(incidents, counts, cases, policy, now)
-        judged = [judge(case, weather) for case in cases]
-    judged, budget = _within_budget(snapshot.fleet_size, cases, judged, policy)
-    decisions = tuple(
-        _decision(case, verdict, ladder) for case, (verdict, ladder) in zip(cases, judged, strict=True)
-    )
-    deadlines = [one.until for one in decisions if one.until is not None and one.until > now]
-    return Plan(
-        decisions=decisions,
-        incidents=incidents,
-        budget=budget,
-        blind=blind,
-        next_at=min([now + policy.poll, *deadlines]),
-    )
+    blind = blindness(snapshot.observer, now)
+    round_ = _Round(snapshot, policy, now, blind)
+    return round_.plan()
 
 
-def _counts(snapshot: Snapshot, cases: Sequence[Case], now: datetime) -> dict[str | None, Counts]:
-    """Return the counts of the fleet (None) and of each site that was counted or has a patient."""
-    of_site: defaultdict[str | None, list[Case]] = defaultdict(list)
-    for case in cases:
-        if case.client.site:
-            of_site[case.client.site].append(case)
-    sites = {*snapshot.sites, *(one for one in of_site if one is not None)}
-    found: dict[str | None, Counts] = {None: _count(snapshot.fleet, cases, snapshot.incidents, None, now)}
-    for site in sites:
-        census = snapshot.sites.get(site, Census(0))
-        found[site] = _count(census, of_site[site], snapshot.incidents, site, now)
-    return found
+class _Round:
+    """One decision in the making; each step is called once, in the order of ``plan``."""
 
+    def __init__(
+        self, snapshot: Snapshot, policy: RecoveryPolicy, now: datetime, blind: Blindness | None
+    ) -> None:
+        self.snapshot, self.policy, self.now, self.blind = snapshot, policy, now, blind
+        self.incidents: dict[str, Incident] = {
+            one.key: one for one in snapshot.incidents if one.ended_at is None
+        }
+        self.joined: defaultdict[str, list[str]] = defaultdict(list)
+        self.outcomes: dict[str, Outcome] = {}
+        listening = snapshot.observer.listening_since
+        kept = frozenset(self._open(*OUTAGES, IncidentKind.ALIKE))
+        self.cases = [
+            case_of(one, listening, policy, now, under_way=kept, blind=blind is not None)
+            for one in snapshot.patients
+        ]
 
-def _count(
-    census: Census, cases: Iterable[Case], incidents: Sequence[Incident], site: str | None, now: datetime
-) -> Counts:
-    since = counted_since(incidents, site, now)
-    well, silent = census.online, 0
-    for case in cases:
-        left = case.patient.well_until
-        if case.client.status is Condition.ONLINE or left is None or left < since or case.explained:
-            continue
-        well += 1
-        silent += case.trouble in SILENT
-    return Counts(well, silent, 1 - census.heard / census.asked if census.asked else None)
+    def plan(self) -> Plan:
+        silences = 0
+        if self.blind is None:
+            self._judge_attempts()
+            self._end_incidents()
+            silences = self._find_causes()
+        self._observer_incident()
+        view = View(self.snapshot, self.policy, self.now, self.blind, self.incidents)
+        judged = [verdict_of(case, view) for case in self.cases]
+        verdicts = self._paced(judged)
+        decisions = self._decided(verdicts)
+        waits = [one.verdict.until for one in decisions if one.verdict.until is not None]
+        return Plan(
+            decisions=decisions,
+            incidents=tuple(self.incidents.values()),
+            joined=self.joined,
+            outcomes=self.outcomes,
+            silences=silences,
+            blind=self.blind,
+            next_at=min((one for one in waits if one > self.now), default=self.now + self.policy.poll),
+        )
 
+    # --- what is known of attempts
 
-def _weather(
-    incidents: Sequence[Incident],
-    counts: Mapping[str | None, Counts],
-    cases: Sequence[Case],
-    policy: RecoveryPolicy,
-    now: datetime,
-) -> Weather:
-    outages = {
-        one.site: _outage(one, counts.get(one.site, Counts(0, 0)), policy)
-        for one in incidents
-        if one.ended_at is None and one.kind is not IncidentKind.OBSERVER
-    }
-    silent: defaultdict[str | None, list[datetime]] = defaultdict(list)
-    for case in cases:
-        if case.trouble in SILENT and not case.explained:
-            silent[None].append(case.since)
-            if case.client.site:
-                silent[case.client.site].append(case.since)
-    suspicions: dict[str | None, Verdict] = {}
-    unsure: set[str | None] = set()
-    for scope, since in silent.items():
-        of_scope = counts[scope]
-        if is_suspected(of_scope):
-            suspicions[scope] = Verdict(Verb.HOLD, Reason.OUTAGE_SUSPECTED)
-        elif (until := storm_until(since, of_scope, policy, now)) is not None:
-            lately = sum(at > now - policy.storm_cooldown for at in since)
-            suspicions[scope] = Verdict(Verb.HOLD, Reason.STORM, until, {"silent": lately})
-        if of_scope.unheard is None and of_scope.well_recently >= OUTAGE_LEAST:
-            unsure.add(scope)
-    return Weather(outages, suspicions, frozenset(unsure))
+    def _judge_attempts(self) -> None:
+        for case in self.cases:
+            found = outcome_of(case, self.policy, self.now)
+            if found is not None:
+                self.outcomes[found[0].command_id] = found[1]
 
+    def _tries(self, key: str) -> list[Attempt]:
+        """Return a group's attempts with what is known by now."""
+        tries = self.snapshot.waves.get(key, ())
+        if not self.outcomes:
+            return list(tries)
+        return [
+            replace(one, outcome=self.outcomes[one.command_id]) if one.command_id in self.outcomes else one
+            for one in tries
+        ]
 
-def _outage(incident: Incident, counts: Counts, policy: RecoveryPolicy) -> Verdict:
-    of_site = {"site": incident.site} if incident.site is not None else {}
-    is_fleet = incident.kind is IncidentKind.FLEET_OUTAGE
-    if incident.calm_since is not None:
-        until = settled_at(incident, policy)
-        return Verdict(Verb.HOLD, Reason.FLEET_SETTLING if is_fleet else Reason.SITE_SETTLING, until, of_site)
-    numbers = {"silent": counts.silent, "well": counts.well_recently}
-    reason = Reason.FLEET_OUTAGE if is_fleet else Reason.SITE_OUTAGE
-    return Verdict(Verb.HOLD, reason, None, {**numbers, **of_site})
+    # --- incidents
 
+    def _end_incidents(self) -> None:
+        dark: Counter[str] = Counter()
+        for case in self.cases:
+            if case.trouble is not None and case.ladder is not None and case.ladder.incident is not None:
+                dark[case.ladder.incident] += 1
+        for key, incident in list(self.incidents.items()):
+            if incident.kind in OUTAGES:
+                self.incidents[key] = followed(incident, dark[key], self.now)
+            elif incident.kind in {IncidentKind.ALIKE, IncidentKind.LEFT_BEHIND} and not dark[key]:
+                self.incidents[key] = replace(incident, ended_at=self.now, closing=Closing.OVER)
+        gone = {key for key, one in self.incidents.items() if one.closing is Closing.GONE}
+        if not gone:
+            return
+        for case in self.cases:
+            if case.silent and case.ladder is not None and case.ladder.incident in gone:
+                case.ladder = stepped(case.ladder, Step.LOST, self.now)
 
-def _cannot_see(blind: Blindness, observer: Observer) -> Verdict:
-    if blind.reason is not Reason.INGEST_LAG:
-        return Verdict(Verb.HOLD, blind.reason, blind.until)
-    lags = {
-        "ingest": round(observer.ingest_lag.total_seconds()),
-        "loop": round(observer.loop_lag.total_seconds()),
-    }
-    return Verdict(Verb.HOLD, blind.reason, blind.until, lags)
+    def _open(self, *kinds: IncidentKind) -> dict[str, Incident]:
+        return {key: one for key, one in self.incidents.items() if one.ended_at is None and one.kind in kinds}
 
+    def _find_causes(self) -> int:
+        """Let those join an outage that fell silent with others; return how many others are new."""
+        outages = self._open(*OUTAGES)
+        dark: list[Dark] = []
+        of_client: dict[str, Case] = {}
+        fresh = 0
+        for case in self.cases:
+            if not case.silent or case.ladder is None or case.patient.last_alive is None:
+                continue
+            key = case.ladder.incident
+            if key not in outages and (key is not None or case.explained or case.ladder.phase is Phase.GONE):
+                continue
+            patient = case.patient
+            fresh += patient.ladder is None
+            heard = case.patient.last_alive.timestamp()
+            due = heard + 1.5 * (patient.interval or self.policy.stale_unlearned.total_seconds() / 3) + 5
+            dark.append(Dark(patient.uuid, heard, due, patient.site, patient.network, key))
+            of_client[patient.uuid] = case
+        if len(dark) < 2:
+            return fresh
+        for cause in causes_of(dark, outages, self.snapshot.populations, self.snapshot.silences, self.now):
+            self.incidents[cause.incident.key] = replace(cause.incident, calm_since=None)
+            self._join(cause.incident.key, [of_client[uuid] for uuid in cause.joined])
+            fresh -= sum(of_client[uuid].patient.ladder is None for uuid in cause.joined)
+        return max(0, fresh)
 
-def _within_budget(
-    fleet_size: int, cases: Sequence[Case], judged: Sequence[Judged], policy: RecoveryPolicy
-) -> tuple[list[Judged], Budget]:
-    """Let the oldest act, as many as may; the others wait their turn with their ladders as they were."""
-    in_flight = sum(case.in_flight for case in cases)
-    per_poll = max(1, fleet_size // 100)
-    allowed = max(0, min(per_poll, policy.max_concurrent - in_flight))
-    acts = [number for number, (verdict, _) in enumerate(judged) if verdict.verb is Verb.ACT]
-    acts.sort(key=lambda number: age(cases[number]))
-    started = len(acts[:allowed])
-    arguments = {"in_flight": in_flight + started, "concurrent": policy.max_concurrent}
-    turn = Verdict(Verb.HOLD, Reason.BUDGET, None, arguments)
-    result = list(judged)
-    for number in acts[allowed:]:
-        verdict, _ = judged[number]
-        result[number] = (replace(turn, rung=verdict.rung), cases[number].ladder)
-    budget = Budget(in_flight=in_flight, started=started, concurrent=policy.max_concurrent, per_poll=per_poll)
-    return result, budget
+    def _join(self, key: str, cases: Sequence[Case]) -> None:
+        for case in cases:
+            if case.ladder is not None:
+                case.ladder = replace(case.ladder, incident=key)
+            self.joined[key].append(case.patient.uuid)
 
+    def _observer_incident(self) -> None:
+        """Begin and end the incidents of our own; a start of the daemon is none."""
+        open_ones = self._open(IncidentKind.OBSERVER)
+        if self.blind is None:
+            for key, one in open_ones.items():
+                self.incidents[key] = replace(one, ended_at=self.now, closing=Closing.OVER)
+            self._follow_voice()
+        elif not open_ones and not self.blind.starting:
+            self._begin(IncidentKind.OBSERVER)
 
-def _decision(case: Case, verdict: Verdict, ladder: Ladder | None) -> Decision:
-    return Decision(
-        client_uuid=case.client.uuid,
-        verb=verdict.verb,
-        reason=verdict.reason,
-        arguments=verdict.arguments,
-        rung=verdict.rung or (ladder.rung if ladder is not None else None),
-        attempt=verdict.attempt,
-        until=verdict.until,
-        would=not case.policy.enabled,
-        ladder=ladder,
-    )
+    def _follow_voice(self) -> None:
+        lost = is_voice_lost(self.snapshot.sent, self.now)
+        open_ones = self._open(IncidentKind.COMMANDS_UNANSWERED)
+        answered = any(one.answered for one in self.snapshot.sent) or not self.snapshot.sent
+        if lost and not open_ones:
+            self._begin(IncidentKind.COMMANDS_UNANSWERED)
+        elif open_ones and not lost and answered:
+            for key, one in open_ones.items():
+                self.incidents[key] = replace(one, ended_at=self.now, closing=Closing.OVER)
+
+    def _begin(self, kind: IncidentKind) -> None:
+        key = f"{kind}/{self.now.timestamp():.0f}"
+        self.incidents[key] = Incident(key=key, kind=kind, began_at=self.now)
+
+    # --- how many at once
+
+    def _paced(self, judged: Sequence[Verdict | Proposal]) -> list[Verdict]:
+        """Turn proposals into acts, as many as may, and into waits for the others."""
+        verdicts: list[Verdict | None] = [one if isinstance(one, Verdict) else None for one in judged]
+        proposals = {number: one for number, one in enumerate(judged) if isinstance(one, Proposal)}
+        if self.blind is None:
+            self._find_groups(proposals)
+            self._find_left_behind(verdicts)
+        voice = next(iter(self._open(IncidentKind.COMMANDS_UNANSWERED)), None)
+        if voice is not None:
+            proposals = self._probe(proposals, verdicts, voice)
+        of_group: defaultdict[str, list[int]] = defaultdict(list)
+        for number, proposal in proposals.items():
+            ladder = self.cases[number].ladder
+            key = None if ladder is None else ladder.incident
+            if key is None:
+                verdicts[number] = self._act(proposal)
+            else:
+                of_group[key].append(number)
+        for key, numbers in of_group.items():
+            self._go_on(key, numbers, proposals, verdicts)
+        self._one_alarm_for_groups(verdicts)
+        self._mark_stopped(verdicts)
+        return [one for one in verdicts if one is not None]
+
+    def _probe(
+        self, proposals: dict[int, Proposal], verdicts: list[Verdict | None], voice: str
+    ) -> dict[int, Proposal]:
+        """Hold everybody back but one now and then, to find out whether commands arrive again."""
+        last = max((one.published_at for one in self.snapshot.sent), default=None)
+        held = Verdict(Verb.HOLD, Reason.COMMANDS_UNANSWERED, incident=voice)
+        probing = last is None or self.now >= last + PROBE_EVERY
+        first = min(proposals, key=lambda number: self.cases[number].since, default=None)
+        for number, proposal in proposals.items():
+            verdicts[number] = self._act(proposal) if probing and number == first else held
+        return {}
+
+    def _find_groups(self, proposals: Mapping[int, Proposal]) -> None:
+        speaking = [case for case in self.cases if case.trouble is not None and not case.silent]
+        due = {self.cases[number].patient.uuid for number in proposals if not self.cases[number].silent}
+        if not due:
+            return
+        groups = self._open(IncidentKind.ALIKE)
+        found, joined = alike(speaking, due, groups, self._fleet(), self.now)
+        self.incidents |= found
+        members: defaultdict[str, list[Case]] = defaultdict(list)
+        for case in speaking:
+            if (key := joined.get(case.patient.uuid)) is not None:
+                members[key].append(case)
+        for key, cases in members.items():
+            self._join(key, cases)
+
+    def _fleet(self) -> int:
+        known = self.snapshot.populations.get(FLEET)
+        return max(len(self.cases), known.clients if known is not None else 0)
+
+    def _find_left_behind(self, verdicts: list[Verdict | None]) -> None:
+        """Make one alarm of those whom an outage has left and only a person can help."""
+        left: defaultdict[str, list[int]] = defaultdict(list)
+        outages = self._open(*OUTAGES)
+        for number, verdict in enumerate(verdicts):
+            case = self.cases[number]
+            if verdict is None or verdict.rung is not Rung.HUMAN or not case.silent or case.ladder is None:
+                continue
+            key = case.ladder.incident
+            if key is not None and key not in outages and verdict.reason is not Reason.GONE:
+                left[key].append(number)
+        open_ones = self._open(IncidentKind.LEFT_BEHIND)
+        for key, numbers in left.items():
+            own = key if key in open_ones else f"{IncidentKind.LEFT_BEHIND}/{key}"[:200]
+            if own not in open_ones and len(numbers) < LEFT_LEAST:
+                continue
+            known = self.incidents.get(own) or Incident(
+                key=own, kind=IncidentKind.LEFT_BEHIND, began_at=self.now
+            )
+            if own != key:
+                self.incidents[own] = replace(known, members=known.members + len(numbers))
+                self._join(own, [self.cases[number] for number in numbers])
+            arguments = {"silent": self.incidents[own].members}
+            verdict = Verdict(Verb.HOLD, Reason.LEFT_BEHIND, None, arguments, Rung.HUMAN, None, own)
+            for number in numbers:
+                verdicts[number] = verdict
+
+    def _go_on(
+        self,
+        key: str,
+        numbers: Sequence[int],
+        proposals: Mapping[int, Proposal],
+        verdicts: list[Verdict | None],
+    ) -> None:
+        """Begin as much of a group as its pace allows."""
+        paces = paces_of(self._tries(key), share_of(self._fleet(), self.policy.max_share), self.now)
+        waiting: defaultdict[Rung, list[int]] = defaultdict(list)
+        for number in numbers:
+            waiting[self._rung(number, proposals[number], paces)].append(number)
+        used: set[int] = set()
+        for rung in sorted(waiting):
+            pace = paces[rung]
+            left = 0 if id(pace) in used else pace.allowed
+            used.add(id(pace))
+            some = [self.cases[number] for number in waiting[rung]]
+            begins = {case.patient.uuid for case in first_ones(some, left, tried_first=pace.stopped)}
+            reason = Reason.NO_EFFECT if pace.stopped else Reason.WAVE
+            arguments: dict[str, str | int] = {"waiting": len(some) - len(begins)}
+            if pace.stopped:
+                arguments = {"alike": len(some), "action": rung.action}
+            else:
+                arguments["trying"] = pace.under_way + len(begins)
+            held = Verdict(Verb.HOLD, reason, None, arguments, rung, None, key)
+            for number in waiting[rung]:
+                proposal = replace(proposals[number], rung=rung)
+                acts = self.cases[number].patient.uuid in begins
+                verdicts[number] = self._act(proposal, key) if acts else held
+
+    def _rung(self, number: int, proposal: Proposal, paces: Mapping[Rung, Pace]) -> Rung:
+        """Return the rung a member goes on with: not one that is known to be in vain for all of them."""
+        pace, rung = paces[proposal.rung], proposal.rung
+        if pace.floor > rung:
+            return rung_above(self.cases[number], pace.floor, self.policy) or rung
+        if pace.stopped and proposal.attempt > 1 and rung < Rung.POWER_CYCLE:
+            higher = rung_above(self.cases[number], Rung(rung + 1), self.policy)
+            if higher is not None and not paces[higher].stopped:
+                return higher
+        return rung
+
+    def _one_alarm_for_groups(self, verdicts: list[Verdict | None]) -> None:
+        """Call for nobody singly where the group as a whole is not helped: that is one alarm."""
+        groups = self._open(IncidentKind.ALIKE)
+        in_vain: dict[str, bool] = {}
+        for number, verdict in enumerate(verdicts):
+            ladder = self.cases[number].ladder
+            if verdict is None or verdict.rung is not Rung.HUMAN or ladder is None:
+                continue
+            key = ladder.incident
+            if key is None or key not in groups:
+                continue
+            if key not in in_vain:
+                judged = [one for one in self._tries(key) if one.outcome in CHARGED]
+                helped = sum(one.outcome is Outcome.HELPED for one in judged)
+                in_vain[key] = 2 * helped < len(judged)
+            if in_vain[key]:
+                arguments: dict[str, str | int] = {"alike": groups[key].members}
+                verdicts[number] = Verdict(Verb.HOLD, Reason.NO_EFFECT, None, arguments, incident=key)
+
+    def _mark_stopped(self, verdicts: Sequence[Verdict | None]) -> None:
+        stopped = {one.incident for one in verdicts if one is not None and one.reason is Reason.NO_EFFECT}
+        waiting = {one.incident for one in verdicts if one is not None and one.reason is Reason.WAVE}
+        for key, incident in self._open(IncidentKind.ALIKE).items():
+            if key in stopped and incident.stopped_at is None:
+                self.incidents[key] = replace(incident, stopped_at=self.now)
+            elif key in waiting and key not in stopped and incident.stopped_at is not None:
+                self.incidents[key] = replace(incident, stopped_at=None)
+
+    def _act(self, proposal: Proposal, incident: str | None = None) -> Verdict:
+        arguments: dict[str, str | int] = {"attempt": proposal.attempt, "attempts": proposal.attempts}
+        return Verdict(
+            Verb.ACT, ACTS[proposal.rung], None, arguments, proposal.rung, proposal.attempt, incident
+        )
+
+    # --- the result
+
+    def _decided(self, verdicts: Sequence[Verdict]) -> list[Decision]:
+        decisions = []
+        for case, verdict in zip(self.cases, verdicts, strict=True):
+            decisions.append(Decision(case.patient.uuid, verdict, self._ladder(case, verdict)))
+        return decisions
+
+    def _ladder(self, case: Case, verdict: Verdict) -> Ladder | None:
+        ladder = case.ladder
+        if ladder is None or verdict.rung is None or self.blind is not None:
+            return ladder
+        if verdict.rung is Rung.HUMAN:
+            if ladder.phase is Phase.CLIMBING:
+                ladder = stepped(ladder, Step.GIVEN_UP, self.now)
+            return replace(ladder, rung=Rung.HUMAN) if ladder and ladder.rung is not Rung.HUMAN else ladder
+        if verdict.verb is not Verb.ACT or not self.policy.enabled:
+            return ladder
+        climbing = stepped(ladder, Step.REACHABLE, self.now)
+        return climbing and (
+            climbing if climbing.rung is verdict.rung else replace(climbing, rung=verdict.rung)
+        )

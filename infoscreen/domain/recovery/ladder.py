@@ -1,27 +1,25 @@
-"""The ladder of one client: where it stands, which rung comes next, and when it is well again.
+"""The ladder of one client: where it stands, what was tried, and which rung comes next.
 
-``TRANSITIONS`` is the whole machine. What was tried is not counted in here: the attempts are facts that the
-caller keeps, and only those that were really published count. So a ladder can be stored, read after a crash
-and used again without anything being lost or counted twice.
+``TRANSITIONS`` is the whole machine. What was tried is not counted in here: attempts are facts that the
+caller keeps, and only those that the device accepted are charged.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
-from infoscreen.domain.clients import Client, Condition, Presence, ProcessStatus
-from infoscreen.domain.presence import conditions_of, is_stale
-from infoscreen.domain.recovery.policy import RecoveryPolicy, Rung
+from infoscreen.domain.recovery.policy import UNANSWERED_TRIES, RecoveryPolicy, Rung
 from infoscreen.domain.recovery.reasons import Reason
 
 
 class Trouble(StrEnum):
-    """What is wrong with a client, as far as it decides where it enters the ladder."""
+    """What is wrong with a client, as far as it decides what can be done."""
 
     CRASHED = "crashed"
     SERVICE_FAILED = "service_failed"
+    NOT_SHOWING = "not_showing"
     HUNG = "hung"
     UNREACHABLE = "unreachable"
 
@@ -41,7 +39,9 @@ class Phase(StrEnum):
     WELL = "well"
     """Well again; a relapse goes on where it was."""
     NEEDS_HUMAN = "needs_human"
-    """Nothing further is done until somebody acknowledges it, or it is well."""
+    """Everything was tried. What can be tried again without harm is; else a person has to come."""
+    GONE = "gone"
+    """Silent for a day together with others: it is counted nowhere until it is heard again."""
 
 
 class Step(StrEnum):
@@ -53,6 +53,7 @@ class Step(StrEnum):
     FORGOTTEN = "forgotten"
     GIVEN_UP = "given_up"
     REACHABLE = "reachable"
+    LOST = "lost"
     ACKNOWLEDGED = "acknowledged"
 
 
@@ -60,12 +61,12 @@ P, S = Phase, Step
 
 TRANSITIONS: Mapping[Phase, Mapping[Step, Phase]] = {
     P.REST: {S.UNWELL: P.CLIMBING},
-    P.CLIMBING: {S.BACK: P.PROVING, S.GIVEN_UP: P.NEEDS_HUMAN},
+    P.CLIMBING: {S.BACK: P.PROVING, S.GIVEN_UP: P.NEEDS_HUMAN, S.LOST: P.GONE},
     P.PROVING: {S.UNWELL: P.CLIMBING, S.CONFIRMED: P.WELL},
     P.WELL: {S.UNWELL: P.CLIMBING, S.FORGOTTEN: P.REST},
-    # Being back is not enough to leave it, only being well is. ``REACHABLE``: nothing had been tried because
-    # nothing could be, and now something can.
-    P.NEEDS_HUMAN: {S.CONFIRMED: P.WELL, S.REACHABLE: P.CLIMBING, S.ACKNOWLEDGED: P.REST},
+    # Being back is not enough to leave it, only being well is. ``REACHABLE``: something can be tried again.
+    P.NEEDS_HUMAN: {S.CONFIRMED: P.WELL, S.REACHABLE: P.CLIMBING, S.ACKNOWLEDGED: P.REST, S.LOST: P.GONE},
+    P.GONE: {S.BACK: P.PROVING},
 }
 
 
@@ -75,9 +76,8 @@ class Ladder:
 
     Attempts decided at or after ``began_at`` belong to it. ``unwell_since`` is when the client was last well,
     as far as that was ever confirmed; ``changed_at`` when the phase changed. ``rung`` is the one reached,
-    ``returns`` how often the client came back without help. ``because`` is why it needs a human, ``limited``
-    the rung whose limit is reached, ``tried`` how many attempts there had been by then. ``would`` marks the
-    ladder of a dry run, which counts for nothing once recovery is switched on.
+    ``returns`` how often the client came back without help. ``incident`` is the key of the incident that it
+    is, or was when that ended, part of.
     """
 
     phase: Phase
@@ -86,124 +86,71 @@ class Ladder:
     changed_at: datetime
     rung: Rung
     returns: int = 0
-    because: Reason | None = None
-    limited: Rung | None = None
-    tried: int = 0
-    would: bool = False
+    incident: str | None = None
+
+
+class Outcome(StrEnum):
+    """What came of an attempt. Only ``HELPED`` and ``NO_EFFECT`` are charged: the device had accepted it."""
+
+    HELPED = "helped"
+    """Its effect was verified, or the client was back."""
+    NO_EFFECT = "no_effect"
+    """Its time passed and the client was still unwell, or was again soon after."""
+    REFUSED = "refused"
+    """The device answered that it would not; ``error_code`` says why."""
+    UNANSWERED = "unanswered"
+    """It was sent, and the device never answered."""
+    NOT_SENT = "not_sent"
+    """It never left the server."""
+
+
+CHARGED = frozenset({Outcome.HELPED, Outcome.NO_EFFECT})
+
+REFUSALS = frozenset({"expired", "busy", "unsupported", "dry_run"})
+"""Error codes with which a device says that it has not even tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One attempt, as it is stored: written with its decision, charged once it is published.
+    """One attempt, under way while ``outcome`` is None; written with its decision, under its command's id.
 
-    ``published_at`` is when its command left for the broker, or its power was switched; in a dry run, when
-    it would have been. ``dropped`` means it never left and never will.
+    ``published_at`` is when its command left for the broker, ``accepted_at`` when the device took it on.
+    ``incident`` is the key of the group that it was made for.
     """
 
+    command_id: str
+    client_uuid: str
     rung: Rung
     decided_at: datetime
+    incident: str | None = None
     published_at: datetime | None = None
-    dropped: bool = False
-    would: bool = False
+    accepted_at: datetime | None = None
+    ended_at: datetime | None = None
+    outcome: Outcome | None = None
+    error_code: str | None = None
+
+    @property
+    def charged(self) -> bool:
+        """Tell whether it counts: the device has accepted it."""
+        return self.accepted_at is not None and (self.outcome is None or self.outcome in CHARGED)
 
 
 class Next(NamedTuple):
-    """The rung that comes next; for ``HUMAN``, ``because`` says why and ``limit`` of which rung."""
+    """The rung that comes next; for ``HUMAN``, ``because`` says why."""
 
     rung: Rung
     because: Reason | None = None
-    limited: Rung | None = None
 
 
-OUT_OF_REACH = frozenset({Condition.INCOMPREHENSIBLE, Condition.DUPLICATE})
-"""Conditions in which nothing automatic is done, whatever else is wrong."""
-
-
-def trouble_of(client: Client, now: datetime, listening_since: datetime | None) -> Trouble | None:
-    """Return what is to be recovered from, or None.
-
-    A failed service outranks silence in what is shown, but not here: a command would not arrive. And once the
-    application runs again, there is nothing left to recover even though the failure stays shown until it is
-    acknowledged.
-    """
-    if not OUT_OF_REACH.isdisjoint(conditions_of(client, now, listening_since)):
-        return None
-    match client.status:
-        case Condition.CRASHED:
-            return Trouble.CRASHED
-        case Condition.HUNG:
-            return Trouble.HUNG
-        case Condition.UNREACHABLE:
-            return Trouble.UNREACHABLE
-        case Condition.SERVICE_FAILED:
-            if client.last_alive is None or is_stale(client, now, listening_since):
-                return Trouble.HUNG if client.presence is Presence.ONLINE else Trouble.UNREACHABLE
-            return None if _runs_again(client) else Trouble.SERVICE_FAILED
-        case _:
-            return None
-
-
-def _runs_again(client: Client) -> bool:
-    """Tell whether the application started after the service failed; both times are the device's own."""
-    if client.process_status is not ProcessStatus.RUNNING or client.service_failed_at is None:
-        return False
-    return client.app_started_at is None or client.app_started_at > client.service_failed_at
-
-
-def entry(trouble: Trouble, client: Client) -> Rung:
-    """Return the lowest rung that makes sense.
-
-    A command reaches an unreachable client only if the broker keeps it for a persistent session.
-    """
+def entry(trouble: Trouble) -> Rung:
+    """Return the lowest rung that makes sense: a command never reaches an unreachable client."""
     match trouble:
-        case Trouble.CRASHED | Trouble.SERVICE_FAILED:
+        case Trouble.CRASHED | Trouble.SERVICE_FAILED | Trouble.NOT_SHOWING:
             return Rung.RESTART_APP
         case Trouble.HUNG:
             return Rung.REBOOT_HOST
         case Trouble.UNREACHABLE:
-            return Rung.REBOOT_HOST if client.persistent_session else Rung.POWER_CYCLE
-
-
-def charged(attempts: Iterable[Attempt], since: datetime, *, would: bool) -> list[Attempt]:
-    """Return the attempts since then that count: published, and of this mode; oldest first."""
-    counted = [
-        one
-        for one in attempts
-        if one.published_at is not None and one.would is would and one.decided_at >= since
-    ]
-    return sorted(counted, key=lambda one: one.decided_at)
-
-
-def next_rung(
-    trouble: Trouble,
-    client: Client,
-    ladder: Ladder,
-    attempts: Sequence[Attempt],
-    policy: RecoveryPolicy,
-    now: datetime,
-    *,
-    outlet: bool,
-) -> Next:
-    """Return the lowest rung that has attempts left and fits, never below one already tried.
-
-    ``attempts`` are all that are known of the client, also those before this ladder, which count for the
-    limits.
-    """
-    tried = charged(attempts, ladder.began_at, would=ladder.would)
-    lowest = max([entry(trouble, client), *(one.rung for one in tried)])
-    without_outlet = False
-    for rung in (Rung.RESTART_APP, Rung.REBOOT_HOST, Rung.POWER_CYCLE):
-        if rung < lowest or not _can(client, rung):
-            continue
-        if sum(one.rung is rung for one in tried) >= allowed(rung, trouble, policy):
-            continue
-        if rung is Rung.POWER_CYCLE and not outlet:
-            without_outlet = True
-            continue
-        if _past_limit(rung, attempts, policy, now, would=ladder.would):
-            return Next(Rung.HUMAN, Reason.LIMIT_REACHED, rung)
-        return Next(rung)
-    return Next(Rung.HUMAN, Reason.NO_OUTLET if without_outlet else Reason.EXHAUSTED)
+            return Rung.POWER_CYCLE
 
 
 def allowed(rung: Rung, trouble: Trouble, policy: RecoveryPolicy) -> int:
@@ -212,23 +159,57 @@ def allowed(rung: Rung, trouble: Trouble, policy: RecoveryPolicy) -> int:
     return min(1, attempts) if trouble is Trouble.SERVICE_FAILED and rung is Rung.RESTART_APP else attempts
 
 
-def _can(client: Client, rung: Rung) -> bool:
-    """Tell whether the device handles the action; one that announced nothing is taken to."""
-    return rung is Rung.POWER_CYCLE or not client.capabilities or rung.action in client.capabilities
+def tried_on(attempts: Iterable[Attempt], ladder: Ladder) -> list[Attempt]:
+    """Return the attempts of this ladder that the device accepted, oldest first."""
+    return [one for one in attempts if one.charged and one.decided_at >= ladder.began_at]
 
 
-def _past_limit(
-    rung: Rung, attempts: Sequence[Attempt], policy: RecoveryPolicy, now: datetime, *, would: bool
-) -> bool:
-    limit = policy.limit(rung)
-    if limit is None:
-        return False
-    most, within = limit
-    done = [one.published_at for one in attempts if one.rung is rung and one.would is would]
-    return sum(at is not None and at > now - within for at in done) >= most
+def next_rung(
+    trouble: Trouble,
+    ladder: Ladder,
+    attempts: Sequence[Attempt],
+    policy: RecoveryPolicy,
+    *,
+    can: Iterable[str],
+    outlet: bool,
+    floor: Rung = Rung.RESTART_APP,
+) -> Next:
+    """Return the lowest rung that has attempts left and fits, never below ``floor`` or one already tried.
+
+    ``can`` are the actions that the device announced, none if it announced nothing.
+    """
+    charged: dict[Rung, int] = {}
+    unanswered: dict[Rung, int] = {}
+    for one in attempts:
+        if one.decided_at < ladder.began_at:
+            continue
+        if one.charged:
+            charged[one.rung] = charged.get(one.rung, 0) + 1
+        elif one.outcome is Outcome.UNANSWERED:
+            unanswered[one.rung] = unanswered.get(one.rung, 0) + 1
+    lowest = max([entry(trouble), floor, *charged])
+    announced = frozenset(can)
+    without_outlet = silent = False
+    for rung in (Rung.RESTART_APP, Rung.REBOOT_HOST, Rung.POWER_CYCLE):
+        left = allowed(rung, trouble, policy) - charged.get(rung, 0)
+        if rung < lowest or left <= 0:
+            continue
+        if rung is Rung.POWER_CYCLE:
+            if outlet:
+                return Next(rung)
+            without_outlet = True
+        elif announced and rung.action not in announced:
+            continue
+        elif unanswered.get(rung, 0) >= UNANSWERED_TRIES:
+            silent = True
+        else:
+            return Next(rung)
+    if silent:
+        return Next(Rung.HUMAN, Reason.UNANSWERED)
+    return Next(Rung.HUMAN, Reason.NO_OUTLET if without_outlet else Reason.EXHAUSTED)
 
 
-def begun(now: datetime, unwell_since: datetime, rung: Rung, *, would: bool) -> Ladder:
+def begun(now: datetime, unwell_since: datetime, rung: Rung) -> Ladder:
     """Return the ladder of a client that is unwell and was not before."""
     return Ladder(
         phase=TRANSITIONS[P.REST][S.UNWELL],
@@ -236,7 +217,6 @@ def begun(now: datetime, unwell_since: datetime, rung: Rung, *, would: bool) -> 
         unwell_since=unwell_since,
         changed_at=now,
         rung=rung,
-        would=would,
     )
 
 
@@ -253,9 +233,6 @@ def stepped(ladder: Ladder, step: Step, now: datetime) -> Ladder | None:
         phase=phase,
         changed_at=now,
         unwell_since=now if relapsed else ladder.unwell_since,
-        because=None,
-        limited=None,
-        tried=0,
     )
 
 
@@ -264,17 +241,19 @@ def acknowledged(ladder: Ladder | None, now: datetime) -> Ladder | None:
     return None if ladder is None else stepped(ladder, Step.ACKNOWLEDGED, now)
 
 
-def is_confirmed(
-    client: Client, ladder: Ladder, heartbeats_in_a_row: int, policy: RecoveryPolicy, now: datetime
-) -> bool:
-    """Tell whether a client that is back has been so for long enough to count as well."""
-    return heartbeats_in_a_row >= policy.recovered_heartbeats and now >= confirmed_from(
-        client, ladder, policy
+def moved(ladder: Ladder, stepped_at: datetime, step: timedelta, now: datetime) -> Ladder:
+    """Return the ladder after the host's clock was set; see ``moved_time``."""
+    return replace(
+        ladder,
+        began_at=moved_time(ladder.began_at, stepped_at, step, now),
+        unwell_since=moved_time(ladder.unwell_since, stepped_at, step, now),
+        changed_at=moved_time(ladder.changed_at, stepped_at, step, now),
     )
 
 
-def confirmed_from(client: Client, ladder: Ladder, policy: RecoveryPolicy) -> datetime:
-    """Return from when on a client that is back may count as well."""
-    # A failed service stays shown; there, being back is what the ladder saw.
-    since = client.status_since if client.status is Condition.ONLINE else ladder.changed_at
-    return since + policy.recovered_after
+def moved_time(at: datetime, stepped_at: datetime, step: timedelta, now: datetime) -> datetime:
+    """Return a stored time as it is on a clock that was set by ``step``, ``stepped_at`` by the new time.
+
+    What lies between the step and now was written with the new clock already.
+    """
+    return at if stepped_at <= at <= now else at + step

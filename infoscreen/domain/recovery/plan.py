@@ -1,13 +1,15 @@
 """What comes out: one decision with its reason for every patient; the caller stores and carries it out."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
-from infoscreen.domain.recovery.ladder import Ladder
-from infoscreen.domain.recovery.outage import Blindness, Incident
+from infoscreen.domain.recovery.incidents import Blindness, Incident
+from infoscreen.domain.recovery.ladder import Ladder, Outcome
 from infoscreen.domain.recovery.policy import Rung
-from infoscreen.domain.recovery.reasons import WORDS, Arguments, Ending, Reason, sentence
+from infoscreen.domain.recovery.reasons import ENDINGS, Arguments, Ending, Reason
 
 
 class Verb(StrEnum):
@@ -46,44 +48,52 @@ class Decided:
     @property
     def ending(self) -> Ending:
         """Return what ends it."""
-        return WORDS[self.reason].ending
-
-    def sentence(self, language: str) -> str:
-        """Return why, as a sentence in ``de`` or ``en``."""
-        return sentence(self.reason, self.arguments, language, would=self.would)
+        return ENDINGS[self.reason]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision(Decided):
-    """A decision fresh from the rules. ``ladder`` is what to store, None for one at rest.
+class Verdict(NamedTuple):
+    """A decision without its client; those that are the same for many clients are one object."""
 
-    An ``ACT`` is to be written as an ``Attempt`` in the same transaction, before it is carried out; in a dry
-    run as published at once, since nobody will publish it.
-    """
+    verb: Verb
+    reason: Reason
+    until: datetime | None = None
+    arguments: Arguments = {}  # noqa: RUF012 - never changed
+    rung: Rung | None = None
+    attempt: int | None = None
+    incident: str | None = None
 
+
+class Decision(NamedTuple):
+    """What was decided about one client. ``ladder`` is what to store, None for one at rest."""
+
+    client_uuid: str
+    verdict: Verdict
     ladder: Ladder | None
 
+    @property
+    def verb(self) -> Verb:
+        """Return what it comes down to."""
+        return self.verdict.verb
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
-    """How many recoveries are in flight and may be; ``started`` are those that this plan adds."""
-
-    in_flight: int
-    started: int
-    concurrent: int
-    per_poll: int
+    @property
+    def reason(self) -> Reason:
+        """Return why."""
+        return self.verdict.reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What was decided: one decision per patient, in their order, and the incidents as they are now.
+    """What was decided: one decision per patient, in their order, and what follows.
 
-    Incidents that have just ended are among them. ``next_at`` is when time alone can change something; the
-    next poll at the latest.
+    ``incidents`` are those that were open or have begun, as they are now; ``joined`` the clients that have
+    come to each. ``outcomes`` are attempts that have ended, or ended otherwise than thought, by command.
+    ``silences`` is how many clients have fallen silent by chance since the last poll.
     """
 
-    decisions: tuple[Decision, ...]
-    incidents: tuple[Incident, ...]
-    budget: Budget
+    decisions: Sequence[Decision]
+    incidents: Sequence[Incident]
+    joined: Mapping[str, Sequence[str]]
+    outcomes: Mapping[str, Outcome]
+    silences: int
     blind: Blindness | None
     next_at: datetime

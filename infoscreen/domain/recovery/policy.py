@@ -4,26 +4,35 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import IntEnum
 
-OUTAGE_BEGINS, OUTAGE_ENDS = 55, 40
-"""Percent of silent clients between which an outage neither begins nor ends (recovery design)."""
-
-OUTAGE_LEAST = 3
-"""Fewer silent clients are never an outage: two screens may well hang on the same day."""
-
-WELL_RECENTLY = timedelta(minutes=10)
-"""Only clients that were well so lately say something about the network; the long dead do not."""
-
-STORM = 10
-"""When so many percent fall silent within the storm cooldown, they have a cause in common, found or not."""
-
-MOST_SETTLING = 6
-"""An outage settles for so many cooldowns at most, however long clients keep coming back."""
-
 MOST_INGEST_LAG = timedelta(seconds=10)
 MOST_LOOP_LAG = timedelta(seconds=5)
 
-MOST_PATIENCE = timedelta(minutes=15)
-"""A client that keeps coming back by itself is waited for ever longer, but not longer than this."""
+MOST_PATIENCE = timedelta(hours=1)
+"""A client that keeps coming back by itself is waited for longer each time, but not longer than this."""
+
+UNKNOWN_KEEPALIVE_SECONDS = 300.0
+"""The MQTT keepalive of a device that has announced none."""
+
+KEEPALIVES = 1.5
+"""After so many keepalives without a packet the broker drops a connection (MQTT 3.1.1, 3.1.2.10)."""
+
+KEEPALIVE_SLACK = timedelta(seconds=5)
+"""How late the broker may be in doing so, and its word in reaching us."""
+
+UNKNOWN_RHYTHM = timedelta(minutes=30)
+"""A client of which one heartbeat is known may beat as rarely as any."""
+
+UNANSWERED_TRIES = 2
+"""So many commands of one rung without any answer, and the next rung comes."""
+
+REFUSED_AGAIN = timedelta(hours=1)
+"""After a refusal the device is asked again: its clock may be right by then."""
+
+RELAPSED_WITHIN = timedelta(minutes=15)
+"""In trouble again so soon, the attempt has not helped."""
+
+CAREFUL_AFTER = timedelta(hours=20)
+"""Once the day's actions are used up, one more at night, but not sooner than this after the last."""
 
 
 class Rung(IntEnum):
@@ -44,40 +53,32 @@ class Rung(IntEnum):
 class RecoveryPolicy:
     """The settings of the recovery; ``enabled`` false is a dry run: everything is decided, nothing is done.
 
-    The waits run from the publication of an attempt. ``stale_maximum`` is the longest threshold of silence
-    that any client can have, ``command_expiry`` the time after which an unsent command is given up.
+    The waits run from the publication of an attempt. ``observer_grace`` None means twice the thresholds of
+    the scope. ``stale_unlearned`` is the threshold of a client whose rhythm is not known, ``command_expiry``
+    the time after which an unsent command is given up, ``max_share`` the part of the fleet (0 to 1) that one
+    group may have under way.
     """
 
     enabled: bool = False
     poll: timedelta = timedelta(seconds=15)
     grace: timedelta = timedelta(seconds=60)
-    observer_grace: timedelta = timedelta(seconds=360)
-    max_concurrent: int = 5
-    storm_cooldown: timedelta = timedelta(seconds=300)
+    boot_grace: timedelta = timedelta(seconds=300)
+    start_timeout: timedelta = timedelta(seconds=600)
+    credible_absence: timedelta = timedelta(seconds=900)
+    observer_grace: timedelta | None = None
+    max_share: float = 0.1
     recovered_heartbeats: int = 3
     recovered_after: timedelta = timedelta(seconds=60)
-    relapse: timedelta = timedelta(seconds=900)
+    relapse: timedelta = timedelta(hours=6)
     restart_attempts: int = 2
     reboot_attempts: int = 1
     power_cycle_attempts: int = 1
-    reboots_per_hour: int = 2
-    power_cycles_per_day: int = 3
+    actions_per_day: int = 6
     restart_wait: timedelta = timedelta(seconds=120)
-    reboot_wait: timedelta = timedelta(seconds=600)
+    reboot_wait: timedelta = timedelta(seconds=900)
     power_cycle_wait: timedelta = timedelta(seconds=900)
-    stale_minimum: timedelta = timedelta(seconds=45)
-    stale_maximum: timedelta = timedelta(seconds=180)
+    stale_unlearned: timedelta = timedelta(seconds=180)
     command_expiry: timedelta = timedelta(seconds=240)
-
-    @property
-    def witness_within(self) -> timedelta:
-        """Return how lately a client must have been heard to speak against an outage.
-
-        Whoever is acted on for its silence has been silent for at least its threshold and the grace, and its
-        first missing heartbeat was due a third into the threshold. What is heard after that was heard after
-        any outage that could explain the silence had begun.
-        """
-        return self.grace + self.stale_minimum * 2 / 3
 
     def attempts(self, rung: Rung) -> int:
         """Return how often ``rung`` is tried; 0 removes it."""
@@ -102,13 +103,3 @@ class RecoveryPolicy:
                 return self.power_cycle_wait
             case Rung.HUMAN:
                 return timedelta(0)
-
-    def limit(self, rung: Rung) -> tuple[int, timedelta] | None:
-        """Return how many attempts one client may have in what time; None for no limit of its own."""
-        match rung:
-            case Rung.REBOOT_HOST:
-                return self.reboots_per_hour, timedelta(hours=1)
-            case Rung.POWER_CYCLE:
-                return self.power_cycles_per_day, timedelta(days=1)
-            case Rung.RESTART_APP | Rung.HUMAN:
-                return None

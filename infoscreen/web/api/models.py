@@ -16,11 +16,11 @@ from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.commands import Action, CommandStatus, Source, Verification
 from infoscreen.domain.errors import Trouble
 from infoscreen.domain.events import Kind
-from infoscreen.domain.recovery import IncidentKind, Reason
-from infoscreen.services.explaining import Mode
+from infoscreen.domain.recovery import Closing, IncidentKind, Reason
+from infoscreen.services.recovery.explain import Mode
 from infoscreen.storage import rejected
-from infoscreen.storage.incidents import StoredIncident
 from infoscreen.storage.paging import Page
+from infoscreen.storage.recovery.incidents import StoredIncident
 from infoscreen.web.shapes import Answer, Listing
 from infoscreen.words import telling
 from infoscreen.words.clients import status_reason
@@ -338,15 +338,23 @@ class Database(Answer):
 
 
 class Incident(Answer):
-    """A time at which the recovery held back a site, the fleet or itself."""
+    """What several clients have in common, or a time at which the server itself could not see."""
 
     id: int
     kind: IncidentKind
     site: str | None
+    network: str | None
+    trouble: str | None = Field(description="What the clients of an incident of the kind alike have.")
+    members: int = Field(description="Clients that have ever been part of it.")
+    facts: dict[str, str | int] = Field(description="What speaks for a cause in common.")
     began_at: datetime
-    calm_since: datetime | None = Field(description="It is over, and has been settling since then.")
+    calm_since: datetime | None = Field(description="Most members have been back since then.")
+    stopped_at: datetime | None = Field(description="What was tried does not help: one try an hour.")
     ended_at: datetime | None
-    clients: int = Field(description="Different clients that were held by it so far.")
+    closing: Closing | None
+    acknowledged_at: datetime | None
+    acknowledged_by: str | None
+    comment: str | None
 
 
 class Recovery(Answer):
@@ -354,7 +362,6 @@ class Recovery(Answer):
 
     mode: Mode = Field(description="off: it has not looked at the fleet yet.")
     polled_at: datetime | None
-    in_flight: int = Field(description="Clients that are being recovered.")
     counts: dict[Reason, int] = Field(description="Clients by the reason of the decision for them.")
     incidents: list[Incident] = Field(description="Those under way.")
     folded: int = Field(description="Unwell clients that are part of one of the incidents.")

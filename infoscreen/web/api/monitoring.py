@@ -4,8 +4,8 @@ from aiohttp import web
 
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.errors import InvalidInput
-from infoscreen.services.explaining import mode_of
 from infoscreen.services.monitoring import Overview
+from infoscreen.services.recovery.explain import mode_of
 from infoscreen.storage import client_lists, rejected
 from infoscreen.web.api import models
 from infoscreen.web.api.requests import ClientsQuery, RejectedQuery
@@ -39,7 +39,6 @@ def _recovery(overview: Overview) -> models.Recovery:
     return models.Recovery(
         mode=mode_of(overview),
         polled_at=None if overview.poll is None else overview.poll.at,
-        in_flight=summary.get("in_flight", 0),
         counts=summary.get("counts", {}),
         incidents=[models.Incident.model_validate(one) for one in overview.incidents],
         folded=overview.folded,

@@ -4,17 +4,20 @@ from aiohttp import web
 
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.errors import Conflict, InvalidInput, NotFound
-from infoscreen.services import explaining
+from infoscreen.domain.recovery import Verb
 from infoscreen.services.monitoring import Overview
-from infoscreen.storage import decisions, incidents
-from infoscreen.storage.decisions import DecisionQuery
+from infoscreen.services.recovery import explain as explaining
+from infoscreen.services.recovery.explain import Known
+from infoscreen.storage.recovery import decisions, incidents
+from infoscreen.storage.recovery.decisions import DecisionQuery
 from infoscreen.web.api import recovery_models as models
 from infoscreen.web.api.clients import known_client
 from infoscreen.web.api.identifiers import path_identifier
 from infoscreen.web.api.models import Incident
 from infoscreen.web.keys import parts_of
-from infoscreen.web.registry import Route, actor_of, read_body, read_query, reply
+from infoscreen.web.registry import Route, actor_of, path_number, read_body, read_query, reply
 from infoscreen.words.clients import status_reason
+from infoscreen.words.recovery import ENDINGS
 
 
 async def show_recovery(request: web.Request) -> web.StreamResponse:
@@ -37,18 +40,10 @@ def state_of(overview: Overview) -> models.RecoveryState:
     """Return how the recovery is, from the newest of its polls and what has been written since."""
     poll = overview.poll
     summary = {} if poll is None else poll.summary
-    budget = None
-    if poll is not None:
-        budget = models.RecoveryBudget(
-            in_flight=summary["in_flight"],
-            most_in_flight=summary["concurrent"],
-            per_poll=summary["per_poll"],
-        )
     return models.RecoveryState(
         mode=explaining.mode_of(overview),
         polled_at=None if poll is None else poll.at,
-        holds=[models.Hold.model_validate(one) for one in explaining.holds_of(overview)],
-        budget=budget,
+        holds=[models.Hold.of(one) for one in explaining.holds_of(overview)],
         pauses=[models.RecoveryPause.model_validate(one) for one in overview.pauses],
         incidents=[Incident.model_validate(one) for one in overview.incidents],
         counts=summary.get("counts", {}),
@@ -87,18 +82,61 @@ async def _explanation(request: web.Request, uuid: str) -> web.StreamResponse:
         ladder=[models.RungState.model_validate(rung) for rung in known.rungs],
         attempts=[models.RecoveryAttempt.of(attempt) for attempt in known.attempts],
         pauses=[models.RecoveryPause.model_validate(pause) for pause in known.pauses],
-        next=known.next_step,
+        next=_next_step(known),
         next_at=known.next_at,
     )
     return reply(answer)
+
+
+def _next_step(known: Known) -> str:
+    """Return what happens next, in English."""
+    if known.decision is None:
+        return "Nothing: there is nothing to recover."
+    if known.decision.would and known.decision.verb is Verb.ACT:
+        return "Nothing is sent in a dry run."
+    return ENDINGS[known.decision.ending]
 
 
 async def list_incidents(request: web.Request) -> web.StreamResponse:
     """Answer with the incidents, also those that are over."""
     query = read_query(request, models.IncidentsQuery)
     async with parts_of(request).store.read() as connection:
-        page = await incidents.page(connection, query.limit, query.cursor)
+        page = await incidents.page(connection, query.limit, query.cursor, open_only=query.open)
     return reply(models.IncidentList.model_validate(page))
+
+
+MOST_MEMBERS = 1_000
+
+
+async def acknowledge_incident(request: web.Request) -> web.StreamResponse:
+    """Note that somebody takes care of an incident."""
+    number = path_number(request, "id")
+    body = await read_body(request, models.IncidentAct)
+    await parts_of(request).recovering.acknowledge_incident(number, actor_of(request), body.comment)
+    return await _incident(request, number)
+
+
+async def dismiss_incident(request: web.Request) -> web.StreamResponse:
+    """End an incident: each of its members is treated singly from now on."""
+    number = path_number(request, "id")
+    body = await read_body(request, models.IncidentAct)
+    await parts_of(request).recovering.dismiss(number, actor_of(request), body.comment)
+    return await _incident(request, number)
+
+
+async def show_incident(request: web.Request) -> web.StreamResponse:
+    """Answer with one incident and its members."""
+    return await _incident(request, path_number(request, "id"))
+
+
+async def _incident(request: web.Request, number: int) -> web.StreamResponse:
+    async with parts_of(request).store.read() as connection:
+        known = await incidents.get(connection, number)
+        if known is None:
+            raise NotFound(f"There is no incident {number}.")
+        members = await incidents.members(connection, [number], MOST_MEMBERS)
+    told = Incident.model_validate(known).model_dump()
+    return reply(models.IncidentAnswer(**told, client_uuids=members[number]))
 
 
 async def pause(request: web.Request) -> web.StreamResponse:
@@ -156,13 +194,52 @@ ROUTES = (
     ),
     Route(
         "GET",
-        "/api/recovery/incidents",
+        "/api/incidents",
         list_incidents,
         Role.VIEWER,
         "List incidents",
         query=models.IncidentsQuery,
         response=models.IncidentList,
         problems=(InvalidInput,),
+    ),
+    Route(
+        "GET",
+        "/api/recovery/incidents",
+        list_incidents,
+        Role.VIEWER,
+        "List incidents (older address)",
+        query=models.IncidentsQuery,
+        response=models.IncidentList,
+        problems=(InvalidInput,),
+    ),
+    Route(
+        "GET",
+        "/api/incidents/{id}",
+        show_incident,
+        Role.VIEWER,
+        "Show an incident with its members",
+        response=models.IncidentAnswer,
+        problems=(InvalidInput, NotFound),
+    ),
+    Route(
+        "POST",
+        "/api/incidents/{id}/acknowledge",
+        acknowledge_incident,
+        Role.OPERATOR,
+        "Take care of an incident",
+        request=models.IncidentAct,
+        response=models.IncidentAnswer,
+        problems=(InvalidInput, NotFound),
+    ),
+    Route(
+        "POST",
+        "/api/incidents/{id}/dismiss",
+        dismiss_incident,
+        Role.OPERATOR,
+        "End an incident; its members are treated singly",
+        request=models.IncidentAct,
+        response=models.IncidentAnswer,
+        problems=(InvalidInput, NotFound, Conflict),
     ),
     Route(
         "POST",

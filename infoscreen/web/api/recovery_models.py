@@ -5,18 +5,17 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, AwareDatetime, Field
 
-from infoscreen.domain.attempts import AttemptOutcome
 from infoscreen.domain.clients import Condition
-from infoscreen.domain.recovery import Ending, Phase, Reason, Verb
-from infoscreen.services.explaining import Mode
-from infoscreen.storage.attempts import StoredAttempt
-from infoscreen.storage.decisions import StoredDecision
-from infoscreen.storage.pauses import Scope
+from infoscreen.domain.recovery import Attempt, Ending, Outcome, Phase, Reason, Verb
+from infoscreen.services.recovery.explain import HoldShown, Mode
+from infoscreen.storage.recovery.decisions import StoredDecision
+from infoscreen.storage.recovery.pauses import Scope
 from infoscreen.web.api.identifiers import Identifier
 from infoscreen.web.api.models import Incident
 from infoscreen.web.api.requests import Label, NoneIfBlank, utc
 from infoscreen.web.api.requests import Reason as Words
 from infoscreen.web.shapes import Answer, Body, Listing, Paging
+from infoscreen.words.recovery import decided, why
 
 
 class RecoveryQuery(Paging):
@@ -31,7 +30,21 @@ class RecoveryQuery(Paging):
 
 
 class IncidentsQuery(Paging):
-    """Which page of the incidents."""
+    """Which page of the incidents; with ``open`` only those that have not ended."""
+
+    open: bool = False
+
+
+class IncidentAct(Body):
+    """What a person says about an incident."""
+
+    comment: Annotated[Words | None, NoneIfBlank] = None
+
+
+class IncidentAnswer(Incident):
+    """One incident with its members, up to 1,000 of them."""
+
+    client_uuids: list[str]
 
 
 class _Scoped(Body):
@@ -106,7 +119,7 @@ class RecoveryDecision(Answer):
     def of(cls, decision: StoredDecision) -> Self:
         """Return the decision with its sentence."""
         plain = {name: getattr(decision, name) for name in cls.model_fields if name != "sentence"}
-        return cls(**plain, sentence=decision.sentence("en"))
+        return cls(**plain, sentence=decided(decision))
 
 
 class RecoveryDecisionList(Listing[RecoveryDecision]):
@@ -114,7 +127,7 @@ class RecoveryDecisionList(Listing[RecoveryDecision]):
 
 
 class Hold(Answer):
-    """What holds the recovery back just now: everywhere, or at one site."""
+    """What holds the recovery back just now for more than single clients."""
 
     reason: Reason
     site: str | None
@@ -122,13 +135,11 @@ class Hold(Answer):
     until: datetime | None
     sentence: str
 
-
-class RecoveryBudget(Answer):
-    """How much is under way and may be at the same time."""
-
-    in_flight: int
-    most_in_flight: int
-    per_poll: int
+    @classmethod
+    def of(cls, hold: HoldShown) -> Self:
+        """Return the hold with its sentence."""
+        said = why(hold.reason, hold.arguments)
+        return cls(reason=hold.reason, site=hold.site, since=hold.since, until=hold.until, sentence=said)
 
 
 class RecoveryState(Answer):
@@ -137,7 +148,6 @@ class RecoveryState(Answer):
     mode: Mode = Field(description="off: it has not looked at the fleet yet.")
     polled_at: datetime | None
     holds: list[Hold]
-    budget: RecoveryBudget | None
     pauses: list[RecoveryPause]
     incidents: list[Incident]
     counts: dict[Reason, int] = Field(description="Clients by the reason of the decision for them.")
@@ -150,27 +160,24 @@ class RecoveryReport(RecoveryState):
 
 
 class RecoveryAttempt(Answer):
-    """Something that was tried; ``command_id`` is null in a dry run."""
+    """Something that was tried. It is charged once the device has accepted it."""
 
     action: str
     rung: int
-    command_id: str | None
+    command_id: str
     decided_at: datetime
     published_at: datetime | None
+    accepted_at: datetime | None
     ended_at: datetime | None
-    outcome: AttemptOutcome | None
-    detail: str | None
-    would: bool
+    outcome: Outcome | None
+    error_code: str | None = Field(description="Why the device refused it, or failed.")
 
     @classmethod
-    def of(cls, attempt: StoredAttempt) -> Self:
+    def of(cls, attempt: Attempt) -> Self:
         """Return the attempt."""
-        names = ("rung", "decided_at", "published_at", "ended_at", "outcome", "detail", "would")
-        return cls(
-            **{name: getattr(attempt, name) for name in names},
-            action=attempt.rung.action,
-            command_id=None if attempt.would else attempt.command_id,
-        )
+        names = [name for name in cls.model_fields if name not in {"action", "rung"}]
+        plain = {name: getattr(attempt, name) for name in names}
+        return cls(**plain, rung=attempt.rung, action=attempt.rung.action)
 
 
 class RungState(Answer):

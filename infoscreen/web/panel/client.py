@@ -15,12 +15,12 @@ from infoscreen.domain.errors import NotFound
 from infoscreen.domain.events import Kind
 from infoscreen.domain.history import TimelineEntry
 from infoscreen.domain.recovery import Phase
-from infoscreen.services.explaining import explain
+from infoscreen.services.recovery.explain import explain
 from infoscreen.storage import accounts, clients, commands, screenshots, timeline
 from infoscreen.storage.commands import CommandQuery
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page
-from infoscreen.storage.pauses import Scope
+from infoscreen.storage.recovery.pauses import Scope
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel.forms import ClientAddress
 from infoscreen.web.panel.health import health_of

@@ -9,15 +9,15 @@ from aiohttp import web
 
 from infoscreen.domain.clients import Client, Condition
 from infoscreen.domain.commands import Action, ClientCommand
-from infoscreen.services.explaining import holds_of, mode_of
 from infoscreen.services.monitoring import Overview
-from infoscreen.storage import client_lists, clients, commands, decisions
+from infoscreen.services.recovery.explain import holds_of, mode_of
+from infoscreen.storage import client_lists, clients, commands
 from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.storage.engine import Connection
-from infoscreen.storage.pauses import Scope
+from infoscreen.storage.recovery import decisions
+from infoscreen.storage.recovery.pauses import Scope
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel.groups import GROUPS, tiles
-from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.recovery import outages_of
 from infoscreen.web.panel.recovery_words import MODE_SENTENCES, MODES
 from infoscreen.web.panel.rendering import bare_page, wants
@@ -72,7 +72,7 @@ async def get_overview(request: web.Request) -> web.StreamResponse:
         mode=mode,
         mode_word=MODES[mode],
         mode_sentence=MODE_SENTENCES[mode],
-        holds=holds_of(overview, language_of(request).code),
+        holds=holds_of(overview),
         fleet_pause=any(pause.scope is Scope.FLEET for pause in overview.pauses),
         singles=[client for client in unwell.items if client.uuid not in grouped],
         contradicted=contradicted,

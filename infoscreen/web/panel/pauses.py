@@ -9,7 +9,7 @@ from aiohttp import web
 
 from infoscreen.domain.errors import Conflict, InvalidInput
 from infoscreen.storage import clients
-from infoscreen.storage.pauses import Scope
+from infoscreen.storage.recovery.pauses import Scope
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel import flash
 from infoscreen.web.panel.client import found

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from infoscreen.domain.clients import Client
 from infoscreen.domain.recovery import IncidentKind, Phase, Rung, Verb
-from infoscreen.services.explaining import Known, RungShown
 from infoscreen.services.monitoring import Overview
-from infoscreen.storage.decisions import StoredDecision
-from infoscreen.storage.incidents import StoredIncident
+from infoscreen.services.recovery.explain import Known, RungShown
+from infoscreen.storage.recovery.decisions import StoredDecision
+from infoscreen.storage.recovery.incidents import StoredIncident
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,11 +29,10 @@ from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.stages import stages
 from infoscreen.web.panel.trouble import SENTENCES
 from infoscreen.web.registry import maybe_actor
-from infoscreen.words import telling
+from infoscreen.words import recovery, telling
 from infoscreen.words.clients import application, oddities, status_reason
 from infoscreen.words.language import LANGUAGES, Language, language
 from infoscreen.words.names import ACTION_NOUNS, word
-from infoscreen.words.recovery import OUTCOMES, RUNGS
 
 T = TypeVar("T")
 Parts = frozenset[str]
@@ -144,9 +143,9 @@ def _environment(code: str) -> Environment:
         look_of=look_of,
         alarming=sorted(GROUPS["problems"]),
         word=_words_in(tongue),
-        rungs=RUNGS,
-        outcomes=OUTCOMES,
-        endings=recovery_words.ENDINGS,
+        rungs=recovery.RUNGS,
+        outcomes=recovery.OUTCOMES,
+        endings=recovery.ENDINGS,
         action_noun=_nouns_in(tongue),
     )
     environment.filters.update(
@@ -166,9 +165,11 @@ def _environment(code: str) -> Environment:
         evidence=_bound(telling.evidence, tongue),
         application=_bound(application, tongue),
         ordered=_bound(telling.command_reason, tongue),
-        decided=_bound(recovery_words.decided, tongue),
-        incident_title=_bound(recovery_words.incident_title, tongue),
-        incident_sentence=_bound(recovery_words.incident_sentence, tongue),
+        decided=_bound(recovery.decided, tongue),
+        held=_bound(recovery_words.held, tongue),
+        incident_title=_bound(recovery.title, tongue),
+        incident_sentence=_bound(recovery.meaning, tongue),
+        incident_cause=_bound(recovery.cause, tongue),
     )
     return environment
 

@@ -17,15 +17,15 @@ _COLUMNS = [recovery_ladders.c.client_uuid, *(recovery_ladders.c[name] for name 
 
 def _ladder(row: Row[Any]) -> Ladder:
     values: dict[str, Any] = dict(zip(_NAMES, row[1:], strict=True))
-    limited = values["limited"]
-    return Ladder(
-        **values | {"rung": Rung(values["rung"]), "limited": None if limited is None else Rung(limited)}
-    )
+    return Ladder(**values | {"rung": Rung(values["rung"])})
 
 
 async def all_of_them(connection: Connection) -> dict[str, Ladder]:
     """Return every ladder that is not at rest, by client."""
-    return {row[0]: _ladder(row) for row in await connection.execute(select(*_COLUMNS))}
+    found: dict[str, Ladder] = {}
+    async for rows in (await connection.stream(select(*_COLUMNS))).partitions(500):
+        found.update((row[0], _ladder(row)) for row in rows)
+    return found
 
 
 async def get(connection: Connection, client_uuid: str) -> Ladder | None:

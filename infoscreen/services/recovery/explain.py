@@ -1,27 +1,29 @@
 """What the recovery makes of a client or of the fleet, gathered for people who ask why. Only reads."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
 from infoscreen.domain.clients import Client
 from infoscreen.domain.recovery import (
-    Ending,
+    OUTAGES,
+    Attempt,
     IncidentKind,
+    Outcome,
     Phase,
     Reason,
     RecoveryPolicy,
     Rung,
-    Verb,
-    sentence,
 )
+from infoscreen.domain.recovery.incidents import SETTLED_AFTER
+from infoscreen.domain.recovery.reasons import Arguments
 from infoscreen.services.monitoring import Overview
-from infoscreen.storage import attempts, decisions, ladders, pauses
-from infoscreen.storage.attempts import StoredAttempt
-from infoscreen.storage.decisions import StoredDecision
 from infoscreen.storage.engine import Connection
-from infoscreen.storage.pauses import Pause, Scope
+from infoscreen.storage.recovery import attempts, decisions, ladders, pauses
+from infoscreen.storage.recovery.decisions import StoredDecision
+from infoscreen.storage.recovery.incidents import StoredIncident
+from infoscreen.storage.recovery.pauses import Pause, Scope
 
 LATEST_ATTEMPTS = 10
 
@@ -32,17 +34,11 @@ class Mode(StrEnum):
     OFF = "off"
     """It has not looked at the fleet yet."""
     ACTIVE = "active"
+    HOLDING = "holding"
+    """Active, and something holds it back for many clients."""
     DRY_RUN = "dry_run"
     PAUSED = "paused"
     """Somebody has paused all of it."""
-
-
-NEXT_STEPS = {
-    Ending.DONE: "It is carried out now; then its effect has to show.",
-    Ending.TIME: "It is decided anew when the time is over, or as soon as the client changes.",
-    Ending.OBSERVATION: "It is decided anew on every poll; it ends when things are seen to have changed.",
-    Ending.HUMAN: "Nothing further is done until somebody acts, or the client becomes well by itself.",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,33 +64,24 @@ class Known:
     decision: StoredDecision | None
     phase: Phase
     rungs: Sequence[RungShown]
-    attempts: Sequence[StoredAttempt]
+    attempts: Sequence[Attempt]
     pauses: Sequence[Pause]
 
     @property
-    def next_step(self) -> str:
-        """Return what happens next, in English."""
-        if self.decision is None:
-            return "Nothing: there is nothing to recover."
-        if self.decision.would and self.decision.verb is Verb.ACT:
-            return "Nothing is sent in a dry run; the ladder goes on as if it had been."
-        return NEXT_STEPS[self.decision.ending]
-
-    @property
     def next_at(self) -> datetime | None:
-        """Return when it happens at the latest, None when that is not a matter of time."""
+        """Return when the next step is at the latest, None when that is not a matter of time."""
         return None if self.decision is None else self.decision.until
 
 
 @dataclass(frozen=True, slots=True)
 class HoldShown:
-    """What holds the recovery back everywhere, or at one site."""
+    """What holds the recovery back for more than single clients, as a reason with its arguments."""
 
     reason: Reason
     site: str | None
     since: datetime | None
     until: datetime | None
-    sentence: str
+    arguments: Arguments = field(default_factory=dict)
 
 
 async def explain(connection: Connection, client: Client, policy: RecoveryPolicy, now: datetime) -> Known:
@@ -105,10 +92,7 @@ async def explain(connection: Connection, client: Client, policy: RecoveryPolicy
     of_ladder = [
         one
         for one in tried
-        if ladder is not None
-        and one.decided_at >= ladder.began_at
-        and one.published_at is not None
-        and one.would is ladder.would
+        if ladder is not None and one.decided_at >= ladder.began_at and one.outcome is not Outcome.NOT_SENT
     ]
     at = None if ladder is None or ladder.phase is Phase.WELL else ladder.rung
     rungs = [
@@ -132,27 +116,54 @@ def mode_of(overview: Overview) -> Mode:
     if overview.poll is None:
         return Mode.OFF
     # A pause that has ended since the last poll must not be shown any longer.
-    return Mode(overview.poll.summary["without_pause"])
+    mode = Mode(overview.poll.summary.get("without_pause", "off"))
+    if mode is Mode.ACTIVE and any(one.reason is not Reason.PAUSED for one in holds_of(overview)):
+        return Mode.HOLDING
+    return mode
 
 
-def holds_of(overview: Overview, language: str = "en") -> list[HoldShown]:
+OF_OUTAGES = {
+    IncidentKind.FLEET_OUTAGE: (Reason.FLEET_OUTAGE, Reason.FLEET_SETTLING),
+    IncidentKind.SITE_OUTAGE: (Reason.SITE_OUTAGE, Reason.SITE_SETTLING),
+    IncidentKind.NETWORK_OUTAGE: (Reason.NETWORK_OUTAGE, Reason.NETWORK_SETTLING),
+}
+
+
+def holds_of(overview: Overview) -> list[HoldShown]:
     """Return what holds back more than single clients."""
     holds: list[HoldShown] = []
-    blind = None if overview.poll is None else overview.poll.summary["blind"]
+    blind = None if overview.poll is None else overview.poll.summary.get("blind")
     if blind is not None:
-        reason, until = Reason(blind["reason"]), blind["until"]
-        said = sentence(reason, blind["arguments"], language)
-        ends = None if until is None else datetime.fromisoformat(until)
         since = [one.began_at for one in overview.incidents if one.kind is IncidentKind.OBSERVER]
-        holds.append(HoldShown(reason, None, min(since, default=None), ends, said))
-    for hold in [] if overview.poll is None else overview.poll.summary["outages"]:
-        reason = Reason(hold["reason"])
-        since = [one.began_at for one in overview.incidents if one.site == hold["site"]]
-        ends = None if hold["until"] is None else datetime.fromisoformat(hold["until"])
-        said = sentence(reason, hold["arguments"], language)
-        holds.append(HoldShown(reason, hold["site"], min(since, default=None), ends, said))
-    for pause in overview.pauses:
-        if pause.scope is not Scope.CLIENT:
-            said = sentence(Reason.PAUSED, {"why": pause.reason}, language)
-            holds.append(HoldShown(Reason.PAUSED, pause.site, pause.created_at, pause.until, said))
+        holds.append(
+            HoldShown(Reason(blind["reason"]), None, min(since, default=None), None, blind["arguments"])
+        )
+    holds += [hold for one in overview.incidents if (hold := _hold_of(one)) is not None]
+    holds += [
+        HoldShown(Reason.PAUSED, pause.site, pause.created_at, pause.until, {"why": pause.reason})
+        for pause in overview.pauses
+        if pause.scope is not Scope.CLIENT
+    ]
     return holds
+
+
+def _hold_of(incident: StoredIncident) -> HoldShown | None:
+    if incident.kind in OUTAGES:
+        reason, settling = OF_OUTAGES[incident.kind]
+        arguments: dict[str, str | int] = {
+            "silent": incident.members,
+            "well": incident.facts.get("well", incident.members),
+        }
+        if incident.site is not None:
+            arguments["site"] = incident.site
+        if incident.network is not None:
+            arguments["network"] = incident.network
+        until = None if incident.calm_since is None else incident.calm_since + SETTLED_AFTER
+        shown = reason if until is None else settling
+        return HoldShown(shown, incident.site, incident.began_at, until, arguments)
+    if incident.kind is IncidentKind.COMMANDS_UNANSWERED:
+        return HoldShown(Reason.COMMANDS_UNANSWERED, None, incident.began_at, None)
+    if incident.kind is IncidentKind.ALIKE and incident.stopped_at is not None:
+        arguments = {"alike": incident.members, "action": "restart_app"}
+        return HoldShown(Reason.NO_EFFECT, None, incident.stopped_at, None, arguments)
+    return None

@@ -13,9 +13,10 @@ from infoscreen.domain.errors import InvalidInput, NotFound
 from infoscreen.domain.events import ClientChanged, Kind, RecoveryChanged
 from infoscreen.domain.history import Happening
 from infoscreen.services.bus import Bus
-from infoscreen.storage import audit, client_lists, clients, pauses, timeline
+from infoscreen.storage import audit, client_lists, clients, timeline
 from infoscreen.storage.engine import Connection, Store
-from infoscreen.storage.pauses import Pause, Scope
+from infoscreen.storage.recovery import pauses
+from infoscreen.storage.recovery.pauses import Pause, Scope
 from infoscreen.storage.timeline import NewEntry
 
 log = logging.getLogger(__name__)

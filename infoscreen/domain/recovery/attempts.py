@@ -1,0 +1,43 @@
+"""How far an attempt has come, as its command tells. What came of it when time passes, the decision tells."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from infoscreen.domain.commands import OPEN, ClientCommand, CommandStatus, Verification
+from infoscreen.domain.recovery.ladder import REFUSALS, Attempt, Outcome
+
+
+def followed_attempt(attempt: Attempt, command: ClientCommand | None, now: datetime) -> Attempt:
+    """Return an attempt that is under way after a look at its command; the same object if nothing is new.
+
+    One whose command is not there was decided on by a daemon that died before it could request it. It is
+    closed and not charged; whether it is still the right thing is decided again.
+    """
+    if command is None:
+        return replace(attempt, ended_at=now, outcome=Outcome.NOT_SENT)
+    accepted = command.accepted_at or command.started_at
+    if accepted is None and command.status is CommandStatus.COMPLETED:
+        accepted = command.finished_at
+    after = attempt
+    if command.published_at != attempt.published_at or accepted != attempt.accepted_at:
+        after = replace(attempt, published_at=command.published_at, accepted_at=accepted)
+    outcome = _outcome(command, accepted)
+    if outcome is None:
+        return after
+    code = command.error_code if outcome in {Outcome.REFUSED, Outcome.NO_EFFECT} else None
+    return replace(after, ended_at=now, outcome=outcome, error_code=code)
+
+
+def _outcome(command: ClientCommand, accepted: datetime | None) -> Outcome | None:
+    if command.verification is Verification.VERIFIED:
+        return Outcome.HELPED
+    if command.verification is Verification.CONTRADICTED:
+        return Outcome.NO_EFFECT
+    if command.status is CommandStatus.FAILED and command.published_at is not None:
+        refused = accepted is None or command.error_code in REFUSALS
+        return Outcome.REFUSED if refused else Outcome.NO_EFFECT
+    if command.status in OPEN:
+        return None
+    if command.published_at is None:
+        return Outcome.NOT_SENT
+    return Outcome.UNANSWERED if accepted is None else None

@@ -1,0 +1,321 @@
+"""What to do about one client, as far as the client itself and the incidents it is part of decide it.
+
+The checks are asked in order; the first that answers decides. What is left over is a proposal: how many of
+those may begin at once is decided for all of them together.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from infoscreen.domain.clients import STALE, Condition, Presence
+from infoscreen.domain.recovery.cases import Case, confirmed_from, patience, stale_from
+from infoscreen.domain.recovery.incidents import (
+    OUTAGES,
+    SETTLED_AFTER,
+    Blindness,
+    Incident,
+    IncidentKind,
+    observing_from,
+)
+from infoscreen.domain.recovery.ladder import Ladder, Next, Outcome, Phase, Trouble, allowed, entry, next_rung
+from infoscreen.domain.recovery.plan import Verb, Verdict
+from infoscreen.domain.recovery.policy import (
+    CAREFUL_AFTER,
+    KEEPALIVE_SLACK,
+    KEEPALIVES,
+    REFUSED_AGAIN,
+    UNKNOWN_KEEPALIVE_SECONDS,
+    UNKNOWN_RHYTHM,
+    RecoveryPolicy,
+    Rung,
+)
+from infoscreen.domain.recovery.reasons import Arguments, Reason
+from infoscreen.domain.recovery.snapshot import FLEET, Scope, ScopeKind, Snapshot
+
+DAY = timedelta(days=1)
+MOST_WAVERING = 5.0
+
+OUTAGE_REASONS: Mapping[IncidentKind, tuple[Reason, Reason]] = {
+    IncidentKind.FLEET_OUTAGE: (Reason.FLEET_OUTAGE, Reason.FLEET_SETTLING),
+    IncidentKind.SITE_OUTAGE: (Reason.SITE_OUTAGE, Reason.SITE_SETTLING),
+    IncidentKind.NETWORK_OUTAGE: (Reason.NETWORK_OUTAGE, Reason.NETWORK_SETTLING),
+}
+
+CONDITION_REASONS = {
+    "off_hours": Reason.OFF_HOURS,
+    "incomprehensible": Reason.INCOMPREHENSIBLE,
+    "duplicate": Reason.DUPLICATE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """Something to be done now, if not for too many at once."""
+
+    rung: Rung
+    attempt: int
+    attempts: int
+
+
+class View:
+    """What the checks need to know besides the client."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        policy: RecoveryPolicy,
+        now: datetime,
+        blind: Blindness | None,
+        incidents: Mapping[str, Incident],
+    ) -> None:
+        self.policy, self.now = policy, now
+        self.night = snapshot.night
+        self.listening_since = snapshot.observer.listening_since
+        self.blind = None
+        if blind is not None:
+            self.blind = Verdict(Verb.HOLD, blind.reason, None, blind.arguments)
+        self._populations = snapshot.populations
+        self._observer = snapshot.observer
+        self.outages = {
+            key: _outage(one)
+            for key, one in incidents.items()
+            if one.kind in OUTAGES and one.ended_at is None
+        }
+        self._thresholds: dict[tuple[str | None, str | None], timedelta] = {}
+
+    def threshold(self, site: str | None, network: str | None) -> timedelta:
+        """Return the longest of the thresholds that 95 % of the client's scopes keep."""
+        known = self._thresholds.get((site, network))
+        if known is None:
+            scopes = [FLEET]
+            if site is not None:
+                scopes.append(Scope(ScopeKind.SITE, site))
+            found = [self._populations[scope].threshold for scope in scopes if scope in self._populations]
+            known = max(found, default=self.policy.stale_unlearned)
+            self._thresholds[site, network] = known
+        return known
+
+    def observing_from(self, threshold: timedelta) -> datetime | None:
+        """Return from when silence says something."""
+        return observing_from(self._observer, threshold, self.policy)
+
+
+def _outage(incident: Incident) -> Verdict:
+    reason, settling = OUTAGE_REASONS[incident.kind]
+    place: dict[str, str | int] = {}
+    if incident.site is not None:
+        place["site"] = incident.site
+    if incident.network is not None:
+        place["network"] = incident.network
+    if incident.calm_since is not None:
+        until = incident.calm_since + SETTLED_AFTER
+        return Verdict(Verb.HOLD, settling, until, place, incident=incident.key)
+    numbers = {"silent": incident.members, "well": incident.facts.get("well", incident.members)}
+    arguments = {**numbers, **place}
+    return Verdict(Verb.HOLD, reason, None, arguments, incident=incident.key)
+
+
+def verdict_of(case: Case, view: View) -> Verdict | Proposal:
+    """Return what to do about a client."""
+    verdict = _left_alone(case, view)
+    if verdict is not None:
+        return verdict
+    if view.blind is not None:
+        return view.blind
+    if case.trouble is None:
+        return _on_its_way_back(case, view)
+    verdict = _under_way(case, view)
+    if verdict is not None:
+        return verdict
+    verdict = _silent(case, view) if case.silent else _speaking(case, view)
+    if verdict is not None:
+        return verdict
+    return _climb(case, view)
+
+
+def _left_alone(case: Case, view: View) -> Verdict | None:
+    patient, now = case.patient, view.now
+    if patient.status is Condition.SHUT_DOWN:
+        return Verdict(Verb.HOLD, Reason.SHUT_DOWN)
+    until = patient.maintenance_until
+    if until is not None and until > now:
+        return Verdict(Verb.HOLD, Reason.MAINTENANCE, until)
+    reason = CONDITION_REASONS.get(patient.status.value)
+    if reason is not None:
+        return Verdict(Verb.HOLD, reason)
+    if case.trouble is None:
+        unread = patient.refused_until is not None and patient.refused_until > now
+        silent = patient.status in STALE or patient.status is Condition.SERVICE_FAILED
+        return Verdict(Verb.HOLD, Reason.INCOMPREHENSIBLE) if unread and silent else None
+    if patient.pause is not None and patient.pause.until > now:
+        return Verdict(Verb.HOLD, Reason.PAUSED, patient.pause.until, {"why": patient.pause.why})
+    hold = patient.hold
+    if hold is not None and (hold.until is None or hold.until > now):
+        return Verdict(Verb.HOLD, Reason.TAKEN_OVER, hold.until, {"by": hold.by})
+    if not patient.auto_recovery:
+        return Verdict(Verb.HOLD, Reason.AUTO_RECOVERY_OFF)
+    return None
+
+
+def _on_its_way_back(case: Case, view: View) -> Verdict:
+    ladder, policy = case.ladder, view.policy
+    if ladder is None:
+        runs_again = case.patient.status is Condition.SERVICE_FAILED
+        return Verdict(Verb.HOLD, Reason.RUNS_AGAIN if runs_again else Reason.NOTHING_TO_DO)
+    if ladder.phase is Phase.WELL:
+        return Verdict(Verb.WAIT, Reason.RELAPSE_WATCH, ladder.changed_at + policy.relapse)
+    arguments: Arguments = {
+        "heartbeats": policy.recovered_heartbeats,
+        "seconds": round(policy.recovered_after.total_seconds()),
+    }
+    # The heartbeats may take longer than the time.
+    until = max(confirmed_from(case, ladder, policy), view.now + policy.poll)
+    return Verdict(Verb.WAIT, Reason.CONFIRMING, until, arguments)
+
+
+def _under_way(case: Case, view: View) -> Verdict | None:
+    if case.ordered is not None:
+        until = case.ordered.decided_at + view.policy.command_expiry
+        return Verdict(Verb.WAIT, Reason.ORDERED, until, {"action": case.ordered.rung.action})
+    if case.awaited is not None:
+        action = case.awaited.rung.action
+        return Verdict(Verb.WAIT, Reason.WAITING_FOR_VERIFICATION, case.awaited_until, {"action": action})
+    command = case.patient.command
+    if command is None:
+        return None
+    until = max(command.deadline_at, view.now + view.policy.poll)
+    return Verdict(Verb.WAIT, Reason.COMMAND_IN_FLIGHT, until, {"action": command.action})
+
+
+def _speaking(case: Case, view: View) -> Verdict | None:
+    """Wait until its own reports have told of the trouble for long enough, and not while it boots."""
+    patient, policy, now = case.patient, view.policy, view.now
+    if patient.booted_at is not None and now < patient.booted_at + policy.boot_grace:
+        return Verdict(Verb.WAIT, Reason.BOOTING, patient.booted_at + policy.boot_grace)
+    until = case.since + policy.grace
+    # The beat wavers: one that comes at every half of the grace must not be missed by a second.
+    slack = timedelta(seconds=min(MOST_WAVERING, (patient.interval or 0) / 4))
+    last = patient.last_alive
+    told_since = last is not None and last >= until - slack and patient.reports >= 2
+    if now >= until and told_since:
+        return None
+    if case.since == view.listening_since and case.since > patient.status_since and now < until:
+        return Verdict(Verb.WAIT, Reason.OBSERVER_GRACE, until)
+    if patient.last_alive is not None and patient.interval is not None:
+        until = max(until, patient.last_alive + timedelta(seconds=patient.interval))
+    return Verdict(Verb.WAIT, Reason.GRACE, max(until, now + timedelta(seconds=1)))
+
+
+def _silent(case: Case, view: View) -> Verdict | None:
+    """Wait until its silence is known to be its own, and not to pass by itself."""
+    ladder, patient, policy, now = case.ladder, case.patient, view.policy, view.now
+    if ladder is not None and ladder.phase is Phase.GONE:
+        return Verdict(Verb.HOLD, Reason.GONE, None, {}, Rung.HUMAN, None, ladder.incident)
+    if ladder is not None and ladder.incident is not None and ladder.incident in view.outages:
+        return view.outages[ladder.incident]
+    heard = patient.last_alive or case.since
+    if patient.interval is None and now < heard + UNKNOWN_RHYTHM:
+        return Verdict(Verb.WAIT, Reason.RHYTHM_UNKNOWN, heard + UNKNOWN_RHYTHM)
+    threshold = view.threshold(patient.site, patient.network)
+    sees_from = view.observing_from(threshold)
+    if sees_from is not None and now < sees_from:
+        return Verdict(Verb.HOLD, Reason.OBSERVER_GRACE, sees_from)
+    returns = 0 if ladder is None else ladder.returns
+    until = max(case.since, stale_from(patient, view.listening_since) or case.since) + patience(case, policy)
+    if now < until:
+        if returns:
+            return Verdict(Verb.WAIT, Reason.FLAPPING, until, {"returns": returns})
+        return Verdict(Verb.WAIT, Reason.GRACE, until)
+    if case.trouble is Trouble.HUNG:
+        keepalive = timedelta(seconds=KEEPALIVES * (patient.keepalive or UNKNOWN_KEEPALIVE_SECONDS))
+        until = (patient.last_heard_at or heard) + keepalive + KEEPALIVE_SLACK
+        if now < until:
+            return Verdict(Verb.WAIT, Reason.KEEPALIVE, until)
+    # An outage that has just begun shows slowly: those that beat rarely are missed last.
+    until = heard + threshold + min(timedelta(seconds=patient.interval or 0), policy.grace)
+    if now < until:
+        return Verdict(Verb.HOLD, Reason.OUTAGE_SUSPECTED, until)
+    if case.trouble is Trouble.UNREACHABLE:
+        until = heard + policy.credible_absence
+        if now < until:
+            return Verdict(Verb.WAIT, Reason.MAY_BE_REBOOTING, until)
+    return None
+
+
+def _climb(case: Case, view: View) -> Verdict | Proposal:
+    """Return the next attempt, or the call for help when there is none left."""
+    patient, ladder, trouble, policy = case.patient, case.ladder, case.trouble, view.policy
+    if ladder is None or trouble is None:
+        return Verdict(Verb.HOLD, Reason.NOTHING_TO_DO)
+    comes = _next(case, ladder, trouble, policy, Rung.RESTART_APP)
+    if comes.rung is not Rung.HUMAN:
+        refused = _refused(case, view)
+        if refused is not None:
+            return refused
+    made = [one.published_at for one in patient.attempts if one.charged and one.published_at is not None]
+    today = sum(at > view.now - DAY for at in made)
+    if comes.rung is not Rung.HUMAN and today >= policy.actions_per_day:
+        comes = Next(Rung.HUMAN, Reason.LIMIT_REACHED)
+    if comes.rung is Rung.HUMAN and comes.because in {Reason.EXHAUSTED, Reason.LIMIT_REACHED}:
+        comes = _careful(case, view, comes, made)
+    if comes.rung is Rung.HUMAN:
+        arguments: dict[str, str | int] = {
+            "tried": sum(one.decided_at >= ladder.began_at for one in patient.attempts if one.charged)
+        }
+        if comes.because is Reason.LIMIT_REACHED:
+            arguments = {"limit": policy.actions_per_day}
+        incident = ladder.incident
+        return Verdict(
+            Verb.HOLD, comes.because or Reason.EXHAUSTED, None, arguments, Rung.HUMAN, None, incident
+        )
+    if patient.locked_until is not None and patient.locked_until > view.now:
+        return Verdict(Verb.HOLD, Reason.LOCKOUT, patient.locked_until, {}, comes.rung)
+    attempt = 1 + sum(
+        one.rung is comes.rung
+        for one in patient.attempts
+        if one.charged and one.decided_at >= ladder.began_at
+    )
+    return Proposal(comes.rung, attempt, max(attempt, allowed(comes.rung, trouble, policy)))
+
+
+def rung_above(case: Case, floor: Rung, policy: RecoveryPolicy) -> Rung | None:
+    """Return the lowest rung from ``floor`` on that can still be tried, None when only a person is left."""
+    if case.ladder is None or case.trouble is None:
+        return None
+    comes = _next(case, case.ladder, case.trouble, policy, floor)
+    return None if comes.rung is Rung.HUMAN else comes.rung
+
+
+def _next(case: Case, ladder: Ladder, trouble: Trouble, policy: RecoveryPolicy, floor: Rung) -> Next:
+    patient = case.patient
+    return next_rung(
+        trouble, ladder, patient.attempts, policy, can=patient.can, outlet=patient.outlet, floor=floor
+    )
+
+
+def _refused(case: Case, view: View) -> Verdict | None:
+    """Call for help because of a refusal, until it is time to ask again."""
+    last = case.patient.attempts[-1] if case.patient.attempts else None
+    if last is None or last.outcome is not Outcome.REFUSED:
+        return None
+    again = view.policy.command_expiry if last.error_code == "busy" else REFUSED_AGAIN
+    until = (last.ended_at or last.decided_at) + again
+    if view.now >= until:
+        return None
+    arguments: Arguments = {"action": last.rung.action, "code": last.error_code or "?"}
+    return Verdict(Verb.HOLD, Reason.REFUSED, until, arguments, Rung.HUMAN)
+
+
+def _careful(case: Case, view: View, otherwise: Next, made: Sequence[datetime]) -> Next:
+    """Return one careful try a day, at night, for a client on which all has been tried."""
+    trouble = case.trouble
+    if trouble is None or trouble is Trouble.UNREACHABLE or not view.night:
+        return otherwise
+    if (
+        case.patient.presence is Presence.OFFLINE
+        or max(made, default=view.now - DAY) > view.now - CAREFUL_AFTER
+    ):
+        return otherwise
+    rung = entry(trouble)
+    return Next(rung) if view.policy.attempts(rung) else otherwise

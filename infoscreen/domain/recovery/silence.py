@@ -1,0 +1,211 @@
+"""Silence in common: which of the silent clients have a cause in common, and which incident that is."""
+
+from bisect import bisect_left, insort
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from infoscreen.domain.recovery.coincidence import DAY, LEAST, chance, clusters
+from infoscreen.domain.recovery.incidents import Incident, IncidentKind
+from infoscreen.domain.recovery.snapshot import FLEET, Population, Scope, ScopeKind
+
+MOSTLY = 0.8
+"""A place that so many of them are of is the scope."""
+
+SMALLEST_NETWORK = 5
+PASSES = 4
+EARLIER = 15.0
+"""Seconds by which two clients may have been cut off by the same cause and the later one heard last."""
+
+YEAR = 365 * DAY
+
+
+class Dark(NamedTuple):
+    """A silent client: when it was heard last and when it would have been again, in seconds.
+
+    ``incident`` is the key of the open outage that it is part of.
+    """
+
+    uuid: str
+    heard: float
+    due: float
+    site: str | None
+    network: str | None
+    incident: str | None
+
+
+class Cause(NamedTuple):
+    """An outage, with those of its members that it had not before."""
+
+    incident: Incident
+    joined: list[str]
+
+
+def causes_of(
+    dark: Iterable[Dark],
+    outages: Mapping[str, Incident],
+    populations: Mapping[Scope, Population],
+    rate: float,
+    now: datetime,
+) -> list[Cause]:
+    """Return the outages that have begun or grown; ``rate`` is silences per client and day.
+
+    ``outages`` are those that are open. One that turns out to be wider than its site or network becomes one
+    of the fleet: it is one cause.
+    """
+    search = _Search(outages, populations, rate, now)
+    search.run(sorted(dark, key=lambda one: one.heard))
+    return [
+        Cause(replace(incident, members=incident.members + len(search.joined[key])), search.joined[key])
+        for key, incident in search.found.items()
+        if search.joined[key] or incident is not outages.get(key)
+    ]
+
+
+class _Search:
+    def __init__(
+        self,
+        outages: Mapping[str, Incident],
+        populations: Mapping[Scope, Population],
+        rate: float,
+        now: datetime,
+    ) -> None:
+        self.found = dict(outages)
+        self.joined: defaultdict[str, list[str]] = defaultdict(list)
+        self._times: defaultdict[str, list[float]] = defaultdict(list)
+        self._populations = populations
+        self._rate = rate
+        self._now = now
+
+    def run(self, pool: list[Dark]) -> None:
+        for one in pool:
+            if one.incident is not None:
+                self._times[one.incident].append(one.heard)
+        for _ in range(PASSES):
+            taken = self._look(pool, FLEET, len(pool))
+            if not taken:
+                break
+            pool = [one for one in pool if one.uuid not in taken]
+        for kind in (ScopeKind.SITE, ScopeKind.NETWORK):
+            of_place: defaultdict[str, list[Dark]] = defaultdict(list)
+            for one in pool:
+                if (place := one.site if kind is ScopeKind.SITE else one.network) is not None:
+                    of_place[place].append(one)
+            taken = set()
+            for place, some in of_place.items():
+                if len(some) >= LEAST:
+                    taken |= self._look(some, Scope(kind, place), len(some))
+            if taken:
+                pool = [one for one in pool if one.uuid not in taken]
+        self._stragglers([one for one in pool if one.incident is None])
+
+    def _size(self, scope: Scope, least: int) -> int:
+        population = self._populations.get(scope)
+        return max(least, population.clients if population is not None else 0)
+
+    def _look(self, pool: Sequence[Dark], scope: Scope, least: int) -> set[str]:
+        """Find what is no chance within a scope; return those that it explains."""
+        if scope.kind is ScopeKind.NETWORK and self._size(scope, least) < SMALLEST_NETWORK:
+            return set()
+        size = self._size(scope, least)
+        taken: set[str] = set()
+        for positions in clusters([one.heard for one in pool], size, self._rate):
+            cluster = [pool[position] for position in positions]
+            if all(one.incident is not None for one in cluster):
+                continue
+            narrowed = self._narrowed(cluster) if scope == FLEET else scope
+            members = [one for one in cluster if _within(one, narrowed)]
+            taken.update(one.uuid for one in members)
+            if any(one.incident is None for one in members):
+                self._take(members, narrowed)
+        return taken
+
+    def _narrowed(self, cluster: Sequence[Dark]) -> Scope:
+        """Return the place that most of them are of, else the fleet."""
+        sites = Counter(one.site for one in cluster if one.site is not None)
+        networks = Counter(one.network for one in cluster if one.network is not None)
+        fleet = self._size(FLEET, len(cluster))
+        for kind, places in ((ScopeKind.SITE, sites), (ScopeKind.NETWORK, networks)):
+            for place, count in places.most_common(1):
+                scope = Scope(kind, place)
+                size = self._size(scope, count)
+                small = kind is ScopeKind.NETWORK and size < SMALLEST_NETWORK
+                if count >= MOSTLY * len(cluster) and count >= LEAST and size < MOSTLY * fleet and not small:
+                    return scope
+        return FLEET
+
+    def _take(self, members: Sequence[Dark], scope: Scope) -> None:
+        known = Counter(one.incident for one in members if one.incident is not None)
+        fresh = [one for one in members if one.incident is None]
+        incident = self.found.get(known.most_common(1)[0][0] or "") if known else None
+        if incident is None:
+            incident = self._begun(members, scope)
+        elif not _covers(incident, scope):
+            incident = replace(incident, kind=IncidentKind.FLEET_OUTAGE, site=None, network=None)
+        self._join(incident, fresh)
+
+    def _join(self, incident: Incident, fresh: Sequence[Dark]) -> None:
+        self.found[incident.key] = incident
+        self.joined[incident.key] += [one.uuid for one in fresh]
+        self._times[incident.key] = sorted((*self._times[incident.key], *(one.heard for one in fresh)))
+
+    def _begun(self, members: Sequence[Dark], scope: Scope) -> Incident:
+        first, last = members[0].heard, members[-1].heard
+        window = max(60.0, last - first)
+        size = self._size(scope, len(members))
+        expected = size * window / DAY * self._rate
+        unlikely = max(chance(len(members), expected), 1e-12)
+        kind = {
+            ScopeKind.FLEET: IncidentKind.FLEET_OUTAGE,
+            ScopeKind.SITE: IncidentKind.SITE_OUTAGE,
+            ScopeKind.NETWORK: IncidentKind.NETWORK_OUTAGE,
+        }[scope.kind]
+        return Incident(
+            key=f"{kind}/{scope.name[:80]}/{self._now.timestamp():.0f}/{members[0].uuid}",
+            kind=kind,
+            began_at=min(datetime.fromtimestamp(first, UTC), self._now),
+            site=scope.name if scope.kind is ScopeKind.SITE else None,
+            network=scope.name if scope.kind is ScopeKind.NETWORK else None,
+            facts={
+                "silent": len(members),
+                "well": size,
+                "minutes": -int(-window // 60),
+                "years": min(1_000_000, int(window / unlikely / YEAR)),
+            },
+        )
+
+    def _stragglers(self, left: Iterable[Dark]) -> None:
+        """Let those join that were cut off at the same time, and are only missed later."""
+        by_size = sorted(self._times.items(), key=lambda pair: -len(pair[1]))
+        for one in left:
+            for key, times in by_size:
+                incident = self.found.get(key)
+                if incident is None or not incident.covers(one.site, one.network):
+                    continue
+                position = bisect_left(times, one.heard - EARLIER)
+                if position < len(times) and times[position] <= one.due:
+                    self.joined[key].append(one.uuid)
+                    insort(times, one.heard)
+                    break
+
+
+def _within(one: Dark, scope: Scope) -> bool:
+    match scope.kind:
+        case ScopeKind.FLEET:
+            return True
+        case ScopeKind.SITE:
+            return one.site == scope.name
+        case ScopeKind.NETWORK:
+            return one.network == scope.name
+
+
+def _covers(incident: Incident, scope: Scope) -> bool:
+    match incident.kind:
+        case IncidentKind.SITE_OUTAGE:
+            return scope == Scope(ScopeKind.SITE, incident.site or "")
+        case IncidentKind.NETWORK_OUTAGE:
+            return scope == Scope(ScopeKind.NETWORK, incident.network or "")
+        case _:
+            return True

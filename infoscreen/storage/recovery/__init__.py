@@ -1,0 +1,1 @@
+"""What the recovery remembers: attempts, decisions, incidents, ladders, pauses; and reading the unwell."""

@@ -1,0 +1,143 @@
+"""The unwell clients as the recovery sees them, and how often clients fall silent."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Select, func, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from infoscreen.domain.recovery import Sent
+from infoscreen.storage.columns import chunks
+from infoscreen.storage.engine import Connection
+from infoscreen.storage.tables import UNWELL, client_commands, clients, recovery_days
+
+IN_ONE_READ = 200
+
+_c = clients.c
+_PATIENT: Select[Any] = select(
+    _c.uuid,
+    _c.status,
+    _c.status_since,
+    _c.site,
+    _c.ip,
+    _c.software_version,
+    _c.last_alive,
+    _c.last_heard_at,
+    _c.stale_at,
+    _c.stale_after_seconds,
+    _c.heartbeat_interval_seconds,
+    _c.keepalive_seconds,
+    _c.heartbeats,
+    (_c.heartbeats - _c.heartbeats_at_change + 1).label("reports"),
+    _c.presence,
+    _c.process_status,
+    _c.start_due_at,
+    _c.boot_seen_at,
+    _c.service_failed_raised_at,
+    _c.refused_until,
+    _c.maintenance_until,
+    _c.auto_recovery,
+    _c.capabilities,
+)
+"""In the order of the fields of ``Patient``."""
+
+
+async def unwell(connection: Connection) -> AsyncIterator[Sequence[Sequence[Any]]]:
+    """Yield the clients that are neither online nor never seen, in parts, as the fields of a patient."""
+    result = await connection.stream(_PATIENT.where(text(UNWELL)).order_by(_c.status_since, _c.uuid))
+    async for rows in result.partitions(IN_ONE_READ):
+        yield rows
+
+
+async def some(connection: Connection, uuids: Sequence[str]) -> AsyncIterator[Sequence[Sequence[Any]]]:
+    """Yield those of the clients that exist, in parts."""
+    for chunk in chunks(uuids):
+        yield (await connection.execute(_PATIENT.where(_c.uuid.in_(chunk)))).all()
+
+
+async def places(connection: Connection, heard_after: datetime) -> AsyncIterator[Sequence[Sequence[Any]]]:
+    """Yield site, address and threshold of every client that was heard after a time, in parts."""
+    statement = select(_c.site, _c.ip, _c.stale_after_seconds).where(_c.last_alive > heard_after)
+    async for rows in (await connection.stream(statement)).partitions(2_000):
+        yield rows
+
+
+LATELY = 60
+
+
+async def sent(connection: Connection, since: datetime) -> list[Sent]:
+    """Return the newest commands that left after ``since``, to clients that have been heard since then.
+
+    Answered is one whose device has said anything about it.
+    """
+    c = client_commands.c
+    statement = (
+        select(
+            c.client_uuid, c.published_at, c.accepted_at, c.started_at, c.finished_at, c.error_code, c.status
+        )
+        .join(clients, _c.uuid == c.client_uuid)
+        .where(c.created_at > since, c.published_at > since, _c.last_heard_at > c.published_at)
+        .order_by(c.created_at.desc())
+        .limit(LATELY)
+    )
+    return [
+        Sent(
+            uuid,
+            published,
+            any(one is not None for one in (accepted, started, code)) or status == "completed",
+        )
+        for uuid, published, accepted, started, _, code, status in await connection.execute(statement)
+    ]
+
+
+class Silences(NamedTuple):
+    """How many clients fell silent by chance in how many days of clients."""
+
+    silences: int
+    client_days: float
+
+
+async def silences(connection: Connection, first_day: str) -> Silences:
+    """Return what was counted from a day on (``2026-03-01``)."""
+    c = recovery_days.c
+    statement = select(func.sum(c.silences), func.sum(c.client_seconds)).where(c.day >= first_day)
+    counted, seconds = (await connection.execute(statement)).one()
+    return Silences(int(counted or 0), float(seconds or 0) / 86_400)
+
+
+async def note_silences(connection: Connection, day: str, fresh: int, client_seconds: float) -> None:
+    """Add to what was counted on a day."""
+    c = recovery_days.c
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    empty = dialect.insert(recovery_days).on_conflict_do_nothing(index_elements=["day"])
+    await connection.execute(empty, {"day": day, "silences": 0, "client_seconds": 0.0})
+    added = {"silences": c.silences + fresh, "client_seconds": c.client_seconds + client_seconds}
+    await connection.execute(update(recovery_days).where(c.day == day).values(**added))
+
+
+CLOCKED = (
+    "status_since",
+    "well_until",
+    "last_heard_at",
+    "last_alive",
+    "stale_at",
+    "presence_at",
+    "start_due_at",
+    "boot_seen_at",
+    "service_failed_raised_at",
+)
+"""Times of a client that the recovery compares with now; they move along when the host's clock is set."""
+
+
+async def times(connection: Connection, uuids: Sequence[str]) -> AsyncIterator[list[dict[str, Any]]]:
+    """Yield those times of the clients, in parts; each row has the key ``uuid`` as well."""
+    columns = [_c.uuid, *(_c[name] for name in CLOCKED)]
+    for chunk in chunks(uuids):
+        rows = await connection.execute(select(*columns).where(_c.uuid.in_(chunk)))
+        yield [dict(row) for row in rows.mappings()]
+
+
+async def set_times(connection: Connection, uuid: str, values: dict[str, Any]) -> None:
+    """Write times of one client."""
+    await connection.execute(update(clients).where(_c.uuid == uuid).values(**values))
