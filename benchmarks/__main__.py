@@ -15,7 +15,20 @@ from typing import Any
 import aiohttp
 import uvloop
 
-from benchmarks import bulk, command, ingest, lag, memory, pages, recovery, start, viewers
+from benchmarks import (
+    bulk,
+    command,
+    flood,
+    ingest,
+    lag,
+    memory,
+    mix,
+    pages,
+    readers,
+    recovery,
+    start,
+    viewers,
+)
 from benchmarks.document import rewritten
 from benchmarks.figures import Figure, NotMeasured, table, unmeasured
 from benchmarks.sizes import FULL, QUICK, Sizes
@@ -28,6 +41,8 @@ Benchmark = Callable[[Sizes], Awaitable[list[Figure]]]
 
 BENCHMARKS: Mapping[str, Benchmark] = {
     "ingest": ingest.measure,
+    "mix": mix.measure,
+    "flood": flood.measure,
     "bulk": bulk.measure,
     "command": command.measure,
     "pages": pages.measure,
@@ -36,6 +51,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "memory": memory.measure,
     "start": start.measure,
     "viewers": viewers.measure,
+    "readers": readers.measure,
 }
 
 

@@ -20,6 +20,8 @@ from benchmarks.traffic import beating
 PAGES = {
     "panel, start page": "/",
     "panel, clients": "/clients",
+    "panel, clients of a site by last heartbeat": "/clients?site=Site+07&sort=-last_alive",
+    "panel, clients searched": "/clients?q=screen-0004",
     "API, overview of 100": "/api/monitoring/overview?limit=100",
 }
 WARM_UP = 10

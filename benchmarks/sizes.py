@@ -27,6 +27,8 @@ class Sizes:
     seconds: float = 30.0
     """How long a load is watched at a time."""
     viewers: int = 50
+    history: int = 600_000
+    """Lines of one client's timeline."""
     traffic_seconds: float = 60.0
     """How long the memory is watched, after each client has been heard."""
 

@@ -17,7 +17,8 @@ COMMANDS = f"/api/clients/{U}/commands"
 CONTRACT = """
     command_id, client_uuid, action, status, source, requested_by, reason, created_at, expires_at,
     published_at, accepted_at, started_at, finished_at, late, error_code, error_message, verification,
-    verified_at, verification_detail, verification_code, verification_arguments
+    verified_at, verification_detail, verification_code, verification_arguments,
+    refused, device_clock_off_seconds
 """
 COMMAND_KEYS = {key.strip() for key in CONTRACT.split(",")}
 

@@ -23,10 +23,11 @@ TINY = Sizes(
     flood=100,
     seconds=1.0,
     viewers=2,
+    history=1_000,
     traffic_seconds=0.5,
 )
 
-CHEAP = ("bulk", "command", "ingest", "lag", "pages", "viewers")
+CHEAP = ("bulk", "command", "flood", "ingest", "lag", "mix", "pages", "readers", "viewers")
 """The others start daemons and watch them, with nothing that these do not use as well."""
 
 

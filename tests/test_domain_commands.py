@@ -205,8 +205,11 @@ def test_nobody_is_contradicted_who_was_not_heard_since() -> None:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ({"before_process_pid": 10}, {"process_pid": 11}),
-        ({"before_app_started_at": NOW}, {"app_started_at": NOW + timedelta(seconds=5)}),
+        (
+            {"before_process_pid": 10, "before_app_started_at": NOW},
+            {"process_pid": 11, "app_started_at": NOW + timedelta(seconds=5)},
+        ),
+        ({"before_app_started_at": NOW}, {"app_started_at": NOW + timedelta(seconds=31)}),
         (
             {"before_process_pid": 10, "before_app_started_at": NOW},
             {"process_pid": 10, "app_started_at": NOW + timedelta(1)},
@@ -233,3 +236,56 @@ def test_a_shutdown_is_verified_by_silence_even_when_the_halt_beat_the_last_ack(
     verdict = verify(halted, evidence(silent=True), NOW, TIMEOUTS)
     assert verdict is not None
     assert verdict.verification is Verification.VERIFIED
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"before_process_pid": 10}, {"process_pid": 11}),
+        ({"before_app_started_at": NOW}, {"app_started_at": NOW + timedelta(seconds=0.3)}),
+        ({"before_app_started_at": NOW}, {"app_started_at": NOW - timedelta(seconds=30)}),
+        (
+            {"before_app_started_at": NOW, "before_process_pid": 10},
+            {"app_started_at": NOW, "process_pid": 11},
+        ),
+        (
+            # The device's clock was set by an hour, and the start time is computed with it.
+            {"before_app_started_at": NOW, "before_clock_skew_seconds": 0.0},
+            {"app_started_at": NOW + timedelta(hours=1), "clock_skew_seconds": 3600.0},
+        ),
+        (
+            # It was set, and the start time had been written down.
+            {"before_app_started_at": NOW, "before_clock_skew_seconds": -3600.0},
+            {"app_started_at": NOW, "clock_skew_seconds": 0.0},
+        ),
+    ],
+)
+def test_wavering_times_and_clocks_that_are_set_prove_no_restart(
+    before: dict[str, object], after: dict[str, object]
+) -> None:
+    restarted = command(
+        Action.RESTART_APP, S.COMPLETED, finished_at=NOW, verification=Verification.PENDING, **before
+    )
+    assert verify(restarted, evidence(**after), NOW, TIMEOUTS) is None
+    rebooted = command(
+        Action.REBOOT_HOST,
+        S.COMPLETED,
+        finished_at=NOW,
+        verification=Verification.PENDING,
+        before_booted_at=before.get("before_app_started_at"),
+        before_clock_skew_seconds=before.get("before_clock_skew_seconds"),
+    )
+    booted = {"boot_id": None, "booted_at": after.get("app_started_at")}
+    skew = {"clock_skew_seconds": after.get("clock_skew_seconds")}
+    assert verify(rebooted, evidence(**booted, **skew), NOW, TIMEOUTS) is None
+
+
+def test_what_was_said_before_the_command_left_or_by_two_devices_never_counts() -> None:
+    left = replace(REBOOTED, published_at=NOW)
+    assert verify(left, evidence(last_heartbeat_at=NOW), NOW, TIMEOUTS) is None
+    assert verify(left, evidence(last_heartbeat_at=NOW + timedelta(seconds=1)), NOW, TIMEOUTS) is not None
+    two = evidence(last_heartbeat_at=NOW + timedelta(seconds=1), duplicate=True)
+    assert verify(left, two, NOW, TIMEOUTS) is None
+    verdict = verify(left, two, NOW + timedelta(hours=1), TIMEOUTS)
+    assert verdict is not None
+    assert verdict.verification is Verification.UNVERIFIABLE

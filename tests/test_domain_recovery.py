@@ -478,6 +478,17 @@ patients = st.builds(
     process_status=st.none() | st.sampled_from(ProcessStatus),
     booted_at=st.none() | times,
     failed_at=st.none() | times,
+    start_due_at=st.none() | times,
+    refused_until=st.none() | times,
+    maintenance_until=st.none() | times,
+    can=st.just(()),
+    keepalive=st.none() | st.floats(1, 600),
+    ladder=st.none(),
+    attempts=st.just(()),
+    command=st.none(),
+    locked_until=st.none(),
+    pause=st.none(),
+    hold=st.none(),
 )
 
 
@@ -488,5 +499,5 @@ def test_whatever_the_world_everybody_gets_one_decision_with_a_reason(some: list
     for patient, decision in zip(some, plan.decisions, strict=True):
         if patient.status in {Condition.ONLINE, Condition.MAINTENANCE, Condition.SHUT_DOWN}:
             assert decision.verb is not Verb.ACT
-        if patient.status is Condition.UNREACHABLE:
+        if patient.status is Condition.UNREACHABLE and not patient.outlet:
             assert decision.verb is not Verb.ACT

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from infoscreen.domain.errors import Conflict, DatabaseNotReady, Refused
-from infoscreen.storage import schema
+from infoscreen.storage import clients, failed_services, schema
 from infoscreen.storage.engine import Store
 from infoscreen.storage.tables import metadata
 from tests.postgres import PostgresServer
@@ -203,6 +204,31 @@ async def test_upgrading_a_filled_database_keeps_every_row(url: str) -> None:
         "SELECT command_id, status, publish_count FROM client_commands"
         " WHERE deadline_at = expires_at ORDER BY command_id",
     ) == [("c1", "completed", 0), ("c2", "published", 0)]
+
+
+async def test_shown_failures_become_a_row_for_their_unit(url: str) -> None:
+    await migrate(url, "upgrade", BASE)
+    await fill_base(url)
+    await migrate(url, "upgrade", "d5e1a0c70001")
+    await rows(
+        url,
+        f"UPDATE clients SET service_failed_at = '{NOW}', service_failed_unit = 'app.service'"
+        " WHERE uuid = 'u1'",
+    )
+    await schema.upgrade(url)
+    assert await rows(url, "SELECT client_uuid, unit, held, cleared_at FROM failed_services") == [
+        ("u1", "app.service", True, None)
+    ]
+    store = Store(url)
+    async with store.read() as connection:
+        known = (await failed_services.of_clients(connection, ["u1"]))["u1"]
+        shown = (await clients.get_many(connection, ["u1"]))["u1"].failed_services
+    await store.close()
+    at = datetime.fromisoformat(NOW).replace(tzinfo=UTC)
+    assert known["app.service"].known == (at,)
+    assert [(one.unit, one.failed_at) for one in shown] == [("app.service", at)]
+    await migrate(url, "downgrade", "d5e1a0c70001")
+    assert await rows(url, "SELECT count(*) FROM clients WHERE service_failed_at IS NOT NULL") == [(1,)]
 
 
 async def test_going_all_the_way_down_keeps_clients_and_commands(url: str) -> None:

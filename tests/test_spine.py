@@ -12,7 +12,7 @@ from infoscreen.domain.clients import Condition
 from infoscreen.domain.commands import Action, CommandStatus, Source, Verification
 from infoscreen.domain.errors import CommandInFlight, Conflict, Forbidden, InvalidInput, LockedOut, NotFound
 from infoscreen.domain.events import ClientChanged, Kind
-from infoscreen.storage import client_lists, clients, rejected, screenshots, timeline
+from infoscreen.storage import client_deadlines, client_lists, clients, rejected, screenshots, timeline
 from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.wire.messages import Command
 from tests.spine import ADMIN, OPERATOR, Spine, open_spine, sqlite_url, uuid_of, zulu
@@ -697,3 +697,22 @@ async def test_the_loops_look_through_partial_indexes_and_never_walk_the_fleet(t
                 walks = [step for step in steps if step.startswith("SCAN") and "INDEX" not in step]
                 assert walks == [], statement
         assert len(asked) > 6
+
+
+async def test_a_failure_that_is_acknowledged_again_while_the_first_is_cleared_is_cleared_too(
+    spine: Spine,
+) -> None:
+    """Another failure arrives, and is acknowledged, between the publication and its being written down."""
+    at = zulu(spine.clock.now())
+    await spine.beat(U)
+    await spine.hear((f"{U}/service_failed", {"failed_at": at, "unit": "app.service", "result": "exit-code"}))
+    await spine.fleet.clear_service_failed(U, OPERATOR)
+    async with spine.store.read() as connection:
+        seen = await client_deadlines.awaiting_clear(connection)
+    spine.clock.advance(10)
+    later = zulu(spine.clock.now())
+    await spine.hear((f"{U}/service_failed", {"failed_at": later, "unit": "app.service", "result": "signal"}))
+    await spine.fleet.clear_service_failed(U, OPERATOR)
+    async with spine.store.write() as connection:
+        await client_deadlines.note_cleared(connection, seen)
+    assert (await spine.client(U)).service_failed_clear_pending

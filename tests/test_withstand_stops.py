@@ -14,7 +14,7 @@ from aiohttp import ClientSession
 
 from benchmarks.rig import LOADER, Rig, load
 from infoscreen.provisioning.broker_files import BrokerDirectory, new_password, password_line
-from infoscreen.wire.topics import DEVICE_FILTERS
+from infoscreen.wire.topics import BULK_FILTERS
 from tests.api import ask
 from tests.broker import Broker
 from tests.daemon import START_SECONDS, Daemon, ask_until, installed
@@ -89,7 +89,10 @@ async def test_a_stop_under_load_finishes_what_is_in_hand_and_nothing_twice(
     pressure = Load(broker)
     try:
         await broker.start()
-        async with installed(tmp_path / "daemon", broker) as daemon, daemon.program() as viewer:
+        async with (
+            installed(tmp_path / "daemon", broker, LOG_LINES_PER_MINUTE=10**6) as daemon,
+            daemon.program() as viewer,
+        ):
             await daemon.start()
             async with asyncio.TaskGroup() as tasks:
                 streams = [tasks.create_task(follow(viewer)) for _ in range(STREAMS)]
@@ -113,9 +116,12 @@ async def test_a_stop_under_load_finishes_what_is_in_hand_and_nothing_twice(
 
 async def still_waiting(broker: Broker) -> list[str]:
     """Take the lines that the broker still keeps for the daemon, as the daemon would get them."""
-    await broker.pub(f"infoscreen/{DEVICES[0]}/presence", "end", account=broker.server_user)
+    await broker.add_device(DEVICES[0])
+    await broker.pub(f"infoscreen/{DEVICES[0]}/screenshot", "end")
     lines = []
-    async with broker.sub(*DEVICE_FILTERS, account=broker.server_user, session="infoscreen-server") as heir:
+    async with broker.sub(
+        *BULK_FILTERS, account=broker.server_user, session="infoscreen-server-bulk"
+    ) as heir:
         while (message := await heir.next()).payload != b"end":
             if message.topic.endswith("/logs/info"):
                 lines.append(json.loads(message.payload)["message"])

@@ -48,6 +48,33 @@ class Presence(StrEnum):
     OFFLINE = "offline"
 
 
+@dataclass(frozen=True, slots=True)
+class FailedUnit:
+    """A unit that systemd gave up on; ``failed_at`` by the device's clock, ``raised_at`` by ours."""
+
+    unit: str
+    failed_at: datetime
+    result: str | None
+    raised_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speaker:
+    """A device as it speaks under a client's identity, by its newest heartbeat.
+
+    ``booted_at`` and ``device_time`` are of its own clock, which was off by ``skew`` seconds; ``heard_at`` is
+    the receipt.
+    """
+
+    boot_id: str | None
+    booted_at: datetime | None
+    hostname: str | None
+    ip: str | None
+    device_time: datetime
+    skew: float | None
+    heard_at: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
     """One client, named by its UUID as canonical text, which is how topics, rows and JSON spell it.
@@ -61,10 +88,13 @@ class Client:
     heartbeats had come when its status changed last. ``boot_seen_at`` is when it booted, as we saw it;
     ``start_due_at`` is set while the application starts or is stopped, and says by when it must run.
 
-    ``unread_fields`` are the fields of its newest messages that could not be read, by kind and name, with the
-    JSON that stood there. ``refused_*`` is about the last message that could not be read at all;
-    ``refused_until`` is until when the client counts as speaking because of it. ``keepalive_seconds`` is
-    that of its broker connection, as it announced it.
+    ``failed_services`` are all failures that nobody has acknowledged, the newest first; ``service_failed_*``
+    repeat that one. ``unread_fields`` are the fields of its newest messages that could not be read, by kind
+    and name, with the JSON that stood there. ``refused_*`` is about the last message that could not be read
+    at all; ``refused_until`` is until when the client counts as speaking because of it.
+    ``keepalive_seconds`` is that of its broker connection, as it announced it. ``best_skew_seconds`` is the
+    clock's offset by the promptest message of the present boot. ``speakers`` are the boots before it, or the
+    other devices that use its identity; see ``duplicates``.
     """
 
     uuid: str
@@ -112,6 +142,7 @@ class Client:
     service_failed_unit: str | None = None
     service_failed_result: str | None = None
     service_failed_raised_at: datetime | None = None
+    failed_services: list[FailedUnit] = field(default_factory=list)
     service_failed_acked_at: datetime | None = None
     service_failed_clear_requested_at: datetime | None = None
     service_failed_clear_pending: bool = False
@@ -128,6 +159,11 @@ class Client:
     refused_reason: str | None = None
     refused_detail: str | None = None
     refused_count: int = 0
+    best_skew_seconds: float | None = None
+    speakers: list[Speaker] = field(default_factory=list)
+    duplicate_score: int = 0
+    duplicate_since: datetime | None = None
+    duplicate_seen_at: datetime | None = None
 
     @property
     def label(self) -> str:

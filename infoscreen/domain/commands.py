@@ -156,6 +156,7 @@ class ClientCommand:
 
     ``expires_at`` goes to the device; ``deadline_at`` is when the sweep gives the command up, and moves once
     the device has begun. ``before_*`` is what the client said of itself when the command was published;
+    ``refused_skew_seconds`` how far its clock was off when it refused the command as expired;
     ``publish_count`` is how often the broker is known to have taken it. A person's ``reason`` is text; the
     recovery's is a code with arguments.
     """
@@ -191,6 +192,8 @@ class ClientCommand:
     before_booted_at: datetime | None = None
     before_app_started_at: datetime | None = None
     before_process_pid: int | None = None
+    before_clock_skew_seconds: float | None = None
+    refused_skew_seconds: float | None = None
 
     @property
     def finding(self) -> Fact[Finding] | None:

@@ -41,6 +41,7 @@ class Finding(Code):
     WENT_SILENT = "went_silent"
     STILL_HEARD = "still_heard"
     NOT_HEARD_SINCE = "not_heard_since"
+    TWO_DEVICES = "two_devices"
     NOTHING_SHOWS_IT = "nothing_shows_it"
     TEXT = "text", {"text": str}
     """Stored by a version before codes, and not one of its known sentences."""
@@ -57,6 +58,8 @@ class Note(Code):
     ACK_WITH_ERROR = "ack_with_error", {"ack": str, "error": str}
     ACK_IGNORED = "ack_ignored", {"ack": str}
     ACK_WITH_ERROR_IGNORED = "ack_with_error_ignored", {"ack": str, "error": str}
+    REFUSED_BY_DEVICE = "refused_by_device", {"error": str}
+    REFUSED_BY_WRONG_CLOCK = "refused_by_wrong_clock", {"by": timedelta}
     CLOCK_SET_FORWARD = "clock_set_forward", {"by": timedelta}
     CLOCK_SET_BACK = "clock_set_back", {"by": timedelta}
     VERIFIED = "verified", {"finding": Finding}
@@ -82,6 +85,7 @@ class Happening(Code):
     STATUS_CHANGED = "status_changed", {"from": Condition, "to": Condition}
     PRESENCE_CHANGED = "presence_changed", {"presence": Presence}
     REBOOTED = "rebooted"
+    TWO_DEVICES = "two_devices", {"first": str, "second": str}
     SERVICE_FAILED = "service_failed", {"unit": str}
     SERVICE_FAILED_WITH_RESULT = "service_failed_with_result", {"unit": str, "result": str}
     SERVICE_WITHDRAWN = "service_withdrawn", {"unit": str}

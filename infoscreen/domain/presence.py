@@ -115,6 +115,38 @@ def beaten(
     return counted.learn(gap, policy) if gap > 0 else counted
 
 
+DRAINED_AFTER = timedelta(seconds=60)
+"""So long after we began to listen, messages may still be those that waited at the broker meanwhile."""
+
+PROMPT = timedelta(seconds=15)
+"""A message that seems to be no older has just been said."""
+
+
+def alive_at(
+    last_alive: datetime | None,
+    last_device_time: datetime | None,
+    device_time: datetime,
+    now: datetime,
+    listening_since: datetime | None,
+) -> datetime:
+    """Return when a heartbeat that is received ``now`` was said, as far as that can be told.
+
+    While we do not listen, the broker keeps messages, and delivers them all at once afterwards. The first
+    heartbeats after such a time are therefore dated by how much the device's own clock went on since the last
+    one that we had heard, and never later than now nor earlier than that one. It is shown, and ends no
+    silence; staleness goes by receipts all the same.
+    """
+    listening = listening_since is not None and last_alive is not None and last_alive >= listening_since
+    if last_alive is None or last_device_time is None or listening or listening_since is None:
+        return now
+    if now > listening_since + DRAINED_AFTER or last_alive > now:
+        return now
+    seconds = (device_time - last_device_time).total_seconds()
+    if seconds >= (now - last_alive - PROMPT).total_seconds():
+        return now
+    return last_alive + timedelta(seconds=max(0.0, seconds))
+
+
 def stale_from(client: Client, listening_since: datetime | None) -> datetime | None:
     """Return when the client becomes, or became, stale; None while that cannot be told.
 
@@ -176,6 +208,8 @@ def conditions_of(client: Client, now: datetime, listening_since: datetime | Non
         found.append(Condition.SHUT_DOWN)
     if client.maintenance_until is not None and client.maintenance_until > now:
         found.append(Condition.MAINTENANCE)
+    if client.duplicate_since is not None:
+        found.append(Condition.DUPLICATE)
     if client.service_failed_at is not None:
         found.append(Condition.SERVICE_FAILED)
     if client.last_alive is None:

@@ -1,19 +1,32 @@
-"""Whether a command had its effect: weighs what the client has shown of itself since. Pure."""
+"""Verification: completed is a claim, and what the device shows of itself afterwards makes it a fact.
 
-from dataclasses import dataclass
-from datetime import datetime
+Evidence has a margin, because devices compute boot and start times as now minus uptime, which wavers, and
+because their clocks are set. What a device said before the command left never counts, and neither does what
+two devices under one identity say.
+"""
 
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from infoscreen.domain.clients import Client
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import Action, ClientCommand, CommandStatus, Timeouts, Verification
 from infoscreen.domain.history import Finding, Note
+
+MARGIN = timedelta(seconds=30)
+"""Times that differ by no more are the same (lifecycle design)."""
+
+HEARTBEATS_AFTER_REBOOT = 2
+"""So many heartbeats with the new boot id make a reboot a fact (lifecycle design)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """What the client has shown of itself by now; None means it never said.
 
-    ``heartbeats_since_boot`` counts heartbeats that carried the present boot id. ``silent`` is true when the
-    broker says offline or no heartbeat came for the client's stale threshold.
+    ``heartbeats_since_boot`` counts heartbeats of the present boot. ``silent`` is true when the broker says
+    offline or no heartbeat came for the client's stale threshold. ``clock_skew_seconds`` is how far the
+    device's clock was off when it said so; ``duplicate`` that two devices use the identity.
     """
 
     boot_id: str | None
@@ -24,6 +37,8 @@ class Evidence:
     process_running: bool
     last_heartbeat_at: datetime | None
     silent: bool
+    clock_skew_seconds: float | None = None
+    duplicate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +54,33 @@ class Conclusion:
         return Fact(Note(self.verification.value), {"finding": self.finding})
 
 
-HEARTBEATS_AFTER_REBOOT = 2
-"""So many heartbeats with the new boot id make a reboot a fact (lifecycle design)."""
+Weighed = tuple[Fact[Finding] | None, Fact[Finding] | None]
+"""What speaks for the effect, and what speaks against it."""
+
+
+def seen_before(command: ClientCommand, client: Client) -> ClientCommand:
+    """Return the command with what its client says of itself now, before the effect."""
+    return replace(
+        command,
+        before_boot_id=client.boot_id,
+        before_booted_at=client.booted_at,
+        before_app_started_at=client.app_started_at,
+        before_process_pid=client.process_pid,
+        before_clock_skew_seconds=client.clock_skew_seconds,
+    )
+
+
+def moved(before: datetime, before_skew: float | None, after: datetime, after_skew: float | None) -> bool:
+    """Tell whether a time of a device is another one, and not the same one seen by a clock that was set.
+
+    A boot time that is computed moves along with the clock, a start time that was written down does not. So
+    both the time as it was said and the time by our clock must differ.
+    """
+    if abs(after - before) <= MARGIN:
+        return False
+    if before_skew is None or after_skew is None:
+        return True
+    return abs((after - before).total_seconds() - (after_skew - before_skew)) > MARGIN.total_seconds()
 
 
 def verify(
@@ -58,33 +98,32 @@ def verify(
     (``completed``) that a later heartbeat belies is contradicted, and everything else cannot be verified.
     """
     good, against = _weigh(command, evidence)
-    if good is not None:
+    if good is not None and not evidence.duplicate:
         return Conclusion(Verification.VERIFIED, good)
-    since = command.finished_at if command.status is CommandStatus.COMPLETED else command.started_at
+    completed = command.status is CommandStatus.COMPLETED
+    since = command.finished_at if completed else command.started_at
     if since is None:
         since = command.finished_at or command.deadline_at
     if listening_since is not None:
         since = max(since, listening_since)
     if now < since + timeouts.of(command.action):
         return None
+    if evidence.duplicate:
+        return Conclusion(Verification.UNVERIFIABLE, Fact(Finding.TWO_DEVICES))
     heard_since = evidence.last_heartbeat_at is not None and evidence.last_heartbeat_at > since
-    if command.status is CommandStatus.COMPLETED and heard_since and against is not None:
+    if completed and heard_since and against is not None:
         return Conclusion(Verification.CONTRADICTED, against)
-    if command.status is CommandStatus.COMPLETED and not heard_since:
+    if completed and not heard_since:
         return Conclusion(Verification.UNVERIFIABLE, Fact(Finding.NOT_HEARD_SINCE))
     return Conclusion(Verification.UNVERIFIABLE, Fact(Finding.NOTHING_SHOWS_IT))
-
-
-Weighed = tuple[Fact[Finding] | None, Fact[Finding] | None]
-"""What speaks for the effect, and what speaks against it."""
 
 
 def _weigh(command: ClientCommand, evidence: Evidence) -> Weighed:
     match command.action:
         case Action.REBOOT_HOST:
-            return _weigh_reboot(command, evidence)
+            return _weigh_reboot(command, evidence) if _is_later(command, evidence) else (None, None)
         case Action.RESTART_APP:
-            return _weigh_restart(command, evidence)
+            return _weigh_restart(command, evidence) if _is_later(command, evidence) else (None, None)
         case Action.SHUTDOWN_HOST:
             if evidence.silent:
                 return Fact(Finding.WENT_SILENT), None
@@ -93,43 +132,43 @@ def _weigh(command: ClientCommand, evidence: Evidence) -> Weighed:
             return None, None
 
 
+def _is_later(command: ClientCommand, evidence: Evidence) -> bool:
+    """Tell whether the evidence is from after the command left."""
+    left, heard = command.published_at, evidence.last_heartbeat_at
+    return left is None or (heard is not None and heard > left)
+
+
 def _weigh_reboot(command: ClientCommand, evidence: Evidence) -> Weighed:
-    pairs = (
-        ("boot_id", Finding.NEW_BOOT_ID, Finding.SAME_BOOT_ID, command.before_boot_id, evidence.boot_id),
-        (
-            "booted_at",
-            Finding.NEW_BOOT_TIME,
-            Finding.SAME_BOOT_TIME,
-            command.before_booted_at,
-            evidence.booted_at,
-        ),
-    )
-    for name, new, same, before, after in pairs:
-        if before is None or after is None:
-            continue
-        if before == after:
-            return None, Fact(same, {name: after})
-        if evidence.heartbeats_since_boot < HEARTBEATS_AFTER_REBOOT:
-            return None, None
-        return Fact(new, {name: after, "heartbeats": evidence.heartbeats_since_boot}), None
-    return None, None
+    before_at, after_at = command.before_booted_at, evidence.booted_at
+    beats = evidence.heartbeats_since_boot
+    if command.before_boot_id is not None and evidence.boot_id is not None:
+        if command.before_boot_id == evidence.boot_id:
+            return None, Fact(Finding.SAME_BOOT_ID, {"boot_id": evidence.boot_id})
+        found = Fact(Finding.NEW_BOOT_ID, {"boot_id": evidence.boot_id, "heartbeats": beats})
+    elif before_at is not None and after_at is not None:
+        if not _moved(command, before_at, evidence, after_at):
+            return None, Fact(Finding.SAME_BOOT_TIME, {"booted_at": after_at})
+        found = Fact(Finding.NEW_BOOT_TIME, {"booted_at": after_at, "heartbeats": beats})
+    else:
+        return None, None
+    return (found, None) if beats >= HEARTBEATS_AFTER_REBOOT else (None, None)
 
 
 def _weigh_restart(command: ClientCommand, evidence: Evidence) -> Weighed:
-    unchanged: Fact[Finding] | None = None
     before_at, after_at = command.before_app_started_at, evidence.app_started_at
-    if before_at is not None and after_at is not None:
-        if before_at != after_at:
-            if evidence.process_running:
-                return Fact(Finding.NEW_START_TIME, {"app_started_at": after_at}), None
-            return None, Fact(Finding.NEW_START_TIME_NOT_RUNNING, {"app_started_at": after_at})
-        unchanged = Fact(Finding.SAME_START_TIME, {"app_started_at": after_at})
     before_pid, after_pid = command.before_process_pid, evidence.process_pid
-    if before_pid is not None and after_pid is not None:
-        pid = {"process_pid": str(after_pid)}
-        if before_pid != after_pid:
-            if evidence.process_running:
-                return Fact(Finding.NEW_PROCESS_ID, pid), None
-            return None, Fact(Finding.NEW_PROCESS_ID_NOT_RUNNING, pid)
-        unchanged = unchanged or Fact(Finding.SAME_PROCESS_ID, pid)
-    return None, unchanged
+    if before_at is None or after_at is None:
+        if before_pid is not None and before_pid == after_pid:
+            return None, Fact(Finding.SAME_PROCESS_ID, {"process_pid": str(after_pid)})
+        return None, None
+    another_process = before_pid is not None and after_pid is not None and before_pid != after_pid
+    told = {"app_started_at": after_at}
+    if not _moved(command, before_at, evidence, after_at) and not (another_process and before_at != after_at):
+        return None, Fact(Finding.SAME_START_TIME, told)
+    if not evidence.process_running:
+        return None, Fact(Finding.NEW_START_TIME_NOT_RUNNING, told)
+    return Fact(Finding.NEW_START_TIME, told), None
+
+
+def _moved(command: ClientCommand, before: datetime, evidence: Evidence, after: datetime) -> bool:
+    return moved(before, command.before_clock_skew_seconds, after, evidence.clock_skew_seconds)

@@ -1,15 +1,16 @@
 """Acks: what devices say of their commands. Repeated and outdated ones are recorded and change nothing."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import ClientCommand, CommandEvent, Timeouts, acknowledged
 from infoscreen.domain.history import Note, Part, note_of_ack
+from infoscreen.domain.refusals import EXPIRED, is_refused, wrong_clock_seconds
 from infoscreen.services.ports import Incoming
 from infoscreen.services.sorting import rejection
-from infoscreen.storage import command_history, commands, heartbeats
+from infoscreen.storage import clients, command_history, commands, heartbeats
 from infoscreen.storage.command_history import HistoryLine
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.rejected import RejectedMessage
@@ -37,6 +38,7 @@ async def save_acks(
     await heartbeats.heard(connection, {uuid for uuid, _, _ in acks}, now)
     before = await commands.for_change(connection, {str(ack.command_id) for _, ack, _ in acks})
     current = dict(before)
+    skews = await _skews(connection, acks)
     lines: list[HistoryLine] = []
     for uuid, ack, message in acks:
         command = current.get(str(ack.command_id))
@@ -51,6 +53,8 @@ async def save_acks(
         after = acknowledged(
             command, ack.status, now, timeouts, error_code=ack.error_code, error_message=ack.error_message
         )
+        if after is not None and is_refused(after):
+            after = replace(after, refused_skew_seconds=skews.get(uuid))
         lines.append(_ack_line(command, after, ack, now))
         if after is not None:
             current[command.command_id] = after
@@ -60,12 +64,31 @@ async def save_acks(
     return outcome
 
 
+async def _skews(connection: Connection, acks: Sequence[SentAck]) -> dict[str, float]:
+    """Return how far the clocks of devices are off that refuse commands as expired."""
+    refusing = {uuid for uuid, ack, _ in acks if ack.error_code == EXPIRED}
+    if not refusing:
+        return {}
+    known = await clients.get_many(connection, refusing)
+    return {
+        uuid: client.clock_skew_seconds
+        for uuid, client in known.items()
+        if client.clock_skew_seconds is not None
+    }
+
+
 def _ack_line(
     before: ClientCommand, after: ClientCommand | None, ack: CommandAck, now: datetime
 ) -> HistoryLine:
     note: Fact[Note] | None = None
     if after is None or after.late or after.error_code:
         note = note_of_ack(ack.status, ack.error_code, ack.error_message, ignored=after is None)
+    off = None if after is None else wrong_clock_seconds(after)
+    if off is not None:
+        note = Fact(Note.REFUSED_BY_WRONG_CLOCK, {"by": timedelta(seconds=abs(off))})
+    elif after is not None and is_refused(after):
+        error = ": ".join(part for part in (ack.error_code, ack.error_message) if part)
+        note = Fact(Note.REFUSED_BY_DEVICE, {"error": error})
     event = CommandEvent(
         at=now, from_status=before.status, to_status=(after or before).status, by=Part.DEVICE, note=note
     )

@@ -12,13 +12,15 @@ from infoscreen.domain.clients import Client
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.errors import InvalidInput, NotFound
 from infoscreen.domain.events import ClientChanged, ClientRemoved, Kind
-from infoscreen.domain.history import UNKNOWN, Happening, Setting
+from infoscreen.domain.failures import acknowledged, summed_up
+from infoscreen.domain.history import Happening, Setting
 from infoscreen.services.bus import Bus
 from infoscreen.services.ports import Link
-from infoscreen.services.reports import Folding, cleared, settle
-from infoscreen.storage import audit, clients, timeline
+from infoscreen.services.reports import Folding, settle
+from infoscreen.storage import audit, clients, failed_services, retained, timeline
 from infoscreen.storage.engine import Connection, Store
 from infoscreen.storage.timeline import NewEntry
+from infoscreen.wire import topics
 
 log = logging.getLogger(__name__)
 
@@ -36,24 +38,33 @@ class Fleet:
         self._link = link
         self._wake = wake
 
-    async def clear_service_failed(self, uuid: str, actor: Actor, comment: str | None = None) -> Client:
-        """Acknowledge a failed service for good: also the broker's retained copy goes, and stays gone.
+    async def clear_service_failed(
+        self, uuid: str, actor: Actor, comment: str | None = None, unit: str | None = None
+    ) -> Client:
+        """Acknowledge a failed service for good, or all that are shown.
 
-        Doing it twice is fine. Raises ``NotFound``.
+        The broker's retained copy goes with it, if it is of one of them. Doing it twice is fine. Raises
+        ``NotFound``.
         """
         async with self._store.write() as connection:
             before = await _existing(connection, uuid)
-            if before.service_failed_at is None:
-                return before
+            known = (await failed_services.of_clients(connection, [uuid]))[uuid]
             now = self._clock.now()
-            after = replace(
-                cleared(before),
-                service_failed_clear_requested_at=now,
-                service_failed_clear_pending=True,
-                service_failed_echo_at=None,
-            )
-            detail = {"unit": before.service_failed_unit, "comment": comment}
-            said = {"by": actor.name, "unit": before.service_failed_unit or UNKNOWN}
+            units = [one.unit for one in before.failed_services] if unit is None else [unit]
+            services, done, holds = acknowledged(known, units, now)
+            if not done:
+                return before
+            after = summed_up(before, services)
+            if holds:
+                after = replace(
+                    after,
+                    service_failed_clear_requested_at=now,
+                    service_failed_clear_pending=True,
+                    service_failed_echo_at=None,
+                )
+            await failed_services.save(connection, {uuid: (known, services)})
+            detail = {"unit": ", ".join(done), "comment": comment}
+            said = {"by": actor.name, "unit": ", ".join(done)}
             fact = (
                 Fact(Happening.SERVICE_ACKNOWLEDGED_WITH_COMMENT, {**said, "comment": comment})
                 if comment
@@ -111,10 +122,14 @@ class Fleet:
         return after
 
     async def remove(self, uuid: str, actor: Actor) -> None:
-        """Remove a client with all its history; raise ``NotFound``."""
+        """Remove a client with all its history; raise ``NotFound``.
+
+        What the broker retains of it is emptied by the outbox.
+        """
         async with self._store.write() as connection:
             client = await _existing(connection, uuid)
             await clients.remove(connection, uuid)
+            await retained.ask_to_empty(connection, topics.all_of(uuid), self._clock.now())
             await audit.record(
                 connection,
                 self._clock.now(),
@@ -123,6 +138,7 @@ class Fleet:
                 f"client/{uuid}",
                 {"name": client.label},
             )
+        self._wake.set()
         log.info(
             "client removed", extra={"event": "client_removed", "client_uuid": uuid, "actor": actor.name}
         )

@@ -26,12 +26,13 @@ from infoscreen.services.quiet import STEADY, quiet_beat, quiet_health
 from infoscreen.services.quota import Ledger, Overrun, QuotaPolicy, Quotas
 from infoscreen.services.reports import Beats, Folding, Told, digest, fold, fold_beats, settle
 from infoscreen.services.sorting import SortedBatch, kind_of, rejection
-from infoscreen.storage import clients, heartbeats, rejected, screenshots, timeline
+from infoscreen.storage import clients, failed_services, heartbeats, rejected, screenshots, timeline
 from infoscreen.storage.engine import Connection, Store
 from infoscreen.storage.heartbeats import Pulse, QuietBeat
 from infoscreen.storage.rejected import RejectedMessage
 from infoscreen.storage.screenshots import StoredScreenshot
 from infoscreen.wire import topics
+from infoscreen.wire.messages import ServiceCleared, ServiceFailed
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +154,7 @@ class Ingest:
         outcome.rejections += acked.rejections
         outcome.events += [CommandChanged(one.command_id, one.client_uuid) for one in acked.moved]
         lines = [entry for uuid, entry in batch.logs if uuid not in strangers]
-        known = await clients.existing(connection, {overrun.uuid for overrun in overruns})
+        known = await clients.keep(connection, {overrun.uuid for overrun in overruns})
         lines += [dropped_entry(one, now) for one in overruns if one.uuid in known]
         await timeline.add(connection, lines)
         for uuid, shot in batch.shots.items():
@@ -197,7 +198,12 @@ class Ingest:
         telling: dict[str, Beats] = {}
         for uuid, beats in all_beats.items():
             pulse = pulses.get(uuid)
-            if pulse is None or pulse.status not in STEADY or pulse.said != digest(beats):
+            if (
+                pulse is None
+                or pulse.status not in STEADY
+                or len(beats.runs) > 1
+                or pulse.said != digest(beats)
+            ):
                 telling[uuid] = beats
                 continue
             quiet.append(quiet_beat(pulse, beats, now, since, self._policy.stale))
@@ -218,13 +224,25 @@ class Ingest:
         """Fold everything else into its clients and save what became different."""
         since = self._listening_since()
         known = await clients.for_change(connection, {*telling, *(uuid for uuid, _ in folded)})
-        foldings = {uuid: Folding(before=client, client=client) for uuid, client in known.items()}
+        failing = {uuid for uuid, told in folded if isinstance(told.report, ServiceFailed | ServiceCleared)}
+        failures = await failed_services.of_clients(connection, failing & known.keys())
+        foldings = {
+            uuid: Folding(
+                before=client,
+                client=client,
+                failures_before=failures.get(uuid, {}),
+                failures=failures.get(uuid, {}),
+            )
+            for uuid, client in known.items()
+        }
         for uuid, beats in telling.items():
             if uuid in foldings:
                 fold_beats(foldings[uuid], beats, now, since, self._policy.stale)
         for uuid, told in folded:
             if uuid in foldings:
                 fold(foldings[uuid], told, now, self._policy.stale)
+        changed = {uuid: (foldings[uuid].failures_before, foldings[uuid].failures) for uuid in failures}
+        await failed_services.save(connection, changed)
         all_of_them = list(foldings.values())
         for start in range(0, len(all_of_them), AT_A_STRETCH):
             some = all_of_them[start : start + AT_A_STRETCH]

@@ -24,10 +24,11 @@ from infoscreen.domain.commands import (
 from infoscreen.domain.errors import BrokerUnavailable, PublishRefused
 from infoscreen.domain.events import CommandChanged
 from infoscreen.domain.history import Note, Part
+from infoscreen.domain.verification import seen_before
 from infoscreen.services.bus import Bus
 from infoscreen.services.loops import every, until_woken
 from infoscreen.services.ports import Link, Measures, Outgoing, Publisher
-from infoscreen.storage import client_deadlines, clients, command_history, commands, outbox
+from infoscreen.storage import client_deadlines, clients, command_history, commands, outbox, retained
 from infoscreen.storage.command_history import HistoryLine
 from infoscreen.storage.engine import Store
 from infoscreen.wire import topics
@@ -103,7 +104,7 @@ class Outbox:
         taken = await self._take_up()
         sent = [one for one in await asyncio.gather(*(self._send(command) for command in taken)) if one]
         await self._settle(sent)
-        return len(sent) + await self._clear_failures()
+        return len(sent) + await self._clear_failures() + await self._empty_retained()
 
     async def _take_up(self) -> list[ClientCommand]:
         """Write down the intent to publish, with what the clients look like before."""
@@ -195,8 +196,8 @@ class Outbox:
         """Empty the retained failures that operators have acknowledged."""
         async with self._store.read() as connection:
             waiting = await client_deadlines.awaiting_clear(connection)
-        cleared: list[str] = []
-        for uuid in waiting:
+        cleared: list[tuple[str, datetime | None]] = []
+        for uuid, requested_at in waiting:
             try:
                 await self._publisher.publish(Outgoing(topics.service_failed(uuid), b"", retain=True))
             except (BrokerUnavailable, PublishRefused) as error:
@@ -205,12 +206,35 @@ class Outbox:
                     extra={"event": "clear_delayed", "client_uuid": uuid, "error": str(error)},
                 )
                 break
-            cleared.append(uuid)
+            cleared.append((uuid, requested_at))
         if cleared:
             async with self._store.write() as connection:
-                for uuid in cleared:
-                    await clients.change(connection, uuid, {"service_failed_clear_pending": False})
+                await client_deadlines.note_cleared(connection, cleared)
         return len(cleared)
+
+    async def _empty_retained(self) -> int:
+        """Empty what the broker retains of clients that were removed.
+
+        A broker that forbids us to write a topic keeps what it holds there, which is no sign of life anyway.
+        """
+        async with self._store.read() as connection:
+            waiting = await retained.to_empty(connection, AT_ONCE)
+        done: list[str] = []
+        for topic in waiting:
+            try:
+                await self._publisher.publish(Outgoing(topic, b"", retain=True))
+            except BrokerUnavailable:
+                break
+            except PublishRefused as error:
+                log.warning(
+                    "the broker does not let us empty a topic",
+                    extra={"event": "clear_refused", "topic": topic, "error": str(error)},
+                )
+            done.append(topic)
+        if done:
+            async with self._store.write() as connection:
+                await retained.emptied(connection, done)
+        return len(done)
 
     def _tell(self, changed: Sequence[ClientCommand]) -> None:
         for command in changed:
@@ -221,13 +245,7 @@ class Outbox:
 def _taken_up(command: ClientCommand, client: Client, now: datetime) -> ClientCommand:
     status = next_status(command.status, Step.PUBLISH) or command.status
     if command.last_publish_at is None:
-        command = replace(
-            command,
-            before_boot_id=client.boot_id,
-            before_booted_at=client.booted_at,
-            before_app_started_at=client.app_started_at,
-            before_process_pid=client.process_pid,
-        )
+        command = seen_before(command, client)
     return replace(command, status=status, last_publish_at=now)
 
 

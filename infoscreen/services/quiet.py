@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from infoscreen.domain.clients import Condition
-from infoscreen.domain.presence import Beat, Rhythm, StalePolicy, beaten
+from infoscreen.domain.presence import Beat, Rhythm, StalePolicy, alive_at, beaten
 from infoscreen.services.reports import Beats, Told, state_of
 from infoscreen.storage import heartbeats
 from infoscreen.storage.engine import Connection
@@ -30,11 +30,13 @@ def quiet_beat(
         policy,
     )
     threshold = rhythm.threshold_seconds(policy)
+    alive = alive_at(pulse.last_alive, pulse.last_device_time, newest.timestamp, now, listening_since)
     return QuietBeat(
         pulse.uuid,
         now,
+        alive,
         newest.timestamp,
-        (newest.timestamp - now).total_seconds(),
+        (newest.timestamp - now).total_seconds() if alive == now else pulse.skew,
         beats.count,
         rhythm.interval,
         rhythm.deviation,
@@ -72,7 +74,7 @@ async def quiet_health(
 
 
 def _is_quiet(health: Health, client: Vitals) -> bool:
-    if client.status not in STEADY or any(name.startswith("health.") for name in client.unread_fields):
+    if client.status not in STEADY or '"health.' in client.unread_fields:
         return False
     state = {} if health.actual_state is None else state_of(health.actual_state)
     return all(getattr(client, name) == value for name, value in state.items())

@@ -9,12 +9,21 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, assert_never
 
-from infoscreen.domain.clients import STALE, Client, Condition, Presence
+from infoscreen.domain.clients import STALE, Client, Condition, Presence, ProcessStatus, Speaker
 from infoscreen.domain.codes import Fact
+from infoscreen.domain.duplicates import Heard, speakers_of, turned
 from infoscreen.domain.events import Kind
-from infoscreen.domain.failures import empty_withdraws, raises
+from infoscreen.domain.failures import Services, emptied, reported, summed_up
 from infoscreen.domain.history import UNKNOWN, Happening
-from infoscreen.domain.presence import Beat, Rhythm, StalePolicy, beaten, condition_of, start_due_at
+from infoscreen.domain.presence import (
+    Beat,
+    Rhythm,
+    StalePolicy,
+    alive_at,
+    beaten,
+    condition_of,
+    start_due_at,
+)
 from infoscreen.domain.visible import visible
 from infoscreen.storage.timeline import NewEntry
 from infoscreen.wire.messages import (
@@ -28,7 +37,12 @@ from infoscreen.wire.messages import (
 )
 from infoscreen.wire.reading import Unread
 
-ALARMING = STALE | {Condition.CRASHED, Condition.SERVICE_FAILED, Condition.INCOMPREHENSIBLE}
+ALARMING = STALE | {
+    Condition.CRASHED,
+    Condition.SERVICE_FAILED,
+    Condition.INCOMPREHENSIBLE,
+    Condition.DUPLICATE,
+}
 """Conditions an operator wants to be told of."""
 
 
@@ -52,21 +66,54 @@ class Told(NamedTuple):
     replay: bool = False
 
 
-@dataclass(slots=True)
-class Beats:
-    """The heartbeats of one client in one batch: the newest, and how many came."""
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Heartbeats of one device in a row: the newest, what of it could not be read, and how many came."""
 
     newest: Heartbeat
-    unread: tuple[Unread, ...] = ()
-    count: int = 1
-    count_of_boot: int = 1
+    unread: tuple[Unread, ...]
+    count: int
+
+
+MOST_RUNS = 16
+"""So often devices under one identity may alternate within a batch; what is between is left out."""
+
+
+class Beats:
+    """The heartbeats of one client in one batch, by runs of the same device."""
+
+    def __init__(self, heartbeat: Heartbeat, unread: tuple[Unread, ...] = ()) -> None:
+        self.runs = [Run(heartbeat, unread, 1)]
 
     def add(self, heartbeat: Heartbeat, unread: tuple[Unread, ...] = ()) -> None:
         """Take in one more, later heartbeat."""
-        same_boot = heartbeat.boot_id == self.newest.boot_id
-        self.count_of_boot = self.count_of_boot + 1 if same_boot else 1
-        self.count += 1
-        self.newest, self.unread = heartbeat, unread
+        last = self.runs[-1]
+        if _who(heartbeat) == _who(last.newest):
+            self.runs[-1] = Run(heartbeat, unread, last.count + 1)
+            return
+        if len(self.runs) == MOST_RUNS:
+            del self.runs[1]
+        self.runs.append(Run(heartbeat, unread, 1))
+
+    @property
+    def newest(self) -> Heartbeat:
+        """Return the last heartbeat."""
+        return self.runs[-1].newest
+
+    @property
+    def unread(self) -> tuple[Unread, ...]:
+        """Return what of the last heartbeat could not be read."""
+        return self.runs[-1].unread
+
+    @property
+    def count(self) -> int:
+        """Return how many heartbeats came."""
+        return sum(run.count for run in self.runs)
+
+
+def _who(heartbeat: Heartbeat) -> tuple[Any, ...]:
+    """Return what tells devices under one identity apart; a boot time may waver and is not part of it."""
+    return heartbeat.boot_id, heartbeat.hostname, heartbeat.ip
 
 
 def digest(beats: Beats) -> int:
@@ -100,6 +147,8 @@ class Folding:
     before: Client
     client: Client
     said: int | None = None
+    failures_before: Services = field(default_factory=dict)
+    failures: Services = field(default_factory=dict)
     entries: list[NewEntry] = field(default_factory=list)
     alert: bool = False
 
@@ -108,36 +157,78 @@ def fold_beats(
     folding: Folding, beats: Beats, now: datetime, listening_since: datetime | None, policy: StalePolicy
 ) -> None:
     """Take in heartbeats that tell something new."""
-    client, newest = folding.client, beats.newest
-    rebooted = has_rebooted(client, newest)
+    before, newest = folding.client, beats.newest
     beat = Beat(now, newest.timestamp, newest.boot_id, beats.count)
     rhythm = beaten(
-        Rhythm(client.heartbeat_interval_seconds, client.heartbeat_deviation_seconds, client.heartbeats),
-        client.last_alive,
-        client.last_device_time,
-        client.boot_id,
+        Rhythm(before.heartbeat_interval_seconds, before.heartbeat_deviation_seconds, before.heartbeats),
+        before.last_alive,
+        before.last_device_time,
+        before.boot_id,
         beat,
         listening_since,
         policy,
     )
     threshold = rhythm.threshold_seconds(policy)
     folding.said = digest(beats)
+    for run in beats.runs:
+        _take_run(folding, run, now, listening_since, policy)
     folding.client = replace(
-        client,
+        folding.client,
         last_heard_at=now,
-        last_alive=now,
-        last_device_time=newest.timestamp,
-        clock_skew_seconds=(newest.timestamp - now).total_seconds(),
         heartbeats=rhythm.beats,
-        heartbeats_since_boot=beats.count_of_boot if rebooted else client.heartbeats_since_boot + beats.count,
         heartbeat_interval_seconds=rhythm.interval,
         heartbeat_deviation_seconds=rhythm.deviation,
         stale_after_seconds=threshold,
         stale_at=now + timedelta(seconds=threshold),
         shut_down_at=None,
-        unread_fields=_unread(client, "heartbeat", beats.unread),
-        boot_seen_at=_boot_seen(newest, now) if rebooted else client.boot_seen_at,
-        start_due_at=start_due_at(client, newest.process_status, now, policy, rebooted=rebooted),
+    )
+    if folding.client.duplicate_since is not None and before.duplicate_since is None:
+        first, second = list(speakers_of(folding.client))[:2]
+        names = {"first": _name(first), "second": _name(second)}
+        devices = [
+            {"hostname": one.hostname, "ip": one.ip, "boot_id": one.boot_id} for one in (first, second)
+        ]
+        fact = Fact(Happening.TWO_DEVICES, names)
+        _tell(folding, now, Kind.STATUS, fact, {"devices": devices})
+
+
+def _name(speaker: Speaker) -> str:
+    return " ".join(part for part in (speaker.hostname, speaker.ip) if part) or (speaker.boot_id or UNKNOWN)
+
+
+def _take_run(
+    folding: Folding, run: Run, now: datetime, listening_since: datetime | None, policy: StalePolicy
+) -> None:
+    """Take in the heartbeats of one device in a row."""
+    client, newest = folding.client, run.newest
+    skew = (newest.timestamp - now).total_seconds()
+    alive = alive_at(client.last_alive, client.last_device_time, newest.timestamp, now, listening_since)
+    speaker = Speaker(
+        boot_id=newest.boot_id,
+        booted_at=newest.booted_at,
+        hostname=newest.hostname,
+        ip=newest.ip,
+        device_time=newest.timestamp,
+        skew=skew,
+        heard_at=now,
+    )
+    turn = turned(client, speaker, client.heartbeat_interval_seconds)
+    if turn.heard is Heard.LATE:
+        # Said before the reboot, and by now outdated; but something was heard.
+        folding.client = replace(turn.client, last_alive=alive)
+        return
+    folding.client = replace(
+        turn.client,
+        last_alive=alive,
+        last_device_time=newest.timestamp,
+        # Of a message that has waited, the age cannot be told from a wrong clock.
+        clock_skew_seconds=skew if alive == now else client.clock_skew_seconds,
+        heartbeats_since_boot=run.count
+        if turn.heard is not Heard.SAME
+        else client.heartbeats_since_boot + run.count,
+        unread_fields=_unread(client, "heartbeat", run.unread),
+        boot_seen_at=_boot_seen(newest, now) if turn.rebooted else client.boot_seen_at,
+        start_due_at=start_due_at(client, newest.process_status, now, policy, rebooted=turn.rebooted),
         **_known(
             process_status=newest.process_status,
             current_process=newest.current_process,
@@ -151,23 +242,11 @@ def fold_beats(
             persistent_session=newest.persistent_session,
         ),
     )
-    if rebooted:
+    if turn.rebooted:
         _tell(folding, now, Kind.REBOOT, Fact(Happening.REBOOTED), {"boot_id": newest.boot_id})
 
 
-WAVERS = timedelta(seconds=30)
-"""Devices compute their boot time as now minus uptime; it wavers."""
-
 LONGEST_BOOT = timedelta(minutes=15)
-
-
-def has_rebooted(client: Client, heartbeat: Heartbeat) -> bool:
-    """Tell whether a heartbeat is the first of another boot."""
-    if heartbeat.boot_id is not None and client.boot_id is not None:
-        return heartbeat.boot_id != client.boot_id
-    if heartbeat.booted_at is None or client.booted_at is None or heartbeat.boot_id != client.boot_id:
-        return False
-    return abs(heartbeat.booted_at - client.booted_at) > WAVERS
 
 
 def _boot_seen(heartbeat: Heartbeat, now: datetime) -> datetime:
@@ -180,10 +259,12 @@ def _boot_seen(heartbeat: Heartbeat, now: datetime) -> datetime:
 def fold(folding: Folding, told: Told, now: datetime, policy: StalePolicy) -> None:
     """Take in one report other than a heartbeat.
 
-    Neither what was retained nor the last will is a sign of life.
+    Neither what was retained nor the last will is a sign of life, nor is an emptied report, which may be our
+    own.
     """
     client, report = folding.client, told.report
-    if not told.replay and not (isinstance(report, PresenceReport) and report.presence is Presence.OFFLINE):
+    will = isinstance(report, PresenceReport) and report.presence is Presence.OFFLINE
+    if not told.replay and not will and not isinstance(report, ServiceCleared):
         client = replace(client, last_heard_at=now)
     match report:
         case Refusal():
@@ -211,7 +292,8 @@ def fold(folding: Folding, told: Told, now: datetime, policy: StalePolicy) -> No
         case PresenceReport():
             client = _with_presence(folding, client, report.presence, now)
         case ServiceFailed():
-            client = _with_failure(folding, client, report, now)
+            if not told.replay or report.failed_at != client.service_failed_acked_at:
+                client = _with_failure(folding, client, report, now)
         case ServiceCleared():
             client = _with_withdrawal(folding, client, now)
         case _:
@@ -296,7 +378,9 @@ def _with_presence(folding: Folding, client: Client, presence: Presence, now: da
 
 
 def _with_failure(folding: Folding, client: Client, failure: ServiceFailed, now: datetime) -> Client:
-    if not raises(client, failure.failed_at):
+    services, news = reported(folding.failures, failure.unit, failure.failed_at, failure.result, now)
+    folding.failures = services
+    if not news:
         return client
     folding.alert = True
     fact = (
@@ -306,37 +390,24 @@ def _with_failure(folding: Folding, client: Client, failure: ServiceFailed, now:
     )
     data = {"failed_at": failure.failed_at.isoformat(), "result": failure.result}
     _tell(folding, now, Kind.SERVICE_FAILED, fact, data)
-    return replace(
-        client,
-        service_failed_at=failure.failed_at,
-        service_failed_unit=failure.unit,
-        service_failed_result=failure.result,
-        service_failed_raised_at=now,
-        service_failed_clear_pending=False,  # what the broker holds now is the new one
-    )
+    # What the broker holds now is the new one.
+    client = replace(summed_up(client, services), service_failed_clear_pending=False)
+    if client.process_status is ProcessStatus.RUNNING:
+        # Said before the failure. Only what is heard from now on shows that the application runs again.
+        folding.said = 0
+        client = replace(client, process_status=None)
+    return client
 
 
 def _with_withdrawal(folding: Folding, client: Client, now: datetime) -> Client:
-    withdrawn = empty_withdraws(client)
+    folding.failures, unit = emptied(folding.failures, client, now)
     if client.service_failed_clear_requested_at is not None and client.service_failed_echo_at is None:
         client = replace(client, service_failed_echo_at=now)
-    if not withdrawn:
+    if unit is None:
         return client
-    fact = Fact(Happening.SERVICE_WITHDRAWN, {"unit": client.service_failed_unit or UNKNOWN})
+    fact = Fact(Happening.SERVICE_WITHDRAWN, {"unit": unit})
     _tell(folding, now, Kind.SERVICE_CLEARED, fact, {"by": "device"})
-    return cleared(client)
-
-
-def cleared(client: Client) -> Client:
-    """Return the client without its failed service, remembering which one it was."""
-    return replace(
-        client,
-        service_failed_at=None,
-        service_failed_unit=None,
-        service_failed_result=None,
-        service_failed_raised_at=None,
-        service_failed_acked_at=client.service_failed_at or client.service_failed_acked_at,
-    )
+    return summed_up(client, folding.failures)
 
 
 def _known(**told: Any) -> dict[str, Any]:

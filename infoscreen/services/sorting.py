@@ -25,6 +25,7 @@ from infoscreen.wire.messages import (
     PresenceReport,
     Received,
     Screenshot,
+    ServiceCleared,
     ServiceFailed,
     read,
 )
@@ -81,10 +82,13 @@ class SortedBatch:
         return [one for one in (*self.replayed, *self.reports, *refused) if one[0] not in strangers]
 
     def _refuse(self, message: Incoming, now: datetime, error: BadMessage) -> None:
-        self.rejections.append(rejection(message, now, error.reason, error.detail))
         uuid = topics.sender(message.topic)
-        # Nothing at all is no sign of life: that is how a retained message is taken back.
-        if uuid is None or message.retain or not message.payload:
+        if uuid is not None and not message.payload:
+            # That is how retained messages are taken back, also by us.
+            self.retained[kind_of(message.topic)] += 1
+            return
+        self.rejections.append(rejection(message, now, error.reason, error.detail))
+        if uuid is None or message.retain:
             return
         before = self.refused.get(uuid)
         self.refused[uuid] = Refusal(error.reason, error.detail, 1 + (before.count if before else 0))
@@ -124,7 +128,12 @@ class SortedBatch:
 
 
 def _shows_life(said: DeviceMessage) -> bool:
-    """Tell whether a message shows that its client is there; the last will of one that is gone does not."""
+    """Tell whether a message shows that its client is there.
+
+    The last will of one that is gone does not, nor does an emptied report, which may be our own.
+    """
+    if isinstance(said, ServiceCleared):
+        return False
     return not (isinstance(said, PresenceReport) and said.presence is Presence.OFFLINE)
 
 

@@ -297,6 +297,8 @@ def _evidence(client: Client, now: datetime, listening_since: datetime | None) -
         process_running=client.process_status is ProcessStatus.RUNNING,
         last_heartbeat_at=client.last_alive,
         silent=_gone(client) or is_stale(client, now, listening_since),
+        clock_skew_seconds=client.clock_skew_seconds,
+        duplicate=client.duplicate_since is not None,
     )
 
 

@@ -1,13 +1,9 @@
 """Clients that a loop has something to do for: silent for too long, out of maintenance, to be cleared."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import (
-    and_,
-    or_,
-    select,
-    text,
-)
+from sqlalchemy import and_, or_, select, text, update
 
 from infoscreen.domain.clients import Client, Condition
 from infoscreen.storage.clients import COLUMNS, client_of
@@ -50,7 +46,22 @@ async def out_of_maintenance(connection: Connection, now: datetime) -> list[Clie
     return [client_of(row) for row in await connection.execute(select(*COLUMNS).where(due).limit(5_000))]
 
 
-async def awaiting_clear(connection: Connection) -> list[str]:
-    """Return the clients whose retained failure an operator has acknowledged and the broker still holds."""
-    statement = select(clients.c.uuid).where(text("clients.service_failed_clear_pending"))
-    return list((await connection.scalars(statement.limit(1_000))).all())
+async def awaiting_clear(connection: Connection) -> list[tuple[str, datetime | None]]:
+    """Return the clients whose retained failure an operator has acknowledged and the broker still holds.
+
+    Each with the time of that acknowledgement.
+    """
+    statement = select(clients.c.uuid, clients.c.service_failed_clear_requested_at)
+    found = await connection.execute(
+        statement.where(text("clients.service_failed_clear_pending")).limit(1_000)
+    )
+    return [(uuid, requested_at) for uuid, requested_at in found]
+
+
+async def note_cleared(connection: Connection, cleared: Sequence[tuple[str, datetime | None]]) -> None:
+    """Note that the broker holds these failures no more; one acknowledged again meanwhile waits on."""
+    for uuid, requested_at in cleared:
+        same = clients.c.service_failed_clear_requested_at.is_not_distinct_from(requested_at)
+        await connection.execute(
+            update(clients).where(clients.c.uuid == uuid, same).values(service_failed_clear_pending=False)
+        )

@@ -1,15 +1,18 @@
 """What columns are made of: times and words, and conditions that a planner recognises."""
 
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from sqlalchemy import BigInteger, Column, ColumnElement, DateTime, Integer, String, Table, bindparam
+from sqlalchemy import JSON, BigInteger, Column, ColumnElement, DateTime, Integer, String, Table, bindparam
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeDecorator
+
+from infoscreen.domain.clients import FailedUnit, Speaker
 
 T = TypeVar("T")
 
@@ -66,6 +69,53 @@ class Word(TypeDecorator[StrEnum]):
     def process_result_value(self, value: str | None, dialect: Dialect) -> StrEnum | None:
         """Return the member."""
         return None if value is None else self.enum(value)
+
+
+class FailedUnits(TypeDecorator[list[FailedUnit]]):
+    """Failed units as JSON, with their times as text."""
+
+    impl = JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: list[FailedUnit] | None, dialect: Dialect) -> list[list[Any]]:
+        """Return plain values."""
+        return [
+            [one.unit, one.failed_at.isoformat(), one.result, one.raised_at.isoformat()]
+            for one in value or ()
+        ]
+
+    def process_result_value(self, value: list[list[Any]] | None, dialect: Dialect) -> list[FailedUnit]:
+        """Return the units."""
+        return [
+            FailedUnit(unit, datetime.fromisoformat(failed_at), result, datetime.fromisoformat(raised_at))
+            for unit, failed_at, result, raised_at in value or ()
+        ]
+
+
+class Speakers(TypeDecorator[list[Speaker]]):
+    """Speakers as JSON, with their times as text."""
+
+    impl = JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: list[Speaker] | None, dialect: Dialect) -> list[dict[str, Any]]:
+        """Return plain values."""
+        return [
+            {name: at.isoformat() if isinstance(at, datetime) else at for name, at in asdict(one).items()}
+            for one in value or ()
+        ]
+
+    def process_result_value(self, value: list[dict[str, Any]] | None, dialect: Dialect) -> list[Speaker]:
+        """Return the speakers."""
+        return [_speaker(one) for one in value or ()]
+
+
+def _speaker(told: dict[str, Any]) -> Speaker:
+    times = {name: told[name] and datetime.fromisoformat(told[name]) for name in _TIMES}
+    return Speaker(**{**told, **times})
+
+
+_TIMES = ("booted_at", "device_time", "heard_at")
 
 
 def one_of(column: ColumnElement[Any], words: Iterable[StrEnum]) -> ColumnElement[bool]:

@@ -28,7 +28,7 @@ from infoscreen.domain.commands import (
     Source,
     Verification,
 )
-from infoscreen.domain.recovery import REFUSALS
+from infoscreen.domain.refusals import REFUSALS
 from infoscreen.storage.columns import chunks, one_of
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, cursor_text, cursor_time, decode_cursor, encode_cursor
@@ -146,17 +146,17 @@ async def published_since(
 ) -> dict[str, list[datetime]]:
     """Return when disruptive commands of each client left for the broker, as far as after ``since``.
 
-    One that the device has refused is left out: nothing was disrupted.
+    Those that the device refused do not count: nothing was tried.
     """
+    c = client_commands.c
+    tried = or_(c.error_code.is_(None), c.error_code.not_in(sorted(REFUSALS)), c.started_at.is_not(None))
     found: dict[str, list[datetime]] = {}
     for chunk in chunks(client_uuids):
         statement = select(client_commands.c.client_uuid, client_commands.c.published_at).where(
             client_commands.c.client_uuid.in_(chunk),
             client_commands.c.action.in_(sorted(DISRUPTIVE)),
             client_commands.c.published_at > since,
-            or_(
-                client_commands.c.error_code.is_(None), client_commands.c.error_code.not_in(sorted(REFUSALS))
-            ),
+            tried,
         )
         for uuid, at in await connection.execute(statement):
             found.setdefault(uuid, []).append(at)

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import (
     Select,
+    String,
     bindparam,
+    cast,
     func,
     select,
     update,
@@ -31,6 +33,7 @@ class Pulse(NamedTuple):
     heartbeats: int
     interval: float | None
     deviation: float | None
+    skew: float | None
 
 
 _PULSE: Select[Any] = select(
@@ -42,6 +45,7 @@ _PULSE: Select[Any] = select(
     clients.c.heartbeats,
     clients.c.heartbeat_interval_seconds,
     clients.c.heartbeat_deviation_seconds,
+    clients.c.clock_skew_seconds,
 )
 
 
@@ -55,12 +59,16 @@ async def pulses(connection: Connection, uuids: Collection[str]) -> dict[str, Pu
 
 
 class QuietBeat(NamedTuple):
-    """What a heartbeat that told nothing new changes; ``beats`` heartbeats of one client at once."""
+    """What a heartbeat that told nothing new changes; ``beats`` heartbeats of one client at once.
+
+    ``alive_at`` differs from ``received_at`` only if it has waited at the broker.
+    """
 
     uuid: str
     received_at: datetime
+    alive_at: datetime
     device_time: datetime
-    skew: float
+    skew: float | None
     beats: int
     interval: float | None
     deviation: float | None
@@ -73,7 +81,7 @@ _QUIET_BEAT = (
     .where(clients.c.uuid == bindparam("uuid_"))
     .values(
         last_heard_at=bindparam("received_at"),
-        last_alive=bindparam("received_at"),
+        last_alive=bindparam("alive_at"),
         last_device_time=bindparam("device_time"),
         clock_skew_seconds=bindparam("skew"),
         heartbeats=clients.c.heartbeats + bindparam("beats"),
@@ -102,7 +110,7 @@ async def save_quiet_beats(connection: Connection, beats: Sequence[QuietBeat]) -
     values = [
         (
             received,
-            received,
+            received if beat.alive_at is beat.received_at else utc_text(beat.alive_at),
             utc_text(beat.device_time),
             beat.skew,
             beat.beats,
@@ -127,10 +135,13 @@ class Vitals(NamedTuple):
     current_process: str | None
     process_pid: int | None
     app_started_at: datetime | None
-    unread_fields: dict[str, str]
+    unread_fields: str
 
 
-_VITALS: Select[Any] = select(*(clients.c[name] for name in Vitals._fields))
+_VITALS: Select[Any] = select(
+    *(clients.c[name] for name in Vitals._fields[:-1]),
+    cast(clients.c.unread_fields, String).label("unread_fields"),  # as text: decoding JSON is what costs most
+)
 
 
 async def vitals(connection: Connection, uuids: Collection[str]) -> dict[str, Vitals]:

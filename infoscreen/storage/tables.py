@@ -29,7 +29,7 @@ from infoscreen.domain.events import Kind
 from infoscreen.domain.history import Finding, Happening, Note, Part
 from infoscreen.domain.recovery import Closing, IncidentKind, Outcome, Phase, Reason, Verb
 from infoscreen.storage import account_tables  # noqa: F401 - all tables are known once this module is
-from infoscreen.storage.columns import BigKey, UtcDateTime, Word, row_number
+from infoscreen.storage.columns import BigKey, FailedUnits, Speakers, UtcDateTime, Word, row_number
 from infoscreen.storage.counting import counters
 from infoscreen.storage.metadata import metadata as metadata
 
@@ -117,6 +117,7 @@ clients = Table(
     Column("service_failed_unit", String(500)),
     Column("service_failed_result", String(500)),
     Column("service_failed_raised_at", UtcDateTime),
+    Column("failed_services", FailedUnits, nullable=False, server_default="[]"),
     Column("service_failed_acked_at", UtcDateTime),
     Column("service_failed_clear_requested_at", UtcDateTime),
     Column("service_failed_clear_pending", Boolean, nullable=False, server_default=text("false")),
@@ -133,6 +134,11 @@ clients = Table(
     Column("refused_reason", String(40)),
     Column("refused_detail", String(500)),
     Column("refused_count", BigInteger, nullable=False, server_default="0"),
+    Column("best_skew_seconds", Float),
+    Column("speakers", Speakers, nullable=False, server_default="[]"),
+    Column("duplicate_score", Integer, nullable=False, server_default="0"),
+    Column("duplicate_since", UtcDateTime),
+    Column("duplicate_seen_at", UtcDateTime),
 )
 
 _watched = text(_any_of("status", WATCHED))
@@ -153,6 +159,27 @@ _partial("ix_clients_service_failed", _failed, clients.c.sort_key)
 _partial("ix_clients_incomprehensible", _incomprehensible, clients.c.refused_until)
 _partial("ix_clients_maintenance", _maintained, clients.c.maintenance_until)
 _partial("ix_clients_clear_pending", _clear_pending, clients.c.uuid)
+
+failed_services = Table(
+    "failed_services",
+    metadata,
+    Column("client_uuid", String(36), ForeignKey("clients.uuid", ondelete="CASCADE"), primary_key=True),
+    Column("unit", String(500), primary_key=True),
+    Column("failed_at", UtcDateTime, nullable=False),
+    Column("result", String(500)),
+    Column("raised_at", UtcDateTime, nullable=False),
+    Column("reported_at", UtcDateTime, nullable=False),
+    Column("cleared_at", UtcDateTime),
+    Column("held", Boolean, nullable=False),
+    Column("known", JSON, nullable=False),
+)
+
+retained_clears = Table(
+    "retained_clears",
+    metadata,
+    Column("topic", String(200), primary_key=True),
+    Column("requested_at", UtcDateTime, nullable=False),
+)
 
 client_totals, client_total_changes = counters(metadata, clients)
 
@@ -190,6 +217,8 @@ client_commands = Table(
     Column("before_booted_at", UtcDateTime),
     Column("before_app_started_at", UtcDateTime),
     Column("before_process_pid", Integer),
+    Column("before_clock_skew_seconds", Float),
+    Column("refused_skew_seconds", Float),
 )
 
 _in_flight = text(IN_FLIGHT)

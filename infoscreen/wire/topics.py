@@ -150,3 +150,8 @@ def command_alias(uuid: str) -> str:
 def acks(uuid: str) -> tuple[str, str]:
     """Return both topics on which a device sends each ack."""
     return f"{ROOT}/{uuid}/commands/ack", f"{ROOT}/{uuid}/command/ack"
+
+
+def all_of(uuid: str) -> list[str]:
+    """Return every topic that a device publishes on."""
+    return [f"{ROOT}/{uuid}/{tail}" for tail in _TAILS]

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from infoscreen.domain.clients import Client, Condition
+from infoscreen.domain.duplicates import speakers_of
 from infoscreen.domain.history import UNKNOWN
 from infoscreen.domain.presence import is_confirmed
 from infoscreen.words.language import ENGLISH, N_, Language
@@ -81,6 +82,13 @@ def oddities(client: Client, language: Language) -> list[str]:
         said.append(
             _("Messages that could not be read at all: %(count)s, the last one %(at)s (%(detail)s).") % about
         )
+    devices = speakers_of(client)
+    if devices:
+        names = "; ".join(
+            " ".join(part for part in (one.hostname, one.ip) if part) or one.boot_id or UNKNOWN
+            for one in devices
+        )
+        said.append(_("Devices that use this identity: %(names)s.") % {"names": names})
     return said
 
 

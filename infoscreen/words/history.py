@@ -32,6 +32,7 @@ FINDINGS: Table = MappingProxyType(
         Finding.WENT_SILENT: N_("the device went silent"),
         Finding.STILL_HEARD: N_("the device still sends heartbeats"),
         Finding.NOT_HEARD_SINCE: N_("nothing was heard from the device since it reported completion"),
+        Finding.TWO_DEVICES: N_("two devices use this identity"),
         Finding.NOTHING_SHOWS_IT: N_("the device reports nothing that would show the effect"),
         Finding.TEXT: N_("%(text)s"),
     }
@@ -47,6 +48,10 @@ NOTES: Table = MappingProxyType(
         Note.ACK_WITH_ERROR: N_("the device says “%(ack)s” (%(error)s)"),
         Note.ACK_IGNORED: N_("“%(ack)s” repeated or too late; no change"),
         Note.ACK_WITH_ERROR_IGNORED: N_("“%(ack)s” repeated or too late (%(error)s); no change"),
+        Note.REFUSED_BY_DEVICE: N_("the device refuses it (%(error)s)"),
+        Note.REFUSED_BY_WRONG_CLOCK: N_(
+            "the device refuses it as expired: its clock is wrong by %(by)s, it refuses every command"
+        ),
         Note.CLOCK_SET_FORWARD: N_("the server's clock was set forward by %(by)s; the deadline moves along"),
         Note.CLOCK_SET_BACK: N_("the server's clock was set back by %(by)s; the deadline moves along"),
         Note.VERIFIED: N_("Effect verified: %(finding)s"),
@@ -61,6 +66,7 @@ HAPPENINGS: Table = MappingProxyType(
         Happening.STATUS_CHANGED: N_("%(from)s → %(to)s"),
         Happening.PRESENCE_CHANGED: N_("The broker says: %(presence)s"),
         Happening.REBOOTED: N_("The device has rebooted."),
+        Happening.TWO_DEVICES: N_("Two devices use this identity: %(first)s and %(second)s."),
         Happening.SERVICE_FAILED: N_("systemd has given up on %(unit)s."),
         Happening.SERVICE_FAILED_WITH_RESULT: N_("systemd has given up on %(unit)s (%(result)s)."),
         Happening.SERVICE_WITHDRAWN: N_("The device has withdrawn the failure of %(unit)s."),

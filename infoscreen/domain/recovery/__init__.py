@@ -16,7 +16,6 @@ from infoscreen.domain.recovery.incidents import (
     Sent,
 )
 from infoscreen.domain.recovery.ladder import (
-    REFUSALS,
     Attempt,
     Ladder,
     Outcome,
@@ -45,7 +44,6 @@ from infoscreen.domain.recovery.snapshot import (
 __all__ = [
     "FLEET",
     "OUTAGES",
-    "REFUSALS",
     "Attempt",
     "Blindness",
     "Closing",

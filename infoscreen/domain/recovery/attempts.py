@@ -4,7 +4,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from infoscreen.domain.commands import OPEN, ClientCommand, CommandStatus, Verification
-from infoscreen.domain.recovery.ladder import REFUSALS, Attempt, Outcome
+from infoscreen.domain.recovery.ladder import Attempt, Outcome
+from infoscreen.domain.refusals import is_refusal
 
 
 def followed_attempt(attempt: Attempt, command: ClientCommand | None, now: datetime) -> Attempt:
@@ -34,7 +35,7 @@ def _outcome(command: ClientCommand, accepted: datetime | None) -> Outcome | Non
     if command.verification is Verification.CONTRADICTED:
         return Outcome.NO_EFFECT
     if command.status is CommandStatus.FAILED and command.published_at is not None:
-        refused = accepted is None or command.error_code in REFUSALS
+        refused = accepted is None or is_refusal(command.error_code)
         return Outcome.REFUSED if refused else Outcome.NO_EFFECT
     if command.status in OPEN:
         return None

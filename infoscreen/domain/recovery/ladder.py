@@ -106,9 +106,6 @@ class Outcome(StrEnum):
 
 CHARGED = frozenset({Outcome.HELPED, Outcome.NO_EFFECT})
 
-REFUSALS = frozenset({"expired", "busy", "unsupported", "dry_run"})
-"""Error codes with which a device says that it has not even tried."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:

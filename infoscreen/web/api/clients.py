@@ -93,7 +93,8 @@ async def clear_service_failed(request: web.Request) -> web.StreamResponse:
     uuid = path_identifier(request, "uuid")
     body = await read_body(request, Acknowledgement)
     parts = parts_of(request)
-    return _answer(parts, await parts.fleet.clear_service_failed(uuid, actor_of(request), body.comment))
+    after = await parts.fleet.clear_service_failed(uuid, actor_of(request), body.comment, body.unit)
+    return _answer(parts, after)
 
 
 async def show_screenshot(request: web.Request) -> web.StreamResponse:

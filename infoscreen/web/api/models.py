@@ -17,37 +17,16 @@ from infoscreen.domain.commands import Action, CommandStatus, Source, Verificati
 from infoscreen.domain.errors import Trouble
 from infoscreen.domain.events import Kind
 from infoscreen.domain.recovery import Closing, IncidentKind, Reason
+from infoscreen.domain.refusals import is_refused, wrong_clock_seconds
 from infoscreen.services.recovery.explain import Mode
 from infoscreen.storage import rejected
 from infoscreen.storage.paging import Page
 from infoscreen.storage.recovery.incidents import StoredIncident
+from infoscreen.web.api.device_models import Duplicate, FailedService, Refused, UnreadField
 from infoscreen.web.shapes import Answer, Listing
 from infoscreen.words import telling
 from infoscreen.words.clients import status_reason
 from infoscreen.words.speaking import say
-
-
-class UnreadField(Answer):
-    """An optional field that cannot be read; the rest of its message counts."""
-
-    message: str = Field(description="heartbeat, health or discovery.")
-    field: str = Field(description="Its name, dotted inside of blocks.")
-    said: str = Field(description="The JSON that stood there, cut, invisible characters escaped.")
-
-    @classmethod
-    def of(cls, key: str, said: str) -> Self:
-        """Return one entry of ``Client.unread_fields``."""
-        message, _, field = key.partition(".")
-        return cls(message=message, field=field, said=said)
-
-
-class Refused(Answer):
-    """The last message of a client that could not be read at all, and how many there have been."""
-
-    at: datetime
-    reason: str
-    detail: str | None
-    count: int
 
 
 class Client(Answer):
@@ -80,6 +59,7 @@ class Client(Answer):
     health_at: datetime | None
     service_failed_at: datetime | None
     service_failed_unit: str | None
+    failed_services: list[FailedService] = Field(description="All of them, the newest first.")
     mqtt_reconnect_count: int | None
     mqtt_last_disconnect_at: datetime | None
     maintenance_until: datetime | None
@@ -87,6 +67,7 @@ class Client(Answer):
     capabilities: list[str]
     keepalive_seconds: int | None
     unread_fields: list[UnreadField] = Field(description="Fields of its newest messages, if any.")
+    duplicate: Duplicate | None = Field(description="Set while two devices use this identity.")
     refused: Refused | None = Field(description="Its last message that could not be read at all.")
     created_at: datetime
 
@@ -98,24 +79,23 @@ class Client(Answer):
             status_reason=status_reason(client, listening_since),
             is_alive=presence.is_alive(client, now, listening_since),
             conditions=list(presence.shown_conditions(client, now, listening_since)),
+            failed_services=[FailedService.model_validate(one) for one in client.failed_services],
             unread_fields=[UnreadField.of(key, said) for key, said in client.unread_fields.items()],
-            refused=_refused(client),
+            refused=Refused.of(client),
+            duplicate=Duplicate.of(client),
             **more,
         )
 
 
-def _refused(client: clients.Client) -> Refused | None:
-    if client.refused_at is None or client.refused_reason is None:
-        return None
-    return Refused(
-        at=client.refused_at,
-        reason=client.refused_reason,
-        detail=client.refused_detail,
-        count=client.refused_count,
-    )
-
-
-_DERIVED = {"status_reason", "is_alive", "conditions", "unread_fields", "refused"}
+_DERIVED = {
+    "status_reason",
+    "is_alive",
+    "conditions",
+    "failed_services",
+    "unread_fields",
+    "refused",
+    "duplicate",
+}
 _COPIED = tuple(name for name in Client.model_fields if name not in _DERIVED)
 
 
@@ -167,6 +147,10 @@ class Command(Answer):
     late: bool = Field(description="It ended after it was given up as expired.")
     error_code: str | None
     error_message: str | None
+    refused: bool = Field(description="The device has refused it and tried nothing.")
+    device_clock_off_seconds: float | None = Field(
+        description="Refused as expired because the device's clock is off by so much."
+    )
     verification: Verification | None
     verified_at: datetime | None
     verification_detail: str | None = Field(description="The evidence, said in English.")
@@ -179,6 +163,8 @@ class Command(Answer):
         said: dict[str, Any] = {
             "reason": telling.command_reason(command),
             "verification_detail": telling.evidence(command),
+            "refused": is_refused(command),
+            "device_clock_off_seconds": wrong_clock_seconds(command),
         }
         plain = {name: getattr(command, name) for name in Command.model_fields if name not in said}
         return cls(**(plain | said | more))

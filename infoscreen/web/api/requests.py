@@ -168,9 +168,10 @@ class ClientChanges(Body):
 
 
 class Acknowledgement(Body):
-    """An operator has seen that a service failed."""
+    """An operator has seen that a service failed; without ``unit``, that all that are shown did."""
 
     comment: Annotated[Reason | None, NoneIfBlank] = None
+    unit: Annotated[str, Field(min_length=1, max_length=500)] | None = None
 
 
 class CommandOptions(Body):

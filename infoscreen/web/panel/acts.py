@@ -119,16 +119,15 @@ async def post_acknowledgement(request: web.Request) -> web.StreamResponse:
     client = await _client_of(request)
     form = await read_form(request, Acknowledgement)
     back = see_other(form.next)
-    if client.service_failed_at is None:
+    wanted = form.unit or client.service_failed_unit
+    failed = next((one for one in client.failed_services if one.unit == wanted), None)
+    if failed is None:
         return flash.put(request, back, "acknowledged_before", client=client.label)
-    if (
-        form.failed_at.tzinfo is None
-        or abs((client.service_failed_at - form.failed_at).total_seconds()) >= 0.001
-    ):
+    if form.failed_at.tzinfo is None or abs((failed.failed_at - form.failed_at).total_seconds()) >= 0.001:
         return flash.put(request, back, "failed_again", client=client.label)
-    await parts_of(request).fleet.clear_service_failed(client.uuid, actor_of(request), form.comment)
-    unit = client.service_failed_unit or "?"
-    return flash.put(request, back, "acknowledged", client=client.label, unit=unit)
+    fleet = parts_of(request).fleet
+    await fleet.clear_service_failed(client.uuid, actor_of(request), form.comment, failed.unit)
+    return flash.put(request, back, "acknowledged", client=client.label, unit=failed.unit)
 
 
 async def get_description(request: web.Request) -> web.StreamResponse:

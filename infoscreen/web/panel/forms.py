@@ -93,6 +93,7 @@ class Acknowledgement(Form):
     """Someone takes care of a failed service: the one that failed at ``failed_at``, not a later one."""
 
     failed_at: datetime
+    unit: Annotated[str, Field(max_length=500)] = ""
     comment: Annotated[Line | None, Optional] = None
     next: OwnPath = "/"
 

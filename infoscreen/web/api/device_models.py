@@ -1,0 +1,78 @@
+"""What is odd about a client, in JSON: failed services, unreadable messages, two devices in one."""
+
+from datetime import datetime
+from typing import Self
+
+from pydantic import Field
+
+from infoscreen.domain.clients import Client
+from infoscreen.domain.duplicates import speakers_of
+from infoscreen.web.shapes import Answer
+
+
+class FailedService(Answer):
+    """A unit that systemd on the device gave up on, and that nobody has acknowledged."""
+
+    unit: str
+    failed_at: datetime = Field(description="By the device's clock.")
+    result: str | None
+    raised_at: datetime = Field(description="When the report arrived.")
+
+
+class Device(Answer):
+    """One of the devices that use the same identity."""
+
+    hostname: str | None
+    ip: str | None
+    boot_id: str | None
+    heard_at: datetime
+
+
+class Duplicate(Answer):
+    """Two devices, or more, use this identity; the one that spoke last is the first."""
+
+    since: datetime
+    devices: list[Device]
+
+    @classmethod
+    def of(cls, client: Client) -> Self | None:
+        """Return the devices, None while there is one."""
+        if client.duplicate_since is None:
+            return None
+        devices = [Device.model_validate(one) for one in speakers_of(client)]
+        return cls(since=client.duplicate_since, devices=devices)
+
+
+class UnreadField(Answer):
+    """An optional field that cannot be read; the rest of its message counts."""
+
+    message: str = Field(description="heartbeat, health or discovery.")
+    field: str = Field(description="Its name, dotted inside of blocks.")
+    said: str = Field(description="The JSON that stood there, cut, invisible characters escaped.")
+
+    @classmethod
+    def of(cls, key: str, said: str) -> Self:
+        """Return one entry of ``Client.unread_fields``."""
+        message, _, field = key.partition(".")
+        return cls(message=message, field=field, said=said)
+
+
+class Refused(Answer):
+    """The last message of a client that could not be read at all, and how many there have been."""
+
+    at: datetime
+    reason: str
+    detail: str | None
+    count: int
+
+    @classmethod
+    def of(cls, client: Client) -> Self | None:
+        """Return what is remembered, None while everything could be read."""
+        if client.refused_at is None or client.refused_reason is None:
+            return None
+        return cls(
+            at=client.refused_at,
+            reason=client.refused_reason,
+            detail=client.refused_detail,
+            count=client.refused_count,
+        )
