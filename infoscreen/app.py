@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from aiohttp import web
 
 from infoscreen import __version__
-from infoscreen.clock import SystemClock
+from infoscreen.clock import SteadySince, SystemClock
 from infoscreen.domain.commands import Timeouts
 from infoscreen.domain.errors import CannotStart, StoreUnavailable
 from infoscreen.domain.events import BrokerChanged
@@ -145,13 +145,14 @@ async def serve(settings: Settings) -> None:
     monitoring = Monitoring(store, clock, listener, ingest, bulk_ingest)
     live = LiveFeed(store, bus, listener, clock)
     commanding = Commanding(store, clock, bus, commands, metrics, wake)
-    started_at = clock.now()
+    started = SteadySince(clock)
+    started.begin()
 
     def observer() -> Observer:
         # Losing either connection counts as blind: without sending, nothing may be decided.
         return Observer(
             listening_since=listener.state.listening_since if publisher.connected else None,
-            started_at=started_at,
+            started_at=started.since or clock.now(),
             ingest_lag=_seconds(ingest.lag_seconds),
             loop_lag=_seconds(monitoring.worst_loop_lag_seconds),
         )

@@ -250,3 +250,17 @@ async def test_lines_out_of_order_are_refused_and_lines_without_a_time_are_now()
     with pytest.raises(BadLine):
         await judge.take({"at": 9, **beat()})
     await judge.close()
+
+
+async def test_the_same_lines_make_the_same_answers() -> None:
+    assert await answers(world(900)) == await answers(world(900))
+
+
+@pytest.mark.parametrize("step", [-86_400, -21_600])
+async def test_a_host_clock_that_was_set_back_holds_nothing_up_for_good(step: int) -> None:
+    lines = world(1_500, crashes_at=1_200)
+    place = next(number for number, line in enumerate(lines) if line["at"] > 300)
+    lines.insert(place, {"at": 300, "kind": "clock", "step_seconds": step})
+    sent = [one["at"] for one in await answers(lines) if one["published"]]
+    assert sent
+    assert 1_200 < sent[0] <= 1_320

@@ -11,13 +11,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from infoscreen.storage.pauses import Scope
 from sqlalchemy import event, text
 from sqlalchemy.util import await_only
 
 from infoscreen.domain.commands import Action, Source
 from infoscreen.domain.errors import CommandInFlight, Conflict, NotFound, Refused
 from infoscreen.domain.recovery import RecoveryPolicy
+from infoscreen.storage.recovery.pauses import Scope
 from tests.spine import ADMIN, OPERATOR, Spine, open_spine, uuid_of, zulu
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]

@@ -284,6 +284,7 @@ READS = {
     "web/panel/account.py": "names of browsers",
     "web/openapi.py": "addresses of routes",
     "settings.py": "addresses with passwords",
+    "settings_values.py": "host names",
     "storage/address.py": "the address of the database",
     "cli/recovery.py": "durations on the command line",
     "cli/descriptions.py": "values of YAML",
@@ -301,3 +302,9 @@ def test_nothing_reads_our_own_sentences() -> None:
     }
     of_others = {name for name in readers if name.startswith(("agent/", "simulator/", "wire/", "judge/"))}
     assert readers - of_others <= set(READS)
+
+
+def test_the_core_speaks_no_german() -> None:
+    for room in ("domain", "services", "storage", "wire"):
+        for path in (ROOT / "infoscreen" / room).rglob("*.py"):
+            assert not re.search("[äöüÄÖÜß]", path.read_text(encoding="utf-8")), path

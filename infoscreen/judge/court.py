@@ -6,7 +6,9 @@ watch looks at the clients every few seconds, as it would.
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
+from random import Random
 from typing import Any
+from uuid import UUID
 
 from infoscreen.judge.acts import Acts
 from infoscreen.judge.answers import Answers
@@ -43,6 +45,7 @@ class Judge:
         self._batch_second = 0
         self._waiting: list[Incoming] = []
         self._said: set[str] = set()
+        self._random = Random(1)
         self._kinds: Mapping[str, Callable[[Line], Awaitable[object]]] = {
             "message": self._message,
             "broker": self._broker,
@@ -112,8 +115,12 @@ class Judge:
         assert self._settings is not None  # noqa: S101 - set just before; tells mypy
         assert self._store is not None  # noqa: S101
         self.daemon: Daemon = build(
-            self._settings, self._store, self.clock, self.link, self.publisher, self.clock.now()
+            self._settings, self._store, self.clock, self.link, self.publisher, self._new_id
         )
+
+    def _new_id(self) -> str:
+        """Name a command; the same names in every run."""
+        return str(UUID(int=self._random.getrandbits(128), version=4))
 
     def _note(self, text: str) -> None:
         """Warn, once for each text."""

@@ -1,13 +1,14 @@
 """The daemon without its doors: every service that decides, put together as ``app`` does, on given time."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from pydantic import ValidationError
 
 from infoscreen.app import lockout_policy, recovery_policy, stale_policy
-from infoscreen.clock import Clock
+from infoscreen.clock import Clock, SteadySince
 from infoscreen.domain.commands import Timeouts
 from infoscreen.domain.recovery import Observer
 from infoscreen.judge.lines import BadLine
@@ -59,10 +60,12 @@ def build(
     clock: Clock,
     link: VirtualLink,
     publisher: VirtualPublisher,
-    started_at: datetime,
+    new_id: Callable[[], str],
 ) -> Daemon:
     """Put the services together."""
     metrics, bus, wake = Metrics(), Bus(), asyncio.Event()
+    started = SteadySince(clock)
+    started.begin()
     stale = stale_policy(settings)
     timeouts = Timeouts(
         restart_app=timedelta(seconds=settings.restart_app_timeout_seconds),
@@ -90,7 +93,7 @@ def build(
     def observer() -> Observer:
         return Observer(
             listening_since=link.listening_since if publisher.connected else None,
-            started_at=started_at,
+            started_at=started.since or clock.now(),
             ingest_lag=timedelta(seconds=ingest.lag_seconds),
         )
 
@@ -104,6 +107,6 @@ def build(
         fleet=Fleet(store, clock, bus, link, wake),
         pausing=Pausing(store, clock, bus),
         recovering=Recovering(
-            store, clock, bus, commanding, metrics, recovery_policy(settings), lockout, observer
+            store, clock, bus, commanding, metrics, recovery_policy(settings), lockout, observer, new_id
         ),
     )

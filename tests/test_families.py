@@ -1,0 +1,36 @@
+"""Families of situations before the judge. All of them are slow; here are some."""
+
+import pytest
+
+from benchmarks.families import FAMILIES, make
+from infoscreen.judge.playing import play
+
+
+async def failures(family: str, seed: int, size: int) -> list[str]:
+    case = make(family, seed, size)
+    await play(case.world, case.lasts, settings=case.settings)
+    return case.failures()
+
+
+def test_the_same_seed_makes_the_same_world() -> None:
+    for name in FAMILIES:
+        first, again = [make(name, 3, 20).world.lines(600) for _ in range(2)]
+        assert first == again
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "family",
+    [
+        "partial-outage",
+        "crash-loops",
+        "update",
+        "dark-sites",
+        "regional-power-cut",
+        "dead-hosts",
+        "power-back",
+    ],
+)
+async def test_a_family_keeps_the_promise(family: str) -> None:
+    assert await failures(family, 1, 100) == []
