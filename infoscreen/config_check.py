@@ -57,6 +57,8 @@ def _times(settings: Settings) -> list[str]:
         if not name.endswith(("_seconds", "_days")):
             continue
         value = getattr(settings, name)
+        if value is None:
+            continue  # computed from other settings, which are checked themselves
         try:
             length = timedelta(**{name.rpartition("_")[2]: value})
             _ = FAR_PAST - length, FAR_FUTURE + length
