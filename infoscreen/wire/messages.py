@@ -354,9 +354,7 @@ def _screenshot(payload: bytes) -> Received:
         raise BadMessage("not_an_image", "neither a whole JPEG nor a whole PNG")
     width, height = image_size(payload)
     if width * height > MAX_SCREENSHOT_PIXELS:
-        raise BadMessage(
-            "too_large", f"{width} x {height} pixels, allowed are {MAX_SCREENSHOT_PIXELS}"
-        )
+        raise BadMessage("too_large", f"{width} x {height} pixels, allowed are {MAX_SCREENSHOT_PIXELS}")
     return Received(Screenshot(image=payload, content_type=content_type))
 
 
