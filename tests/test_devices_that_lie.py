@@ -433,3 +433,22 @@ def test_what_cannot_be_seen_is_escaped(text: str, seen: str) -> None:
 def test_nothing_that_is_shown_hides_or_turns_anything(text: str) -> None:
     joiners = {"\u200c", "\u200d"}
     assert all(one.isprintable() or one in joiners or one.isspace() for one in visible(text, one_line=True))
+
+
+def png(width: int, height: int) -> bytes:
+    size = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    return b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + size + b"\x00" * 9 + b"IEND\xaeB`\x82"
+
+
+def jpeg(width: int, height: int) -> bytes:
+    size = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+    return b"\xff\xd8\xff\xe0\x00\x04ab\xff\xc2\x00\x0b\x08" + size + b"\x01\x01\x11\x00\xff\xd9"
+
+
+@pytest.mark.parametrize("make", [png, jpeg])
+def test_a_picture_is_bounded_in_pixels_too(make: Callable[[int, int], bytes]) -> None:
+    topic = topics.parse(topics.screenshot(U))
+    decode(topic, make(7_680, 4_320))
+    with pytest.raises(BadMessage) as refused:
+        decode(topic, make(50_000, 50_000))
+    assert refused.value.reason == "too_large"

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from infoscreen.domain.accounts import FREE_FAILURES, LONGEST_DELAY, login_blocked_until
 from infoscreen.domain.clients import Client, Condition, Presence, ProcessStatus
-from infoscreen.domain.failures import empty_withdraws, raises
 from infoscreen.domain.lockout import LockoutPolicy, locked_until
 from infoscreen.domain.presence import (
     BEATS_UNTIL_LEARNED,
@@ -214,49 +213,6 @@ def test_a_lockout_ends_exactly_when_it_says(ages: list[int]) -> None:
         assert until > NOW
         assert locked_until(times, LOCKOUT, until) is None
         assert locked_until(times, LOCKOUT, until - seconds(0.001)) is not None
-
-
-# --- failed services
-
-
-def test_a_report_is_news_only_if_newer_than_the_shown_and_the_acknowledged() -> None:
-    assert raises(client(), NOW)
-    assert not raises(client(service_failed_at=NOW), NOW)
-    assert not raises(client(service_failed_acked_at=NOW), NOW)
-    assert raises(client(service_failed_acked_at=NOW), NOW + seconds(1))
-
-
-def test_a_device_may_withdraw_its_own_failure() -> None:
-    assert empty_withdraws(client(service_failed_at=NOW, service_failed_raised_at=NOW))
-
-
-def test_our_own_echo_does_not_withdraw_a_failure_that_was_on_its_way() -> None:
-    crossing = client(
-        service_failed_at=NOW,
-        service_failed_raised_at=NOW + seconds(2),
-        service_failed_clear_requested_at=NOW + seconds(1),
-    )
-    assert not empty_withdraws(crossing)
-
-
-def test_a_redelivered_echo_does_not_withdraw_it_either() -> None:
-    redelivered = client(
-        service_failed_at=NOW,
-        service_failed_raised_at=NOW + seconds(2),
-        service_failed_clear_requested_at=NOW + seconds(1),
-        service_failed_echo_at=NOW + seconds(2),
-    )
-    assert not empty_withdraws(redelivered)
-
-
-def test_a_failure_raised_after_the_echo_can_be_withdrawn_again() -> None:
-    later = client(
-        service_failed_at=NOW,
-        service_failed_raised_at=NOW + seconds(9),
-        service_failed_clear_requested_at=NOW + seconds(1),
-        service_failed_echo_at=NOW + seconds(2),
-    )
-    assert empty_withdraws(later)
 
 
 # --- logins

@@ -26,7 +26,7 @@ from tests.waiting import until
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(300)]
 
-SEED = int(os.environ.get("STORM_SEED") or Random().randrange(10**6))
+SEED = int(os.environ.get("STORM_SEED") or Random(os.environ.get("PYTEST_XDIST_TESTRUNUID")).randrange(10**6))
 """Part of the test's name, so that a storm that did harm can be had again, as far as that goes."""
 
 SCREENS = 8

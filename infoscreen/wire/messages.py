@@ -17,6 +17,7 @@ from infoscreen.domain.clients import Presence, ProcessStatus
 from infoscreen.domain.commands import AckStatus, Action
 from infoscreen.domain.errors import BadMessage
 from infoscreen.domain.visible import visible
+from infoscreen.wire.pictures import image_size
 from infoscreen.wire.reading import EARLIEST, LATEST, MOST_ITEMS, Message, Unread, read_object
 from infoscreen.wire.topics import DeviceTopic, TopicKind
 
@@ -24,6 +25,9 @@ MAX_JSON_BYTES = 64 * 1024
 """Larger than any honest JSON payload of the contract; bounds what a decoder ever sees."""
 
 MAX_SCREENSHOT_BYTES = 512 * 1024
+MAX_SCREENSHOT_PIXELS = 40_000_000
+"""More than an 8K screen has; a small file may unfold to gigabytes in the browser that shows it."""
+
 MAX_LOG_CHARACTERS = 4_000
 MAX_REASON_CHARACTERS = 2_000
 
@@ -348,6 +352,9 @@ def _screenshot(payload: bytes) -> Received:
     content_type = image_type(payload)
     if content_type is None:
         raise BadMessage("not_an_image", "neither a whole JPEG nor a whole PNG")
+    width, height = image_size(payload)
+    if width * height > MAX_SCREENSHOT_PIXELS:
+        raise BadMessage("too_large", f"{width} x {height} pixels, allowed are {MAX_SCREENSHOT_PIXELS}")
     return Received(Screenshot(image=payload, content_type=content_type))
 
 

@@ -1,6 +1,6 @@
 """One patient and what follows from its facts alone: its trouble, its ladder, what is under way for it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -25,7 +25,7 @@ UNTOUCHED = frozenset({"maintenance", "shut_down", "off_hours", "incomprehensibl
 
 BEGINS_SLOWLY = frozenset({ProcessStatus.STARTING, ProcessStatus.STOPPED})
 
-SPOKEN = {
+SPOKEN: Mapping[str, Trouble] = {
     "crashed": Trouble.CRASHED,
     "not_showing": Trouble.NOT_SHOWING,
     "hung": Trouble.HUNG,
@@ -116,7 +116,7 @@ def trouble_of(patient: Patient, now: datetime, listening_since: datetime | None
     ):
         return None
     if patient.status is not Condition.SERVICE_FAILED:
-        return SPOKEN.get(patient.status.value)
+        return SPOKEN.get(patient.status)
     silent_from = stale_from(patient, listening_since)
     if patient.last_alive is None or (silent_from is not None and silent_from <= now):
         return Trouble.HUNG if patient.presence is Presence.ONLINE else Trouble.UNREACHABLE
@@ -171,7 +171,7 @@ def _observed(case: Case, policy: RecoveryPolicy, now: datetime, under_way: Coll
     """Return the ladder after what is seen of the client now."""
     ladder, patient = case.patient.ladder, case.patient
     if case.trouble is None:
-        if ladder is None or patient.status.value in UNTOUCHED:
+        if ladder is None or patient.status in UNTOUCHED:
             return ladder
         return _without_trouble(case, ladder, policy, now, under_way)
     if ladder is None:
@@ -183,7 +183,7 @@ def _observed(case: Case, policy: RecoveryPolicy, now: datetime, under_way: Coll
     again = stepped(ladder, Step.UNWELL, now)
     if again is not None and again.incident is not None and again.incident not in under_way:
         # A new silence, which may have a new cause in common.
-        again = replace(again, incident=None)
+        again = again.of_incident(None)
     return again
 
 
@@ -191,7 +191,7 @@ def _without_trouble(
     case: Case, ladder: Ladder, policy: RecoveryPolicy, now: datetime, under_way: Collection[str]
 ) -> Ladder | None:
     if ladder.incident is not None and ladder.incident not in under_way:
-        ladder = replace(ladder, incident=None)
+        ladder = ladder.of_incident(None)
     if ladder.phase is Phase.CLIMBING or ladder.phase is Phase.GONE:
         helped = any(one.charged and one.decided_at >= ladder.began_at for one in case.patient.attempts)
         back = ladder if helped else replace(ladder, returns=ladder.returns + 1)
@@ -227,7 +227,7 @@ def outcome_of(case: Case, policy: RecoveryPolicy, now: datetime) -> tuple[Attem
     if last.outcome is None:
         if case.trouble is None:
             runs = case.patient.process_status in {ProcessStatus.RUNNING, None}
-            return (last, Outcome.HELPED) if runs and case.patient.status.value not in UNTOUCHED else None
+            return (last, Outcome.HELPED) if runs and case.patient.status not in UNTOUCHED else None
         if now >= last.published_at + policy.wait(last.rung):
             return last, Outcome.NO_EFFECT
         return None

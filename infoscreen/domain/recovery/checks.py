@@ -5,8 +5,8 @@ those may begin at once is decided for all of them together.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from infoscreen.domain.clients import STALE, Condition, Presence
 from infoscreen.domain.recovery.cases import Case, confirmed_from, patience, stale_from
@@ -42,15 +42,14 @@ OUTAGE_REASONS: Mapping[IncidentKind, tuple[Reason, Reason]] = {
     IncidentKind.NETWORK_OUTAGE: (Reason.NETWORK_OUTAGE, Reason.NETWORK_SETTLING),
 }
 
-CONDITION_REASONS = {
+CONDITION_REASONS: Mapping[str, Reason] = {
     "off_hours": Reason.OFF_HOURS,
     "incomprehensible": Reason.INCOMPREHENSIBLE,
     "duplicate": Reason.DUPLICATE,
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
+class Proposal(NamedTuple):
     """Something to be done now, if not for too many at once."""
 
     rung: Rung
@@ -83,6 +82,7 @@ class View:
             if one.kind in OUTAGES and one.ended_at is None
         }
         self._thresholds: dict[tuple[str | None, str | None], timedelta] = {}
+        self._untried: dict[tuple[Trouble, tuple[str, ...], bool], Next] = {}
 
     def threshold(self, site: str | None, network: str | None) -> timedelta:
         """Return the longest of the thresholds that 95 % of the client's scopes keep."""
@@ -94,6 +94,16 @@ class View:
             found = [self._populations[scope].threshold for scope in scopes if scope in self._populations]
             known = max(found, default=self.policy.stale_unlearned)
             self._thresholds[site, network] = known
+        return known
+
+    def next_rung(self, case: Case, ladder: Ladder, trouble: Trouble) -> Next:
+        """Return the rung that comes next; the first one is the same for all clients alike."""
+        if case.patient.attempts:
+            return _next(case, ladder, trouble, self.policy, Rung.RESTART_APP)
+        key = trouble, tuple(case.patient.can), case.patient.outlet
+        known = self._untried.get(key)
+        if known is None:
+            known = self._untried[key] = _next(case, ladder, trouble, self.policy, Rung.RESTART_APP)
         return known
 
     def observing_from(self, threshold: timedelta) -> datetime | None:
@@ -141,7 +151,7 @@ def _left_alone(case: Case, view: View) -> Verdict | None:
     until = patient.maintenance_until
     if until is not None and until > now:
         return Verdict(Verb.HOLD, Reason.MAINTENANCE, until)
-    reason = CONDITION_REASONS.get(patient.status.value)
+    reason = CONDITION_REASONS.get(patient.status)
     if reason is not None:
         return Verdict(Verb.HOLD, reason)
     if case.trouble is None:
@@ -248,13 +258,13 @@ def _climb(case: Case, view: View) -> Verdict | Proposal:
     patient, ladder, trouble, policy = case.patient, case.ladder, case.trouble, view.policy
     if ladder is None or trouble is None:
         return Verdict(Verb.HOLD, Reason.NOTHING_TO_DO)
-    comes = _next(case, ladder, trouble, policy, Rung.RESTART_APP)
+    comes = view.next_rung(case, ladder, trouble)
     if comes.rung is not Rung.HUMAN:
         refused = _refused(case, view)
         if refused is not None:
             return refused
     made = [one.published_at for one in patient.attempts if one.charged and one.published_at is not None]
-    today = sum(at > view.now - DAY for at in made)
+    today = sum(at > view.now - DAY for at in made) if made else 0
     if comes.rung is not Rung.HUMAN and today >= policy.actions_per_day:
         comes = Next(Rung.HUMAN, Reason.LIMIT_REACHED)
     if comes.rung is Rung.HUMAN and comes.because in {Reason.EXHAUSTED, Reason.LIMIT_REACHED}:
@@ -271,11 +281,9 @@ def _climb(case: Case, view: View) -> Verdict | Proposal:
         )
     if patient.locked_until is not None and patient.locked_until > view.now:
         return Verdict(Verb.HOLD, Reason.LOCKOUT, patient.locked_until, {}, comes.rung)
-    attempt = 1 + sum(
-        one.rung is comes.rung
-        for one in patient.attempts
-        if one.charged and one.decided_at >= ladder.began_at
-    )
+    attempt = 1
+    for one in patient.attempts:
+        attempt += one.rung is comes.rung and one.charged and one.decided_at >= ladder.began_at
     return Proposal(comes.rung, attempt, max(attempt, allowed(comes.rung, trouble, policy)))
 
 

@@ -134,33 +134,38 @@ class _Round:
     def _find_causes(self) -> int:
         """Let those join an outage that fell silent with others; return how many others are new."""
         outages = self._open(*OUTAGES)
-        dark: list[Dark] = []
-        of_client: dict[str, Case] = {}
-        fresh = 0
+        known: list[Case] = []
+        single: list[Case] = []
         for case in self.cases:
             if not case.silent or case.ladder is None or case.patient.last_alive is None:
                 continue
             key = case.ladder.incident
-            if key not in outages and (key is not None or case.explained or case.ladder.phase is Phase.GONE):
-                continue
-            patient = case.patient
-            fresh += patient.ladder is None
-            heard = case.patient.last_alive.timestamp()
-            due = heard + 1.5 * (patient.interval or self.policy.stale_unlearned.total_seconds() / 3) + 5
-            dark.append(Dark(patient.uuid, heard, due, patient.site, patient.network, key))
-            of_client[patient.uuid] = case
-        if len(dark) < 2:
+            if key in outages:
+                known.append(case)
+            elif key is None and not case.explained and case.ladder.phase is not Phase.GONE:
+                single.append(case)
+        fresh = sum(case.patient.ladder is None for case in single)
+        if not single or len(single) + len(known) < 2:
             return fresh
+        dark = [self._dark(case) for case in (*known, *single)]
+        of_client = {case.patient.uuid: case for case in single}
         for cause in causes_of(dark, outages, self.snapshot.populations, self.snapshot.silences, self.now):
             self.incidents[cause.incident.key] = replace(cause.incident, calm_since=None)
             self._join(cause.incident.key, [of_client[uuid] for uuid in cause.joined])
             fresh -= sum(of_client[uuid].patient.ladder is None for uuid in cause.joined)
         return max(0, fresh)
 
+    def _dark(self, case: Case) -> Dark:
+        patient = case.patient
+        heard = (patient.last_alive or patient.status_since).timestamp()
+        due = heard + 1.5 * (patient.interval or self.policy.stale_unlearned.total_seconds() / 3) + 5
+        key = None if case.ladder is None else case.ladder.incident
+        return Dark(patient.uuid, heard, due, patient.site, patient.network, key)
+
     def _join(self, key: str, cases: Sequence[Case]) -> None:
         for case in cases:
             if case.ladder is not None:
-                case.ladder = replace(case.ladder, incident=key)
+                case.ladder = case.ladder.of_incident(key)
             self.joined[key].append(case.patient.uuid)
 
     def _observer_incident(self) -> None:
@@ -298,9 +303,8 @@ class _Round:
                 arguments["trying"] = pace.under_way + len(begins)
             held = Verdict(Verb.HOLD, reason, None, arguments, rung, None, key)
             for number in waiting[rung]:
-                proposal = replace(proposals[number], rung=rung)
                 acts = self.cases[number].patient.uuid in begins
-                verdicts[number] = self._act(proposal, key) if acts else held
+                verdicts[number] = self._act(proposals[number]._replace(rung=rung), key) if acts else held
 
     def _rung(self, number: int, proposal: Proposal, paces: Mapping[Rung, Pace]) -> Rung:
         """Return the rung a member goes on with: not one that is known to be in vain for all of them."""

@@ -70,16 +70,6 @@ class Incident:
     closing: Closing | None = None
     facts: Arguments = field(default_factory=lambda: MappingProxyType({}))
 
-    def covers(self, site: str | None, network: str | None) -> bool:
-        """Tell whether a client of that place is within its scope."""
-        match self.kind:
-            case IncidentKind.SITE_OUTAGE:
-                return self.site == site
-            case IncidentKind.NETWORK_OUTAGE:
-                return self.network == network
-            case _:
-                return True
-
 
 def followed(incident: Incident, dark: int, now: datetime) -> Incident:
     """Return an outage after its members were counted: gone on, calm, over or gone."""

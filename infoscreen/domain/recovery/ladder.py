@@ -88,6 +88,18 @@ class Ladder:
     returns: int = 0
     incident: str | None = None
 
+    def of_incident(self, key: str | None) -> "Ladder":
+        """Return it as part of an incident, or of none; ``dataclasses.replace`` is too slow for thousands."""
+        return Ladder(
+            phase=self.phase,
+            began_at=self.began_at,
+            unwell_since=self.unwell_since,
+            changed_at=self.changed_at,
+            rung=self.rung,
+            returns=self.returns,
+            incident=key,
+        )
+
 
 class Outcome(StrEnum):
     """What came of an attempt. Only ``HELPED`` and ``NO_EFFECT`` are charged: the device had accepted it."""
@@ -225,11 +237,14 @@ def stepped(ladder: Ladder, step: Step, now: datetime) -> Ladder | None:
     if phase is P.REST:
         return None
     relapsed = ladder.phase is P.WELL
-    return replace(
-        ladder,
+    return Ladder(
         phase=phase,
-        changed_at=now,
+        began_at=ladder.began_at,
         unwell_since=now if relapsed else ladder.unwell_since,
+        changed_at=now,
+        rung=ladder.rung,
+        returns=ladder.returns,
+        incident=ladder.incident,
     )
 
 

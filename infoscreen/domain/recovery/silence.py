@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from heapq import merge
 from typing import NamedTuple
 
 from infoscreen.domain.recovery.coincidence import DAY, LEAST, chance, clusters
@@ -84,6 +85,8 @@ class _Search:
             if one.incident is not None:
                 self._times[one.incident].append(one.heard)
         for _ in range(PASSES):
+            if not _has_single(pool):
+                return
             taken = self._look(pool, FLEET, len(pool))
             if not taken:
                 break
@@ -95,7 +98,7 @@ class _Search:
                     of_place[place].append(one)
             taken = set()
             for place, some in of_place.items():
-                if len(some) >= LEAST:
+                if len(some) >= LEAST and _has_single(some):
                     taken |= self._look(some, Scope(kind, place), len(some))
             if taken:
                 pool = [one for one in pool if one.uuid not in taken]
@@ -142,14 +145,14 @@ class _Search:
         incident = self.found.get(known.most_common(1)[0][0] or "") if known else None
         if incident is None:
             incident = self._begun(members, scope)
-        elif not _covers(incident, scope):
+        elif _scope_of(incident) not in {FLEET, scope}:
             incident = replace(incident, kind=IncidentKind.FLEET_OUTAGE, site=None, network=None)
         self._join(incident, fresh)
 
     def _join(self, incident: Incident, fresh: Sequence[Dark]) -> None:
         self.found[incident.key] = incident
         self.joined[incident.key] += [one.uuid for one in fresh]
-        self._times[incident.key] = sorted((*self._times[incident.key], *(one.heard for one in fresh)))
+        self._times[incident.key] += [one.heard for one in fresh]
 
     def _begun(self, members: Sequence[Dark], scope: Scope) -> Incident:
         first, last = members[0].heard, members[-1].heard
@@ -178,17 +181,29 @@ class _Search:
 
     def _stragglers(self, left: Iterable[Dark]) -> None:
         """Let those join that were cut off at the same time, and are only missed later."""
+        of_place: defaultdict[Scope, list[tuple[int, str]]] = defaultdict(list)
         by_size = sorted(self._times.items(), key=lambda pair: -len(pair[1]))
+        for rank, (key, times) in enumerate(by_size):
+            if (incident := self.found.get(key)) is not None:
+                times.sort()
+                of_place[_scope_of(incident)].append((rank, key))
         for one in left:
-            for key, times in by_size:
-                incident = self.found.get(key)
-                if incident is None or not incident.covers(one.site, one.network):
-                    continue
+            scopes = (
+                FLEET,
+                Scope(ScopeKind.SITE, one.site or ""),
+                Scope(ScopeKind.NETWORK, one.network or ""),
+            )
+            for _, key in merge(*(of_place.get(scope, ()) for scope in scopes)):
+                times = self._times[key]
                 position = bisect_left(times, one.heard - EARLIER)
                 if position < len(times) and times[position] <= one.due:
                     self.joined[key].append(one.uuid)
                     insort(times, one.heard)
                     break
+
+
+def _has_single(pool: Iterable[Dark]) -> bool:
+    return any(one.incident is None for one in pool)
 
 
 def _within(one: Dark, scope: Scope) -> bool:
@@ -201,11 +216,11 @@ def _within(one: Dark, scope: Scope) -> bool:
             return one.network == scope.name
 
 
-def _covers(incident: Incident, scope: Scope) -> bool:
+def _scope_of(incident: Incident) -> Scope:
     match incident.kind:
         case IncidentKind.SITE_OUTAGE:
-            return scope == Scope(ScopeKind.SITE, incident.site or "")
+            return Scope(ScopeKind.SITE, incident.site or "")
         case IncidentKind.NETWORK_OUTAGE:
-            return scope == Scope(ScopeKind.NETWORK, incident.network or "")
+            return Scope(ScopeKind.NETWORK, incident.network or "")
         case _:
-            return True
+            return FLEET

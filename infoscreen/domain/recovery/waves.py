@@ -207,6 +207,8 @@ def first_ones(cases: Sequence[Case], count: int, *, tried_first: bool) -> list[
 
     ``tried_first``: those on which something was tried already tell more.
     """
+    if count <= 0:
+        return []
     order = sorted(
         cases,
         key=lambda case: (
