@@ -376,7 +376,8 @@ def _covered(client: Client, under_way: Collection[StoredIncident]) -> bool:
         return False
     return any(
         one.kind in OUTAGES
-        and one.covers(client.site, network)
+        and one.site in {None, client.site}
+        and one.network in {None, network}
         and one.began_at - TOGETHER <= heard <= one.began_at + TOGETHER
         for one in under_way
     )
