@@ -3,7 +3,7 @@
 The poll is driven by hand, so that each stretch between two of its waits is timed by itself: that is how long
 everything else in the daemon has to wait. The first poll, which finds everything new and writes it all down,
 and the ones after it, which find it as it was, are told apart. ``decide()`` runs in a thread; its
-processor time is measured by itself, on the snapshots of the first poll and of one that finds everything as it was.
+processor time is measured by itself, on the snapshots of a first poll and of a later one.
 """
 
 import asyncio
