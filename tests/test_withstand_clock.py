@@ -141,14 +141,14 @@ async def test_a_command_that_is_sent_again_after_a_step_back_lives_no_longer_th
 
 @EITHER_WAY
 async def test_an_effect_that_is_still_to_be_seen_is_waited_for(spine: Spine, step: timedelta) -> None:
-    await spine.beat(U, process_pid=1, process_status="running")
+    await spine.beat(U, process_pid=1, process_status="running", app_started_at="2026-03-01T00:00:00Z")
     command = await spine.request(U, Action.RESTART_APP)
     await spine.outbox.step()
     await spine.ack(command, "completed")
     set_clock(spine, step)
     await spine.watch.look()
     assert (await spine.command(command)).verification is Verification.PENDING
-    await spine.beat(U, process_pid=2, process_status="running")
+    await spine.beat(U, process_pid=2, process_status="running", app_started_at="2026-03-02T07:00:10Z")
     await spine.watch.look()
     assert (await spine.command(command)).verification is Verification.VERIFIED
 

@@ -97,7 +97,8 @@ def verify(
     last thing the device said of the command, and as long from ``listening_since`` if given; then a claim
     (``completed``) that a later heartbeat belies is contradicted, and everything else cannot be verified.
     """
-    good, against = _weigh(command, evidence)
+    weigh = _is_later(command, evidence, now, listening_since)
+    good, against = _weigh(command, evidence) if weigh else (None, None)
     if good is not None and not evidence.duplicate:
         return Conclusion(Verification.VERIFIED, good)
     completed = command.status is CommandStatus.COMPLETED
@@ -121,9 +122,9 @@ def verify(
 def _weigh(command: ClientCommand, evidence: Evidence) -> Weighed:
     match command.action:
         case Action.REBOOT_HOST:
-            return _weigh_reboot(command, evidence) if _is_later(command, evidence) else (None, None)
+            return _weigh_reboot(command, evidence)
         case Action.RESTART_APP:
-            return _weigh_restart(command, evidence) if _is_later(command, evidence) else (None, None)
+            return _weigh_restart(command, evidence)
         case Action.SHUTDOWN_HOST:
             if evidence.silent:
                 return Fact(Finding.WENT_SILENT), None
@@ -132,10 +133,17 @@ def _weigh(command: ClientCommand, evidence: Evidence) -> Weighed:
             return None, None
 
 
-def _is_later(command: ClientCommand, evidence: Evidence) -> bool:
-    """Tell whether the evidence is from after the command left."""
+def _is_later(
+    command: ClientCommand, evidence: Evidence, now: datetime, listening_since: datetime | None
+) -> bool:
+    """Tell whether the evidence is from after the command left. A shutdown is told by silence instead."""
     left, heard = command.published_at, evidence.last_heartbeat_at
-    return left is None or (heard is not None and heard > left)
+    if left is None or command.action is Action.SHUTDOWN_HOST:
+        return True
+    if left > now:
+        # The host's clock was set back since; listening began again at that moment.
+        return heard is not None and (listening_since is None or heard >= listening_since)
+    return heard is not None and heard > left
 
 
 def _weigh_reboot(command: ClientCommand, evidence: Evidence) -> Weighed:

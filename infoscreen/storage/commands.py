@@ -210,7 +210,7 @@ async def create(connection: Connection, commands: Sequence[ClientCommand]) -> s
 
 _FIXED = {
     *("command_id", "client_uuid", "action", "source", "requested_by", "reason"),
-    *("created_at", "batch_id", "forced"),
+    *("batch_id", "forced"),
 }
 _MUTABLE = tuple(name for name in _FIELDS if name not in _FIXED)
 """What may change. A statement that sets a column writes all its indexes, also when the value stays."""
