@@ -1,7 +1,7 @@
 """The process's own log, on standard error: one line for each record, text or JSON.
 
-A record is a constant sentence with named fields in ``extra``. Devices put words into those fields, so
-whatever could end a line or steer a terminal is escaped. Tracebacks go here and nowhere else.
+A record is a constant sentence with named fields in ``extra``. Some fields come from devices, so everything
+that ends a line, steers a terminal or cannot be seen is escaped. Tracebacks go here and nowhere else.
 """
 
 import json
@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, TextIO
+
+from infoscreen.domain.visible import visible, visible_json
 
 _PRIORITIES = (
     (logging.CRITICAL, 2),
@@ -24,9 +26,7 @@ _PRIORITIES = (
 
 _OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
-# Control characters, and the line breaks that only Unicode knows.
-_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
-_ESCAPES |= {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+_SHORT_ESCAPES = str.maketrans({"\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 
 class TextFormatter(logging.Formatter):
@@ -42,7 +42,7 @@ class TextFormatter(logging.Formatter):
         parts += [record.levelname, f"{record.name}:", record.getMessage()]
         parts += [f"{name}={_word(value)}" for name, value in _fields(record).items()]
         parts += _tracebacks(self, record)
-        return " ".join(parts).translate(_ESCAPES)
+        return visible(" ".join(parts).translate(_SHORT_ESCAPES), one_line=True)
 
 
 class JsonFormatter(logging.Formatter):
@@ -60,11 +60,7 @@ class JsonFormatter(logging.Formatter):
         tracebacks = _tracebacks(self, record)
         if tracebacks:
             line["traceback"] = "\n".join(tracebacks)
-        # What JSON itself leaves alone, but a reader of lines may not.
-        return json.dumps(line, default=str, ensure_ascii=False).translate(_JSON_ESCAPES)
-
-
-_JSON_ESCAPES = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
+        return visible_json(json.dumps(line, default=str, ensure_ascii=False))
 
 
 class PriorityFormatter(logging.Formatter):

@@ -67,6 +67,7 @@ class Screen:
         self._something = asyncio.Event()
         self._gates = {step: asyncio.Event() for step in STEPS}
         self._pid = 1000
+        self._started_at = _now()
         self._numbers = itertools.count(1)
         self.release(*STEPS)
 
@@ -87,7 +88,12 @@ class Screen:
 
     def beat(self) -> None:
         """Say that we are alive, and as which process."""
-        told = {"timestamp": _now(), "process_status": "running", "process_pid": self._pid}
+        told = {
+            "timestamp": _now(),
+            "process_status": "running",
+            "process_pid": self._pid,
+            "app_started_at": self._started_at,
+        }
         self._say(f"heartbeat {next(self._numbers)}", "heartbeat", told)
 
     def log(self, line: str) -> None:
@@ -157,6 +163,7 @@ class Screen:
             if step == "completed":
                 self.executed.append(command_id)
                 self._pid += 1
+                self._started_at = _now()
             self._acknowledge(command_id, step)
 
     def _acknowledge(self, command_id: str, status: str, **more: str) -> None:

@@ -1,5 +1,6 @@
 """The recovery through the JSON API: what it says, pausing, explaining, acknowledging."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -7,7 +8,9 @@ import pytest
 from aiohttp import ClientSession
 
 from infoscreen.domain.accounts import Role
-from infoscreen.storage import audit
+from infoscreen.domain.commands import CommandStatus, Source
+from infoscreen.storage import audit, commands
+from infoscreen.storage.commands import CommandQuery
 from tests.api import ask
 from tests.spine import uuid_of, zulu
 from tests.web import Site
@@ -33,6 +36,34 @@ async def program(site: Site) -> ClientSession:
     return await site.program(Role.OPERATOR)
 
 
+async def restarts_are_answered(site: Site) -> None:
+    """Let every command of the recovery leave, and its device claim to have done it."""
+    await site.spine.outbox.step()
+    query = CommandQuery(source=Source.RECOVERY)
+    async with site.spine.store.read() as connection:
+        known = (await commands.search(connection, query, 100)).items
+    for command in known:
+        if command.status is CommandStatus.PUBLISHED:
+            await site.spine.ack(command, "completed")
+
+
+async def minutes_pass(site: Site, minutes: int) -> None:
+    """Let the crashed client stay so, the others beat, and the recovery poll every minute."""
+    for _ in range(minutes):
+        site.spine.clock.advance(60)
+        await site.spine.beat(U, process_status="crashed")
+        for uuid in (V, *OTHERS):
+            await site.spine.beat(uuid, process_status="running")
+        await site.spine.watch.sweep()
+        await site.spine.recovering.poll()
+        await restarts_are_answered(site)
+
+
+def switch_on(site: Site) -> None:
+    """Let the recovery act from now on."""
+    site.spine.recovering.policy = replace(site.spine.recovering.policy, enabled=True)
+
+
 def pause_of(place: Site, **more: Any) -> dict[str, Any]:
     until = zulu(place.spine.clock.now() + timedelta(hours=2))
     return {"scope": "fleet", "reason": "Umbau", "until": until} | more
@@ -41,51 +72,57 @@ def pause_of(place: Site, **more: Any) -> dict[str, Any]:
 async def test_before_the_first_poll_it_is_off(site: Site) -> None:
     program = await site.program(Role.VIEWER)
     answer = await ask(program, "GET", "/api/recovery")
-    assert (answer["mode"], answer["polled_at"], answer["budget"]) == ("off", None, None)
+    assert (answer["mode"], answer["polled_at"], answer["counts"]) == ("off", None, {})
     assert answer["decisions"]["items"] == []
     assert (await ask(program, "GET", "/api/monitoring/overview"))["recovery"]["mode"] == "off"
 
 
-async def test_the_report_tells_mode_budget_counts_and_decisions(site: Site, program: ClientSession) -> None:
+async def test_the_report_tells_mode_counts_and_decisions(site: Site, program: ClientSession) -> None:
     answer = await ask(program, "GET", "/api/recovery")
     assert answer["mode"] == "dry_run"
     assert answer["polled_at"] == zulu(site.spine.clock.now())
-    assert answer["budget"] == {"in_flight": 1, "most_in_flight": 5, "per_poll": 1}
-    assert answer["counts"] == {"waiting_for_verification": 1}
+    assert answer["counts"] == {"act_restart_app": 1}
     [decision] = answer["decisions"]["items"]
-    assert (decision["client_uuid"], decision["verb"], decision["would"]) == (U, "wait", True)
+    assert (decision["client_uuid"], decision["verb"], decision["would"]) == (U, "act", True)
     assert decision["sentence"].startswith("Dry run")
     overview = (await ask(program, "GET", "/api/monitoring/overview"))["recovery"]
-    assert (overview["mode"], overview["in_flight"], overview["incidents"]) == ("dry_run", 1, [])
+    assert (overview["mode"], overview["counts"], overview["incidents"]) == (
+        "dry_run",
+        {"act_restart_app": 1},
+        [],
+    )
 
 
 @pytest.mark.parametrize(
     ("query", "count"),
     [
-        ("verb=wait", 1),
-        ("verb=act", 0),
-        ("reason=waiting_for_verification", 1),
-        ("reason=budget", 0),
+        ("verb=act", 1),
+        ("verb=wait", 0),
+        ("reason=act_restart_app", 1),
+        ("reason=grace", 0),
         (f"client_uuid={U}", 1),
         (f"client_uuid={V}", 0),
         ("site=Depot", 0),
         ("incident_id=1", 0),
-        ("past=true", 3),
-        ("past=true&verb=act", 1),
+        ("past=true", 2),
+        ("past=true&verb=wait", 1),
     ],
 )
 async def test_decisions_are_filtered(program: ClientSession, query: str, count: int) -> None:
-    assert (await ask(program, "GET", f"/api/recovery?{query}"))["decisions"]["total"] == count
+    decisions = (await ask(program, "GET", f"/api/recovery?{query}"))["decisions"]
+    assert len(decisions["items"]) == count
+    # The past grows for ever and is not counted.
+    assert decisions["total"] == (None if "past" in query else count)
 
 
 async def test_decisions_are_paged(program: ClientSession) -> None:
     seen: list[Any] = []
     cursor = ""
     while cursor is not None:
-        page = (await ask(program, "GET", f"/api/recovery?past=true&limit=2{cursor}"))["decisions"]
+        page = (await ask(program, "GET", f"/api/recovery?past=true&limit=1{cursor}"))["decisions"]
         seen += page["items"]
         cursor = None if page["next_cursor"] is None else f"&cursor={page['next_cursor']}"
-    assert [one["verb"] for one in seen] == ["wait", "act", "wait"]
+    assert [(one["verb"], one["reason"]) for one in seen] == [("act", "act_restart_app"), ("wait", "grace")]
 
 
 @pytest.mark.parametrize(
@@ -163,6 +200,12 @@ async def test_a_client_is_explained_with_ladder_attempts_and_what_is_next(
 ) -> None:
     why = await ask(program, "GET", f"/api/clients/{U}/explain")
     assert (why["status"], why["phase"], why["mode"]) == ("crashed", "climbing", "dry_run")
+    assert (why["decision"]["reason"], why["next"]) == ("act_restart_app", "Nothing is sent in a dry run.")
+    assert why["attempts"] == []
+    switch_on(site)
+    await minutes_pass(site, 2)
+    why = await ask(program, "GET", f"/api/clients/{U}/explain")
+    assert (why["phase"], why["mode"]) == ("climbing", "active")
     assert why["decision"]["reason"] == "waiting_for_verification"
     assert why["next_at"] == why["decision"]["until"]
     assert [(rung["action"], rung["tried"], rung["allowed"], rung["current"]) for rung in why["ladder"]] == [
@@ -172,7 +215,10 @@ async def test_a_client_is_explained_with_ladder_attempts_and_what_is_next(
         ("human", 0, 0, False),
     ]
     [attempt] = why["attempts"]
-    assert (attempt["action"], attempt["command_id"], attempt["would"]) == ("restart_app", None, True)
+    assert (attempt["action"], attempt["outcome"], attempt["ended_at"]) == ("restart_app", None, None)
+    assert attempt["accepted_at"] is not None
+    command = await ask(program, "GET", f"/api/commands/{attempt['command_id']}")
+    assert (command["action"], command["source"]) == ("restart_app", "recovery")
 
 
 async def test_a_client_that_is_well_has_nothing_to_explain(program: ClientSession) -> None:
@@ -186,12 +232,8 @@ async def test_only_who_waits_for_somebody_can_be_acknowledged(site: Site, progr
     path = f"/api/clients/{U}/recovery/acknowledge"
     assert (await ask(program, "POST", path, status=409))["type"] == "conflict"
     await ask(program, "POST", f"/api/clients/{NOBODY}/recovery/acknowledge", status=404)
-    for _ in range(40):
-        site.spine.clock.advance(60)
-        await site.spine.beat(U, process_status="crashed")
-        for uuid in (V, *OTHERS):
-            await site.spine.beat(uuid, process_status="running")
-        await site.spine.recovering.poll()
+    switch_on(site)
+    await minutes_pass(site, 45)
     assert (await ask(program, "GET", f"/api/clients/{U}/explain"))["phase"] == "needs_human"
     why = await ask(program, "POST", path, json={"comment": "Netzteil"})
     assert (why["phase"], why["decision"]) == ("rest", None)
@@ -205,12 +247,48 @@ async def test_incidents_are_listed_and_held_clients_found_by_them(
 ) -> None:
     site.spine.link.listening_since = None
     await site.spine.recovering.poll()
-    page = await ask(program, "GET", "/api/recovery/incidents")
-    [incident] = page["items"]
-    assert (incident["kind"], incident["ended_at"], incident["clients"]) == ("observer", None, 1)
-    held = await ask(program, "GET", f"/api/recovery?incident_id={incident['id']}")
-    assert [one["client_uuid"] for one in held["decisions"]["items"]] == [U]
-    assert [hold["reason"] for hold in held["holds"]] == ["broker_disconnected"]
+    for path in ("/api/incidents", "/api/recovery/incidents"):
+        [incident] = (await ask(program, "GET", path))["items"]
+        assert (incident["kind"], incident["ended_at"], incident["members"]) == ("observer", None, 0)
+    answer = await ask(program, "GET", "/api/recovery?reason=broker_disconnected")
+    assert [one["client_uuid"] for one in answer["decisions"]["items"]] == [U]
+    assert [hold["reason"] for hold in answer["holds"]] == ["broker_disconnected"]
+
+
+async def test_an_outage_is_listed_with_its_members_taken_care_of_and_dismissed(site: Site) -> None:
+    dark = sorted([V, *OTHERS[:4]])
+    for _ in range(20):
+        site.spine.clock.advance(60)
+        for uuid in OTHERS[4:]:
+            await site.spine.beat(uuid)
+        if site.spine.clock.now().minute < 10:
+            for uuid in dark:
+                await site.spine.beat(uuid)
+        await site.spine.watch.look()
+        await site.spine.recovering.poll()
+    viewer, program = await site.program(Role.VIEWER), await site.program(Role.OPERATOR)
+    [incident] = (await ask(viewer, "GET", "/api/incidents?open=true"))["items"]
+    path = f"/api/incidents/{incident['id']}"
+    assert (incident["kind"], incident["members"]) == ("fleet_outage", 5)
+    assert (await ask(viewer, "GET", path))["client_uuids"] == dark
+    held = (await ask(viewer, "GET", f"/api/recovery?incident_id={incident['id']}"))["decisions"]
+    assert sorted(one["client_uuid"] for one in held["items"]) == dark
+    for act in ("acknowledge", "dismiss"):
+        await ask(viewer, "POST", f"{path}/{act}", status=403)
+        await ask(program, "POST", f"/api/incidents/4711/{act}", status=404)
+    taken = await ask(program, "POST", f"{path}/acknowledge", json={"comment": "Switch im Keller"})
+    assert (taken["acknowledged_by"], taken["comment"]) == ("operator/program", "Switch im Keller")
+    assert taken["ended_at"] is None
+    over = await ask(program, "POST", f"{path}/dismiss")
+    assert (over["closing"], over["ended_at"]) == ("dismissed", zulu(site.spine.clock.now()))
+    assert (await ask(program, "POST", f"{path}/dismiss", status=409))["type"] == "conflict"
+    assert (await ask(viewer, "GET", "/api/incidents?open=true"))["items"] == []
+    async with site.spine.store.read() as connection:
+        acts = (await audit.page(connection, 2)).items
+    assert [(act.action, act.target) for act in acts] == [
+        ("incident.dismiss", f"incident/{incident['id']}"),
+        ("incident.acknowledge", f"incident/{incident['id']}"),
+    ]
 
 
 async def test_the_switch_of_a_client_is_heeded(site: Site, program: ClientSession) -> None:

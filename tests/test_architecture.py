@@ -35,7 +35,7 @@ ROOMS = {
     "simulator": {"domain", "wire", "clock", "agent.protocol", *MQTT_CLIENT},
     "settings": {"domain", "storage.address"},
     "metrics": {"domain"},
-    "logs": set(),
+    "logs": {"domain"},
     "clock": set(),
     "resources": set(),
 }

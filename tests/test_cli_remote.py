@@ -81,9 +81,15 @@ async def test_all_pages_are_listed(remote: Remote, site: Site) -> None:
 
 
 async def test_what_a_device_says_cannot_steer_the_terminal(remote: Remote, site: Site) -> None:
-    await site.spine.beat(U, hostname="evil\x1b[2Jhost")
+    name = "evil\x1b[2Jhost\u202egpj.exe"
+    await site.spine.beat(U, hostname=name)
     for command in (("clients",), ("show", U)):
-        assert "\x1b" not in (await remote.ok(*command)).out
+        shown = (await remote.ok(*command)).out
+        assert r"evil\x1b[2Jhost\u202egpj.exe" in shown
+        assert shown.replace("\n", "").isprintable()
+    told = await remote.ok("show", U, "--json")
+    assert told.out.replace("\n", "").isprintable()
+    assert told.json["hostname"] == name
 
 
 async def test_one_client_is_shown(remote: Remote, site: Site) -> None:

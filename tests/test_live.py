@@ -161,13 +161,35 @@ async def test_an_outage_is_told_as_one_and_its_clients_raise_no_alert_of_their_
         [(name, data)] = await told(viewer)
         assert name == "recovery"
         assert [(one["kind"], one["site"]) for one in data["incidents"]] == [("fleet_outage", None)]
-        spine.clock.advance(150)
+        spine.clock.advance(600)  # a rhythm of 150 s has been learned since
         await spine.watch.look()
+        assert (await spine.client(late)).status == "unreachable"
         await feed.flush([ClientChanged(late, alert=True)])
         assert "alerts" not in await names_told(viewer)
         await spine.beat(well, process_status="crashed")
         await feed.flush([ClientChanged(well, alert=True)])
         assert "alerts" in await names_told(viewer)
+
+
+async def test_one_that_falls_silent_long_after_an_outage_has_begun_raises_its_own_alert(
+    spine: Spine, feed: LiveFeed
+) -> None:
+    dark, later = [uuid_of(number) for number in range(1, 5)], uuid_of(5)
+    await beat_together(spine, [*dark, later])
+    for _ in range(90):
+        spine.clock.advance(60)
+        await spine.beat(later)
+    await spine.watch.look()
+    await spine.recovering.poll()
+    spine.clock.advance(1800)
+    await spine.watch.look()
+    assert (await spine.client(later)).status == "unreachable"
+    with feed.join(ADMIN) as viewer:
+        await feed.flush([ClientChanged(later, alert=True), RecoveryChanged()])
+        tellings = await told(viewer)
+    [incidents] = [data["incidents"] for name, data in tellings if name == "recovery"]
+    assert [one["kind"] for one in incidents] == ["fleet_outage"]
+    assert "alerts" in [name for name, _ in tellings]
 
 
 async def test_a_stream_is_never_cached_or_held_back(site: Site) -> None:

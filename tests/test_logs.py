@@ -71,7 +71,7 @@ def test_json_is_one_object_with_the_fields_at_its_top() -> None:
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_nothing_a_device_says_makes_a_second_line_or_steers_a_terminal(log_format: str) -> None:
     stream = configured(log_format=log_format)
-    nasty = "a\nb\rc\x1b[31md\x00e\x85f\u2028g\x9bh"
+    nasty = "a\nb\rc\x1b[31md\x00e\x85f\u2028g\x9bh\u202etxt.exe\u2066\ufeff\U000e0041"
     log.info("heard %s", nasty, extra={"said": nasty})
     text = stream.getvalue()
     assert len(text.splitlines()) == 1

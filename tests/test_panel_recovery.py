@@ -1,14 +1,18 @@
 """The recovery in the panel, read without a browser: what it says, and its plain forms."""
 
+from dataclasses import replace
+
 import pytest
 
 from infoscreen.domain.accounts import Role
-from infoscreen.domain.commands import Action, Source
+from infoscreen.domain.commands import Action, CommandStatus, Source
 from infoscreen.services.commanding import Because
-from infoscreen.storage.recovery import pauses
+from infoscreen.storage import commands
+from infoscreen.storage.commands import CommandQuery
+from infoscreen.storage.recovery import incidents, pauses
 from infoscreen.storage.recovery.pauses import Pause
 from tests.panel import CRASHED, FAILED, HUNG, ONLINE, RESTING, look, send, settle_fleet
-from tests.spine import OPERATOR, zulu
+from tests.spine import OPERATOR, uuid_of, zulu
 from tests.web import Site
 
 
@@ -29,7 +33,19 @@ async def crash_on(site: Site, minutes: int) -> None:
                 for uuid, status in told.items()
             )
         )
+        await site.spine.watch.sweep()
         await site.spine.recovering.poll()
+        await site.spine.outbox.step()
+        async with site.spine.store.read() as connection:
+            known = (await commands.search(connection, CommandQuery(source=Source.RECOVERY), 100)).items
+        for command in known:
+            if command.status is CommandStatus.PUBLISHED:
+                await site.spine.ack(command, "completed")
+
+
+def switch_on(site: Site) -> None:
+    """Let the recovery act from now on."""
+    site.spine.recovering.policy = replace(site.spine.recovering.policy, enabled=True)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +65,7 @@ async def test_the_overview_tells_the_mode_and_what_is_done_about_each_client(
 
 async def test_the_page_of_a_client_tells_the_ladder_the_reason_and_the_next_step(site: Site) -> None:
     await settle_fleet(site.spine)
+    switch_on(site)
     await crash_on(site, 2)
     page = await look(await site.browser(Role.OPERATOR), f"/clients/{CRASHED}")
     assert "Warum?" in page.words
@@ -56,7 +73,7 @@ async def test_the_page_of_a_client_tells_the_ladder_the_reason_and_the_next_ste
     assert 'aria-current="step"' in page.text
     assert 'data-as="left"' in page.text
     history = await look(await site.browser(Role.VIEWER), f"/clients/{CRASHED}?show=recovery")
-    assert "Versuch: App-Neustart (Probelauf)" in history.words
+    assert "Versuch: App-Neustart" in history.words
 
 
 async def test_a_client_is_paused_and_resumed_with_plain_forms(site: Site) -> None:
@@ -107,15 +124,77 @@ async def test_viewers_see_it_all_and_can_do_nothing_about_it(site: Site) -> Non
 
 async def test_whoever_takes_care_of_a_client_says_so(site: Site) -> None:
     await settle_fleet(site.spine)
-    await crash_on(site, 40)
+    switch_on(site)
+    await crash_on(site, 45)
     browser = await site.browser(Role.OPERATOR)
     page = await look(browser, f"/clients/{CRASHED}")
-    assert "Jemand muss vor Ort nachsehen" in page.words
+    assert "Braucht einen Menschen: Nur Strom aus und ein" in page.words
     done = await send(browser, f"/clients/{CRASHED}/recovery/acknowledge", comment="Netzteil")
     assert "kümmert sich jemand" in done.words
     assert "operator kümmert sich darum: Netzteil" in done.words
     again = await send(browser, f"/clients/{CRASHED}/recovery/acknowledge")
     assert "braucht keinen Vor-Ort-Einsatz mehr" in again.words
+
+
+async def outage_begins(site: Site) -> int:
+    """Let five clients fall silent together; return the number of the incident."""
+    told = [uuid_of(number) for number in range(20, 30)]
+    for minute in range(25):
+        site.spine.clock.advance(60)
+        for uuid in told[5:] if minute > 10 else told:
+            await site.spine.beat(uuid)
+        await site.spine.watch.look()
+        await site.spine.recovering.poll()
+    async with site.spine.store.read() as connection:
+        [incident] = await incidents.under_way(connection)
+    return incident.id
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("de", ("Ich kümmere mich", "Auflösen")),
+        ("en", ("I take care of it", "Dismiss")),
+    ],
+)
+async def test_an_incident_is_taken_care_of_and_dismissed_with_plain_forms(
+    site: Site, language: str, words: tuple[str, ...]
+) -> None:
+    number = await outage_begins(site)
+    path = f"/incidents/{number}"
+    browser = await site.browser(Role.OPERATOR)
+    page = await look(browser, "/", language)
+    assert all(word in page.words for word in words)
+    for act in ("acknowledge", "dismiss"):
+        assert f'method="post" action="{path}/{act}"' in page.text
+    sent = await send(browser, f"{path}/acknowledge", comment="Switch im Keller", follow=False)
+    assert (sent.status, sent.location) == (303, "/")
+    page = await look(browser, "/")
+    assert "Um den Vorfall kümmert sich jemand" in page.words
+    assert "operator kümmert sich darum." in page.words
+    assert "Switch im Keller" in page.words
+    assert f"{path}/acknowledge" not in page.text
+    done = await send(browser, f"{path}/dismiss")
+    assert "Der Vorfall wurde aufgelöst" in done.words
+    assert f"{path}/dismiss" not in done.text
+    again = await send(browser, f"{path}/dismiss")
+    assert "Der Vorfall ist schon vorbei" in again.words
+    async with site.spine.store.read() as connection:
+        known = await incidents.get(connection, number)
+    assert known is not None
+    assert (known.closing, known.acknowledged_by) == ("dismissed", "operator")
+
+
+async def test_viewers_see_an_incident_and_cannot_act_on_it(site: Site) -> None:
+    number = await outage_begins(site)
+    viewer = await site.browser(Role.VIEWER)
+    page = await look(viewer, "/")
+    assert f'id="outage-title-{number}"' in page.text
+    assert "/incidents/" not in page.text
+    for act in ("acknowledge", "dismiss"):
+        assert (await send(viewer, f"/incidents/{number}/{act}", follow=False)).status == 403
+        operator = await site.browser(Role.OPERATOR)
+        assert (await send(operator, f"/incidents/4711/{act}", follow=False)).status == 404
 
 
 async def test_the_switch_of_a_client_is_among_what_can_be_edited(site: Site) -> None:

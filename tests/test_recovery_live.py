@@ -121,8 +121,8 @@ async def test_an_outage_of_the_broker_for_ten_stale_periods_leads_to_not_a_sing
         await here.sees()
         await broker.stop()
         await daemon.wait_for("/readyz", 503)
-        blind = await ask_until(api, "/api/recovery?limit=1", lambda answer: answer["incidents"])
-        assert [incident["kind"] for incident in blind["incidents"]] == ["observer"]
+        blind = await ask_until(api, "/api/recovery?limit=1", lambda answer: answer["holds"])
+        assert [hold["reason"] for hold in blind["holds"]] == ["broker_disconnected"]
         # What is waited for is the passing of time itself: ten times what makes a client stale.
         await here.polls_pass(int(10 * STALE_SECONDS / POLL_SECONDS))
         await broker.start()
@@ -132,7 +132,7 @@ async def test_an_outage_of_the_broker_for_ten_stale_periods_leads_to_not_a_sing
         await here.polls_pass(10)
         assert here.asked_for == []
         assert [screen.heard for screen in screens] == [Counter()] * len(screens)
-        incidents = await ask(api, "GET", "/api/recovery/incidents")
+        incidents = await ask(api, "GET", "/api/incidents")
         assert all(incident["ended_at"] is not None for incident in incidents["items"])
 
 
@@ -165,7 +165,7 @@ async def test_a_daemon_that_is_killed_during_a_recovery_goes_on_and_does_nothin
         await here.all_are("online")
         await here.sees()
         outcomes = "SELECT rung, outcome FROM recovery_attempts WHERE ended_at IS NOT NULL"
-        assert await until(lambda: here.daemon.rows(outcomes), within=60) == [(1, "recovered")]
+        assert await until(lambda: here.daemon.rows(outcomes), within=60) == [(1, "helped")]
         assert here.asked_for == [(victim.uuid, "restart_app")]
         assert victim.tally.commands == 1
 
@@ -192,30 +192,17 @@ async def test_a_daemon_that_is_killed_between_decision_and_command_does_not_dou
         assert Counter(here.asked_for)[victim.uuid, "restart_app"] == 1
 
 
-async def test_three_in_a_hundred_of_300_devices_crash_and_all_are_back_within_the_budget(
+async def test_three_in_a_hundred_of_300_devices_crash_and_each_is_restarted_once(
     tmp_path: Path, broker: Broker
 ) -> None:
     async with scene(tmp_path, broker, 300) as here:
         victims = [here.devices[number] for number in range(0, 270, 30)]
         for victim in victims:
             victim.suffer(Fault.CRASH)
-        most = 0
-        while len(set(here.asked_for)) < len(victims):
-            most = max(most, _in_flight(here.daemon))
-            await asyncio.sleep(0.05)
+        await until(lambda: len(set(here.asked_for)) == len(victims), within=90)
         await here.all_are("online")
         assert Counter(here.asked_for) == Counter((victim.uuid, "restart_app") for victim in victims)
-        assert 0 < most <= 4
         assert [victim.tally.commands for victim in victims] == [1] * len(victims)
-
-
-def _in_flight(daemon: Daemon) -> int:
-    """Return how many clients are being recovered: acted on, and not back yet."""
-    under_way = (
-        "SELECT COUNT(*) FROM recovery_attempts JOIN clients ON uuid = client_uuid"
-        " WHERE ended_at IS NULL AND status = 'crashed'"
-    )
-    return int(daemon.rows(under_way)[0][0])
 
 
 async def test_a_dark_site_is_one_incident_and_the_rest_of_the_fleet_is_recovered_meanwhile(
@@ -234,9 +221,7 @@ async def test_a_dark_site_is_one_incident_and_the_rest_of_the_fleet_is_recovere
         await until(lambda: here.asked_for == [(crashed.uuid, "restart_app")], within=60)
         [incident] = answer["incidents"]
         assert (incident["kind"], incident["site"]) == ("site_outage", "Depot")
-        await ask_until(
-            here.api, "/api/recovery/incidents", lambda page: page["items"][0]["clients"] == len(dark)
-        )
+        await ask_until(here.api, "/api/incidents", lambda page: page["items"][0]["members"] == len(dark))
         why = await ask(here.api, "GET", f"/api/clients/{dark[0].uuid}/explain")
         assert why["decision"]["reason"] == "site_outage"
         for device in dark:
@@ -244,6 +229,6 @@ async def test_a_dark_site_is_one_incident_and_the_rest_of_the_fleet_is_recovere
         await here.all_are("online")
         await ask_until(here.api, path, lambda answer: not answer["incidents"], within=60)
         assert here.asked_for == [(crashed.uuid, "restart_app")]
-        incidents = (await ask(here.api, "GET", "/api/recovery/incidents"))["items"]
+        incidents = (await ask(here.api, "GET", "/api/incidents"))["items"]
         outages = [(one["kind"], one["site"]) for one in incidents if one["kind"] != "observer"]
         assert outages == [("site_outage", "Depot")], incidents

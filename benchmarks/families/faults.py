@@ -114,8 +114,10 @@ def mass_hopeless(random: Random, size: int) -> Case:
         world.at(1_500 + random.uniform(0, 120), shared, world, device, "crash", "mass", None, "human")
     rest = [device for device in world.devices if device not in ill]
     singles(world, random, HOUR, 4 * HOUR, 0, 0, 3, rest)
-    hours = 5
-    return Case("", 0, world, hours * HOUR, Wanted(actions=10 + hours + 3, causes=1))
+    # Too few for a wave to be stopped climb the ladder to its end, each for itself.
+    hours, few = 5, len(ill) <= 10
+    most = 3 * len(ill) if few else 10 + hours
+    return Case("", 0, world, hours * HOUR, Wanted(actions=most + 3, causes=len(ill) if few else 1))
 
 
 def mass_cured_outside(random: Random, size: int) -> Case:

@@ -7,6 +7,8 @@ from typing import Any, Self
 import aiohttp
 import click
 
+from infoscreen.cli.output import plain
+
 TIMEOUT_SECONDS = 30
 
 
@@ -73,7 +75,7 @@ class Api:
 
 def _answer(url: str, response: aiohttp.ClientResponse, text: str) -> dict[str, Any]:
     if 300 <= response.status < 400:
-        elsewhere = response.headers.get("Location", "somewhere else")
+        elsewhere = plain(response.headers.get("Location", "somewhere else"))
         raise click.ClickException(f"{url} sends on to {elsewhere}; use the address there as --url.")
     try:
         answer = json.loads(text)
@@ -84,7 +86,7 @@ def _answer(url: str, response: aiohttp.ClientResponse, text: str) -> dict[str, 
             f"{url} does not answer like infoscreen (status {response.status}, {response.content_type})."
         )
     if response.status >= 400:
-        raise click.ClickException(_refusal(answer, response.status))
+        raise click.ClickException(plain(_refusal(answer, response.status)))
     return answer
 
 

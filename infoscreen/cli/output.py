@@ -8,12 +8,14 @@ from typing import Any
 
 import click
 
+from infoscreen.domain.visible import visible, visible_json
+
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def write_json(value: Any) -> None:
     """Write the value as JSON; dataclasses become objects, times ISO 8601."""
-    click.echo(json.dumps(value, default=_json, indent=2, ensure_ascii=False))
+    click.echo(visible_json(json.dumps(value, default=_json, indent=2, ensure_ascii=False)))
 
 
 def write_table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -25,11 +27,10 @@ def write_table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def plain(value: Any) -> str:
-    """Return the value as text on one line; devices choose some of these words, so no control characters."""
+    """Return the value as text on one line, with the characters escaped that cannot be seen."""
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%dT%H:%M:%SZ}"
-    text = "-" if value is None else str(value)
-    return "".join(character if character.isprintable() else "?" for character in text)
+    return "-" if value is None else visible(str(value), one_line=True)
 
 
 def _json(value: Any) -> Any:

@@ -154,7 +154,7 @@ def _tell(comparison: "Comparison", changes: Sequence[str]) -> None:
             click.echo("\nNothing would have been different.")
     click.echo("\nWhat the record cannot show:")
     for limit in comparison.limits:
-        click.echo(f"- {limit}")
+        click.echo(f"- {plain(limit)}")
 
 
 def _list(title: str, acts: Sequence["Act"]) -> None:

@@ -4,7 +4,12 @@ from infoscreen.domain.commands import ClientCommand, CommandStatus
 
 EXPIRED = "expired"
 
-REFUSALS = frozenset({EXPIRED, "busy", "unsupported", "unsupported_action", "dry_run", "journal_unavailable"})
+REFUSALS = frozenset(
+    {
+        *(EXPIRED, "busy", "unsupported", "unsupported_action", "dry_run"),
+        *("journal_lost", "journal_unavailable"),
+    }
+)
 """What devices answer instead of carrying a command out."""
 
 WRONG_CLOCK_SECONDS = 60.0

@@ -4,6 +4,7 @@ A device may send characters that are not seen, that turn the reading direction 
 They are shown as escapes, and the stored text stays as it came.
 """
 
+import json
 import unicodedata
 
 HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -22,10 +23,18 @@ def visible(text: str, *, one_line: bool = False) -> str:
     if text.isprintable():
         return text
     kept = frozenset() if one_line else KEPT
-    return "".join(
-        one if one in kept or one in JOINERS or unicodedata.category(one) not in HIDDEN else _escaped(one)
-        for one in text
-    )
+    return "".join(_escaped(one) if one not in kept and _is_hidden(one) else one for one in text)
+
+
+def visible_json(document: str) -> str:
+    """Return a JSON document that means the same, with everything that cannot be seen as JSON's escapes."""
+    if document.isprintable():
+        return document
+    return "".join(json.dumps(one)[1:-1] if one not in KEPT and _is_hidden(one) else one for one in document)
+
+
+def _is_hidden(character: str) -> bool:
+    return character not in JOINERS and unicodedata.category(character) in HIDDEN
 
 
 def _escaped(character: str) -> str:

@@ -55,6 +55,13 @@ def is_judged(verification: Verification) -> ColumnElement[bool]:
 
 IN_ONE_READ = 100
 
+_TRIED = or_(
+    client_commands.c.error_code.is_(None),
+    client_commands.c.error_code.not_in(sorted(REFUSALS)),
+    client_commands.c.started_at.is_not(None),
+)
+"""Holds for commands that the device did not refuse."""
+
 
 @dataclass(frozen=True, slots=True)
 class CommandQuery:
@@ -151,15 +158,13 @@ async def published_since(
 
     Those that the device refused do not count: nothing was tried.
     """
-    c = client_commands.c
-    tried = or_(c.error_code.is_(None), c.error_code.not_in(sorted(REFUSALS)), c.started_at.is_not(None))
     found: dict[str, list[datetime]] = {}
     for chunk in chunks(client_uuids):
         statement = select(client_commands.c.client_uuid, client_commands.c.published_at).where(
             client_commands.c.client_uuid.in_(chunk),
             client_commands.c.action.in_(sorted(DISRUPTIVE)),
             client_commands.c.published_at > since,
-            tried,
+            _TRIED,
         )
         for uuid, at in await connection.execute(statement):
             found.setdefault(uuid, []).append(at)
@@ -174,7 +179,7 @@ async def disruptive_since(connection: Connection, since: datetime) -> dict[str,
         c.created_at > since - LONGEST_WAIT,
         c.action.in_(sorted(DISRUPTIVE)),
         c.published_at > since,
-        or_(c.error_code.is_(None), c.error_code.not_in(sorted(REFUSALS))),
+        _TRIED,
     )
     for uuid, at in await connection.execute(statement):
         found.setdefault(uuid, []).append(at)

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from pydantic import BaseModel, TypeAdapter
 
@@ -27,7 +28,8 @@ from infoscreen.domain.events import (
     Event,
     RecoveryChanged,
 )
-from infoscreen.domain.recovery import IncidentKind
+from infoscreen.domain.recovery import OUTAGES, network_of
+from infoscreen.domain.recovery.coincidence import WINDOWS
 from infoscreen.services.bus import Bus, BusClosed, Overflow, Subscription
 from infoscreen.services.ports import Link
 from infoscreen.storage import client_totals, clients, commands
@@ -52,6 +54,9 @@ MOST_PER_FLUSH = 100
 
 MOST_ALERTS = 500
 """If more clients than this fail at once, viewers are told to reload."""
+
+TOGETHER = timedelta(seconds=max(WINDOWS))
+"""Who was heard last at another time than this around an outage's beginning is not silent because of it."""
 
 MOST_WAITING_BYTES = 2 * 1024 * 1024
 RENDERED_IN_A_ROW = 50
@@ -365,10 +370,17 @@ class LiveFeed:
 
 
 def _covered(client: Client, under_way: Collection[StoredIncident]) -> bool:
-    """Tell whether a client's silence is part of an outage that is told as one."""
-    if client.status not in STALE:
+    """Tell whether a client's silence is part of an outage that is told as one: of its place and its time."""
+    heard, network = client.last_alive, network_of(client.ip)
+    if client.status not in STALE or heard is None:
         return False
-    return any(one.kind is not IncidentKind.OBSERVER and one.site in (None, client.site) for one in under_way)
+    return any(
+        one.kind in OUTAGES
+        and one.site in {None, client.site}
+        and one.network in {None, network}
+        and one.began_at - TOGETHER <= heard <= one.began_at + TOGETHER
+        for one in under_way
+    )
 
 
 _UUIDS = TypeAdapter(list[str])

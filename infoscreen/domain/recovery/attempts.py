@@ -20,13 +20,21 @@ def followed_attempt(attempt: Attempt, command: ClientCommand | None, now: datet
     if accepted is None and command.status is CommandStatus.COMPLETED:
         accepted = command.finished_at
     after = attempt
-    if command.published_at != attempt.published_at or accepted != attempt.accepted_at:
-        after = replace(attempt, published_at=command.published_at, accepted_at=accepted)
+    # Taken once: the attempt's own times move along when the host's clock is set, the command's do not.
+    published = attempt.published_at or _within(attempt, command.published_at, now)
+    accepted_at = attempt.accepted_at or _within(attempt, accepted, now)
+    if published != attempt.published_at or accepted_at != attempt.accepted_at:
+        after = replace(attempt, published_at=published, accepted_at=accepted_at)
     outcome = _outcome(command, accepted)
     if outcome is None:
         return after
     code = command.error_code if outcome in {Outcome.REFUSED, Outcome.NO_EFFECT} else None
     return replace(after, ended_at=now, outcome=outcome, error_code=code)
+
+
+def _within(attempt: Attempt, at: datetime | None, now: datetime) -> datetime | None:
+    """Return a command's time on the attempt's clock: not before its decision, and not in the future."""
+    return None if at is None else min(max(at, attempt.decided_at), now)
 
 
 def _outcome(command: ClientCommand, accepted: datetime | None) -> Outcome | None:

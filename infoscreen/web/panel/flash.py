@@ -56,6 +56,12 @@ MESSAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "resumed": ("good", N_("Automatic recovery was resumed.")),
         "taken_over": ("good", N_("Noted: %(client)s is being taken care of.")),
         "not_given_up": ("bad", N_("Nothing was done: %(client)s no longer needs someone on site.")),
+        "incident_taken_over": ("good", N_("Noted: the incident is being taken care of.")),
+        "incident_dismissed": (
+            "good",
+            N_("The incident was dismissed: each of its clients is treated singly from now on."),
+        ),
+        "incident_over": ("bad", N_("Nothing was done: the incident is over already.")),
         "removed": ("good", N_("%(client)s was removed with all its history.")),
         "password_changed": ("good", N_("The password was changed. All other browsers were signed out.")),
         "session_ended": ("good", N_("The browser was signed out.")),

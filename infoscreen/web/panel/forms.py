@@ -168,7 +168,7 @@ class PauseForm(Form):
 
 
 class TakenOver(Form):
-    """Somebody takes care of a client that the recovery has given up on."""
+    """Somebody takes care of a client that the recovery has given up on, or of an incident."""
 
     comment: Annotated[Line | None, Optional] = None
 

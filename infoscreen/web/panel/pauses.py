@@ -1,4 +1,4 @@
-"""Pausing the recovery from the panel, for a client, a site or the whole fleet, and letting it go on."""
+"""What operators tell the recovery in the panel: to pause, to go on, and that somebody is on it."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -15,7 +15,7 @@ from infoscreen.web.panel import flash
 from infoscreen.web.panel.client import found
 from infoscreen.web.panel.forms import Onward, PauseAddress, PauseForm, TakenOver, see_other
 from infoscreen.web.panel.rendering import page
-from infoscreen.web.registry import actor_of, path_uuid, read_form, read_query
+from infoscreen.web.registry import actor_of, path_number, path_uuid, read_form, read_query
 from infoscreen.words.language import N_
 
 LENGTHS: Mapping[str, tuple[timedelta, str]] = MappingProxyType(
@@ -64,6 +64,25 @@ async def post_client_acknowledgement(request: web.Request) -> web.StreamRespons
     except Conflict:
         return flash.put(request, back, "not_given_up", client=client.label)
     return flash.put(request, back, "taken_over", client=client.label)
+
+
+async def post_incident_acknowledgement(request: web.Request) -> web.StreamResponse:
+    """Note that somebody takes care of an incident."""
+    number = path_number(request, "id")
+    form = await read_form(request, TakenOver)
+    await parts_of(request).recovering.acknowledge_incident(number, actor_of(request), form.comment)
+    return flash.put(request, see_other("/"), "incident_taken_over")
+
+
+async def post_incident_dismissal(request: web.Request) -> web.StreamResponse:
+    """End an incident: each of its clients is treated singly from now on."""
+    number = path_number(request, "id")
+    form = await read_form(request, TakenOver)
+    try:
+        await parts_of(request).recovering.dismiss(number, actor_of(request), form.comment)
+    except Conflict:
+        return flash.put(request, see_other("/"), "incident_over")
+    return flash.put(request, see_other("/"), "incident_dismissed")
 
 
 async def get_pause(request: web.Request) -> web.StreamResponse:

@@ -1,0 +1,295 @@
+"""The recovery's loop on a real database, with time and broker in the test's hand."""
+
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from infoscreen.domain.commands import Action, ClientCommand, CommandStatus, Source
+from infoscreen.domain.errors import Conflict, NotFound
+from infoscreen.domain.recovery import Attempt, Outcome, Phase, Plan, Reason, RecoveryPolicy, Rung
+from infoscreen.storage import commands
+from infoscreen.storage.commands import CommandQuery
+from infoscreen.storage.recovery import attempts, decisions, incidents, ladders
+from infoscreen.storage.recovery.decisions import DecisionQuery, StoredDecision
+from tests.spine import OPERATOR, Spine, open_spine, sqlite_url, uuid_of, zulu
+
+U = uuid_of(1)
+DARK = [uuid_of(number) for number in range(11, 16)]
+EVERYBODY = [U, *DARK, *(uuid_of(number) for number in range(21, 27))]
+POLICY = RecoveryPolicy(enabled=True)
+
+
+@asynccontextmanager
+async def scene(url: str, policy: RecoveryPolicy = POLICY) -> AsyncIterator[Spine]:
+    """A fleet of a dozen that has beaten for ten minutes."""
+    async with open_spine(url, recovery=policy) as spine:
+        for _ in range(20):
+            await beat(spine)
+            spine.clock.advance(30)
+        yield spine
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+async def spine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Spine]:
+    url = sqlite_url(tmp_path) if request.param == "sqlite" else request.getfixturevalue("postgres")
+    async with scene(url) as parts:
+        yield parts
+
+
+async def beat(spine: Spine, crashed: Collection[str] = (), silent: Collection[str] = ()) -> None:
+    """Let everybody but the silent tell how they are."""
+    at = zulu(spine.clock.now())
+    told = {uuid: "crashed" if uuid in crashed else "running" for uuid in EVERYBODY if uuid not in silent}
+    await spine.hear(
+        *((f"{uuid}/heartbeat", {"timestamp": at, "process_status": status}) for uuid, status in told.items())
+    )
+
+
+async def pass_time(
+    spine: Spine,
+    minutes: float,
+    *crashed: str,
+    silent: Collection[str] = (),
+    answer: str = "completed",
+    error_code: str | None = None,
+) -> None:
+    """Let time pass in steps of 30 s, each with a poll; the devices answer every command of the recovery."""
+    for _ in range(round(2 * minutes)):
+        spine.clock.advance(30)
+        await beat(spine, crashed, silent)
+        await spine.watch.look()
+        await spine.watch.sweep()
+        await spine.recovering.poll()
+        await spine.outbox.step()
+        for command in await asked_for(spine):
+            if command.status is CommandStatus.PUBLISHED and answer:
+                await spine.ack(command, answer, error_code=error_code)
+
+
+def set_clock(spine: Spine, step: timedelta) -> None:
+    """Set the host's clock; as the real link does, ours has listened since then on the new time."""
+    spine.clock.set_wall_time(spine.clock.now() + step)
+    spine.link.listening_since = spine.clock.now()
+
+
+async def asked_for(spine: Spine) -> list[ClientCommand]:
+    """Return the commands of the recovery, oldest first."""
+    async with spine.store.read() as connection:
+        return (await commands.search(connection, CommandQuery(source=Source.RECOVERY), 500)).items[::-1]
+
+
+async def tried(spine: Spine) -> list[Attempt]:
+    """Return the attempts for the client, oldest first."""
+    async with spine.store.read() as connection:
+        return list(await attempts.of_client(connection, U, 100))[::-1]
+
+
+async def standing(spine: Spine, uuid: str = U) -> StoredDecision:
+    async with spine.store.read() as connection:
+        return (await decisions.standing(connection, [uuid]))[uuid]
+
+
+async def phase_of(spine: Spine, uuid: str = U) -> Phase:
+    async with spine.store.read() as connection:
+        ladder = await ladders.get(connection, uuid)
+    return Phase.REST if ladder is None else ladder.phase
+
+
+async def test_the_ladder_is_climbed_to_its_end_and_calls_for_a_human(spine: Spine) -> None:
+    await pass_time(spine, 1, U)
+    assert (await standing(spine)).reason is Reason.GRACE
+    await pass_time(spine, 44, U)
+    assert [command.action for command in await asked_for(spine)] == [
+        Action.RESTART_APP,
+        Action.RESTART_APP,
+        Action.REBOOT_HOST,
+    ]
+    assert [one.outcome for one in await tried(spine)] == [Outcome.NO_EFFECT] * 3
+    assert [one.command_id for one in await tried(spine)] == [
+        command.command_id for command in await asked_for(spine)
+    ]
+    assert (await standing(spine)).reason is Reason.NO_OUTLET
+    assert await phase_of(spine) is Phase.NEEDS_HUMAN
+    assert {command.client_uuid for command in await asked_for(spine)} == {U}
+
+
+async def test_a_client_that_is_well_again_ends_its_attempt(spine: Spine) -> None:
+    await pass_time(spine, 2, U)
+    await pass_time(spine, 4)
+    assert [one.outcome for one in await tried(spine)] == [Outcome.HELPED]
+    assert (await standing(spine)).reason is Reason.RELAPSE_WATCH
+    assert await phase_of(spine) is Phase.WELL
+    assert spine.measures.counts["recovered",] == 1
+
+
+async def test_a_crash_between_the_attempt_and_its_command_is_decided_again_and_never_doubled(
+    spine: Spine,
+) -> None:
+    """The attempt is written, its command is not: what a kill in just that moment leaves behind."""
+    await pass_time(spine, 0.5, U)
+    lost = Attempt(command_id=uuid_of(99), client_uuid=U, rung=Rung.RESTART_APP, decided_at=spine.clock.now())
+    async with spine.store.write() as connection:
+        await attempts.begin(connection, [lost])
+    await pass_time(spine, 2, U)
+    closed, again = await tried(spine)
+    assert (closed.command_id, closed.outcome, closed.charged) == (uuid_of(99), Outcome.NOT_SENT, False)
+    assert [command.command_id for command in await asked_for(spine)] == [again.command_id]
+    assert again.rung is Rung.RESTART_APP
+    await pass_time(spine, 4)
+    assert len(await asked_for(spine)) == 1
+
+
+async def test_what_was_lost_in_a_crash_is_not_sent_to_a_client_that_came_back(spine: Spine) -> None:
+    await pass_time(spine, 0.5, U)
+    lost = Attempt(command_id=uuid_of(99), client_uuid=U, rung=Rung.RESTART_APP, decided_at=spine.clock.now())
+    async with spine.store.write() as connection:
+        await attempts.begin(connection, [lost])
+    await pass_time(spine, 5)
+    assert await asked_for(spine) == []
+    assert [one.outcome for one in await tried(spine)] == [Outcome.NOT_SENT]
+
+
+async def test_a_dry_run_decides_the_same_and_requests_nothing(tmp_path: Path) -> None:
+    decided = []
+    for enabled in (True, False):
+        folder = tmp_path / str(enabled)
+        folder.mkdir()
+        async with scene(sqlite_url(folder), replace(POLICY, enabled=enabled)) as spine:
+            while (plan := await polled(spine)).decisions[0].verdict.rung is None:
+                pass
+            decided.append((spine.clock.now(), plan.decisions[0].verdict))
+            await pass_time(spine, 5, U)
+            assert bool(await asked_for(spine)) is enabled
+            assert bool(await tried(spine)) is enabled
+            assert (await standing(spine)).would is not enabled
+    assert decided[0] == decided[1]
+
+
+async def polled(spine: Spine) -> Plan:
+    spine.clock.advance(30)
+    await beat(spine, [U])
+    return await spine.recovering.poll()
+
+
+async def test_a_repeated_decision_is_stored_once_with_its_count(spine: Spine) -> None:
+    await pass_time(spine, 45, U)
+    first = await standing(spine)
+    await pass_time(spine, 30, U)
+    later = await standing(spine)
+    assert later.id == first.id
+    assert (later.times or 0) - (first.times or 0) == 60
+    async with spine.store.read() as connection:
+        page = await decisions.page(connection, DecisionQuery(client_uuid=U, past=True), 100)
+    assert len(page.items) < 20
+
+
+async def test_an_outage_is_one_incident_with_its_members_and_ends(spine: Spine) -> None:
+    await pass_time(spine, 15, U, silent=DARK)
+    async with spine.store.read() as connection:
+        [incident] = await incidents.under_way(connection)
+        members = (await incidents.members(connection, [incident.id], 100))[incident.id]
+    assert (incident.kind, incident.members, members) == ("fleet_outage", len(DARK), DARK)
+    assert (await standing(spine, DARK[0])).reason is Reason.FLEET_OUTAGE
+    assert {command.client_uuid for command in await asked_for(spine)} == {U}
+    await pass_time(spine, 15)
+    async with spine.store.read() as connection:
+        assert await incidents.under_way(connection) == []
+        over = await incidents.get(connection, incident.id)
+    assert over is not None
+    assert over.closing == "over"
+    assert {command.client_uuid for command in await asked_for(spine)} == {U}
+
+
+async def test_a_dismissed_outage_leaves_each_of_its_members_to_itself(spine: Spine) -> None:
+    await pass_time(spine, 15, silent=DARK)
+    async with spine.store.read() as connection:
+        [incident] = await incidents.under_way(connection)
+    with pytest.raises(NotFound):
+        await spine.recovering.dismiss(4711, OPERATOR)
+    await spine.recovering.dismiss(incident.id, OPERATOR, "Everything was unplugged")
+    with pytest.raises(Conflict):
+        await spine.recovering.dismiss(incident.id, OPERATOR)
+    await pass_time(spine, 20, silent=DARK)
+    async with spine.store.read() as connection:
+        dismissed = await incidents.get(connection, incident.id)
+        outages = [one for one in await incidents.under_way(connection) if one.kind == "fleet_outage"]
+    assert dismissed is not None
+    assert dismissed.closing == "dismissed"
+    assert outages == []
+    assert (await standing(spine, DARK[0])).reason is not Reason.FLEET_OUTAGE
+
+
+async def test_a_refusal_is_not_charged_and_a_human_is_called_for_it(spine: Spine) -> None:
+    await pass_time(spine, 5, U, answer="failed", error_code="expired")
+    [refused] = await tried(spine)
+    assert (refused.outcome, refused.error_code, refused.charged) == (Outcome.REFUSED, "expired", False)
+    decision = await standing(spine)
+    assert decision.reason is Reason.REFUSED
+    assert decision.arguments["code"] == "expired"
+    assert len(await asked_for(spine)) == 1
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+async def test_a_step_of_the_clock_moves_what_is_stored(spine: Spine, days: int) -> None:
+    await pass_time(spine, 3, U, silent=DARK)
+    await pass_time(spine, 12, silent=DARK)
+    step = timedelta(days=days)
+
+    async def stored() -> list[object]:
+        async with spine.store.read() as connection:
+            known = await ladders.all_of_them(connection)
+            [incident] = await incidents.under_way(connection)
+        ladder = known[DARK[0]]
+        [attempt] = await tried(spine)
+        return [
+            ladder.began_at,
+            ladder.unwell_since,
+            ladder.changed_at,
+            attempt.decided_at,
+            attempt.accepted_at,
+            attempt.ended_at,
+            incident.began_at,
+        ]
+
+    before = await stored()
+    set_clock(spine, step)
+    await beat(spine, silent=DARK)
+    await spine.recovering.poll()
+    assert await stored() == [at + step for at in before]  # type: ignore[operator]
+    assert len(await asked_for(spine)) == 1
+    await pass_time(spine, 15)
+    async with spine.store.read() as connection:
+        assert await incidents.under_way(connection) == []
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+async def test_a_clock_that_is_set_during_an_attempt_does_not_stop_the_recovery(
+    spine: Spine, days: int
+) -> None:
+    await pass_time(spine, 2, U)
+    assert len(await asked_for(spine)) == 1
+    set_clock(spine, timedelta(days=days))
+    await pass_time(spine, 45, U)
+    assert [one.rung for one in await tried(spine)] == [
+        Rung.RESTART_APP,
+        Rung.RESTART_APP,
+        Rung.REBOOT_HOST,
+    ]
+    assert await phase_of(spine) is Phase.NEEDS_HUMAN
+
+
+async def test_who_is_acknowledged_begins_from_the_first_rung(spine: Spine) -> None:
+    with pytest.raises(NotFound):
+        await spine.recovering.acknowledge(uuid_of(404), OPERATOR)
+    with pytest.raises(Conflict):
+        await spine.recovering.acknowledge(U, OPERATOR)
+    await pass_time(spine, 45, U)
+    await spine.recovering.acknowledge(U, OPERATOR, "power supply replaced")
+    assert await phase_of(spine) is Phase.REST
+    before = len(await asked_for(spine))
+    await pass_time(spine, 5, U)
+    assert (await asked_for(spine))[before].action is Action.RESTART_APP
