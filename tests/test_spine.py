@@ -318,10 +318,56 @@ async def test_every_ack_arrives_twice_and_counts_once(spine: Spine) -> None:
     await spine.outbox.step()
     for _ in range(3):
         await spine.ack(command, "accepted")
-    repeats = [
-        times for before, after, times in await spine.history(command) if before == after == "accepted"
+    assert await spine.history(command) == [
+        (None, "queued", 1),
+        ("queued", "publish_in_progress", 1),
+        ("publish_in_progress", "published", 1),
+        ("published", "accepted", 1),
     ]
-    assert repeats == [5]
+
+
+async def test_repeated_acks_write_nothing_about_the_command_at_any_time(spine: Spine) -> None:
+    await spine.beat(U)
+    command = await spine.request(U)
+    await spine.outbox.step()
+    steps = ("accepted", "execution_started", "completed")
+    for number, step in enumerate(steps):
+        await spine.ack(command, step)
+        stored, history = await spine.command(command), await spine.history(command)
+        spine.clock.advance(1)
+        for repeated in steps[: number + 1]:
+            await spine.ack(command, repeated)
+        assert (await spine.command(command), await spine.history(command)) == (stored, history)
+
+
+async def test_an_ack_that_is_not_possible_leaves_one_line_however_often_it_comes(spine: Spine) -> None:
+    await spine.beat(U)
+    command = await spine.request(U)
+    await spine.outbox.step()
+    await spine.ack(command, "completed")
+    for _ in range(3):
+        await spine.ack(command, "failed", error_code="busy")
+        await spine.ack(command, "execution_started")
+    assert [line for line in await spine.history(command) if line[0] == line[1]] == [
+        ("completed", "completed", 1),
+        ("completed", "completed", 1),
+    ]
+    assert (await spine.command(command)).status is CommandStatus.COMPLETED
+
+
+async def test_a_history_full_of_impossible_acks_still_takes_changes_of_status(spine: Spine) -> None:
+    await spine.beat(U)
+    command = await spine.request(U)
+    await spine.outbox.step()
+    spine.clock.advance(250)
+    assert await spine.watch.sweep() == 1
+    for number in range(120):
+        body = {"command_id": command.command_id, "status": "accepted", "error_code": f"code-{number}"}
+        await spine.hear((f"{U}/commands/ack", body))
+    await spine.ack(command, "completed")
+    history = await spine.history(command)
+    assert history[-1] == ("expired", "completed", 1)
+    assert len(history) <= 100
 
 
 async def test_an_ack_for_another_clients_command_is_refused(spine: Spine) -> None:

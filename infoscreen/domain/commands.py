@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from infoscreen.domain.codes import Fact, Packed, unpacked
 from infoscreen.domain.history import Finding, Note, Part
@@ -207,7 +208,7 @@ class ClientCommand:
 class CommandEvent:
     """One line in a command's history, by a part of the system or by a person (a name).
 
-    ``times`` counts repeats of the same ignored ack.
+    ``times`` counts equal lines that changed no status.
     """
 
     at: datetime
@@ -290,38 +291,49 @@ def acknowledged(
     status = next_status(command.status, STEP_OF_ACK[ack])
     if status is None:
         return None
-    changed = replace(
-        command,
-        status=status,
-        late=command.status is S.EXPIRED,
+    changes: dict[str, Any] = {
+        "status": status,
+        "late": command.status is S.EXPIRED,
         # A device that answers has received it, even if the PUBACK never reached us.
-        published_at=command.published_at or now,
-        accepted_at=command.accepted_at or (now if ack is not AckStatus.FAILED else None),
-    )
+        "published_at": command.published_at or now,
+        "accepted_at": command.accepted_at or (now if ack is not AckStatus.FAILED else None),
+    }
     match ack:
         case AckStatus.ACCEPTED:
-            return changed
+            pass
         case AckStatus.EXECUTION_STARTED:
-            return replace(
-                changed,
-                started_at=now,
-                deadline_at=now + timeouts.of(command.action),
-                verification=initial_verification(command.action),
-            )
+            changes["started_at"] = now
+            changes["deadline_at"] = now + timeouts.of(command.action)
+            changes["verification"] = initial_verification(command.action)
         case AckStatus.COMPLETED:
-            return replace(
-                changed,
-                finished_at=now,
-                verification=command.verification or initial_verification(command.action),
-            )
+            changes["finished_at"] = now
+            changes["verification"] = command.verification or initial_verification(command.action)
         case AckStatus.FAILED:
-            return replace(
-                changed,
-                finished_at=now,
-                error_code=error_code,
-                error_message=error_message,
-                verification=None,
-            )
+            changes["finished_at"] = now
+            changes["error_code"] = error_code
+            changes["error_message"] = error_message
+            changes["verification"] = None
+    return replace(command, **changes)
+
+
+def is_known(
+    command: ClientCommand,
+    ack: AckStatus,
+    *,
+    error_code: str | None = None,
+    error_message: str | None = None,
+) -> bool:
+    """Tell whether an ack says only what the command says already, as the second of two topics does."""
+    match ack:
+        case AckStatus.ACCEPTED:
+            return command.accepted_at is not None
+        case AckStatus.EXECUTION_STARTED:
+            return command.started_at is not None
+        case AckStatus.COMPLETED:
+            return command.status is S.COMPLETED
+        case AckStatus.FAILED:
+            told = (command.error_code, command.error_message)
+            return command.status is S.FAILED and told == (error_code, error_message)
 
 
 def initial_verification(action: Action) -> Verification | None:

@@ -1,11 +1,15 @@
-"""Acks: what devices say of their commands. Repeated and outdated ones are recorded and change nothing."""
+"""Acks: what devices say of their commands.
+
+A repeated one causes no write. One that is not possible in its command's state changes nothing and leaves one
+line in the history.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from infoscreen.domain.codes import Fact
-from infoscreen.domain.commands import ClientCommand, CommandEvent, Timeouts, acknowledged
+from infoscreen.domain.commands import ClientCommand, CommandEvent, Timeouts, acknowledged, is_known
 from infoscreen.domain.history import Note, Part, note_of_ack
 from infoscreen.domain.refusals import EXPIRED, is_refused, wrong_clock_seconds
 from infoscreen.services.ports import Incoming
@@ -50,6 +54,8 @@ async def save_acks(
             detail = f"command {ack.command_id} belongs to another client"
             outcome.rejections.append(rejection(message, now, "foreign_command", detail))
             continue
+        if is_known(command, ack.status, error_code=ack.error_code, error_message=ack.error_message):
+            continue
         after = acknowledged(
             command, ack.status, now, timeouts, error_code=ack.error_code, error_message=ack.error_message
         )
@@ -59,7 +65,7 @@ async def save_acks(
         if after is not None:
             current[command.command_id] = after
             outcome.moved.append(after)
-    await commands.save(connection, [one for key, one in current.items() if one is not before[key]])
+    await commands.save(connection, before, [one for key, one in current.items() if one is not before[key]])
     await command_history.record(connection, lines)
     return outcome
 

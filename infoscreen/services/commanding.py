@@ -239,7 +239,8 @@ class Commanding:
             Conflict: it may be on its way already, or is over; the error carries the current ``status``.
         """
         async with self._store.write() as connection:
-            command = (await commands.for_change(connection, [command_id])).get(command_id)
+            held = await commands.for_change(connection, [command_id])
+            command = held.get(command_id)
             if command is None:
                 raise NotFound(f"There is no command {command_id}.")
             status = next_status(command.status, Step.CANCEL)
@@ -250,7 +251,7 @@ class Commanding:
                 )
             now = self._clock.now()
             cancelled = replace(command, status=status, finished_at=now)
-            await commands.save(connection, [cancelled])
+            await commands.save(connection, held, [cancelled])
             line = CommandEvent(at=now, from_status=command.status, to_status=status, by=actor.name)
             await command_history.record(connection, [HistoryLine(command_id, command.client_uuid, line)])
             await audit.record(connection, now, actor, "command.cancel", f"command/{command_id}")

@@ -129,7 +129,7 @@ class Outbox:
                 after = _taken_up(command, known[command.client_uuid], now)
                 taken.append(after)
                 lines.append(_line(command, after, now, _publication(command)))
-            await commands.save(connection, taken)
+            await commands.save(connection, held, taken)
             await command_history.record(connection, lines)
         self._tell(taken)
         return taken
@@ -188,7 +188,7 @@ class Outbox:
                 changed.append(after)
                 if after.status is not command.status:
                     lines.append(_line(command, after, now, _refusal(one)))
-            await commands.save(connection, changed)
+            await commands.save(connection, held, changed)
             await command_history.record(connection, lines)
         self._tell(changed)
 

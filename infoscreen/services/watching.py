@@ -182,7 +182,7 @@ class Watch:
         async with self._store.write() as connection:
             found = await command_deadlines.unfinished(connection)
             moved = [after for one in found if (after := moved_by_step(one, step.at, by, now))]
-            await commands.save(connection, moved)
+            await commands.save(connection, {one.command_id: one for one in found}, moved)
             lines = [
                 HistoryLine(
                     one.command_id,
@@ -213,7 +213,7 @@ class Watch:
                 expired.append(replace(command, status=status, finished_at=now))
                 event = CommandEvent(at=now, from_status=command.status, to_status=status, by=Part.SWEEP)
                 lines.append(HistoryLine(command.command_id, command.client_uuid, event))
-            await commands.save(connection, expired)
+            await commands.save(connection, held, expired)
             await command_history.record(connection, lines)
         for command in expired:
             self._measures.command(command.action, command.status)
@@ -272,7 +272,7 @@ class Watch:
             by=Part.VERIFICATION,
             note=conclusion.note,
         )
-        await commands.save(connection, [after])
+        await commands.save(connection, {command.command_id: command}, [after])
         await command_history.record(
             connection, [HistoryLine(command.command_id, command.client_uuid, event)]
         )

@@ -1,4 +1,4 @@
-"""The histories of commands: one line for each step, and for each ack that changed nothing."""
+"""The histories of commands: a line for each change of status, and for what else there is to say."""
 
 import json
 from collections import Counter
@@ -15,7 +15,7 @@ from sqlalchemy import (
 )
 
 from infoscreen.domain.codes import Packed, unpacked
-from infoscreen.domain.commands import CommandEvent
+from infoscreen.domain.commands import CommandEvent, CommandStatus
 from infoscreen.domain.history import Note, Part
 from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
@@ -23,6 +23,13 @@ from infoscreen.storage.tables import command_events
 
 MOST_EVENTS = 100
 """A command keeps at most so many lines of history (lifecycle design)."""
+
+_FOR_STATUSES = len(CommandStatus)
+"""Lines kept free for changes of status, of which no command makes more: no status comes twice."""
+
+
+_Key = tuple[str, str, str]
+"""What lines that say the same have in common: command, author, and the note as text."""
 
 
 async def events(connection: Connection, command_id: str) -> list[CommandEvent]:
@@ -53,38 +60,47 @@ class HistoryLine:
 
 
 async def record(connection: Connection, lines: Sequence[HistoryLine]) -> None:
-    """Add lines to histories, in order.
+    """Add lines to histories, in order and with one statement.
 
-    A line that changed nothing (same state before and after) and stands there already only counts up, and a
-    history that is full takes no more.
+    Changes of status are always taken. A line that changed no status is left out when the history is full or
+    has it already; then it counts up, unless it is about an ack: devices repeat those without end.
     """
     if not lines:
         return
-    lengths, standing = await _histories(connection, {line.command_id for line in lines})
+    unchanged = {line.command_id for line in lines if _keeps_status(line)}
+    lengths, standing = await _histories(connection, unchanged)
     again: Counter[int] = Counter()
-    fresh: dict[tuple[str, str, str, int], dict[str, Any]] = {}
-    for position, line in enumerate(lines):
-        event = line.event
+    fresh: list[dict[str, Any]] = []
+    placed: dict[_Key, dict[str, Any]] = {}
+    for line in lines:
         columns = _columns(line)
-        key = _key(line.command_id, event.by, columns["code"], columns["arguments"])
-        unchanged = event.from_status is event.to_status
-        if unchanged and key in standing:
-            again[standing[key]] += 1
-            continue
-        place = (*key, -1 if unchanged else position)
-        if place in fresh:
-            fresh[place]["times"] += 1
-        elif lengths[line.command_id] < MOST_EVENTS:
+        if _keeps_status(line):
+            key = _key(line.command_id, line.event.by, columns["code"], columns["arguments"])
+            counts = line.event.by is not Part.DEVICE
+            if key in standing:
+                again[standing[key]] += counts
+                continue
+            if key in placed:
+                placed[key]["times"] += counts
+                continue
+            if lengths[line.command_id] >= MOST_EVENTS - _FOR_STATUSES:
+                continue
             lengths[line.command_id] += 1
-            fresh[place] = columns
+            placed[key] = columns
+        fresh.append(columns)
     c = command_events.c
     if fresh:
-        await connection.execute(insert(command_events), list(fresh.values()))
+        await connection.execute(insert(command_events), fresh)
+    again = +again
     if again:
         count_up = (
             update(command_events).where(c.id == bindparam("key")).values(times=c.times + bindparam("more"))
         )
         await connection.execute(count_up, [{"key": key, "more": more} for key, more in again.items()])
+
+
+def _keeps_status(line: HistoryLine) -> bool:
+    return line.event.from_status is line.event.to_status
 
 
 def _columns(line: HistoryLine) -> dict[str, Any]:
@@ -103,17 +119,15 @@ def _columns(line: HistoryLine) -> dict[str, Any]:
     }
 
 
-def _key(command_id: str, by: str, code: Note | None, arguments: Packed | None) -> tuple[str, str, str]:
+def _key(command_id: str, by: str, code: Note | None, arguments: Packed | None) -> _Key:
     """Return what lines that say the same have in common."""
     return command_id, by, json.dumps([code, arguments], sort_keys=True)
 
 
-async def _histories(
-    connection: Connection, ids: Collection[str]
-) -> tuple[Counter[str], dict[tuple[str, str, str], int]]:
+async def _histories(connection: Connection, ids: Collection[str]) -> tuple[Counter[str], dict[_Key, int]]:
     """Return how long each history is, and the row of each line in it that changed nothing."""
     lengths: Counter[str] = Counter()
-    standing: dict[tuple[str, str, str], int] = {}
+    standing: dict[_Key, int] = {}
     c = command_events.c
     for chunk in chunks(ids):
         counted = select(c.command_id, func.count()).where(c.command_id.in_(chunk)).group_by(c.command_id)

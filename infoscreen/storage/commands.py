@@ -1,13 +1,16 @@
 """Commands: creating, reading and changing them."""
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Row,
+    Update,
     bindparam,
     delete,
     desc,
@@ -213,23 +216,44 @@ _FIXED = {
     *("batch_id", "forced"),
 }
 _MUTABLE = tuple(name for name in _FIELDS if name not in _FIXED)
-"""What may change. A statement that sets a column writes all its indexes, also when the value stays."""
-
-_SAVE = (
-    update(client_commands)
-    .where(client_commands.c.command_id == bindparam("key"))
-    .values({name: bindparam(f"new_{name}") for name in _MUTABLE})
-)
+_values = attrgetter(*_MUTABLE)
 
 
-async def save(connection: Connection, commands: Collection[ClientCommand]) -> None:
-    """Write commands as they are now. They must have been read ``for_change`` in this very transaction."""
-    rows = [
-        {"key": command.command_id} | {f"new_{name}": getattr(command, name) for name in _MUTABLE}
-        for command in commands
+async def save(
+    connection: Connection, held: Mapping[str, ClientCommand], commands: Collection[ClientCommand]
+) -> None:
+    """Write commands as they are now, in one statement for the columns in which any of them differs.
+
+    A statement that sets a column writes all its indexes, also when the value stays.
+
+    Args:
+        connection: the transaction.
+        held: the commands as they were read ``for_change`` in this very transaction, by id.
+        commands: those to write.
+    """
+    became = [
+        (command.command_id, _values(held[command.command_id]), _values(command)) for command in commands
     ]
-    if rows:
-        await connection.execute(_SAVE, rows)
+    differing = tuple(
+        number
+        for number in range(len(_MUTABLE))
+        if any(before[number] != after[number] for _, before, after in became)
+    )
+    if differing:
+        rows = [
+            {"key": key} | {f"new_{_MUTABLE[number]}": after[number] for number in differing}
+            for key, _, after in became
+        ]
+        await connection.execute(_update_of(differing), rows)
+
+
+@lru_cache(maxsize=64)
+def _update_of(columns: tuple[int, ...]) -> Update:
+    return (
+        update(client_commands)
+        .where(client_commands.c.command_id == bindparam("key"))
+        .values({_MUTABLE[number]: bindparam(f"new_{_MUTABLE[number]}") for number in columns})
+    )
 
 
 async def contradicted_since(connection: Connection, since: datetime, limit: int) -> list[ClientCommand]:

@@ -215,6 +215,5 @@ async def save_quiet_health(connection: Connection, readings: Sequence[QuietHeal
 
 async def heard(connection: Connection, uuids: Collection[str], at: datetime) -> None:
     """Note that something other than a heartbeat was heard of the clients."""
-    if uuids:
-        statement = update(clients).where(clients.c.uuid == bindparam("key")).values(last_heard_at=at)
-        await connection.execute(statement, [{"key": uuid} for uuid in uuids])
+    for chunk in chunks(uuids):
+        await connection.execute(update(clients).where(clients.c.uuid.in_(chunk)).values(last_heard_at=at))

@@ -181,7 +181,7 @@ class CommandList(Listing[Command]):
 
 
 class CommandEvent(Answer):
-    """One line of a command's history. ``times`` counts repeats of an ack that changed nothing."""
+    """One line of a command's history. ``times`` counts equal lines that changed no status."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
