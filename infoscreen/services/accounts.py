@@ -1,7 +1,7 @@
 """Accounts: signing in and out, users, sessions and API tokens. The panel, the API and the CLI all come here.
 
 Secrets are random 256-bit tokens of which only the SHA-256 is stored; passwords are hashed with argon2id.
-Nothing here logs a secret, or returns one but to whoever has just made it.
+Nothing here logs a secret, or returns one except to the caller that has just made it.
 """
 
 import logging
@@ -97,7 +97,7 @@ class Accounts:
         """Start a session; it replaces the one that the browser had until now.
 
         Raises ``Unauthenticated`` for a wrong name or password (never telling which) and for a disabled user,
-        ``TooManyAttempts`` while whoever knocks must wait, ``Busy`` when too many sign in at once.
+        ``TooManyAttempts`` while the next attempt must wait, ``Busy`` when too many sign in at once.
         """
         verified = await self._logins.verify(username, password, knock)
         user, address, now = verified.user, knock.address, self._clock.now()

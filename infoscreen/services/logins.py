@@ -70,7 +70,7 @@ class Logins:
 
         The attempt is counted as failed before the password is looked at, so that many at the same time are
         not one; a right password takes it back. Raises ``Unauthenticated`` (never telling what was wrong),
-        ``TooManyAttempts`` while whoever knocks must wait, and ``Busy``.
+        ``TooManyAttempts`` while the next attempt must wait, and ``Busy``.
         """
         async with self._store.write() as connection:
             user = await accounts.user_by_name(connection, username)
