@@ -222,7 +222,7 @@ class BrokerClient(aiomqtt.Client):
     ) -> None:
         answered = self._answered.pop(mid, None)
         if answered is not None:
-            answered(Puback(reason.value, reason.getName().lower()) if reason.value else TAKEN)
+            answered(Puback(reason.value, str(reason).lower()) if reason.value else TAKEN)
 
     async def ask(self, call: Coroutine[Any, Any, Answer]) -> Answer:
         """Await a call of aiomqtt; raise ``BrokerUnavailable``."""
@@ -436,7 +436,7 @@ def _reason(error: BaseException | None) -> str:
     code = error.rc if isinstance(error, aiomqtt.MqttCodeError) else None
     if not isinstance(code, ReasonCode):
         return "closed" if error is None else words_of(error)
-    name = code.getName()
+    name = str(code)
     # paho has no better name for a socket that was closed or reset.
     return "closed by the other side" if name == "Unspecified error" else name.lower()
 
