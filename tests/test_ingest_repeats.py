@@ -78,7 +78,7 @@ async def test_a_connection_cut_in_the_commit_stores_a_batch_once(
         line.cut_passes_after = passes_after
         async with open_spine(postgres.replace(str(port), str(line.port))) as spine:
             for number in range(2):
-                line.cut_at = b"COMMIT"
+                line.cut_at = b"COMMIT;"
                 await heard_through(spine, everything(spine))
                 spine.clock.advance(30)
                 assert line.cuts == number + 1
