@@ -9,7 +9,8 @@ from sqlalchemy import insert
 
 from infoscreen.domain.clients import Client, Condition, ProcessStatus, sort_key
 from infoscreen.domain.presence import StalePolicy
-from infoscreen.services.reports import Beats, Folding, fold_beats, settle
+from infoscreen.services.beats import Beats
+from infoscreen.services.reports import Folding, fold_beats, settle
 from infoscreen.storage import schema, tables
 from infoscreen.storage.engine import Store
 from infoscreen.wire import topics

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 
 from infoscreen.domain.clients import Condition
 from infoscreen.domain.presence import Beat, Rhythm, StalePolicy, alive_at, beaten
-from infoscreen.services.reports import Beats, Told, state_of
+from infoscreen.services.beats import Beats
+from infoscreen.services.reports import Told, state_of
 from infoscreen.storage import heartbeats
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.heartbeats import Pulse, QuietBeat, QuietHealth, Vitals

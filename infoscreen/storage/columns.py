@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from pydantic import TypeAdapter
 from sqlalchemy import JSON, BigInteger, Column, ColumnElement, DateTime, Integer, String, Table, bindparam
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeDecorator
 
-from infoscreen.domain.clients import FailedUnit, Speaker
+from infoscreen.domain.clients import FailedUnit, IdentityEvidence, Speaker
 
 T = TypeVar("T")
 
@@ -108,6 +109,24 @@ class Speakers(TypeDecorator[list[Speaker]]):
     def process_result_value(self, value: list[dict[str, Any]] | None, dialect: Dialect) -> list[Speaker]:
         """Return the speakers."""
         return [_speaker(one) for one in value or ()]
+
+
+class IdentityJson(TypeDecorator[IdentityEvidence]):
+    """What speaks for several devices under one identity, as JSON; NULL while nothing does."""
+
+    impl = JSON(none_as_null=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: IdentityEvidence | None, dialect: Dialect) -> Any:
+        """Return plain values."""
+        return None if value is None else _EVIDENCE.dump_python(value, mode="json")
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> IdentityEvidence | None:
+        """Return the evidence."""
+        return None if value is None else _EVIDENCE.validate_python(value)
+
+
+_EVIDENCE = TypeAdapter(IdentityEvidence)
 
 
 def _speaker(told: dict[str, Any]) -> Speaker:

@@ -29,7 +29,15 @@ from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.history import Finding, Happening, Note, Part
 from infoscreen.domain.recovery import Closing, IncidentKind, Outcome, Phase, Reason, Verb
 from infoscreen.storage import account_tables  # noqa: F401 - all tables are known once this module is
-from infoscreen.storage.columns import BigKey, FailedUnits, Speakers, UtcDateTime, Word, row_number
+from infoscreen.storage.columns import (
+    BigKey,
+    FailedUnits,
+    IdentityJson,
+    Speakers,
+    UtcDateTime,
+    Word,
+    row_number,
+)
 from infoscreen.storage.counting import counters
 from infoscreen.storage.metadata import metadata as metadata
 
@@ -109,6 +117,10 @@ clients = Table(
     Column("boot_id", String(500)),
     Column("booted_at", UtcDateTime),
     Column("boot_seen_at", UtcDateTime),
+    Column("boot_said_at", UtcDateTime),
+    Column("boot_heard_at", UtcDateTime),
+    Column("app_said_at", UtcDateTime),
+    Column("app_heard_at", UtcDateTime),
     Column("presence", Word(Presence)),
     Column("presence_at", UtcDateTime),
     Column("health", JSON(none_as_null=True)),
@@ -139,6 +151,7 @@ clients = Table(
     Column("duplicate_score", Integer, nullable=False, server_default="0"),
     Column("duplicate_since", UtcDateTime),
     Column("duplicate_seen_at", UtcDateTime),
+    Column("identity", IdentityJson),
 )
 
 _watched = text(_any_of("status", WATCHED))

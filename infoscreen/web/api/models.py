@@ -22,7 +22,13 @@ from infoscreen.services.recovery.explain import RecoveryMode
 from infoscreen.storage import rejected
 from infoscreen.storage.paging import Page
 from infoscreen.storage.recovery.incidents import StoredIncident
-from infoscreen.web.api.device_models import Duplicate, FailedServiceModel, RefusedModel, UnreadField
+from infoscreen.web.api.device_models import (
+    Duplicate,
+    FailedServiceModel,
+    PastDuplicateModel,
+    RefusedModel,
+    UnreadField,
+)
 from infoscreen.web.shapes import Answer, Listing
 from infoscreen.words import telling
 from infoscreen.words.clients import status_reason
@@ -68,6 +74,7 @@ class ClientModel(Answer):
     keepalive_seconds: int | None
     unread_fields: list[UnreadField] = Field(description="Fields of its newest messages, if any.")
     duplicate: Duplicate | None = Field(description="Set while two devices use this identity.")
+    last_duplicate: PastDuplicateModel | None = Field(description="The last time that is over, if any.")
     refused: RefusedModel | None = Field(description="Its last message that could not be read at all.")
     created_at: datetime
 
@@ -83,6 +90,7 @@ class ClientModel(Answer):
             unread_fields=[UnreadField.of(key, said) for key, said in client.unread_fields.items()],
             refused=RefusedModel.of(client),
             duplicate=Duplicate.of(client),
+            last_duplicate=PastDuplicateModel.of(client),
             **more,
         )
 
@@ -95,6 +103,7 @@ _DERIVED = {
     "unread_fields",
     "refused",
     "duplicate",
+    "last_duplicate",
 }
 _COPIED = tuple(name for name in ClientModel.model_fields if name not in _DERIVED)
 
