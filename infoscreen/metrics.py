@@ -1,10 +1,12 @@
 """What the daemon counts, in a registry of its own. No label names a client: fleets are too big for that."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 import infoscreen
+from infoscreen.domain.alerts import Alert, Certificate
 from infoscreen.domain.clients import Condition
 from infoscreen.domain.recovery import IncidentKind
 
@@ -111,6 +113,15 @@ class Metrics:
             "Messages the broker has dropped since it started, as it says itself.",
             registry=registry,
         )
+        self._certificates = Gauge(
+            "infoscreen_certificate_expiry_timestamp_seconds",
+            "When certificates end: the broker's as it is presented, its CA, our own, the panel's.",
+            ["which"],
+            registry=registry,
+        )
+        self._alerts = Gauge(
+            "infoscreen_alerts", "Alerts about the installation.", ["alert", "severity"], registry=registry
+        )
         Gauge("infoscreen_build_info", "Always 1.", ["version"], registry=registry).labels(
             infoscreen.__version__
         ).set(1)
@@ -123,6 +134,17 @@ class Metrics:
     def watch_dropped(self, dropped: Callable[[], int]) -> None:
         """Show how many messages the broker says it has dropped."""
         self._dropped.set_function(dropped)
+
+    def certificates(self, ends: Mapping[Certificate, datetime]) -> None:
+        """Set when certificates end."""
+        for which, at in ends.items():
+            self._certificates.labels(which.value).set(at.timestamp())
+
+    def alerts(self, alerts: Iterable[Alert]) -> None:
+        """Set which alerts are true; the others disappear."""
+        self._alerts.clear()
+        for alert in alerts:
+            self._alerts.labels(alert.fact.code.value, alert.severity.value).inc()
 
     def message(self, kind: str, outcome: str, count: int = 1) -> None:
         """Count messages from devices."""

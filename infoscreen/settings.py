@@ -64,6 +64,10 @@ class Settings(BaseModel):
     http_host: Host = _knob("127.0.0.1", "Address the panel and the API listen on.")
     http_port: Port = _knob(8080, "Port the panel and the API listen on.")
     public_origin: Origin | None = _knob(None, "External address of the panel, if it is behind a proxy.")
+    http_tls_certfile: File | None = _knob(
+        None, "Certificate for serving https without a proxy; read again on SIGHUP."
+    )
+    http_tls_keyfile: File | None = _knob(None, "Private key of that certificate.")
     trusted_proxies: Networks = _knob(
         (), "Proxies whose X-Forwarded-For and X-Forwarded-Proto headers are trusted."
     )
@@ -183,7 +187,7 @@ NEEDED_TO_SERVE = {
     "mqtt_user": "the broker requires an account",
     "mqtt_password": "the broker requires a password",
 }
-TLS_FILES = ("mqtt_tls_ca_cert", "mqtt_tls_certfile", "mqtt_tls_keyfile")
+TLS_FILES = ("http_tls_certfile", "http_tls_keyfile", "mqtt_tls_ca_cert", "mqtt_tls_certfile", "mqtt_tls_keyfile")
 
 
 def load(*, serving: bool = False) -> Settings:

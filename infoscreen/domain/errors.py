@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
+from infoscreen.domain.broker import BrokerFault
+
 
 class InfoscreenError(Exception):
     """Base of the errors we name; never raised itself."""
@@ -167,7 +169,11 @@ class BadMessage(InfoscreenError):
 
 
 class BrokerUnavailable(InfoscreenError):
-    """The broker cannot be reached, or did not acknowledge in time."""
+    """The broker cannot be reached, or did not acknowledge in time; ``fault`` says why, if that is known."""
+
+    def __init__(self, detail: str, fault: BrokerFault | None = None) -> None:
+        super().__init__(detail)
+        self.fault = fault
 
 
 class PublishRefused(InfoscreenError):

@@ -5,15 +5,17 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 
+from infoscreen.domain.alerts import AlertCode
 from infoscreen.domain.clients import Condition
 from infoscreen.domain.codes import Code, Fact, Value
 from infoscreen.domain.commands import Action
 from infoscreen.domain.history import Finding, Happening, Note
+from infoscreen.words.alerts import ALERTS
 from infoscreen.words.history import FINDINGS, HAPPENINGS, NOTES
 from infoscreen.words.language import ENGLISH, Language, Table, Text
 from infoscreen.words.names import ACTION_NOUNS, CONDITIONS_TOLD, word
 
-TABLES: Mapping[type[Code], Table] = MappingProxyType({Finding: FINDINGS, Note: NOTES, Happening: HAPPENINGS})
+TABLES: Mapping[type[Code], Table] = MappingProxyType({Finding: FINDINGS, Note: NOTES, Happening: HAPPENINGS, AlertCode: ALERTS})
 """All kinds that have sentences."""
 
 

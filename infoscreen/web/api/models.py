@@ -314,6 +314,22 @@ class BrokerModel(Answer):
     last_error: str | None
     dropped: int = Field(description="Messages the broker has dropped since it started, as it says itself.")
     dropped_at: datetime | None = Field(description="When it last did; null if not within 24 hours.")
+    fault: BrokerFault | None = Field(description="Why there is no connection, as a code, if it is known.")
+
+
+class AlertModel(Answer):
+    """An alert about the installation; ``text`` says it in English."""
+
+    code: AlertCode
+    severity: Severity
+    arguments: dict[str, str | int | float]
+    text: str
+
+    @classmethod
+    def of(cls, alert: Alert) -> Self:
+        """Return the alert as the API tells it."""
+        fact = alert.fact
+        return cls(code=fact.code, severity=alert.severity, arguments=fact.packed(), text=say(fact))
 
 
 class Database(Answer):
@@ -361,6 +377,7 @@ class OverviewModel(Answer):
     broker: BrokerModel
     database: Database
     recovery: Recovery
+    alerts: list[AlertModel] = Field(description="What is wrong with the installation, the gravest first.")
     clients: ClientList
 
 

@@ -29,6 +29,7 @@ async def show_overview(request: web.Request) -> web.StreamResponse:
             trouble=None if overview.database is None else overview.database.trouble,
         ),
         recovery=_recovery(overview),
+        alerts=[models.AlertModel.of(alert) for alert in overview.alerts],
         clients=models.client_list(page, overview.generated_at, overview.broker.listening_since),
     )
     return reply(answer)

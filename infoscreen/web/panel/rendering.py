@@ -33,6 +33,7 @@ from infoscreen.words import recovery, telling
 from infoscreen.words.clients import application, oddities, status_reason
 from infoscreen.words.language import LANGUAGES, Language, language
 from infoscreen.words.names import ACTION_NOUNS, word
+from infoscreen.words.speaking import say
 
 T = TypeVar("T")
 Parts = frozenset[str]
@@ -99,6 +100,7 @@ def bare_page(
                 "live": overview is not None,
                 "flash": shown,
                 "broker": None if overview is None else overview.broker,
+                "alerts": () if overview is None else overview.alerts,
                 "database_trouble": _trouble_of(overview),
                 "totals": totals,
                 "fleet": sum(totals.values()),
@@ -167,6 +169,7 @@ def _environment(code: str) -> Environment:
         ordered=_bound(telling.command_reason, tongue),
         decided=_bound(recovery.decided, tongue),
         held=_bound(recovery_words.held, tongue),
+        alert_text=_bound(lambda alert, language: say(alert.fact, language), tongue),
         incident_title=_bound(recovery.title, tongue),
         incident_sentence=_bound(recovery.meaning, tongue),
         incident_cause=_bound(recovery.cause, tongue),
