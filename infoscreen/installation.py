@@ -2,17 +2,17 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from ipaddress import ip_address
 from pathlib import Path
 
 from infoscreen.domain.alerts import Alert, AlertCode, Certificate, Severity
 from infoscreen.domain.certificates import Lifetime
 from infoscreen.domain.codes import Fact
+from infoscreen.domain.hosts import is_loopback
 from infoscreen.mqtt.connection import BrokerAddress
 from infoscreen.mqtt.diagnosis import presented
 from infoscreen.pki import reading
 from infoscreen.services.certificates import Source
-from infoscreen.settings import Settings
+from infoscreen.settings import Settings, is_http_open
 
 
 def alerts(settings: Settings) -> Iterator[Alert]:
@@ -23,20 +23,6 @@ def alerts(settings: Settings) -> Iterator[Alert]:
         yield Alert(Fact(AlertCode.BROKER_WITHOUT_TLS, {"host": settings.mqtt_host}), Severity.WARNING)
     if is_http_open(settings):
         yield Alert(Fact(AlertCode.HTTP_WITHOUT_TLS, {"host": settings.http_host}), Severity.WARNING)
-
-
-def is_http_open(settings: Settings) -> bool:
-    """Tell whether the panel can be reached from other hosts without TLS or a proxy before it."""
-    proxied = bool(settings.trusted_proxies) or (settings.public_origin or "").startswith("https://")
-    return settings.http_tls_certfile is None and not proxied and not is_loopback(settings.http_host)
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this host reaches the address, or whether it is this host."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.lower().rstrip(".") in {"localhost", "ip6-localhost"}
 
 
 def certificates(settings: Settings, address: BrokerAddress) -> Mapping[Certificate, Source]:

@@ -1,12 +1,12 @@
 """What the daemon counts, in a registry of its own. No label names a client: fleets are too big for that."""
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 import infoscreen
 from infoscreen.domain.alerts import Alert, Certificate
+from infoscreen.domain.certificates import Lifetime
 from infoscreen.domain.clients import Condition
 from infoscreen.domain.recovery import IncidentKind
 
@@ -119,6 +119,7 @@ class Metrics:
             ["which"],
             registry=registry,
         )
+        self._known_certificates: Callable[[], Mapping[Certificate, Lifetime]] = dict
         self._alerts = Gauge(
             "infoscreen_alerts", "Alerts about the installation.", ["alert", "severity"], registry=registry
         )
@@ -135,10 +136,9 @@ class Metrics:
         """Show how many messages the broker says it has dropped."""
         self._dropped.set_function(dropped)
 
-    def certificates(self, ends: Mapping[Certificate, datetime]) -> None:
-        """Set when certificates end."""
-        for which, at in ends.items():
-            self._certificates.labels(which.value).set(at.timestamp())
+    def watch_certificates(self, known: Callable[[], Mapping[Certificate, Lifetime]]) -> None:
+        """Show when the certificates end that are known."""
+        self._known_certificates = known
 
     def alerts(self, alerts: Iterable[Alert]) -> None:
         """Set which alerts are true; the others disappear."""
@@ -204,4 +204,6 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """Return everything in the Prometheus text format 0.0.4."""
+        for which, life in self._known_certificates().items():
+            self._certificates.labels(which.value).set(life.not_after.timestamp())
         return generate_latest(self._registry)

@@ -15,7 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 450
 
 # Parts that put the others together: they may import everything, and only they import each other.
-COMPOSITION = {"app", "config_check", "cli", "demo", "doctor", "judge", "__main__"}
+COMPOSITION = {"app", "config_check", "cli", "demo", "doctor", "installation", "judge", "__main__"}
 
 # The one MQTT client, which serves the daemon, the agent and the simulator.
 MQTT_CLIENT = {"mqtt.answers", "mqtt.client", "mqtt.connection", "mqtt.device", "mqtt.diagnosis"}

@@ -1,4 +1,4 @@
-"""What is wrong with the installation itself, not with a client: codes with arguments, and how grave it is."""
+"""What is wrong with the installation itself, not with a client: codes with arguments, and their severity."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

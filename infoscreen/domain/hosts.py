@@ -1,5 +1,6 @@
 """A host as people write it: alone, in brackets, with a port, or in a URL."""
 
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 BARE = "allowed is the name or the address of a host"
@@ -30,3 +31,11 @@ def bare_host(value: str) -> str:
     if not more:
         raise ValueError(f"{BARE}, alone: {host}")
     raise ValueError(f"{BARE}, alone: {host}; for {' and '.join(more)} there are settings of their own")
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this host reaches the address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower().removesuffix(".") == "localhost"

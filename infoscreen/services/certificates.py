@@ -1,6 +1,6 @@
 """Watches when certificates end: the broker's as it is presented, the CA's, and our own.
 
-Opens nothing itself: where certificates come from is given, and told again after each change of the connection.
+Opens nothing itself: where the certificates come from is given.
 """
 
 import asyncio

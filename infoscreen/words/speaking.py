@@ -15,7 +15,9 @@ from infoscreen.words.history import FINDINGS, HAPPENINGS, NOTES
 from infoscreen.words.language import ENGLISH, Language, Table, Text
 from infoscreen.words.names import ACTION_NOUNS, CONDITIONS_TOLD, word
 
-TABLES: Mapping[type[Code], Table] = MappingProxyType({Finding: FINDINGS, Note: NOTES, Happening: HAPPENINGS, AlertCode: ALERTS})
+TABLES: Mapping[type[Code], Table] = MappingProxyType(
+    {Finding: FINDINGS, Note: NOTES, Happening: HAPPENINGS, AlertCode: ALERTS}
+)
 """All kinds that have sentences."""
 
 

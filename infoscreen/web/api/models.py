@@ -12,6 +12,7 @@ from typing import Any, Self
 from pydantic import ConfigDict, Field
 
 from infoscreen.domain import clients, commands, history, presence
+from infoscreen.domain.broker import BrokerFault
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.commands import Action, CommandStatus, Source, Verification
 from infoscreen.domain.errors import StoreTrouble
@@ -22,6 +23,7 @@ from infoscreen.services.recovery.explain import RecoveryMode
 from infoscreen.storage import rejected
 from infoscreen.storage.paging import Page
 from infoscreen.storage.recovery.incidents import StoredIncident
+from infoscreen.web.api.alert_models import AlertModel
 from infoscreen.web.api.device_models import Duplicate, FailedServiceModel, RefusedModel, UnreadField
 from infoscreen.web.shapes import Answer, Listing
 from infoscreen.words import telling
@@ -315,21 +317,6 @@ class BrokerModel(Answer):
     dropped: int = Field(description="Messages the broker has dropped since it started, as it says itself.")
     dropped_at: datetime | None = Field(description="When it last did; null if not within 24 hours.")
     fault: BrokerFault | None = Field(description="Why there is no connection, as a code, if it is known.")
-
-
-class AlertModel(Answer):
-    """An alert about the installation; ``text`` says it in English."""
-
-    code: AlertCode
-    severity: Severity
-    arguments: dict[str, str | int | float]
-    text: str
-
-    @classmethod
-    def of(cls, alert: Alert) -> Self:
-        """Return the alert as the API tells it."""
-        fact = alert.fact
-        return cls(code=fact.code, severity=alert.severity, arguments=fact.packed(), text=say(fact))
 
 
 class Database(Answer):
