@@ -189,13 +189,8 @@ NEEDED_TO_SERVE = {
     "mqtt_user": "the broker requires an account",
     "mqtt_password": "the broker requires a password",
 }
-TLS_FILES = (
-    "http_tls_certfile",
-    "http_tls_keyfile",
-    "mqtt_tls_ca_cert",
-    "mqtt_tls_certfile",
-    "mqtt_tls_keyfile",
-)
+BROKER_TLS_FILES = ("mqtt_tls_ca_cert", "mqtt_tls_certfile", "mqtt_tls_keyfile")
+TLS_FILES = ("http_tls_certfile", "http_tls_keyfile", *BROKER_TLS_FILES)
 
 
 def load(*, serving: bool = False) -> Settings:
@@ -324,8 +319,8 @@ def cautions(settings: Settings) -> list[str]:
         found.append(f"MQTT_TLS_ENABLED is false: the password goes to {settings.mqtt_host} in the clear.")
     if is_http_open(settings):
         found.append(
-            f"HTTP_HOST={settings.http_host}: the panel can be reached without TLS. Put a proxy before it and "
-            "set PUBLIC_ORIGIN, or set HTTP_TLS_CERTFILE."
+            f"HTTP_HOST={settings.http_host}: the panel can be reached without TLS. Put a proxy before it "
+            "and set PUBLIC_ORIGIN, or set HTTP_TLS_CERTFILE."
         )
     return found
 

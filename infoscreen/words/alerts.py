@@ -10,13 +10,11 @@ from infoscreen.words.language import N_, Table
 ALERTS: Table = MappingProxyType(
     {
         AlertCode.CERTIFICATE_ENDS: N_("%(which)s expires on %(at)s. Renew it before then."),
-        AlertCode.CERTIFICATE_EXPIRED: N_(
-            "%(which)s expired on %(at)s. Connections fail until it is renewed."
-        ),
+        AlertCode.CERTIFICATE_EXPIRED: N_("%(which)s expired on %(at)s. Connections fail."),
         AlertCode.CERTIFICATE_NOT_YET_VALID: N_("%(which)s is not valid before %(at)s. Check the clocks."),
         AlertCode.CERTIFICATE_UNREADABLE: N_("%(which)s cannot be read."),
         AlertCode.BROKER_NAME_NOT_CHECKED: N_(
-            "The broker's name is not checked (MQTT_TLS_INSECURE): anybody with a certificate of the same CA can "
+            "The broker's name is not checked (MQTT_TLS_INSECURE): anybody with a certificate of its CA can "
             "pretend to be the broker."
         ),
         AlertCode.BROKER_WITHOUT_TLS: N_("The password for the broker goes to %(host)s without TLS."),
@@ -40,9 +38,7 @@ BROKER_FAULTS: Mapping[BrokerFault, str] = MappingProxyType(
         BrokerFault.UNKNOWN_CA: N_("The broker's certificate is not from a trusted CA."),
         BrokerFault.WRONG_NAME: N_("The broker's certificate is for other names."),
         BrokerFault.EXPIRED: N_("The broker's certificate or its CA has expired."),
-        BrokerFault.NOT_YET_VALID: N_(
-            "The broker's certificate or its CA is not valid yet: check the clocks."
-        ),
+        BrokerFault.NOT_YET_VALID: N_("The broker's certificate or its CA is not valid yet."),
         BrokerFault.CLIENT_CERTIFICATE_WANTED: N_("The broker asks for a client certificate."),
         BrokerFault.CLIENT_CERTIFICATE_REFUSED: N_("The broker does not accept this server's certificate."),
         BrokerFault.FILES: N_("A certificate file of this server cannot be read."),
