@@ -12,7 +12,7 @@ from tests.test_schema import NOW, migrate, rows, sqlite_url, url
 
 __all__ = ["sqlite_url", "url"]
 
-BEFORE, CODES = "d5e1a0c70003", "f7c0de000001"
+BEFORE, CODES = "e5c0de000001", "f7c0de000001"
 UUID = "0b0e7a5e-0000-4000-8000-000000000001"
 MISSING = {"code": "missing", "arguments": {}}
 

@@ -31,6 +31,7 @@ class ErrorCode(Code):
     SIGN_IN = "sign_in"
     WRONG_CREDENTIALS = "wrong_credentials"
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a code
+    ACCESS_ENDED = "access_ended"
     ROLE_TOO_LOW = "role_too_low", {"needed": Role, "role": Role}
     TOKEN_MANAGES_NO_ACCOUNTS = "token_manages_no_accounts"  # noqa: S105 - a code
     PEOPLE_ONLY = "people_only"

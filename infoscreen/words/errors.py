@@ -58,6 +58,7 @@ ERRORS: Table = MappingProxyType(
         ErrorCode.SIGN_IN: N_("Sign in, or send an API token."),
         ErrorCode.WRONG_CREDENTIALS: N_("The user name or the password is wrong."),
         ErrorCode.PASSWORD_CHANGED: N_("The password was changed just now."),
+        ErrorCode.ACCESS_ENDED: N_("The session or token has ended."),
         ErrorCode.ROLE_TOO_LOW: N_("This needs the role %(needed)s; yours is %(role)s."),
         ErrorCode.TOKEN_MANAGES_NO_ACCOUNTS: N_(
             "This token does not manage users, tokens, sessions or passwords. Sign in, or make a token with "

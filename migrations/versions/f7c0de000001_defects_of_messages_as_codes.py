@@ -4,7 +4,7 @@ Sentences that earlier versions stored are taken apart by their fixed words; one
 code ``text``. The way down puts the sentences together again.
 
 Revision ID: f7c0de000001
-Revises: d5e1a0c70003
+Revises: e5c0de000001
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "f7c0de000001"
-down_revision = "d5e1a0c70003"
+down_revision = "e5c0de000001"
 branch_labels = None
 depends_on = None
 
