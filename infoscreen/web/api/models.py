@@ -7,21 +7,24 @@ therefore import this module as a whole and say ``models.Client``.
 from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from infoscreen.domain import clients, commands, history, presence
+from infoscreen.domain.broker import BrokerFault
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
+from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import Action, CommandStatus, Source, Verification
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import StoreTrouble
 from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.recovery import Closing, IncidentKind, Reason
 from infoscreen.domain.refusals import is_refused, wrong_clock_seconds
 from infoscreen.services.recovery.explain import RecoveryMode
-from infoscreen.storage import rejected
 from infoscreen.storage.paging import Page
 from infoscreen.storage.recovery.incidents import StoredIncident
+from infoscreen.web.api.alert_models import AlertModel
 from infoscreen.web.api.device_models import (
     Duplicate,
     FailedServiceModel,
@@ -259,6 +262,10 @@ class LockedOutModel(Answer):
     command: CommandModel
 
 
+def _said(fact: Fact[ErrorCode] | None) -> str | None:
+    return None if fact is None else say(fact)
+
+
 class BulkResultModel(Answer):
     """What became of one client's part of a bulk request."""
 
@@ -267,7 +274,7 @@ class BulkResultModel(Answer):
         description="queued, command_in_flight, locked_out, maintenance, unknown_client or not_capable."
     )
     command_id: str | None
-    detail: str | None
+    detail: Annotated[str | None, BeforeValidator(_said)]
 
 
 class BatchModel(Answer):
@@ -323,6 +330,7 @@ class BrokerModel(Answer):
     last_error: str | None
     dropped: int = Field(description="Messages the broker has dropped since it started, as it says itself.")
     dropped_at: datetime | None = Field(description="When it last did; null if not within 24 hours.")
+    fault: BrokerFault | None = Field(description="Why there is no connection, as a code, if it is known.")
 
 
 class Database(Answer):
@@ -370,6 +378,7 @@ class OverviewModel(Answer):
     broker: BrokerModel
     database: Database
     recovery: Recovery
+    alerts: list[AlertModel] = Field(description="What is wrong with the installation, the gravest first.")
     clients: ClientList
 
 
@@ -391,33 +400,6 @@ class UnderWay(Answer):
     def of(cls, under_way: Iterable[StoredIncident]) -> Self:
         """Return the incidents as they were stored."""
         return cls(incidents=[IncidentModel.model_validate(one) for one in under_way])
-
-
-class RejectedMessageModel(Answer):
-    """A message from a device that could not be stored; ``head`` is its first 200 bytes, as far as text."""
-
-    at: datetime
-    topic: str
-    reason: str = Field(description="A stable code.")
-    detail: str
-    size: int = Field(description="Bytes of the whole message.")
-    head: str
-
-    @classmethod
-    def of(cls, message: rejected.RejectedMessage) -> Self:
-        """Return the message with its bytes made readable."""
-        return cls(
-            at=message.at,
-            topic=message.topic,
-            reason=message.reason,
-            detail=message.detail,
-            size=message.size,
-            head=message.head.decode(errors="replace"),
-        )
-
-
-class RejectedList(Listing[RejectedMessageModel]):
-    """Rejected messages, newest first."""
 
 
 def client_list(page: Page[clients.Client], now: datetime, listening_since: datetime | None) -> ClientList:
