@@ -23,13 +23,14 @@ from tests.panel import (
     ONLINE,
     RESTING,
     UNIT,
+    Shown,
     crash,
     fail_service,
     look,
     send,
     settle_fleet,
 )
-from tests.spine import ADMIN, uuid_of, zulu
+from tests.spine import ADMIN, Spine, uuid_of, zulu
 from tests.web import PASSWORD, SAME_ORIGIN, Site
 
 WRONG = "not the password"
@@ -190,6 +191,7 @@ async def test_the_overview_shows_problems_first_and_counts_them_in_its_title(si
         "crashed": "1",
         "silent": "2",
         "service_failed": "1",
+        "unclear": "0",
         "maintenance": "1",
         "shut_down": "1",
     }
@@ -226,6 +228,76 @@ async def test_a_site_that_is_dark_is_told_once_instead_of_by_each_of_its_client
     assert page.title.startswith("(1) ")
     assert page.text.index("panel-outage") < page.text.index(f"unwell-{dark[0]}")
     assert "panel-crashed" not in page.text
+
+
+def tile_counts(page: Shown) -> dict[str, int]:
+    found = re.findall(r'href="/clients\?status=(\w+)">.*?tile-count">(\d+)<', page.text, re.DOTALL)
+    return {group: int(count) for group, count in found}
+
+
+async def make_unclear(spine: Spine, duplicate: str, incomprehensible: str) -> None:
+    for _ in range(3):
+        for number in (1, 2):
+            spine.clock.advance(10)
+            await spine.beat(duplicate, boot_id=f"boot-{number}", ip=f"192.0.2.{number}")
+    await spine.hear((f"{incomprehensible}/presence", "online"))
+    await spine.hear((f"{incomprehensible}/heartbeat", "no JSON"))
+
+
+async def test_every_problem_that_is_counted_has_a_tile_a_filter_and_a_list(site: Site) -> None:
+    await settle_fleet(site.spine)
+    await make_unclear(site.spine, uuid_of(20), uuid_of(21))
+    browser = await site.browser(Role.OPERATOR)
+    page = await look(browser, "/")
+    problems = sum(tile_counts(page)[group] for group in ("service_failed", "crashed", "silent", "unclear"))
+    assert f"{problems} von 9 Geräten brauchen Hilfe" in page.words
+    assert problems == 6
+    for group, count in tile_counts(page).items():
+        filtered = await look(browser, f"/clients?status={group}")
+        assert len(set(re.findall(r'id="client-([0-9a-f-]{36})"', filtered.text))) == count, group
+    for uuid in (CRASHED, HUNG, GONE, uuid_of(20), uuid_of(21)):
+        assert page.text.count(f'id="unwell-{uuid}"') == 1
+    assert "Unklar 2" in page.words
+
+
+async def test_members_of_an_outage_are_counted_there_alone(site: Site) -> None:
+    spine = site.spine
+    dark = [uuid_of(number) for number in range(1, 66)]
+    others = [uuid_of(number) for number in range(66, 196)]
+    for uuid in (*dark, *others):
+        await spine.beat(uuid, process_status="running")
+    for uuid in dark:
+        await spine.fleet.edit(uuid, {"site": "Messe"}, ADMIN)
+    spine.clock.advance(100)
+    await crash(spine, others[0])
+    spine.clock.advance(70)
+    for uuid in others:
+        await spine.beat(uuid)
+    spine.clock.advance(30)
+    await spine.watch.look()
+    await spine.recovering.poll()
+    page = await look(await site.browser(Role.VIEWER), "/")
+    assert "Ausfall: Messe 65" in page.words
+    assert "65 Geräte betroffen" in page.words
+    assert "Gestört oder ohne Signal 1" in page.words
+    crashed = page.text[page.text.index("panel-crashed") :]
+    assert re.findall(r'id="unwell-([0-9a-f-]{36})"', crashed) == [others[0]]
+
+
+async def test_what_can_be_helped_is_not_pushed_off_the_page(site: Site) -> None:
+    spine = site.spine
+    silent = [uuid_of(number) for number in range(2, 70)]
+    await spine.hear(*((f"{uuid}/heartbeat", {"timestamp": zulu(spine.clock.now())}) for uuid in silent))
+    await crash(spine, uuid_of(1))
+    spine.clock.advance(150)
+    await crash(spine, uuid_of(1))
+    spine.clock.advance(60)
+    await spine.watch.look()
+    page = await look(await site.browser(Role.OPERATOR), "/")
+    rows = re.findall(r'id="unwell-([0-9a-f-]{36})"', page.text)
+    assert len(rows) == 50
+    assert rows[0] == uuid_of(1)
+    assert "Gestört oder ohne Signal 69" in page.words
 
 
 async def test_a_broker_that_is_away_is_told_on_every_page(site: Site) -> None:

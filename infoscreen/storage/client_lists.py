@@ -10,7 +10,9 @@ from sqlalchemy import (
     ColumnElement,
     Select,
     String,
+    and_,
     cast,
+    exists,
     func,
     or_,
     select,
@@ -24,8 +26,9 @@ from infoscreen.storage import client_totals
 from infoscreen.storage.clients import COLUMNS, client_of
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, count_some, cursor_text, cursor_time, decode_cursor, encode_cursor
-from infoscreen.storage.tables import clients
+from infoscreen.storage.tables import clients, recovery_decisions
 
+_decisions = recovery_decisions.c
 _LONG_AGO = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
@@ -35,7 +38,7 @@ class ClientQuery:
 
     ``q`` is searched in name, host name, IP address and UUID. An empty ``status`` means any.
     ``unacknowledged`` leaves only those with a failed service that nobody has acknowledged, whatever their
-    status.
+    status. ``alone`` leaves only those that no incident holds.
     """
 
     status: frozenset[Condition] = frozenset()
@@ -44,6 +47,7 @@ class ClientQuery:
     q: str | None = None
     sort: str = "name"
     unacknowledged: bool = False
+    alone: bool = False
 
 
 SORTS: Mapping[str, ColumnElement[Any]] = {
@@ -59,6 +63,9 @@ def _where(query: ClientQuery) -> list[ColumnElement[bool]]:
         conditions.append(clients.c.status.in_(sorted(query.status)))
     if query.unacknowledged:
         conditions.append(clients.c.service_failed_at.is_not(None))
+    if query.alone:
+        held = and_(_decisions.last_at.is_(None), _decisions.incident_id.is_not(None))
+        conditions.append(~exists().where(_decisions.client_uuid == clients.c.uuid, held))
     if query.site:
         conditions.append(clients.c.site == query.site)
     if query.tag:
@@ -102,7 +109,7 @@ async def search(
 
 
 async def _total(connection: Connection, query: ClientQuery) -> int | None:
-    if query.tag or query.q or query.unacknowledged:
+    if query.tag or query.q or query.unacknowledged or query.alone:
         return await count_some(connection, clients, _where(query))
     return await client_totals.count(connection, query.status, query.site)
 
