@@ -369,6 +369,100 @@ def test_an_attempt_helped_when_its_client_is_back_and_not_if_it_relapses() -> N
     assert plan_of(again).outcomes == {"c1": Outcome.NO_EFFECT}
 
 
+def test_a_refusal_is_asked_again_once_an_hour_and_stays_one_call() -> None:
+    called = ladder(phase=Phase.NEEDS_HUMAN, rung=Rung.HUMAN)
+    refused = attempt(1, 3_500, Outcome.REFUSED, error_code="expired")
+    waits = only(plan_of(speaking(1, 5_000, ladder=called, attempts=[refused])))
+    assert (waits.reason, waits.verdict.rung) == (Reason.REFUSED, Rung.HUMAN)
+    refused = attempt(1, 3_610, Outcome.REFUSED, error_code="expired")
+    again = only(plan_of(speaking(1, 5_000, ladder=called, attempts=[refused])))
+    assert again.reason is Reason.ACT_RESTART_APP
+    assert again.ladder is not None
+    assert again.ladder.phase is Phase.NEEDS_HUMAN
+    ordered = attempt(2, 10, accepted_at=None)
+    asked = only(plan_of(speaking(1, 5_000, ladder=called, attempts=[refused, ordered])))
+    assert (asked.reason, asked.verdict.rung) == (Reason.REFUSED, Rung.HUMAN)
+
+
+def test_a_busy_device_is_asked_again_soon_twice_and_then_once_an_hour() -> None:
+    busy = [attempt(1, 300, Outcome.REFUSED, error_code="busy")]
+    assert reason_of(speaking(1, 5_000, ladder=ladder(), attempts=busy)) is Reason.ACT_RESTART_APP
+    soon = [attempt(1, 100, Outcome.REFUSED, error_code="busy")]
+    assert only(plan_of(speaking(1, 5_000, ladder=ladder(), attempts=soon))).verdict.rung is Rung.RESTART_APP
+    thrice = [attempt(n, 900 - 200 * n, Outcome.REFUSED, error_code="busy") for n in range(3)]
+    called = only(plan_of(speaking(1, 5_000, ladder=ladder(), attempts=thrice)))
+    assert (called.reason, called.verdict.rung) == (Reason.REFUSED, Rung.HUMAN)
+
+
+def test_many_that_refuse_alike_are_one_incident_however_far_apart() -> None:
+    refusing = [
+        speaking(
+            number,
+            9_000 + 3_000 * number,
+            ladder=ladder(),
+            attempts=[attempt(number, 600, Outcome.REFUSED, error_code="expired")],
+        )
+        for number in range(4)
+    ]
+    plan = plan_of(*refusing)
+    assert [(one.kind, one.members) for one in plan.incidents] == [(IncidentKind.ALIKE, 4)]
+    assert {(one.reason, one.verdict.rung) for one in plan.decisions} == {(Reason.REFUSED, None)}
+
+
+def test_a_group_that_refuses_everything_stops_and_calls_for_nobody_singly() -> None:
+    group = Incident(key="g", kind=IncidentKind.ALIKE, began_at=ago(3_000), trouble="crashed", members=40)
+    member = ladder(incident="g", unwell_since=ago(3_000))
+    tries = [attempt(n, 2_000 - n, Outcome.REFUSED, incident="g", error_code="expired") for n in range(10)]
+    ill = [
+        speaking(
+            number, 3_000, ladder=member, attempts=[one for one in tries if one.client_uuid == f"{number:08}"]
+        )
+        for number in range(40)
+    ]
+    plan = plan_of(*ill, incidents=[group], waves={"g": tries})
+    assert sum(one.verb is Verb.ACT for one in plan.decisions) <= 1
+    assert not [one for one in plan.decisions if one.verdict.rung is Rung.HUMAN]
+
+
+def unanswered(number: int, seconds_ago: float, tries: int = 2) -> Patient:
+    made = [
+        attempt(10 * number + n, seconds_ago + 300 * (tries - n), Outcome.UNANSWERED) for n in range(tries)
+    ]
+    return speaking(number, 6_000, ladder=ladder(), attempts=made)
+
+
+def test_while_nobody_answers_nobody_is_called_for_and_one_an_hour_is_tried() -> None:
+    mute = [unanswered(number, 100) for number in range(8)]
+    sent = [Sent(f"{number:08}", ago(400 + number), False) for number in range(6)]
+    plan = plan_of(*mute, sent=sent)
+    assert {(one.reason, one.verdict.rung) for one in plan.decisions} == {(Reason.COMMANDS_UNANSWERED, None)}
+    assert [one.kind for one in plan.incidents] == [IncidentKind.COMMANDS_UNANSWERED]
+    later = plan_of(*(unanswered(n, 3_400, 1) for n in range(8)), incidents=plan.incidents)
+    assert sum(one.verb is Verb.ACT for one in later.decisions) == 1
+    assert [one.ended_at for one in later.incidents] == [None]
+
+
+def test_two_that_do_not_answer_are_neither_called_for_nor_asked_again_at_once() -> None:
+    sent = [Sent(f"{number:08}", ago(400 + number), False) for number in range(2)]
+    plan = plan_of(unanswered(0, 100), unanswered(1, 100, 1), speaking(2), sent=sent)
+    assert [one.reason for one in plan.decisions] == [
+        Reason.COMMANDS_UNANSWERED,
+        Reason.COMMANDS_UNANSWERED,
+        Reason.ACT_RESTART_APP,
+    ]
+    # One alone is no doubt: after two restarts without an answer the next rung comes.
+    alone = plan_of(unanswered(0, 100), sent=sent[:1])
+    assert only(alone).reason is Reason.ACT_REBOOT_HOST
+
+
+def test_an_answer_ends_it_and_what_did_not_arrive_does_not_count() -> None:
+    lost = Incident(key="v", kind=IncidentKind.COMMANDS_UNANSWERED, began_at=ago(1_000))
+    plan = plan_of(unanswered(0, 100), incidents=[lost], sent=[Sent("x", ago(20), True)])
+    assert plan.incidents[0].closing is Closing.OVER
+    assert set(plan.outcomes.values()) == {Outcome.NOT_SENT}
+    assert len(plan.outcomes) == 2
+
+
 # --- waves
 
 

@@ -18,9 +18,20 @@ from infoscreen.domain.recovery.incidents import (
     IncidentKind,
     observing_from,
 )
-from infoscreen.domain.recovery.ladder import Ladder, Next, Outcome, Phase, Trouble, allowed, entry, next_rung
+from infoscreen.domain.recovery.ladder import (
+    Ladder,
+    Next,
+    Outcome,
+    Phase,
+    Trouble,
+    allowed,
+    entry,
+    is_asked_again,
+    next_rung,
+)
 from infoscreen.domain.recovery.plan import Verb, Verdict
 from infoscreen.domain.recovery.policy import (
+    BUSY_TRIES,
     CAREFUL_AFTER,
     KEEPALIVE_SLACK,
     KEEPALIVES,
@@ -185,6 +196,11 @@ def _on_its_way_back(case: Case, view: View) -> Verdict:
 
 
 def _under_way(case: Case, view: View) -> Verdict | None:
+    last = case.patient.attempts[-1] if case.patient.attempts else None
+    if last is not None and last.outcome is None and last.accepted_at is None:
+        standing = _asked_again(case) if case.patient.command or case.ordered or case.awaited else None
+        if standing is not None:
+            return standing
     if case.ordered is not None:
         until = case.ordered.decided_at + view.policy.command_expiry
         return Verdict(Verb.WAIT, Reason.ORDERED, until, {"action": case.ordered.rung.action})
@@ -196,6 +212,19 @@ def _under_way(case: Case, view: View) -> Verdict | None:
         return None
     until = max(command.deadline_at, view.now + view.policy.poll)
     return Verdict(Verb.WAIT, Reason.COMMAND_IN_FLIGHT, until, {"action": command.action})
+
+
+def _asked_again(case: Case) -> Verdict | None:
+    """Return the standing call for a human while a device that was called for is asked again."""
+    ladder, attempts = case.ladder, case.patient.attempts
+    if ladder is None or ladder.phase is not Phase.NEEDS_HUMAN or not is_asked_again(attempts):
+        return None
+    last = next(one for one in reversed(attempts) if one.outcome in {Outcome.REFUSED, Outcome.UNANSWERED})
+    arguments: dict[str, str | int] = {"action": last.rung.action, "code": last.error_code or "?"}
+    reason = Reason.REFUSED
+    if last.outcome is Outcome.UNANSWERED:
+        reason, arguments = Reason.UNANSWERED, {"tried": 0}
+    return Verdict(Verb.HOLD, reason, None, arguments, Rung.HUMAN, None, ladder.incident)
 
 
 def _speaking(case: Case, view: View) -> Verdict | None:
@@ -269,6 +298,8 @@ def _climb(case: Case, view: View) -> Verdict | Proposal:
         comes = Next(Rung.HUMAN, Reason.LIMIT_REACHED)
     if comes.rung is Rung.HUMAN and comes.because in {Reason.EXHAUSTED, Reason.LIMIT_REACHED}:
         comes = _careful(case, view, comes, made)
+    if comes.because is Reason.UNANSWERED:
+        comes = _once_more(case, view, comes)
     if comes.rung is Rung.HUMAN:
         arguments: dict[str, str | int] = {
             "tried": sum(one.decided_at >= ladder.began_at for one in patient.attempts if one.charged)
@@ -307,12 +338,36 @@ def _refused(case: Case, view: View) -> Verdict | None:
     last = case.patient.attempts[-1] if case.patient.attempts else None
     if last is None or last.outcome is not Outcome.REFUSED:
         return None
-    again = view.policy.command_expiry if last.error_code == "busy" else REFUSED_AGAIN
-    until = (last.ended_at or last.decided_at) + again
+    soon = last.error_code == "busy" and _times_busy(case) <= BUSY_TRIES
+    # From one try to the next, so that there is no more than one an hour.
+    until = last.decided_at + REFUSED_AGAIN
+    if soon:
+        until = (last.ended_at or last.decided_at) + view.policy.command_expiry
     if view.now >= until:
         return None
     arguments: Arguments = {"action": last.rung.action, "code": last.error_code or "?"}
-    return Verdict(Verb.HOLD, Reason.REFUSED, until, arguments, Rung.HUMAN)
+    incident = None if case.ladder is None else case.ladder.incident
+    rung = last.rung if soon else Rung.HUMAN
+    return Verdict(Verb.HOLD, Reason.REFUSED, until, arguments, rung, None, incident)
+
+
+def _times_busy(case: Case) -> int:
+    """Return how often in a row, up to now, the device has said that it is busy."""
+    times = 0
+    for one in reversed(case.patient.attempts):
+        if one.outcome is not Outcome.REFUSED or one.error_code != "busy":
+            break
+        times += 1
+    return times
+
+
+def _once_more(case: Case, view: View, otherwise: Next) -> Next:
+    """Return one more try an hour of a device that is heard and answers nothing."""
+    ladder, trouble = case.ladder, case.trouble
+    if ladder is None or trouble is None or case.patient.attempts[-1].decided_at > view.now - REFUSED_AGAIN:
+        return otherwise
+    lately = [one for one in case.patient.attempts if one.outcome is not Outcome.UNANSWERED]
+    return next_rung(trouble, ladder, lately, view.policy, can=case.patient.can, outlet=case.patient.outlet)
 
 
 def _careful(case: Case, view: View, otherwise: Next, made: Sequence[datetime]) -> Next:

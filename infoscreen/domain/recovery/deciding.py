@@ -11,33 +11,45 @@ from datetime import datetime
 
 from infoscreen.domain.recovery.cases import Case, case_of, outcome_of
 from infoscreen.domain.recovery.checks import Proposal, View, rung_above, verdict_of
+from infoscreen.domain.recovery.coincidence import LEAST
 from infoscreen.domain.recovery.incidents import (
+    DOUBTED_CLIENTS,
+    LEFT_LEAST,
     OUTAGES,
     PROBE_EVERY,
+    UNANSWERED_CLIENTS,
     Blindness,
     Closing,
     Incident,
     IncidentKind,
     blindness,
     followed,
-    is_voice_lost,
+    unanswered_in_a_row,
 )
-from infoscreen.domain.recovery.ladder import CHARGED, Attempt, Ladder, Outcome, Phase, Step, stepped
-from infoscreen.domain.recovery.plan import Decision, Plan, Verb, Verdict
+from infoscreen.domain.recovery.ladder import (
+    CHARGED,
+    Attempt,
+    Ladder,
+    Outcome,
+    Phase,
+    Step,
+    is_asked_again,
+    stepped,
+)
+from infoscreen.domain.recovery.plan import ACTS, Decision, Plan, Verb, Verdict
 from infoscreen.domain.recovery.policy import RecoveryPolicy, Rung
 from infoscreen.domain.recovery.reasons import Reason
 from infoscreen.domain.recovery.silence import Dark, causes_of
 from infoscreen.domain.recovery.snapshot import FLEET, Snapshot
-from infoscreen.domain.recovery.waves import Pace, alike, first_ones, paces_of, share_of
-
-LEFT_LEAST = 2
-"""So many that only a person can help, left by the same outage, are one alarm."""
-
-ACTS: Mapping[Rung, Reason] = {
-    Rung.RESTART_APP: Reason.ACT_RESTART_APP,
-    Rung.REBOOT_HOST: Reason.ACT_REBOOT_HOST,
-    Rung.POWER_CYCLE: Reason.ACT_POWER_CYCLE,
-}
+from infoscreen.domain.recovery.waves import (
+    Pace,
+    alike,
+    first_ones,
+    paces_of,
+    refused_key,
+    refusing,
+    share_of,
+)
 
 
 def decide(snapshot: Snapshot, policy: RecoveryPolicy, now: datetime) -> Plan:
@@ -62,6 +74,8 @@ class _Round:
         }
         self.joined: defaultdict[str, list[str]] = defaultdict(list)
         self.outcomes: dict[str, Outcome] = {}
+        self.doubted = False
+        """Several clients in a row have not answered: it may be our commands that do not arrive."""
         listening = snapshot.observer.listening_since
         kept = frozenset(self._open(*OUTAGES, IncidentKind.ALIKE))
         self.cases = [
@@ -179,14 +193,26 @@ class _Round:
             self._begin(IncidentKind.OBSERVER)
 
     def _follow_voice(self) -> None:
-        lost = is_voice_lost(self.snapshot.sent, self.now)
+        """Begin the incident when nobody answers; end it at the first answer, or when nobody is unwell."""
+        silent = unanswered_in_a_row(self.snapshot.sent, self.now)
+        lost = silent >= UNANSWERED_CLIENTS
+        self.doubted = silent >= DOUBTED_CLIENTS
         open_ones = self._open(IncidentKind.COMMANDS_UNANSWERED)
-        answered = any(one.answered for one in self.snapshot.sent) or not self.snapshot.sent
+        answered = any(one.answered for one in self.snapshot.sent)
+        over = answered or not any(case.trouble is not None and not case.silent for case in self.cases)
         if lost and not open_ones:
             self._begin(IncidentKind.COMMANDS_UNANSWERED)
-        elif open_ones and not lost and answered:
+        elif open_ones and not lost and over:
             for key, one in open_ones.items():
                 self.incidents[key] = replace(one, ended_at=self.now, closing=Closing.OVER)
+                self._forget_unanswered(one.began_at - PROBE_EVERY)
+
+    def _forget_unanswered(self, since: datetime) -> None:
+        """Let what did not arrive, by our own fault, count as never sent."""
+        for case in self.cases:
+            for one in case.patient.attempts:
+                if one.outcome is Outcome.UNANSWERED and one.decided_at >= since:
+                    self.outcomes[one.command_id] = Outcome.NOT_SENT
 
     def _begin(self, kind: IncidentKind) -> None:
         key = f"{kind}/{self.now.timestamp():.0f}"
@@ -198,12 +224,15 @@ class _Round:
         """Turn proposals into acts, as many as may, and into waits for the others."""
         verdicts: list[Verdict | None] = [one if isinstance(one, Verdict) else None for one in judged]
         proposals = {number: one for number, one in enumerate(judged) if isinstance(one, Proposal)}
-        if self.blind is None:
-            self._find_groups(proposals)
-            self._find_left_behind(verdicts)
         voice = next(iter(self._open(IncidentKind.COMMANDS_UNANSWERED)), None)
-        if voice is not None:
-            proposals = self._probe(proposals, verdicts, voice)
+        if self.blind is None:
+            self._find_left_behind(verdicts)
+            self._find_refusing(verdicts)
+            if voice is not None or self.doubted:
+                self._hold_unanswered(proposals, verdicts, voice)
+            if voice is not None:
+                proposals = self._probe(proposals, verdicts, voice)
+            self._find_groups(proposals)
         of_group: defaultdict[str, list[int]] = defaultdict(list)
         for number, proposal in proposals.items():
             ladder = self.cases[number].ladder
@@ -218,14 +247,36 @@ class _Round:
         self._mark_stopped(verdicts)
         return [one for one in verdicts if one is not None]
 
+    def _hold_unanswered(
+        self, proposals: dict[int, Proposal], verdicts: list[Verdict | None], voice: str | None
+    ) -> None:
+        """Call for nobody, and ask nobody again, that has not answered as long as nobody else does."""
+        held = Verdict(Verb.HOLD, Reason.COMMANDS_UNANSWERED, incident=voice)
+        for number, verdict in enumerate(verdicts):
+            if verdict is not None and verdict.reason is Reason.UNANSWERED:
+                verdicts[number] = held
+        if voice is not None:
+            return
+        for number in list(proposals):
+            attempts = self.cases[number].patient.attempts
+            if attempts and attempts[-1].outcome is Outcome.UNANSWERED:
+                del proposals[number]
+                verdicts[number] = held
+
     def _probe(
         self, proposals: dict[int, Proposal], verdicts: list[Verdict | None], voice: str
     ) -> dict[int, Proposal]:
-        """Hold everybody back but one now and then, to find out whether commands arrive again."""
-        last = max((one.published_at for one in self.snapshot.sent), default=None)
+        """Hold everybody back but one an hour, to find out whether commands arrive again."""
+        tried = [case.patient.attempts[-1].decided_at for case in self.cases if case.patient.attempts]
+        last = max((*tried, *(one.published_at for one in self.snapshot.sent)), default=None)
         held = Verdict(Verb.HOLD, Reason.COMMANDS_UNANSWERED, incident=voice)
         probing = last is None or self.now >= last + PROBE_EVERY
-        first = min(proposals, key=lambda number: self.cases[number].since, default=None)
+        # Those that were asked least first: one device alone may have a reason of its own.
+        first = min(
+            proposals,
+            key=lambda number: (len(self.cases[number].patient.attempts), self.cases[number].since),
+            default=None,
+        )
         for number, proposal in proposals.items():
             verdicts[number] = self._act(proposal) if probing and number == first else held
         return {}
@@ -275,6 +326,25 @@ class _Round:
             verdict = Verdict(Verb.HOLD, Reason.LEFT_BEHIND, None, arguments, Rung.HUMAN, None, own)
             for number in numbers:
                 verdicts[number] = verdict
+
+    def _find_refusing(self, verdicts: list[Verdict | None]) -> None:
+        """Make one incident of those that refuse with the same code, however far apart in time."""
+        of_code: defaultdict[str, list[int]] = defaultdict(list)
+        groups = self._open(IncidentKind.ALIKE)
+        for number, verdict in enumerate(verdicts):
+            ladder = self.cases[number].ladder
+            if verdict is None or verdict.reason is not Reason.REFUSED or verdict.rung is not Rung.HUMAN:
+                continue
+            if ladder is not None and (ladder.incident is None or ladder.incident not in groups):
+                of_code[str(verdict.arguments["code"])].append(number)
+        for code, numbers in of_code.items():
+            key = next((one for one in groups if one.startswith(refused_key(code))), None)
+            cases = [self.cases[number] for number in numbers]
+            if key is None and len(cases) < LEAST:
+                continue
+            known = self.incidents[key] if key is not None else refusing(code, cases, self.now)
+            self.incidents[known.key] = replace(known, members=known.members + len(cases))
+            self._join(known.key, cases)
 
     def _go_on(
         self,
@@ -328,6 +398,9 @@ class _Round:
             key = ladder.incident
             if key is None or key not in groups:
                 continue
+            if verdict.reason is Reason.REFUSED:
+                verdicts[number] = verdict._replace(rung=None, incident=key)
+                continue
             if key not in in_vain:
                 judged = [one for one in self._tries(key) if one.outcome in CHARGED]
                 helped = sum(one.outcome is Outcome.HELPED for one in judged)
@@ -368,6 +441,8 @@ class _Round:
                 ladder = stepped(ladder, Step.GIVEN_UP, self.now)
             return replace(ladder, rung=Rung.HUMAN) if ladder and ladder.rung is not Rung.HUMAN else ladder
         if verdict.verb is not Verb.ACT or not self.policy.enabled:
+            return ladder
+        if ladder.phase is Phase.NEEDS_HUMAN and is_asked_again(case.patient.attempts):
             return ladder
         climbing = stepped(ladder, Step.REACHABLE, self.now)
         return climbing and (

@@ -47,6 +47,9 @@ SETTLED_AFTER = timedelta(minutes=10)
 
 GONE_AFTER = timedelta(days=1)
 
+LEFT_LEAST = 2
+"""So many that only a person can help, left by the same outage, are one alarm."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
@@ -125,21 +128,24 @@ class Sent(NamedTuple):
 
 
 UNANSWERED_CLIENTS = 5
+DOUBTED_CLIENTS = 2
 ANSWER_WITHIN = timedelta(seconds=30)
-PROBE_EVERY = timedelta(minutes=5)
+PROBE_EVERY = timedelta(hours=1)
 
 
-def is_voice_lost(sent: Iterable[Sent], now: datetime) -> bool:
-    """Tell whether our commands do not arrive: the last ones, to five clients that are heard, unanswered."""
+def unanswered_in_a_row(sent: Iterable[Sent], now: datetime) -> int:
+    """Return how many clients that are heard have not answered since the last answer of any client.
+
+    From ``DOUBTED_CLIENTS`` on it is doubtful, and from ``UNANSWERED_CLIENTS`` on taken for certain, that our
+    commands do not arrive.
+    """
     silent: set[str] = set()
     for one in sorted(sent, key=lambda one: one.published_at, reverse=True):
         if one.answered:
-            return False
+            break
         if one.published_at <= now - ANSWER_WITHIN:
             silent.add(one.client_uuid)
-        if len(silent) >= UNANSWERED_CLIENTS:
-            return True
-    return False
+    return len(silent)
 
 
 def observing_from(observer: Observer, thresholds: timedelta, policy: RecoveryPolicy) -> datetime | None:

@@ -113,7 +113,7 @@ class Outcome(StrEnum):
     UNANSWERED = "unanswered"
     """It was sent, and the device never answered."""
     NOT_SENT = "not_sent"
-    """It never left the server."""
+    """It never left the server, or no command of ours reached anybody at that time."""
 
 
 CHARGED = frozenset({Outcome.HELPED, Outcome.NO_EFFECT})
@@ -142,6 +142,19 @@ class Attempt:
     def charged(self) -> bool:
         """Tell whether it counts: the device has accepted it."""
         return self.accepted_at is not None and (self.outcome is None or self.outcome in CHARGED)
+
+
+def is_asked_again(attempts: Sequence[Attempt]) -> bool:
+    """Tell whether a device did nothing at the last attempt that ended, and has not accepted another since.
+
+    It refused or did not answer. Asking it again is no new beginning: whoever was called for it stays called.
+    """
+    for one in reversed(attempts):
+        if one.charged:
+            return False
+        if one.outcome in {Outcome.REFUSED, Outcome.UNANSWERED}:
+            return True
+    return False
 
 
 class Next(NamedTuple):

@@ -16,6 +16,9 @@ from infoscreen.domain.recovery.incidents import Incident, IncidentKind
 from infoscreen.domain.recovery.ladder import CHARGED, Attempt, Outcome, Trouble
 from infoscreen.domain.recovery.policy import Rung
 
+TELLING = CHARGED | {Outcome.REFUSED}
+"""Outcomes that tell something of the group: a refusal is charged to no client, and yet helps nobody."""
+
 CANARIES = 3
 GROWTH = 3
 TRIED_FIRST = 10
@@ -42,7 +45,7 @@ class Pace:
 
 def pace_of(tries: Sequence[Attempt], most: int, now: datetime) -> Pace:
     """Return how a group goes on after these attempts, oldest first; ``most`` may be under way at a time."""
-    counted = [one for one in tries if one.outcome is None or one.outcome in CHARGED]
+    counted = [one for one in tries if one.outcome is None or one.outcome in TELLING]
     if not counted:
         return Pace(CANARIES)
     judged = [one for one in counted if one.outcome is not None]
@@ -88,12 +91,13 @@ def _has_helped(wave: Sequence[Attempt]) -> bool:
 
 def _is_judged(wave: Sequence[Attempt]) -> bool:
     """Tell whether the rest of the wave can change nothing any more."""
-    return _has_helped(wave) or 2 * sum(one.outcome is Outcome.NO_EFFECT for one in wave) > len(wave)
+    in_vain = sum(one.outcome in {Outcome.NO_EFFECT, Outcome.REFUSED} for one in wave)
+    return _has_helped(wave) or 2 * in_vain > len(wave)
 
 
 def _floor(judged: Sequence[Attempt]) -> Rung:
     """Return the mildest rung that is not known to be in vain."""
-    of_rung: Counter[Rung] = Counter(one.rung for one in judged)
+    of_rung: Counter[Rung] = Counter(one.rung for one in judged if one.outcome in CHARGED)
     helped: Counter[Rung] = Counter(one.rung for one in judged if one.outcome is Outcome.HELPED)
     floor = Rung.RESTART_APP
     while floor < Rung.POWER_CYCLE and of_rung[floor] >= TRIED_FIRST - 1 and helped[floor] < HELPED_LEAST:
@@ -188,6 +192,23 @@ def _begun(trouble: Trouble, cluster: Sequence[Case], now: datetime) -> Incident
         began_at=min(case.since for case in cluster),
         trouble=trouble.value,
         facts=in_common(cluster),
+    )
+
+
+def refused_key(code: str) -> str:
+    """Return how the keys of those begin that refuse with a code."""
+    return f"{IncidentKind.ALIKE}/refused/{code}/"[:100]
+
+
+def refusing(code: str, cases: Sequence[Case], now: datetime) -> Incident:
+    """Return the incident of those that refuse with the same code."""
+    trouble = cases[0].trouble
+    return Incident(
+        key=f"{refused_key(code)}{now.timestamp():.0f}",
+        kind=IncidentKind.ALIKE,
+        began_at=min(case.since for case in cases),
+        trouble=None if trouble is None else trouble.value,
+        facts=in_common(cases),
     )
 
 
