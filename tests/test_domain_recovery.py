@@ -431,35 +431,65 @@ def unanswered(number: int, seconds_ago: float, tries: int = 2) -> Patient:
     return speaking(number, 6_000, ladder=ladder(), attempts=made)
 
 
-def test_while_nobody_answers_nobody_is_called_for_and_one_an_hour_is_tried() -> None:
+def test_while_nobody_answers_nobody_is_called_for_and_one_is_tried_now_and_then() -> None:
     mute = [unanswered(number, 100) for number in range(8)]
     sent = [Sent(f"{number:08}", ago(400 + number), False) for number in range(6)]
     plan = plan_of(*mute, sent=sent)
     assert {(one.reason, one.verdict.rung) for one in plan.decisions} == {(Reason.COMMANDS_UNANSWERED, None)}
     assert [one.kind for one in plan.incidents] == [IncidentKind.COMMANDS_UNANSWERED]
-    later = plan_of(*(unanswered(n, 3_400, 1) for n in range(8)), incidents=plan.incidents)
-    assert sum(one.verb is Verb.ACT for one in later.decisions) == 1
-    assert [one.ended_at for one in later.incidents] == [None]
 
 
-def test_two_that_do_not_answer_are_neither_called_for_nor_asked_again_at_once() -> None:
+@pytest.mark.parametrize(
+    ("began", "last", "probed"),
+    [(290, 400, False), (310, 400, True), (1_000, 310, False), (2_000, 1_010, True), (90_000, 3_590, False)],
+)
+def test_whether_commands_arrive_again_is_tried_soon_and_then_ever_more_rarely(
+    began: float, last: float, probed: bool
+) -> None:
+    lost = Incident(key="v", kind=IncidentKind.COMMANDS_UNANSWERED, began_at=ago(began))
+    mute = [unanswered(number, last - 300, 2) for number in range(8)]
+    plan = plan_of(*mute, incidents=[lost])
+    acts = [one.reason for one in plan.decisions if one.verb is Verb.ACT]
+    # What nobody answered leads to no higher rung.
+    assert acts == [Reason.ACT_RESTART_APP] * probed
+    assert [one.ended_at for one in plan.incidents] == [None]
+
+
+def test_a_client_in_trouble_since_commands_do_not_arrive_is_asked_once() -> None:
+    lost = Incident(key="v", kind=IncidentKind.COMMANDS_UNANSWERED, began_at=ago(200))
+    plan = plan_of(unanswered(0, 100), speaking(1, 150), incidents=[lost])
+    assert [one.verb for one in plan.decisions] == [Verb.HOLD, Verb.ACT]
+
+
+def test_two_that_do_not_answer_are_asked_again_later_and_are_one_incident() -> None:
     sent = [Sent(f"{number:08}", ago(400 + number), False) for number in range(2)]
-    plan = plan_of(unanswered(0, 100), unanswered(1, 100, 1), speaking(2), sent=sent)
+    plan = plan_of(unanswered(0, 100, 1), unanswered(1, 700, 1), speaking(2), sent=sent)
     assert [one.reason for one in plan.decisions] == [
         Reason.COMMANDS_UNANSWERED,
-        Reason.COMMANDS_UNANSWERED,
+        Reason.ACT_RESTART_APP,
         Reason.ACT_RESTART_APP,
     ]
-    # One alone is no doubt: after two restarts without an answer the next rung comes.
-    alone = plan_of(unanswered(0, 100), sent=sent[:1])
-    assert only(alone).reason is Reason.ACT_REBOOT_HOST
+    assert plan.incidents == ()
+    given_up = unanswered(0, 100, 4)
+    given_up = given_up._replace(
+        attempts=[
+            *given_up.attempts[:2],
+            *(replace(one, rung=Rung.REBOOT_HOST) for one in given_up.attempts[2:]),
+        ]
+    )
+    plan = plan_of(given_up, unanswered(1, 700, 1), sent=sent)
+    assert [one.kind for one in plan.incidents] == [IncidentKind.COMMANDS_UNANSWERED]
+    assert {(one.reason, one.verdict.rung) for one in plan.decisions} == {(Reason.COMMANDS_UNANSWERED, None)}
+    # One alone is no doubt.
+    assert only(plan_of(given_up, sent=sent[:1])).reason is Reason.UNANSWERED
+    assert only(plan_of(unanswered(0, 100), sent=sent[:1])).reason is Reason.ACT_REBOOT_HOST
 
 
 def test_an_answer_ends_it_and_what_did_not_arrive_does_not_count() -> None:
     lost = Incident(key="v", kind=IncidentKind.COMMANDS_UNANSWERED, began_at=ago(1_000))
     plan = plan_of(unanswered(0, 100), incidents=[lost], sent=[Sent("x", ago(20), True)])
     assert plan.incidents[0].closing is Closing.OVER
-    assert set(plan.outcomes.values()) == {Outcome.NOT_SENT}
+    assert set(plan.outcomes.values()) == {Outcome.UNDELIVERED}
     assert len(plan.outcomes) == 2
 
 

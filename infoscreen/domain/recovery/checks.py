@@ -78,8 +78,12 @@ class View:
         now: datetime,
         blind: Blindness | None,
         incidents: Mapping[str, Incident],
+        *,
+        unheard: bool = False,
     ) -> None:
         self.policy, self.now = policy, now
+        self.unheard = unheard
+        """It may be our commands that do not arrive: no answer leads to no higher rung, and to no call."""
         self.night = snapshot.night
         self.listening_since = snapshot.observer.listening_since
         self.blind = None
@@ -110,7 +114,7 @@ class View:
     def next_rung(self, case: Case, ladder: Ladder, trouble: Trouble) -> Next:
         """Return the rung that comes next; the first one is the same for all clients alike."""
         if case.patient.attempts:
-            return _next(case, ladder, trouble, self.policy, Rung.RESTART_APP)
+            return _next(case, ladder, trouble, self.policy, Rung.RESTART_APP, unheard=self.unheard)
         key = trouble, tuple(case.patient.can), case.patient.outlet
         known = self._untried.get(key)
         if known is None:
@@ -326,11 +330,20 @@ def rung_above(case: Case, floor: Rung, policy: RecoveryPolicy) -> Rung | None:
     return None if comes.rung is Rung.HUMAN else comes.rung
 
 
-def _next(case: Case, ladder: Ladder, trouble: Trouble, policy: RecoveryPolicy, floor: Rung) -> Next:
+def _next(
+    case: Case,
+    ladder: Ladder,
+    trouble: Trouble,
+    policy: RecoveryPolicy,
+    floor: Rung,
+    *,
+    unheard: bool = False,
+) -> Next:
     patient = case.patient
-    return next_rung(
-        trouble, ladder, patient.attempts, policy, can=patient.can, outlet=patient.outlet, floor=floor
-    )
+    attempts = patient.attempts
+    if unheard:
+        attempts = [one for one in attempts if one.outcome is not Outcome.UNANSWERED]
+    return next_rung(trouble, ladder, attempts, policy, can=patient.can, outlet=patient.outlet, floor=floor)
 
 
 def _refused(case: Case, view: View) -> Verdict | None:
@@ -366,8 +379,7 @@ def _once_more(case: Case, view: View, otherwise: Next) -> Next:
     ladder, trouble = case.ladder, case.trouble
     if ladder is None or trouble is None or case.patient.attempts[-1].decided_at > view.now - REFUSED_AGAIN:
         return otherwise
-    lately = [one for one in case.patient.attempts if one.outcome is not Outcome.UNANSWERED]
-    return next_rung(trouble, ladder, lately, view.policy, can=case.patient.can, outlet=case.patient.outlet)
+    return _next(case, ladder, trouble, view.policy, Rung.RESTART_APP, unheard=True)
 
 
 def _careful(case: Case, view: View, otherwise: Next, made: Sequence[datetime]) -> Next:

@@ -13,18 +13,14 @@ from infoscreen.domain.recovery.cases import Case, case_of, outcome_of
 from infoscreen.domain.recovery.checks import Proposal, View, rung_above, verdict_of
 from infoscreen.domain.recovery.coincidence import LEAST
 from infoscreen.domain.recovery.incidents import (
-    DOUBTED_CLIENTS,
     LEFT_LEAST,
     OUTAGES,
-    PROBE_EVERY,
-    UNANSWERED_CLIENTS,
     Blindness,
     Closing,
     Incident,
     IncidentKind,
     blindness,
     followed,
-    unanswered_in_a_row,
 )
 from infoscreen.domain.recovery.ladder import (
     CHARGED,
@@ -41,6 +37,15 @@ from infoscreen.domain.recovery.policy import RecoveryPolicy, Rung
 from infoscreen.domain.recovery.reasons import Reason
 from infoscreen.domain.recovery.silence import Dark, causes_of
 from infoscreen.domain.recovery.snapshot import FLEET, Snapshot
+from infoscreen.domain.recovery.voice import (
+    DOUBTED_CLIENTS,
+    UNANSWERED_CLIENTS,
+    UNDELIVERED_BEFORE,
+    asked_too_soon,
+    probes,
+    unanswered_in_a_row,
+    undelivered,
+)
 from infoscreen.domain.recovery.waves import (
     Pace,
     alike,
@@ -90,7 +95,8 @@ class _Round:
             self._end_incidents()
             silences = self._find_causes()
         self._observer_incident()
-        view = View(self.snapshot, self.policy, self.now, self.blind, self.incidents)
+        unheard = bool(self._open(IncidentKind.COMMANDS_UNANSWERED))
+        view = View(self.snapshot, self.policy, self.now, self.blind, self.incidents, unheard=unheard)
         judged = [verdict_of(case, view) for case in self.cases]
         verdicts = self._paced(judged)
         decisions = self._decided(verdicts)
@@ -205,14 +211,7 @@ class _Round:
         elif open_ones and not lost and over:
             for key, one in open_ones.items():
                 self.incidents[key] = replace(one, ended_at=self.now, closing=Closing.OVER)
-                self._forget_unanswered(one.began_at - PROBE_EVERY)
-
-    def _forget_unanswered(self, since: datetime) -> None:
-        """Let what did not arrive, by our own fault, count as never sent."""
-        for case in self.cases:
-            for one in case.patient.attempts:
-                if one.outcome is Outcome.UNANSWERED and one.decided_at >= since:
-                    self.outcomes[one.command_id] = Outcome.NOT_SENT
+                self.outcomes |= undelivered(self.cases, one.began_at - UNDELIVERED_BEFORE)
 
     def _begin(self, kind: IncidentKind) -> None:
         key = f"{kind}/{self.now.timestamp():.0f}"
@@ -224,14 +223,10 @@ class _Round:
         """Turn proposals into acts, as many as may, and into waits for the others."""
         verdicts: list[Verdict | None] = [one if isinstance(one, Verdict) else None for one in judged]
         proposals = {number: one for number, one in enumerate(judged) if isinstance(one, Proposal)}
-        voice = next(iter(self._open(IncidentKind.COMMANDS_UNANSWERED)), None)
         if self.blind is None:
             self._find_left_behind(verdicts)
             self._find_refusing(verdicts)
-            if voice is not None or self.doubted:
-                self._hold_unanswered(proposals, verdicts, voice)
-            if voice is not None:
-                proposals = self._probe(proposals, verdicts, voice)
+            self._hold_unanswered(proposals, verdicts)
             self._find_groups(proposals)
         of_group: defaultdict[str, list[int]] = defaultdict(list)
         for number, proposal in proposals.items():
@@ -247,39 +242,23 @@ class _Round:
         self._mark_stopped(verdicts)
         return [one for one in verdicts if one is not None]
 
-    def _hold_unanswered(
-        self, proposals: dict[int, Proposal], verdicts: list[Verdict | None], voice: str | None
-    ) -> None:
-        """Call for nobody, and ask nobody again, that has not answered as long as nobody else does."""
-        held = Verdict(Verb.HOLD, Reason.COMMANDS_UNANSWERED, incident=voice)
-        for number, verdict in enumerate(verdicts):
-            if verdict is not None and verdict.reason is Reason.UNANSWERED:
-                verdicts[number] = held
-        if voice is not None:
+    def _hold_unanswered(self, proposals: dict[int, Proposal], verdicts: list[Verdict | None]) -> None:
+        """Hold back, and call for nobody singly, while it may be our commands that do not arrive."""
+        unanswered = [n for n, one in enumerate(verdicts) if one and one.reason is Reason.UNANSWERED]
+        if self.doubted and unanswered and not self._open(IncidentKind.COMMANDS_UNANSWERED):
+            self._begin(IncidentKind.COMMANDS_UNANSWERED)
+        voice = next(iter(self._open(IncidentKind.COMMANDS_UNANSWERED).values()), None)
+        if voice is None:
+            for number in list(proposals) if self.doubted else ():
+                until = asked_too_soon(self.cases[number], self.now)
+                if until is not None:
+                    del proposals[number]
+                    verdicts[number] = Verdict(Verb.HOLD, Reason.COMMANDS_UNANSWERED, until)
             return
-        for number in list(proposals):
-            attempts = self.cases[number].patient.attempts
-            if attempts and attempts[-1].outcome is Outcome.UNANSWERED:
-                del proposals[number]
-                verdicts[number] = held
-
-    def _probe(
-        self, proposals: dict[int, Proposal], verdicts: list[Verdict | None], voice: str
-    ) -> dict[int, Proposal]:
-        """Hold everybody back but one an hour, to find out whether commands arrive again."""
-        tried = [case.patient.attempts[-1].decided_at for case in self.cases if case.patient.attempts]
-        last = max((*tried, *(one.published_at for one in self.snapshot.sent)), default=None)
-        held = Verdict(Verb.HOLD, Reason.COMMANDS_UNANSWERED, incident=voice)
-        probing = last is None or self.now >= last + PROBE_EVERY
-        # Those that were asked least first: one device alone may have a reason of its own.
-        first = min(
-            proposals,
-            key=lambda number: (len(self.cases[number].patient.attempts), self.cases[number].since),
-            default=None,
-        )
-        for number, proposal in proposals.items():
-            verdicts[number] = self._act(proposal) if probing and number == first else held
-        return {}
+        tried = probes(self.cases, proposals, self.snapshot.sent, voice.began_at, self.now)
+        for number in (*unanswered, *(proposals.keys() - tried)):
+            proposals.pop(number, None)
+            verdicts[number] = Verdict(Verb.HOLD, Reason.COMMANDS_UNANSWERED, incident=voice.key)
 
     def _find_groups(self, proposals: Mapping[int, Proposal]) -> None:
         speaking = [case for case in self.cases if case.trouble is not None and not case.silent]

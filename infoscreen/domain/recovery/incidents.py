@@ -1,6 +1,6 @@
 """What several clients have in common: outages, troubles alike, and times at which we cannot judge at all."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -125,27 +125,6 @@ class Sent(NamedTuple):
     client_uuid: str
     published_at: datetime
     answered: bool
-
-
-UNANSWERED_CLIENTS = 5
-DOUBTED_CLIENTS = 2
-ANSWER_WITHIN = timedelta(seconds=30)
-PROBE_EVERY = timedelta(hours=1)
-
-
-def unanswered_in_a_row(sent: Iterable[Sent], now: datetime) -> int:
-    """Return how many clients that are heard have not answered since the last answer of any client.
-
-    From ``DOUBTED_CLIENTS`` on it is doubtful, and from ``UNANSWERED_CLIENTS`` on taken for certain, that our
-    commands do not arrive.
-    """
-    silent: set[str] = set()
-    for one in sorted(sent, key=lambda one: one.published_at, reverse=True):
-        if one.answered:
-            break
-        if one.published_at <= now - ANSWER_WITHIN:
-            silent.add(one.client_uuid)
-    return len(silent)
 
 
 def observing_from(observer: Observer, thresholds: timedelta, policy: RecoveryPolicy) -> datetime | None:

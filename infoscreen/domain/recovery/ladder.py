@@ -112,8 +112,10 @@ class Outcome(StrEnum):
     """The device answered that it would not; ``error_code`` says why."""
     UNANSWERED = "unanswered"
     """It was sent, and the device never answered."""
+    UNDELIVERED = "undelivered"
+    """It was sent while no command of ours reached any device; says nothing of this one."""
     NOT_SENT = "not_sent"
-    """It never left the server, or no command of ours reached anybody at that time."""
+    """It never left the server."""
 
 
 CHARGED = frozenset({Outcome.HELPED, Outcome.NO_EFFECT})
