@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from infoscreen.domain.clients import STALE, Condition, Presence
-from infoscreen.domain.recovery.cases import Case, confirmed_from, patience, stale_from
+from infoscreen.domain.recovery.cases import Case, confirmed_from, patience, rhythm_known_from, stale_from
 from infoscreen.domain.recovery.incidents import (
     OUTAGES,
     SETTLED_AFTER,
@@ -37,7 +37,6 @@ from infoscreen.domain.recovery.policy import (
     KEEPALIVES,
     REFUSED_AGAIN,
     UNKNOWN_KEEPALIVE_SECONDS,
-    UNKNOWN_RHYTHM,
     RecoveryPolicy,
     Rung,
 )
@@ -258,8 +257,8 @@ def _silent(case: Case, view: View) -> Verdict | None:
     if ladder is not None and ladder.incident is not None and ladder.incident in view.outages:
         return view.outages[ladder.incident]
     heard = patient.last_alive or case.since
-    if patient.interval is None and now < heard + UNKNOWN_RHYTHM:
-        return Verdict(Verb.WAIT, Reason.RHYTHM_UNKNOWN, heard + UNKNOWN_RHYTHM)
+    if now < rhythm_known_from(patient):
+        return Verdict(Verb.WAIT, Reason.RHYTHM_UNKNOWN, rhythm_known_from(patient))
     threshold = view.threshold(patient.site, patient.network)
     sees_from = view.observing_from(threshold)
     if sees_from is not None and now < sees_from:
@@ -302,7 +301,7 @@ def _climb(case: Case, view: View) -> Verdict | Proposal:
         comes = Next(Rung.HUMAN, Reason.LIMIT_REACHED)
     if comes.rung is Rung.HUMAN and comes.because in {Reason.EXHAUSTED, Reason.LIMIT_REACHED}:
         comes = _careful(case, view, comes, made)
-    if comes.because is Reason.UNANSWERED:
+    if comes.because is Reason.UNANSWERED and not case.silent:
         comes = _once_more(case, view, comes)
     if comes.rung is Rung.HUMAN:
         arguments: dict[str, str | int] = {

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from infoscreen.domain.recovery.cases import Case, case_of, outcome_of
+from infoscreen.domain.recovery.cases import Case, case_of, outcome_of, rhythm_known_from
 from infoscreen.domain.recovery.checks import Proposal, View, rung_above, verdict_of
 from infoscreen.domain.recovery.coincidence import LEAST
 from infoscreen.domain.recovery.incidents import (
@@ -54,6 +54,7 @@ from infoscreen.domain.recovery.waves import (
     refused_key,
     refusing,
     share_of,
+    tried_alone,
 )
 
 
@@ -121,9 +122,13 @@ class _Round:
 
     def _tries(self, key: str) -> list[Attempt]:
         """Return a group's attempts with what is known by now."""
-        tries = self.snapshot.waves.get(key, ())
+        tries = list(self.snapshot.waves.get(key, ()))
+        for case in self.cases:
+            if case.patient.attempts and case.ladder is not None and case.ladder.incident == key:
+                tries += tried_alone(case)
+        tries.sort(key=lambda one: one.decided_at)
         if not self.outcomes:
-            return list(tries)
+            return tries
         return [
             replace(one, outcome=self.outcomes[one.command_id]) if one.command_id in self.outcomes else one
             for one in tries
@@ -158,6 +163,9 @@ class _Round:
         single: list[Case] = []
         for case in self.cases:
             if not case.silent or case.ladder is None or case.patient.last_alive is None:
+                continue
+            if rhythm_known_from(case.patient) > self.now:
+                # It may beat more rarely than it is waited for.
                 continue
             key = case.ladder.incident
             if key in outages:
@@ -263,7 +271,7 @@ class _Round:
     def _find_groups(self, proposals: Mapping[int, Proposal]) -> None:
         speaking = [case for case in self.cases if case.trouble is not None and not case.silent]
         due = {self.cases[number].patient.uuid for number in proposals if not self.cases[number].silent}
-        if not due:
+        if not due or self._open(IncidentKind.COMMANDS_UNANSWERED):
             return
         groups = self._open(IncidentKind.ALIKE)
         found, joined = alike(speaking, due, groups, self._fleet(), self.now)

@@ -17,6 +17,7 @@ DOUBTED_AGAIN = timedelta(minutes=15)
 UNDELIVERED_BEFORE = timedelta(hours=1)
 """Commands sent so long before it was known that none arrives did not arrive either."""
 
+MOST_FRESH = 3
 PROBE_SOON, PROBE_RARELY = timedelta(minutes=5), timedelta(hours=1)
 
 
@@ -62,14 +63,14 @@ def probes(
 ) -> set[int]:
     """Return the numbers of the cases that are tried although commands do not arrive.
 
-    Those in trouble since it is known are asked once each: each of them is new evidence. Of the others one is
-    asked at a time, at first after minutes, then ever more rarely.
+    Those in trouble since the last command are asked, a few of them: they are new evidence. Of the others one
+    is asked at a time, at first after minutes, then ever more rarely.
     """
-    chosen = {n for n in proposals if cases[n].since >= began_at and not cases[n].patient.attempts}
     tried = (case.patient.attempts[-1].decided_at for case in cases if case.patient.attempts)
     last = max((began_at, *tried, *(one.published_at for one in sent)))
-    if chosen or now < last + min(max(last - began_at, PROBE_SOON), PROBE_RARELY):
-        return chosen
     # Those that were asked least first: one device alone may have a reason of its own.
     order = sorted(proposals, key=lambda number: (len(cases[number].patient.attempts), cases[number].since))
+    fresh = [n for n in order if cases[n].since >= last and not cases[n].patient.attempts]
+    if fresh or now < last + min(max(last - began_at, PROBE_SOON), PROBE_RARELY):
+        return set(fresh[:MOST_FRESH])
     return set(order[:1])

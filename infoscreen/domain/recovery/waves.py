@@ -66,15 +66,17 @@ def pace_of(tries: Sequence[Attempt], most: int, now: datetime) -> Pace:
         return Pace(int(due), under_way, True, floor)
     if helped < HELPED_LEAST:
         # Until it is known that something helps, no more than the first few.
-        size = GROWTH * len(last) if _has_helped(last) else CANARIES
-        left = max(0, min(size, TRIED_FIRST - len(counted)))
-        return Pace(left if _is_judged(last) else 0, under_way, False, floor)
+        size = CANARIES - under_way
+        if _is_judged(last):
+            size = GROWTH * len(last) if _has_helped(last) else CANARIES
+        return Pace(max(0, min(size, TRIED_FIRST - len(counted))), under_way, False, floor)
     largest = max((len(wave) for wave in waves.values() if _has_helped(wave)), default=0)
     if largest * GROWTH >= most:
         return Pace(max(0, most - under_way), under_way, False, floor)
-    if not _is_judged(last):
-        return Pace(0, under_way, False, floor)
-    size = min(GROWTH * largest, most) if _has_helped(last) else CANARIES
+    # Those that come one by one do not wait for each other.
+    size = CANARIES
+    if _is_judged(last) and _has_helped(last):
+        size = min(GROWTH * largest, most)
     return Pace(max(0, size - under_way), under_way, False, floor)
 
 
@@ -130,7 +132,9 @@ def alike(
     fleet: int,
     now: datetime,
 ) -> tuple[dict[str, Incident], dict[str, str]]:
-    """Find those that have the same trouble from the same cause.
+    """Find those that have the same trouble from the same cause, if that makes a difference to them.
+
+    A few that can all be tried at once are no group, unless what was tried on one of them was in vain.
 
     Args:
         cases: all that speak of a trouble.
@@ -140,11 +144,12 @@ def alike(
         now: the time.
 
     Returns:
-        The groups that have begun or grown, and which of the ``due`` that belonged to none belongs to which.
+        The groups that have begun or grown, and who has come to which: those that are due, and those on which
+        something was tried already.
     """
     of_trouble: defaultdict[Trouble, list[Case]] = defaultdict(list)
     for case in cases:
-        if case.trouble is not None and (_group(case, groups) or not _is_tried(case)):
+        if case.trouble is not None:
             of_trouble[case.trouble].append(case)
     found: dict[str, Incident] = {}
     joined: dict[str, str] = {}
@@ -153,14 +158,18 @@ def alike(
         times = [_first(case) for case in some]
         for positions in clusters(times, fleet, RATE_UNLEARNED):
             cluster = [some[position] for position in positions]
-            fresh = [one for one in cluster if not _group(one, groups) and one.patient.uuid in due]
+            fresh = [
+                one
+                for one in cluster
+                if not _group(one, groups) and (one.patient.uuid in due or tried_alone(one))
+            ]
             if not fresh:
                 continue
             known = Counter(key for one in cluster if (key := _group(one, groups)))
             if known:
                 key = known.most_common(1)[0][0]
                 incident = found.get(key, groups[key])
-            elif len(fresh) >= LEAST:
+            elif len(fresh) > CANARIES or (len(fresh) >= LEAST and any(_in_vain(one) for one in fresh)):
                 incident = _begun(trouble, cluster, now)
             else:
                 continue
@@ -174,10 +183,18 @@ def _group(case: Case, groups: Mapping[str, Incident]) -> str | None:
     return key if key is not None and key in groups else None
 
 
-def _is_tried(case: Case) -> bool:
-    """Tell whether something was done for it already, alone."""
+def tried_alone(case: Case) -> list[Attempt]:
+    """Return what was done for it in this trouble before it was part of a group."""
     began = None if case.ladder is None else case.ladder.began_at
-    return any(began is None or one.decided_at >= began for one in case.patient.attempts)
+    return [
+        one
+        for one in case.patient.attempts
+        if one.incident is None and (began is None or one.decided_at >= began)
+    ]
+
+
+def _in_vain(case: Case) -> bool:
+    return any(one.outcome in {Outcome.NO_EFFECT, Outcome.REFUSED} for one in tried_alone(case))
 
 
 def _first(case: Case) -> float:
