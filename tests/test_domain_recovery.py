@@ -424,6 +424,43 @@ def test_a_group_that_refuses_everything_stops_and_calls_for_nobody_singly() -> 
     assert not [one for one in plan.decisions if one.verdict.rung is Rung.HUMAN]
 
 
+def test_a_client_heard_once_is_no_part_of_a_coincidence() -> None:
+    slow = [silent(number, 400 + number, interval=None, beats=1) for number in range(30)]
+    plan = plan_of(*slow)
+    assert ({one.reason for one in plan.decisions}, plan.incidents) == ({Reason.RHYTHM_UNKNOWN}, ())
+
+
+def test_those_that_fell_silent_in_our_own_absence_get_time_to_come_back_before_it_is_an_outage() -> None:
+    away = [silent(number, 700 + number) for number in range(30)]
+    back = Observer(listening_since=ago(150), started_at=LONG_AGO)
+    plan = plan_of(*away, observer=back)
+    assert ({one.reason for one in plan.decisions}, plan.incidents) == ({Reason.OBSERVER_GRACE}, ())
+    back = Observer(listening_since=ago(200), started_at=LONG_AGO)
+    plan = plan_of(*away, observer=back)
+    assert [(one.kind, one.members) for one in plan.incidents] == [(IncidentKind.FLEET_OUTAGE, 30)]
+
+
+@pytest.mark.parametrize(
+    ("heard", "count", "hung", "acts"),
+    [(1_700, 3, True, 0), (1_850, 3, True, 3), (1_850, 3, False, 0), (1_850, 12, True, 0)],
+)
+def test_a_few_that_stay_connected_long_after_an_outage_of_few_began_are_hung(
+    heard: float, count: int, hung: bool, acts: int
+) -> None:
+    plan = plan_of(*(silent(n, heard + n, hung=hung, keepalive=60) for n in range(count)), fleet=25)
+    assert [one.members for one in plan.incidents] == [count]
+    assert sum(one.verb is Verb.ACT for one in plan.decisions) == acts
+    later = plan_of(
+        *(
+            silent(n, 9_000 + n, hung=hung, ladder=ladder(incident=plan.incidents[0].key))
+            for n in range(count)
+        ),
+        fleet=25,
+        incidents=plan.incidents,
+    )
+    assert [one for one in later.decisions if one.verdict.rung is Rung.HUMAN] == []
+
+
 def unanswered(number: int, seconds_ago: float, tries: int = 2) -> Patient:
     made = [
         attempt(10 * number + n, seconds_ago + 300 * (tries - n), Outcome.UNANSWERED) for n in range(tries)
@@ -493,7 +530,32 @@ def test_an_answer_ends_it_and_what_did_not_arrive_does_not_count() -> None:
     assert len(plan.outcomes) == 2
 
 
+def test_a_device_that_hears_nothing_is_given_up_and_not_asked_every_hour() -> None:
+    reboots = [attempt(n, 9_000 - 300 * n, Outcome.UNANSWERED, rung=Rung.REBOOT_HOST) for n in range(2)]
+    deaf = silent(0, 9_500, ladder=ladder(began_at=ago(9_400)), attempts=reboots)
+    assert reason_of(deaf) is Reason.UNANSWERED
+
+
 # --- waves
+
+
+def test_a_few_that_can_all_be_tried_at_once_are_no_incident() -> None:
+    plan = plan_of(*(speaking(number) for number in range(3)))
+    assert ([one.verb for one in plan.decisions], plan.incidents) == ([Verb.ACT] * 3, ())
+    plan = plan_of(*(speaking(number) for number in range(4)))
+    assert [(one.kind, one.members) for one in plan.incidents] == [(IncidentKind.ALIKE, 4)]
+
+
+def test_a_few_that_are_not_helped_are_one_incident_and_their_tries_count() -> None:
+    since = ladder(began_at=ago(300), unwell_since=ago(300))
+    tried = [speaking(n, 300, ladder=since, attempts=[attempt(n, 130, Outcome.NO_EFFECT)]) for n in range(3)]
+    plan = plan_of(*tried)
+    assert [(one.kind, one.members) for one in plan.incidents] == [(IncidentKind.ALIKE, 3)]
+    assert [one.verb for one in plan.decisions] == [Verb.ACT] * 3
+    more = [speaking(n, 300, ladder=since) for n in range(3, 90)]
+    ten = [speaking(n, 300, ladder=since, attempts=[attempt(n, 130, Outcome.NO_EFFECT)]) for n in range(10)]
+    plan = plan_of(*ten, *more[10:])
+    assert sum(one.verb is Verb.ACT for one in plan.decisions) == 0
 
 
 def crowd(count: int) -> list[Patient]:
@@ -544,6 +606,9 @@ def waves(*sizes: tuple[int, Outcome | None]) -> list[Attempt]:
         ([(3, Outcome.HELPED), (9, Outcome.HELPED)], 27, False),
         ([(3, Outcome.HELPED), (9, Outcome.HELPED), (40, Outcome.HELPED), (50, None)], 50, False),
         ([(3, Outcome.REFUSED)], 3, False),
+        ([(1, None)], 2, False),
+        ([(2, Outcome.HELPED), (1, None)], 2, False),
+        ([(1, Outcome.NO_EFFECT)] * 9 + [(1, None)], 0, False),
     ],
 )
 def test_the_pace_of_a_group(sizes: list[tuple[int, Outcome | None]], allowed: int, stopped: bool) -> None:

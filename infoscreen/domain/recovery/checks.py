@@ -5,7 +5,7 @@ those may begin at once is decided for all of them together.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from infoscreen.domain.clients import STALE, Condition, Presence
@@ -16,6 +16,7 @@ from infoscreen.domain.recovery.incidents import (
     Blindness,
     Incident,
     IncidentKind,
+    is_small,
     observing_from,
 )
 from infoscreen.domain.recovery.ladder import (
@@ -95,6 +96,7 @@ class View:
             for key, one in incidents.items()
             if one.kind in OUTAGES and one.ended_at is None
         }
+        self.small = {key for key in self.outages if is_small(incidents[key])}
         self._thresholds: dict[tuple[str | None, str | None], timedelta] = {}
         self._untried: dict[tuple[Trouble, tuple[str, ...], bool], Next] = {}
 
@@ -254,9 +256,10 @@ def _silent(case: Case, view: View) -> Verdict | None:
     ladder, patient, policy, now = case.ladder, case.patient, view.policy, view.now
     if ladder is not None and ladder.phase is Phase.GONE:
         return Verdict(Verb.HOLD, Reason.GONE, None, {}, Rung.HUMAN, None, ladder.incident)
-    if ladder is not None and ladder.incident is not None and ladder.incident in view.outages:
-        return view.outages[ladder.incident]
     heard = patient.last_alive or case.since
+    outage = None if ladder is None or ladder.incident is None else view.outages.get(ladder.incident)
+    if outage is not None and (outage.incident not in view.small or now < _proven_hung_from(case, policy)):
+        return outage
     if now < rhythm_known_from(patient):
         return Verdict(Verb.WAIT, Reason.RHYTHM_UNKNOWN, rhythm_known_from(patient))
     threshold = view.threshold(patient.site, patient.network)
@@ -283,6 +286,16 @@ def _silent(case: Case, view: View) -> Verdict | None:
         if now < until:
             return Verdict(Verb.WAIT, Reason.MAY_BE_REBOOTING, until)
     return None
+
+
+def _proven_hung_from(case: Case, policy: RecoveryPolicy) -> datetime:
+    """Return from when on no cut network explains a silence: the connection has outlived every keepalive."""
+    patient = case.patient
+    if case.trouble is not Trouble.HUNG:
+        return datetime.max.replace(tzinfo=UTC)
+    keepalive = timedelta(seconds=KEEPALIVES * (patient.keepalive or UNKNOWN_KEEPALIVE_SECONDS))
+    heard = patient.last_heard_at or patient.last_alive or case.since
+    return heard + max(keepalive, policy.credible_absence) + policy.credible_absence
 
 
 def _climb(case: Case, view: View) -> Verdict | Proposal:

@@ -21,6 +21,7 @@ from infoscreen.domain.recovery.incidents import (
     IncidentKind,
     blindness,
     followed,
+    observing_from,
 )
 from infoscreen.domain.recovery.ladder import (
     CHARGED,
@@ -80,6 +81,7 @@ class _Round:
         }
         self.joined: defaultdict[str, list[str]] = defaultdict(list)
         self.outcomes: dict[str, Outcome] = {}
+        self.outages: Mapping[str, Verdict] = {}
         self.doubted = False
         """Several clients in a row have not answered: it may be our commands that do not arrive."""
         listening = snapshot.observer.listening_since
@@ -98,6 +100,7 @@ class _Round:
         self._observer_incident()
         unheard = bool(self._open(IncidentKind.COMMANDS_UNANSWERED))
         view = View(self.snapshot, self.policy, self.now, self.blind, self.incidents, unheard=unheard)
+        self.outages = view.outages
         judged = [verdict_of(case, view) for case in self.cases]
         verdicts = self._paced(judged)
         decisions = self._decided(verdicts)
@@ -161,11 +164,18 @@ class _Round:
         outages = self._open(*OUTAGES)
         known: list[Case] = []
         single: list[Case] = []
+        listening = self.snapshot.observer.listening_since
+        fleet = self.snapshot.populations.get(FLEET)
+        threshold = self.policy.stale_unlearned if fleet is None else fleet.threshold
+        sees_from = observing_from(self.snapshot.observer, threshold, self.policy)
         for case in self.cases:
             if not case.silent or case.ladder is None or case.patient.last_alive is None:
                 continue
             if rhythm_known_from(case.patient) > self.now:
                 # It may beat more rarely than it is waited for.
+                continue
+            if listening and sees_from and case.patient.last_alive < listening and self.now < sees_from:
+                # It was our own absence that it fell silent in, and it may still be on its way back.
                 continue
             key = case.ladder.incident
             if key in outages:
@@ -383,7 +393,11 @@ class _Round:
             if verdict is None or verdict.rung is not Rung.HUMAN or ladder is None:
                 continue
             key = ladder.incident
-            if key is None or key not in groups:
+            if key is None:
+                continue
+            if key in self.outages and self.cases[number].silent:
+                verdicts[number] = self.outages[key]
+            if key not in groups:
                 continue
             if verdict.reason is Reason.REFUSED:
                 verdicts[number] = verdict._replace(rung=None, incident=key)

@@ -74,6 +74,16 @@ class Incident:
     facts: Arguments = field(default_factory=lambda: MappingProxyType({}))
 
 
+FEW_MEMBERS = 5
+FEW_SHARE = 0.2
+
+
+def is_small(incident: Incident) -> bool:
+    """Tell whether an outage is of a few clients of many: then chance remains conceivable."""
+    well = incident.facts.get("well", 0)
+    return incident.members <= FEW_MEMBERS and incident.members <= FEW_SHARE * int(well)
+
+
 def followed(incident: Incident, dark: int, now: datetime) -> Incident:
     """Return an outage after its members were counted: gone on, calm, over or gone."""
     if now >= incident.began_at + GONE_AFTER and dark:
