@@ -55,7 +55,7 @@ from infoscreen.domain.recovery.waves import (
     refused_key,
     refusing,
     share_of,
-    tried_alone,
+    tries_of_members,
 )
 
 
@@ -82,6 +82,7 @@ class _Round:
         self.joined: defaultdict[str, list[str]] = defaultdict(list)
         self.outcomes: dict[str, Outcome] = {}
         self.outages: Mapping[str, Verdict] = {}
+        self.alone: Mapping[str, Sequence[Attempt]] = {}
         self.doubted = False
         """Several clients in a row have not answered: it may be our commands that do not arrive."""
         listening = snapshot.observer.listening_since
@@ -125,11 +126,9 @@ class _Round:
 
     def _tries(self, key: str) -> list[Attempt]:
         """Return a group's attempts with what is known by now."""
-        tries = list(self.snapshot.waves.get(key, ()))
-        for case in self.cases:
-            if case.patient.attempts and case.ladder is not None and case.ladder.incident == key:
-                tries += tried_alone(case)
-        tries.sort(key=lambda one: one.decided_at)
+        tries = sorted(
+            (*self.snapshot.waves.get(key, ()), *self.alone.get(key, ())), key=lambda one: one.decided_at
+        )
         if not self.outcomes:
             return tries
         return [
@@ -246,6 +245,7 @@ class _Round:
             self._find_refusing(verdicts)
             self._hold_unanswered(proposals, verdicts)
             self._find_groups(proposals)
+        self.alone = tries_of_members(self.cases)
         of_group: defaultdict[str, list[int]] = defaultdict(list)
         for number, proposal in proposals.items():
             ladder = self.cases[number].ladder

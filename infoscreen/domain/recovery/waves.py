@@ -6,7 +6,7 @@ hour is tried.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -161,7 +161,7 @@ def alike(
             fresh = [
                 one
                 for one in cluster
-                if not _group(one, groups) and (one.patient.uuid in due or tried_alone(one))
+                if not _group(one, groups) and (one.patient.uuid in due or _answered(one))
             ]
             if not fresh:
                 continue
@@ -191,6 +191,20 @@ def tried_alone(case: Case) -> list[Attempt]:
         for one in case.patient.attempts
         if one.incident is None and (began is None or one.decided_at >= began)
     ]
+
+
+def tries_of_members(cases: Iterable[Case]) -> Mapping[str, Sequence[Attempt]]:
+    """Return by incident what was tried on its members before they were part of it."""
+    alone: defaultdict[str, list[Attempt]] = defaultdict(list)
+    for case in cases:
+        if case.patient.attempts and case.ladder is not None and case.ladder.incident is not None:
+            alone[case.ladder.incident] += tried_alone(case)
+    return alone
+
+
+def _answered(case: Case) -> bool:
+    """Tell whether something was tried on it that tells of the trouble: the device has answered."""
+    return any(one.charged or one.outcome is Outcome.REFUSED for one in tried_alone(case))
 
 
 def _in_vain(case: Case) -> bool:
