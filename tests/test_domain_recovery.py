@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
@@ -147,6 +147,7 @@ def test_three_within_a_minute_are_no_chance_among_a_thousand_but_three_in_an_ho
     assert least_unlikely(50_000, 60, 0.05) > 6
 
 
+@settings(deadline=None)
 @given(st.integers(0, 60), st.floats(0.001, 200))
 def test_the_chance_is_a_probability_that_falls_with_the_count(count: int, expected: float) -> None:
     here, further = chance(count, expected), chance(count + 1, expected)
@@ -171,6 +172,7 @@ def test_a_staggered_outage_is_one() -> None:
     assert clusters(times, 1_000, 0.05) == [list(range(60))]
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 7_200), max_size=60), st.integers(1, 5_000))
 def test_clusters_share_no_member(times: list[float], population: int) -> None:
     found = clusters(sorted(times), population, 0.05)
@@ -681,6 +683,7 @@ patients = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(patients, max_size=30, unique_by=lambda one: one.uuid))
 def test_whatever_the_world_everybody_gets_one_decision_with_a_reason(some: list[Patient]) -> None:
     plan = plan_of(*some)
