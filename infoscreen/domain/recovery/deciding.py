@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from infoscreen.domain.recovery.cases import Case, case_of, outcome_of, rhythm_known_from
+from infoscreen.domain.recovery.cases import Case, case_of, outcome_of
 from infoscreen.domain.recovery.checks import Proposal, View, rung_above, verdict_of
 from infoscreen.domain.recovery.coincidence import LEAST
 from infoscreen.domain.recovery.incidents import (
@@ -21,7 +21,6 @@ from infoscreen.domain.recovery.incidents import (
     IncidentKind,
     blindness,
     followed,
-    observing_from,
 )
 from infoscreen.domain.recovery.ladder import (
     CHARGED,
@@ -36,7 +35,7 @@ from infoscreen.domain.recovery.ladder import (
 from infoscreen.domain.recovery.plan import ACTS, Decision, Plan, Verb, Verdict
 from infoscreen.domain.recovery.policy import RecoveryPolicy, Rung
 from infoscreen.domain.recovery.reasons import Reason
-from infoscreen.domain.recovery.silence import Dark, causes_of
+from infoscreen.domain.recovery.silence import causes_of, dark_of, silent_ones
 from infoscreen.domain.recovery.snapshot import FLEET, Snapshot
 from infoscreen.domain.recovery.voice import (
     DOUBTED_CLIENTS,
@@ -161,43 +160,17 @@ class _Round:
     def _find_causes(self) -> int:
         """Let those join an outage that fell silent with others; return how many others are new."""
         outages = self._open(*OUTAGES)
-        known: list[Case] = []
-        single: list[Case] = []
-        listening = self.snapshot.observer.listening_since
-        fleet = self.snapshot.populations.get(FLEET)
-        threshold = self.policy.stale_unlearned if fleet is None else fleet.threshold
-        sees_from = observing_from(self.snapshot.observer, threshold, self.policy)
-        for case in self.cases:
-            if not case.silent or case.ladder is None or case.patient.last_alive is None:
-                continue
-            if rhythm_known_from(case.patient) > self.now:
-                # It may beat more rarely than it is waited for.
-                continue
-            if listening and sees_from and case.patient.last_alive < listening and self.now < sees_from:
-                # It was our own absence that it fell silent in, and it may still be on its way back.
-                continue
-            key = case.ladder.incident
-            if key in outages:
-                known.append(case)
-            elif key is None and not case.explained and case.ladder.phase is not Phase.GONE:
-                single.append(case)
+        known, single = silent_ones(self.cases, outages, self.snapshot, self.policy, self.now)
         fresh = sum(case.patient.ladder is None for case in single)
         if not single or len(single) + len(known) < 2:
             return fresh
-        dark = [self._dark(case) for case in (*known, *single)]
+        dark = [dark_of(case, self.policy) for case in (*known, *single)]
         of_client = {case.patient.uuid: case for case in single}
         for cause in causes_of(dark, outages, self.snapshot.populations, self.snapshot.silences, self.now):
             self.incidents[cause.incident.key] = replace(cause.incident, calm_since=None)
             self._join(cause.incident.key, [of_client[uuid] for uuid in cause.joined])
             fresh -= sum(of_client[uuid].patient.ladder is None for uuid in cause.joined)
         return max(0, fresh)
-
-    def _dark(self, case: Case) -> Dark:
-        patient = case.patient
-        heard = (patient.last_alive or patient.status_since).timestamp()
-        due = heard + 1.5 * (patient.interval or self.policy.stale_unlearned.total_seconds() / 3) + 5
-        key = None if case.ladder is None else case.ladder.incident
-        return Dark(patient.uuid, heard, due, patient.site, patient.network, key)
 
     def _join(self, key: str, cases: Sequence[Case]) -> None:
         for case in cases:
