@@ -12,6 +12,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from infoscreen.domain import clients, commands, presence, timeline
+from infoscreen.domain.broker import BrokerFault
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import Action, CommandStatus, Source, Verification
@@ -24,6 +25,7 @@ from infoscreen.services.recovery.explain import RecoveryMode
 from infoscreen.storage import rejected
 from infoscreen.storage.paging import Page
 from infoscreen.storage.recovery.incidents import StoredIncident
+from infoscreen.web.api.alert_models import AlertModel
 from infoscreen.web.api.device_models import Duplicate, FailedServiceModel, RefusedModel, UnreadField
 from infoscreen.web.shapes import Answer, Listing
 from infoscreen.words import telling
@@ -320,6 +322,7 @@ class BrokerModel(Answer):
     last_error: str | None
     dropped: int = Field(description="Messages the broker has dropped since it started, as it says itself.")
     dropped_at: datetime | None = Field(description="When it last did; null if not within 24 hours.")
+    fault: BrokerFault | None = Field(description="Why there is no connection, as a code, if it is known.")
 
 
 class Database(Answer):
@@ -367,6 +370,7 @@ class OverviewModel(Answer):
     broker: BrokerModel
     database: Database
     recovery: Recovery
+    alerts: list[AlertModel] = Field(description="What is wrong with the installation, the gravest first.")
     clients: ClientList
 
 
