@@ -43,10 +43,9 @@ async def main(directory: Path | None) -> None:
 
 async def _invitation(demo: asyncio.subprocess.Process) -> tuple[str, str]:
     """Return the URL and the password that the demo prints."""
-    assert demo.stdout is not None
     said = ""
     while not (found := re.search(r"(http://\S+?)/\n.*password\s+(\S+)\n", said, re.DOTALL)):
-        line = await demo.stdout.readline()
+        line = b"" if demo.stdout is None else await demo.stdout.readline()
         if not line:
             raise RuntimeError("the demo ended before it said where it is")
         said += line.decode()
@@ -79,7 +78,6 @@ async def _take_all(page: Page, url: str, directory: Path) -> None:
         paths += commands[:1]
     first = next(iter(clients.values()))
     paths += [f"/clients/{first}/edit", f"/clients/{first}/commands/shutdown_host", "/clients?status=nothing"]
-    directory.mkdir(parents=True, exist_ok=True)
     for number, path in enumerate(dict.fromkeys(paths)):
         await page.goto(url + path)
         name = re.sub(r"[^a-z_]+", "-", re.sub(r"[0-9a-f-]{36}", "", path)).strip("-") or "overview"

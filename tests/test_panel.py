@@ -147,6 +147,22 @@ async def test_an_address_that_leads_nowhere_gets_a_page_too(site: Site) -> None
     assert (await look(browser, "/clients?cursor=nonsense")).status == 422
 
 
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [("de", "Status: Diese Auswahl gibt es nicht."), ("en", "Status: There is no such choice.")],
+)
+async def test_an_unknown_filter_is_told_in_words_with_a_way_back(
+    site: Site, language: str, words: str
+) -> None:
+    browser = await site.browser(Role.VIEWER)
+    page = await look(browser, "/clients?status=xx&sort=name", language)
+    assert page.status == 422
+    assert words in page.words
+    assert "service_failed" not in page.words
+    assert 'href="/clients"' in page.text[page.text.index('class="fault"') :]
+    assert 'href="/"' in page.text[page.text.index('class="fault"') :]
+
+
 async def test_names_cannot_break_out_of_a_page(site: Site) -> None:
     await settle_fleet(site.spine)
     evil = '"><script>alert(1)</script>'
@@ -563,6 +579,17 @@ async def test_a_client_shows_its_reconnects_health_and_history(site: Site) -> N
     assert "Nie gesehen → Online" in page.words
     commands_only = await look(await site.browser(Role.VIEWER), f"/clients/{ONLINE}?show=commands")
     assert "Nie gesehen → Online" not in commands_only.words
+
+
+async def test_values_of_a_silent_device_do_not_look_new(site: Site) -> None:
+    health = {"timestamp": zulu(site.spine.clock.now()), "health_metrics": {"cpu_percent": 12}}
+    await site.spine.hear((f"{HUNG}/health", health))
+    await settle_fleet(site.spine)
+    browser = await site.browser(Role.VIEWER)
+    silent, well = [(await look(browser, f"/clients/{uuid}")).words for uuid in (HUNG, ONLINE)]
+    assert "Anwendung (zuletzt bekannt) player, läuft" in silent
+    assert "Diese Werte sind von vor dem Verstummen des Geräts." in silent
+    assert "Anwendung player, läuft" in well
 
 
 async def test_a_client_is_described_sent_to_maintenance_and_removed(site: Site) -> None:

@@ -9,7 +9,6 @@ A hardware address that comes back is weaker: a device may have two network inte
 only while heartbeats say nothing of boots, and else makes one boot that comes back enough.
 """
 
-import re
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
@@ -129,10 +128,13 @@ def discovered(
     return client
 
 
+_SEPARATORS, _DIGITS = str.maketrans("", "", ":.-"), frozenset("0123456789abcdef")
+
+
 def _plain(mac: str | None) -> str | None:
     """Return a hardware address in one spelling; None for what is none."""
-    digits = re.sub(r"[:.-]", "", mac or "").lower()
-    if not re.fullmatch(r"[0-9a-f]{12}", digits) or digits == "0" * 12:
+    digits = (mac or "").lower().translate(_SEPARATORS)
+    if len(digits) != 12 or not set(digits) <= _DIGITS or digits == "0" * 12:
         return None
     return ":".join(digits[at : at + 2] for at in range(0, 12, 2))
 

@@ -6,14 +6,20 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter
 from sqlalchemy import JSON, BigInteger, Column, ColumnElement, DateTime, Integer, String, Table, bindparam
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeDecorator
 
-from infoscreen.domain.clients import FailedUnit, IdentityEvidence, Speaker
+from infoscreen.domain.clients import (
+    FailedUnit,
+    IdentityEvidence,
+    IdentityUser,
+    PastDuplicate,
+    SeenMac,
+    Speaker,
+)
 
 T = TypeVar("T")
 
@@ -119,14 +125,32 @@ class IdentityJson(TypeDecorator[IdentityEvidence]):
 
     def process_bind_param(self, value: IdentityEvidence | None, dialect: Dialect) -> Any:
         """Return plain values."""
-        return None if value is None else _EVIDENCE.dump_python(value, mode="json")
+        return None if value is None else _plain(asdict(value))
 
     def process_result_value(self, value: Any, dialect: Dialect) -> IdentityEvidence | None:
         """Return the evidence."""
-        return None if value is None else _EVIDENCE.validate_python(value)
+        if value is None:
+            return None
+        past = value["last_duplicate"]
+        if past is not None:
+            devices = [IdentityUser(**_with_times(one, "heard_at")) for one in past["devices"]]
+            past = PastDuplicate(**{**_with_times(past, "since", "until"), "devices": devices})
+        macs = [SeenMac(**_with_times(one, "since", "heard_at")) for one in value["macs"]]
+        return IdentityEvidence(macs=macs, last_duplicate=past)
 
 
-_EVIDENCE = TypeAdapter(IdentityEvidence)
+def _plain(value: Any) -> Any:
+    """Return nested values with their times as text."""
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _with_times(told: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Return a dictionary whose times of these names are no longer text."""
+    return told | {name: datetime.fromisoformat(told[name]) for name in names}
 
 
 def _speaker(told: dict[str, Any]) -> Speaker:
