@@ -49,6 +49,7 @@ from infoscreen.storage import schema
 from infoscreen.storage.engine import Store
 from infoscreen.storage.trouble import naming_trouble
 from infoscreen.web.application import create_app, create_runner
+from infoscreen.web.https import Https
 from infoscreen.web.keys import Parts, WebConfig
 from infoscreen.web.live import LiveFeed
 from infoscreen.wire.topics import BULK_FILTERS, COMMAND_FILTERS, STATE_FILTERS
@@ -212,10 +213,11 @@ async def serve(settings: Settings) -> None:
         "certificates": certificates.run,
     }
     runner = create_runner(app)
+    https = installation.https_of(settings)
     try:
         with _stop_signal() as stopped:
             trouble = await _look(store)
-            await _bind(runner, settings)
+            await _bind(runner, settings, https)
             if trouble is None or await _database_seen(store, stopped, trouble):
                 _spare_the_collector()
                 await _run_until(stopped, parts, last_words=lambda: _stop_serving(bus, runner))
@@ -304,11 +306,12 @@ def _spare_the_collector() -> None:
     gc.set_threshold(*COLLECT_AFTER)
 
 
-async def _bind(runner: web.AppRunner, settings: Settings) -> None:
+async def _bind(runner: web.AppRunner, settings: Settings, https: Https | None) -> None:
     await runner.setup()
     where = f"{settings.http_host}:{settings.http_port}"
     try:
-        await web.TCPSite(runner, settings.http_host, settings.http_port).start()
+        tls = None if https is None else https.context
+        await web.TCPSite(runner, settings.http_host, settings.http_port, ssl_context=tls).start()
     except OSError as error:
         raise CannotStart(
             f"Cannot listen on {where}: {error.strerror or error}. "

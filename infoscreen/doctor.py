@@ -9,13 +9,15 @@ import json
 import resource
 import shutil
 import socket
+import ssl
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from infoscreen import app, config_check
+from infoscreen import app, config_check, installation
 from infoscreen.clock import SystemClock
 from infoscreen.domain.accounts import Role
+from infoscreen.domain.alerts import Severity
 from infoscreen.domain.errors import (
     CannotStart,
     DatabaseNotReady,
@@ -25,10 +27,12 @@ from infoscreen.domain.errors import (
 )
 from infoscreen.mqtt import probe
 from infoscreen.services.accounts import Accounts
+from infoscreen.services.certificates import CertificateWatch
 from infoscreen.services.passwords import Passwords
 from infoscreen.settings import Settings, cautions, load
 from infoscreen.storage import schema
 from infoscreen.storage.engine import Store
+from infoscreen.words.speaking import say
 
 LITTLE_SPACE = 1_000_000_000
 NO_SPACE = 100_000_000
@@ -76,6 +80,7 @@ async def examine() -> list[Check]:
     if settings is not None:
         findings += await _database(settings)
         findings += await _broker(settings)
+        findings += await _certificates(settings)
         findings += await asyncio.to_thread(_http, settings)
     findings += await _clock()
     findings.append(_open_files())
@@ -172,10 +177,41 @@ async def _broker(settings: Settings) -> list[Check]:
     return findings
 
 
+async def _certificates(settings: Settings) -> list[Check]:
+    try:
+        address = app.broker_address(settings)
+    except CannotStart:
+        return []
+    watch = CertificateWatch(installation.certificates(settings, address), SystemClock())
+    await watch.look(quietly=True)
+    findings = [
+        Check(
+            CheckStatus.FAIL if alert.severity is Severity.CRITICAL else CheckStatus.WARN,
+            say(alert.fact),
+            "See `infoscreen pki status`, and docs/tls-runbook.md.",
+        )
+        for alert in watch.alerts()
+    ]
+    seen = {which.value: life.not_after for which, life in watch.lifetimes.items()}
+    if seen and not findings:
+        which, ends = min(seen.items(), key=lambda one: one[1])
+        findings.append(
+            Check(CheckStatus.OK, f"certificates are valid; the first one ({which}) until {ends:%Y-%m-%d}")
+        )
+    return findings
+
+
 def _http(settings: Settings) -> list[Check]:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.http_host, settings.http_host)  # noqa: S104 - no bind
     where = f"{host}:{settings.http_port}"
     connection = http.client.HTTPConnection(host, settings.http_port, timeout=ANSWER_SECONDS)
+    if settings.http_tls_certfile is not None:
+        # Whether the certificate is good for others is another question, and this is our own host.
+        anything = ssl.create_default_context()
+        anything.check_hostname, anything.verify_mode = False, ssl.CERT_NONE
+        connection = http.client.HTTPSConnection(
+            host, settings.http_port, timeout=ANSWER_SECONDS, context=anything
+        )
     try:
         connection.request("GET", "/healthz")
         answer = json.loads(connection.getresponse().read(1000))
