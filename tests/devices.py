@@ -8,8 +8,7 @@ from random import Random
 
 from infoscreen.clock import SystemClock
 from infoscreen.simulator import device_uuids
-from infoscreen.simulator.connection import Endpoint
-from infoscreen.simulator.connection import DeviceClock, DeviceConnection, Traffic
+from infoscreen.simulator.connection import DeviceClock, DeviceConnection, Endpoint, Traffic
 from infoscreen.simulator.device import DeviceFault, SimulatedDevice, Tally, Timing
 from infoscreen.simulator.identity import identities
 from tests.broker import Broker

@@ -20,8 +20,7 @@ from infoscreen.resources import resource
 from infoscreen.services.ports import Incoming
 from infoscreen.simulator import device_uuids
 from infoscreen.simulator import run as simulate
-from infoscreen.simulator.connection import Endpoint
-from infoscreen.simulator.connection import DeviceClock
+from infoscreen.simulator.connection import DeviceClock, Endpoint
 from infoscreen.simulator.device import DeviceFault, SimulatedDevice, Tally, Timing
 from infoscreen.simulator.faults import FaultPlan
 from infoscreen.simulator.figures import figures

@@ -25,7 +25,7 @@ CUT_OFF = frozenset({"57014", "SQLITE_INTERRUPT"})
 LEAST_SECONDS = 0.001
 
 PATIENCE = 10
-"""A statement on SQLite may last this many times its processor time: it waits for the disk, or for a processor."""
+"""A statement on SQLite may last this many times its processor time: it may wait for the disk or a core."""
 
 _THREAD = "thread"
 
@@ -33,8 +33,8 @@ _THREAD = "thread"
 class Budget:
     """The time that is left for statements; ``monotonic`` tells the time in seconds.
 
-    On SQLite a statement is charged the processor time of its connection's thread, so that a busy host or a loop that
-    was held up cuts off nobody. PostgreSQL is charged what it takes to answer.
+    On SQLite a statement is charged the processor time of its connection's thread, so that a busy host or a
+    loop that was held up cuts off nobody. PostgreSQL is charged what it takes to answer.
     """
 
     def __init__(self, seconds: float, monotonic: Callable[[], float]) -> None:
@@ -44,7 +44,7 @@ class Budget:
         self._statement: _Statement | None = None
 
     def begin(self, sqlite: Any | None, thread: int | None) -> None:
-        """Note that a statement begins, on SQLite with its connection and thread: it is interrupted when the time is up."""
+        """Note that a statement begins; on SQLite, whose connection it needs, it is cut off in time."""
         if sqlite is None or thread is None:
             self._statement = _Statement(self._monotonic)
         else:
@@ -80,7 +80,7 @@ class _Statement:
             if left > 0 and loop.time() < patience:
                 self._timer = loop.call_later(max(left, LEAST_SECONDS), look)
             else:
-                # As a task, which runs after all that is ready: a loop that was held up first takes in the answer.
+                # As a task, which runs after all that is ready: a loop that was held up first takes in answers.
                 self._cutting = loop.create_task(cut())
 
         async def cut() -> None:
@@ -145,7 +145,7 @@ def watch(engine: AsyncEngine) -> None:
 
 def _find_thread(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
     connection.create_function("own_thread", 0, threading.get_ident)
-    cursor = connection.cursor()
+    cursor: Any = connection.cursor()
     cursor.execute("SELECT own_thread()")
     (record.info[_THREAD],) = cursor.fetchone()
     cursor.close()
