@@ -6,10 +6,10 @@ tools: those have the limit of their engine (``storage.engine``).
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
+from time import clock_gettime, pthread_getcpuclockid
 from typing import Any
 
 from sqlalchemy import event, text
@@ -48,9 +48,9 @@ class Budget:
         if sqlite is None or thread is None:
             self._statement = _Statement(self._monotonic)
         else:
-            clock = time.pthread_getcpuclockid(thread)
-            self._statement = _Statement(lambda: time.clock_gettime(clock))
-            self._statement.limit(max(self.left, LEAST_SECONDS), sqlite.interrupt)
+            clock = pthread_getcpuclockid(thread)
+            self._statement = _Statement(lambda: clock_gettime(clock))
+            self._statement.limit(max(self.left, LEAST_SECONDS), self._monotonic, sqlite.interrupt)
 
     def end(self) -> None:
         """Note that the statement has ended, in whichever way."""
@@ -71,16 +71,16 @@ class _Statement:
     def used(self) -> float:
         return self._clock() - self._began
 
-    def limit(self, seconds: float, interrupt: Callable[[], Any]) -> None:
+    def limit(self, seconds: float, monotonic: Callable[[], float], interrupt: Callable[[], Any]) -> None:
         loop = asyncio.get_running_loop()
-        patience = loop.time() + PATIENCE * seconds
+        patience = monotonic() + PATIENCE * seconds
 
         def look() -> None:
             left = seconds - self.used()
-            if left > 0 and loop.time() < patience:
+            if left > 0 and monotonic() < patience:
                 self._timer = loop.call_later(max(left, LEAST_SECONDS), look)
             else:
-                # As a task, which runs after all that is ready: a loop that was held up first takes in answers.
+                # As a task, after all that is ready: so a loop that was held up first takes in answers.
                 self._cutting = loop.create_task(cut())
 
         async def cut() -> None:
