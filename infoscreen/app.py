@@ -28,6 +28,7 @@ from infoscreen.domain.recovery import Observer, RecoveryPolicy
 from infoscreen.metrics import Metrics
 from infoscreen.mqtt.connection import BrokerAddress, TlsSettings
 from infoscreen.mqtt.dropped import Dropped
+from infoscreen.mqtt.identity import OwnIds
 from infoscreen.mqtt.listener import BatchLimits, Listener
 from infoscreen.mqtt.publisher import BrokerPublisher
 from infoscreen.services.accounts import Accounts
@@ -52,6 +53,9 @@ from infoscreen.web.live import LiveFeed
 from infoscreen.wire.topics import BULK_FILTERS, COMMAND_FILTERS, STATE_FILTERS
 
 log = logging.getLogger(__name__)
+
+PROBE_ACCOUNT = "infoscreen-probe"
+"""May do nothing at the broker but its own topics; what it publishes elsewhere must not be delivered."""
 
 COLLECT_AFTER = (2_000, 20, 100)
 """When the garbage collector runs, as ``gc.set_threshold`` takes it.
@@ -107,15 +111,17 @@ async def serve(settings: Settings) -> None:
     # Logs and screenshots have a session, a budget and batches of their own, so that a device which sends too
     # much of them delays no heartbeat and pushes no ack out of the broker's queue.
     bulk_ingest = Ingest(store, clock, bus, ingest_policy, metrics, listening_since, quotas)
+    dropped = Dropped(clock)
+    own_ids = OwnIds(address, probe_address(settings))
     bulk_listener = Listener(
         replace(address, client_id=f"{address.client_id}-bulk"),
         clock,
         bulk_ingest.handle,
         BULK_FILTERS,
         role="bulk listener",
+        admission=own_ids.admit,
         limits=replace(BULK_LIMITS, waiting_bytes=settings.mqtt_buffer_bytes // 2),
     )
-    dropped = Dropped(clock)
     listener = Listener(
         address,
         clock,
@@ -126,6 +132,7 @@ async def serve(settings: Settings) -> None:
         moved=BULK_FILTERS,
         moved_to=bulk_listener,
         dropped=dropped,
+        admission=own_ids.admit,
     )
     metrics.watch_listener("state", lambda: listener.held_bytes, lambda: listener.paused)
     metrics.watch_listener("bulk", lambda: bulk_listener.held_bytes, lambda: bulk_listener.paused)
@@ -137,6 +144,7 @@ async def serve(settings: Settings) -> None:
         on_retained_command=_warn_of_retained_command,
         on_connected=wake.set,
         dropped=dropped,
+        admission=own_ids.admit,
     )
     outbox = Outbox(
         store, clock, bus, publisher, listener, metrics, wake, alias=settings.mqtt_command_alias_enabled
@@ -352,6 +360,18 @@ def broker_address(settings: Settings) -> BrokerAddress:
         settings.mqtt_password.get_secret_value(),
         settings.mqtt_client_id,
         tls,
+    )
+
+
+def probe_address(settings: Settings) -> BrokerAddress | None:
+    """Return where the broker is, with the account of the probe, which may do nothing; None without it."""
+    if settings.mqtt_probe_password is None:
+        return None
+    return replace(
+        broker_address(settings),
+        user=PROBE_ACCOUNT,
+        password=settings.mqtt_probe_password.get_secret_value(),
+        client_id=PROBE_ACCOUNT,
     )
 
 

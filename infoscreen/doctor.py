@@ -16,7 +16,15 @@ from pathlib import Path
 from infoscreen import app, config_check
 from infoscreen.clock import SystemClock
 from infoscreen.domain.accounts import Role
-from infoscreen.domain.errors import CannotStart, DatabaseNotReady, InvalidSettings, StoreUnavailable, Trouble
+from infoscreen.domain.errors import (
+    BrokerUnavailable,
+    CannotStart,
+    DatabaseNotReady,
+    InvalidSettings,
+    StoreUnavailable,
+    Trouble,
+    WrongListener,
+)
 from infoscreen.mqtt import probe
 from infoscreen.services.accounts import Accounts
 from infoscreen.services.passwords import Passwords
@@ -148,17 +156,21 @@ async def _broker(settings: Settings) -> list[Check]:
     except CannotStart:
         return []  # the settings' own finding says so already
     where = f"{address.host}:{address.port}"
-    reason = await probe.refusal(address)
-    if reason is not None:
+    try:
+        ours = await probe.admit(address, app.probe_address(settings))
+    except WrongListener as error:
+        advice = "Correct MQTT_HOST and MQTT_PORT before the daemon is started."
+        return [Check(CheckStatus.FAIL, f"broker: {error}", advice)]
+    except BrokerUnavailable as error:
         advice = "Start the broker, or correct the MQTT_ settings; its own log tells more."
-        return [Check(CheckStatus.FAIL, f"broker: {reason}", advice)]
+        return [Check(CheckStatus.FAIL, f"broker: {error}", advice)]
     findings = [Check(CheckStatus.OK, f"broker at {where} lets the daemon in")]
     if await probe.anonymous_refusal(address) is None:
         advice = "Set `allow_anonymous false`; look for another file in conf.d that sets it true."
         findings.append(Check(CheckStatus.FAIL, "broker accepts connections without an account", advice))
     else:
         findings.append(Check(CheckStatus.OK, "broker requires an account"))
-    dropped = await probe.dropped(address)
+    dropped = await probe.dropped(ours)
     if dropped:
         what = f"broker has dropped {dropped} messages since it started, because a queue was full"
         advice = "Raise max_queued_messages and max_queued_bytes; look for a device that sends too much."

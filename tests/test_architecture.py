@@ -45,7 +45,7 @@ LIBRARIES = {
     "sqlalchemy": {"storage"},
     "alembic": {"storage"},
     "aiomqtt": {"mqtt.client"},
-    "paho": {"mqtt.client"},
+    "paho": {"mqtt.client", "mqtt.properties"},
     "aiohttp": {"web", "power", *COMPOSITION},
     "jinja2": {"web"},
     "prometheus_client": {"metrics"},

@@ -170,6 +170,10 @@ class BrokerUnavailable(InfoscreenError):
     """The broker cannot be reached, or did not acknowledge in time."""
 
 
+class WrongListener(BrokerUnavailable):
+    """The broker's listener replaces client ids: the daemon's connections would end each other there."""
+
+
 class PublishRefused(InfoscreenError):
     """The broker understood a message and will never take it (not authorised, too large)."""
 

@@ -12,15 +12,12 @@ import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from functools import lru_cache
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 import aiomqtt
 import paho.mqtt.client as paho
 from aiomqtt.exceptions import MqttConnectError
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
@@ -28,6 +25,7 @@ from infoscreen.domain.errors import BrokerUnavailable
 from infoscreen.mqtt.answers import TAKEN, Answered, Message, Puback
 from infoscreen.mqtt.connection import BrokerAddress, words_of
 from infoscreen.mqtt.inbox import Batch, Inbox, MalformedStream
+from infoscreen.mqtt.properties import ending_session, expiring
 from infoscreen.services.ports import Incoming
 
 _library_log = logging.getLogger(f"{__name__}.library")
@@ -102,12 +100,15 @@ class BrokerClient(aiomqtt.Client):
         # Told by MQTT 5 brokers, who disconnect clients that exceed them; paho ignores both.
         self.receive_maximum: int | None = None
         self.maximum_packet_size: int | None = None
+        self.assigned_client_id: str | None = None
+        """The client id that an MQTT 5 broker chose for us."""
 
     def _on_connack(
         self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any = None
     ) -> None:
         self.receive_maximum = getattr(properties, "ReceiveMaximum", None)
         self.maximum_packet_size = getattr(properties, "MaximumPacketSize", None)
+        self.assigned_client_id = getattr(properties, "AssignedClientIdentifier", None)
         self._tell_aiomqtt_connected(client, userdata, flags, reason, properties)
 
     def _on_closed(self, client: paho.Client, userdata: Any, sock: Any) -> None:
@@ -212,7 +213,7 @@ class BrokerClient(aiomqtt.Client):
         """Send at QoS 1 without waiting; raise ``BrokerUnavailable`` if it cannot be sent."""
         if self.is_lost:
             raise BrokerUnavailable("the connection was lost before the message was sent")
-        info = self._paho.publish(message.topic, message.payload, 1, message.retain, _expiring(expires_in))
+        info = self._paho.publish(message.topic, message.payload, 1, message.retain, expiring(expires_in))
         if info.rc != paho.MQTT_ERR_SUCCESS:
             raise BrokerUnavailable(f"the message could not be sent: {paho.error_string(info.rc)}")
         self._answered[info.mid] = answered
@@ -245,6 +246,10 @@ class BrokerClient(aiomqtt.Client):
         )
         if filters:
             await self.ask(self.subscribe([(one, options) for one in filters]))
+
+    def end_session(self) -> None:
+        """Disconnect over MQTT 5 and have the broker forget the session."""
+        self._paho.disconnect(properties=ending_session())
 
     def acknowledge_by_hand(self) -> None:
         """Let ``received`` acknowledge, instead of paho as soon as it has read a message."""
@@ -409,16 +414,6 @@ def _told() -> Iterator[None]:
         yield
     except aiomqtt.MqttError as error:
         raise BrokerUnavailable(describe(error)) from None
-
-
-@lru_cache(maxsize=512)
-def _expiring(seconds: int | None) -> Properties | None:
-    """Return the properties of a message that lives so many seconds; paho is slow at building them."""
-    if seconds is None:
-        return None
-    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho has no types here
-    properties.MessageExpiryInterval = seconds
-    return properties
 
 
 def describe(error: Exception) -> str:

@@ -14,6 +14,7 @@ from infoscreen.clock import Clock, SteadySince
 from infoscreen.domain.errors import BrokerUnavailable
 from infoscreen.mqtt.connection import BrokerAddress, Reconnecting, load_tls
 from infoscreen.mqtt.dropped import Dropped
+from infoscreen.mqtt.identity import Admission
 from infoscreen.mqtt.inbox import Batch
 from infoscreen.mqtt.listening import ListeningClient
 from infoscreen.services.ports import BatchHandler, LinkState
@@ -58,6 +59,7 @@ class Listener:
         moved: Sequence[str] = (),
         moved_to: "Listener | None" = None,
         dropped: Dropped | None = None,
+        admission: Admission | None = None,
     ) -> None:
         """Prepare; nothing is connected before ``run``.
 
@@ -73,6 +75,7 @@ class Listener:
                 ``moved_to`` has subscribed them, so that nothing is lost in between.
             moved_to: Who listens to them now.
             dropped: The broker's losses, which are part of ``state``.
+            admission: Awaited before each connection.
         """
         self._address = address
         self._clock = clock
@@ -83,6 +86,7 @@ class Listener:
         self._moved = tuple(moved)
         self._moved_to = moved_to
         self._dropped = dropped
+        self._admission = admission
         self._at_once = self._limits.messages
         self._client: ListeningClient | None = None
         self._most_held = 0
@@ -131,6 +135,8 @@ class Listener:
 
     async def _listen(self) -> NoReturn:
         """Keep one connection; raise when it is lost."""
+        if self._admission is not None:
+            await self._admission()
         tls = await load_tls(self._address)
         async with ListeningClient(self._address, tls, self._limits.waiting_bytes) as client:
             self._client = client
