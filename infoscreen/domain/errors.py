@@ -235,3 +235,7 @@ class InvalidSettings(InfoscreenError):
 
 class CannotStart(InfoscreenError):
     """The daemon, or a tool of it, lacks something it needs; the text says what and how to get it."""
+
+
+class PkiError(InfoscreenError):
+    """Certificates cannot be issued or read: a wrong request, or a damaged directory. The text says which."""
