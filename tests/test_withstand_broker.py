@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession
 
-from infoscreen.provisioning.broker_files import SERVER_ACCOUNT, password_line
+from infoscreen.provisioning.broker_files import SERVER_ACCOUNT
+from infoscreen.provisioning.passwords import password_line
 from tests.api import ask
 from tests.broker import Broker
 from tests.daemon import Daemon, ask_until, installed
@@ -90,7 +91,7 @@ async def scene(tmp_path: Path, broker: Broker, **settings: object) -> AsyncIter
 
 def replace_password(broker: Broker, password: str) -> None:
     """Let the broker know the daemon by another password from its next start on."""
-    path = broker.config.parent / "passwords"
+    path = broker.files.passwords
     lines = path.read_text(encoding="ascii").splitlines()
     others = [line for line in lines if not line.startswith(f"{SERVER_ACCOUNT}:")]
     path.write_text("\n".join([*others, password_line(SERVER_ACCOUNT, password)]) + "\n", encoding="ascii")

@@ -239,3 +239,7 @@ class CannotStart(InfoscreenError):
 
 class PkiError(InfoscreenError):
     """Certificates cannot be issued or read: a wrong request, or a damaged directory. The text says which."""
+
+
+class ProvisioningError(InfoscreenError):
+    """Files of the broker cannot be read or written, or are not as they must be. The text says which."""

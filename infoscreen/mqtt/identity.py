@@ -1,9 +1,9 @@
 """Finds out whether a listener lets us choose client ids, before anything is connected that could be harmed.
 
-A listener with mosquitto's ``use_username_as_clientid``, as devices need it, gives all connections of an account
-the same client id. The daemon's own would end each other there, and the one without a session would delete the
-queue of the one that has it. The question is asked without touching a session: over MQTT 5 the broker tells the
-id it has given.
+A listener with mosquitto's ``use_username_as_clientid``, as devices need it, gives all connections of an
+account the same client id. The daemon's own would end each other there, and the one without a session would
+delete the queue of the one that has it. The question is asked without changing a session: over MQTT 5 the
+broker tells the id it has given.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Asks the broker whether it accepts a connection, and what it dropped. Nothing is published.
 
-Never appears under a client id that anybody else uses, nor with the daemon's account on a listener that replaces
-client ids: that would end the daemon's connection and delete its queue.
+Never appears under a client id that anybody else uses, nor with the daemon's account on a listener that
+replaces client ids: that would end the daemon's connection and delete its queue.
 """
 
 import asyncio
