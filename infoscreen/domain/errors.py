@@ -178,7 +178,7 @@ class PublishRefused(InfoscreenError):
     """The broker understood a message and will never take it (not authorised, too large)."""
 
 
-class Trouble(StrEnum):
+class StoreTrouble(StrEnum):
     """What keeps the database from being used; stable codes."""
 
     UNREACHABLE = "unreachable"
@@ -207,7 +207,7 @@ class StoreUnavailable(InfoscreenError):
     def __init__(
         self,
         detail: str,
-        trouble: Trouble = Trouble.UNREACHABLE,
+        trouble: StoreTrouble = StoreTrouble.UNREACHABLE,
         code: str | None = None,
         *,
         outcome_unknown: bool = False,
