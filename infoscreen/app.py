@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from aiohttp import web
 
 from infoscreen import __version__
+from infoscreen.broker_address import broker_address, probe_address
 from infoscreen.clock import SteadySince, SystemClock
 from infoscreen.domain.commands import Timeouts
 from infoscreen.domain.errors import CannotStart, StoreUnavailable
@@ -26,10 +27,10 @@ from infoscreen.domain.lockout import LockoutPolicy
 from infoscreen.domain.presence import StalePolicy
 from infoscreen.domain.recovery import Observer, RecoveryPolicy
 from infoscreen.metrics import Metrics
-from infoscreen.mqtt.connection import BrokerAddress, TlsSettings
 from infoscreen.mqtt.dropped import Dropped
 from infoscreen.mqtt.identity import OwnIds
 from infoscreen.mqtt.listener import BatchLimits, Listener
+from infoscreen.mqtt.monitor import BrokerMonitor
 from infoscreen.mqtt.publisher import BrokerPublisher
 from infoscreen.services.accounts import Accounts
 from infoscreen.services.bus import Bus
@@ -53,9 +54,6 @@ from infoscreen.web.live import LiveFeed
 from infoscreen.wire.topics import BULK_FILTERS, COMMAND_FILTERS, STATE_FILTERS
 
 log = logging.getLogger(__name__)
-
-PROBE_ACCOUNT = "infoscreen-probe"
-"""May do nothing at the broker but its own topics; what it publishes elsewhere must not be delivered."""
 
 COLLECT_AFTER = (2_000, 20, 100)
 """When the garbage collector runs, as ``gc.set_threshold`` takes it.
@@ -118,6 +116,15 @@ async def serve(settings: Settings) -> None:
     )
     dropped = Dropped(clock)
     own_ids = OwnIds(address, probe_address(settings))
+    monitor = BrokerMonitor(
+        address,
+        clock,
+        probe=probe_address(settings),
+        alarm_from=settings.mqtt_auth_failures_alarm,
+        admission=own_ids.admit,
+        on_change=lambda: bus.publish(BrokerChanged(listener.state.connected)),
+        on_failure=metrics.auth_failure,
+    )
     bulk_listener = Listener(
         bulk_address,
         clock,
@@ -137,8 +144,10 @@ async def serve(settings: Settings) -> None:
         moved=BULK_FILTERS,
         moved_to=bulk_listener,
         dropped=dropped,
+        health=monitor.health,
         admission=own_ids.admit,
     )
+    metrics.watch_broker(lambda: monitor.health().acl, lambda: listener.state.taken_over_at is not None)
     metrics.watch_listener("state", lambda: listener.held_bytes, lambda: listener.paused)
     metrics.watch_listener("bulk", lambda: bulk_listener.held_bytes, lambda: bulk_listener.paused)
     metrics.watch_dropped(lambda: dropped.total)
@@ -194,6 +203,7 @@ async def serve(settings: Settings) -> None:
         "mqtt listener": listener.run,
         "mqtt bulk listener": bulk_listener.run,
         "mqtt publisher": publisher.run,
+        "mqtt monitor": monitor.run,
         "outbox": outbox.run,
         "watch": watch.run,
         "expiry sweeper": watch.run_sweep,
@@ -341,43 +351,6 @@ def _stop_signal() -> Iterator[asyncio.Event]:
     finally:
         for one in signals:
             loop.remove_signal_handler(one)
-
-
-def broker_address(settings: Settings) -> BrokerAddress:
-    """Return where the broker is; raise ``CannotStart`` without an account for it."""
-    if settings.mqtt_user is None or settings.mqtt_password is None:
-        raise CannotStart(
-            "MQTT_USER and MQTT_PASSWORD are needed: the broker requires an account. "
-            "Set both; `infoscreen config check` tells what else is missing."
-        )
-    tls = None
-    if settings.mqtt_tls_enabled:
-        tls = TlsSettings(
-            settings.mqtt_tls_ca_cert,
-            settings.mqtt_tls_certfile,
-            settings.mqtt_tls_keyfile,
-            settings.mqtt_tls_insecure,
-        )
-    return BrokerAddress(
-        settings.mqtt_host,
-        settings.mqtt_port,
-        settings.mqtt_user,
-        settings.mqtt_password.get_secret_value(),
-        settings.mqtt_client_id,
-        tls,
-    )
-
-
-def probe_address(settings: Settings) -> BrokerAddress | None:
-    """Return where the broker is, with the account of the probe, which may do nothing; None without it."""
-    if settings.mqtt_probe_password is None:
-        return None
-    return replace(
-        broker_address(settings),
-        user=PROBE_ACCOUNT,
-        password=settings.mqtt_probe_password.get_secret_value(),
-        client_id=PROBE_ACCOUNT,
-    )
 
 
 def lockout_policy(settings: Settings) -> LockoutPolicy:

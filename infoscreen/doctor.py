@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from infoscreen import app, config_check
+from infoscreen import broker_address, config_check
 from infoscreen.clock import SystemClock
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.errors import (
@@ -152,12 +152,12 @@ async def _admin(store: Store) -> Check:
 
 async def _broker(settings: Settings) -> list[Check]:
     try:
-        address = app.broker_address(settings)
+        address = broker_address.broker_address(settings)
     except CannotStart:
         return []  # the settings' own finding says so already
     where = f"{address.host}:{address.port}"
     try:
-        ours = await probe.admit(address, app.probe_address(settings))
+        ours = await probe.admit(address, broker_address.probe_address(settings))
     except WrongListener as error:
         advice = "Correct MQTT_HOST and MQTT_PORT before the daemon is started."
         return [Check(CheckStatus.FAIL, f"broker: {error}", advice)]

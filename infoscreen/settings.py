@@ -93,6 +93,9 @@ class Settings(BaseModel):
         None,
         "Password of the account `infoscreen-probe`, with which the daemon checks that the ACL is in force.",
     )
+    mqtt_auth_failures_alarm: TriesAboveZero = _knob(
+        20, "Failed logins at the broker within ten minutes that raise an alarm."
+    )
     mqtt_buffer_bytes: Bytes = _knob(
         64 * 2**20,
         "Memory for messages received and not yet stored; above it the broker keeps the rest.",

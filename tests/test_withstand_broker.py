@@ -70,6 +70,10 @@ class Scene:
         await until(lambda: not self.screen.waiting)
         return said
 
+    def connected(self, connection: str) -> int:
+        """Return how often one of the daemon's connections was made."""
+        return sum(line["connection"] == connection for line in self.daemon.logged("broker_connected"))
+
     def stored(self) -> list[str]:
         rows = self.daemon.rows("SELECT text FROM timeline WHERE kind = 'log' ORDER BY id")
         return [text for (text,) in rows]
@@ -149,6 +153,8 @@ async def test_a_broker_that_forgot_everything_is_told_again_what_matters(
         memory.unlink()
         await broker.start()
         await at.daemon.wait_for("/readyz", 200)
+        # The session for logs is subscribed by itself; what is said before that nobody keeps.
+        await until(lambda: at.connected("bulk listener") == 2)
         await until(lambda: at.screen.connected)
         said += await at.says("after")
         await until(lambda: len(at.stored()) >= len(said))

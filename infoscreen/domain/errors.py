@@ -170,6 +170,10 @@ class BrokerUnavailable(InfoscreenError):
     """The broker cannot be reached, or did not acknowledge in time."""
 
 
+class TakenOver(BrokerUnavailable):
+    """Another program has connected to the broker under our client id, which ended our connection."""
+
+
 class WrongListener(BrokerUnavailable):
     """The broker's listener replaces client ids: the daemon's connections would end each other there."""
 

@@ -17,13 +17,13 @@ from typing import Any, Self, TypeVar, cast
 
 import aiomqtt
 import paho.mqtt.client as paho
-from aiomqtt.exceptions import MqttConnectError
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from infoscreen.domain.errors import BrokerUnavailable
 from infoscreen.mqtt.answers import TAKEN, Answered, Puback, Sendable
-from infoscreen.mqtt.connection import BrokerAddress, words_of
+from infoscreen.mqtt.connection import BrokerAddress
+from infoscreen.mqtt.endings import describe, failed, lost
 from infoscreen.mqtt.inbox import Batch, Inbox, MalformedStream
 from infoscreen.mqtt.properties import ending_session, expiring
 from infoscreen.services.ports import Incoming
@@ -394,7 +394,7 @@ class ReadingClient(BrokerClient):
         """Raise ``BrokerUnavailable`` once the connection has ended, however that came."""
         if self._gone.is_set():
             error = self._disconnected.exception() if self._disconnected.done() else None
-            raise BrokerUnavailable(f"the connection was lost: {_reason(error)}")
+            raise lost(error)
 
     def acknowledge(self, batch: Batch) -> None:
         """Tell the broker to forget the messages; without a connection it will deliver them again.
@@ -413,27 +413,7 @@ def _told() -> Iterator[None]:
     try:
         yield
     except aiomqtt.MqttError as error:
-        raise BrokerUnavailable(describe(error)) from None
-
-
-def describe(error: Exception) -> str:
-    """Return what went wrong in words for an operator; never contains a secret."""
-    if isinstance(error, MqttConnectError):
-        return f"the broker refused the connection: {_reason(error)}"
-    if isinstance(error.__cause__, aiomqtt.MqttError):
-        return f"the connection was lost: {_reason(error.__cause__)}"
-    if str(error) == "Operation timed out":  # aiomqtt's words for a missing CONNACK or SUBACK
-        return "the broker did not answer in time"
-    return words_of(error)
-
-
-def _reason(error: BaseException | None) -> str:
-    code = error.rc if isinstance(error, aiomqtt.MqttCodeError) else None
-    if not isinstance(code, ReasonCode):
-        return "closed" if error is None else words_of(error)
-    name = str(code)
-    # paho has no better name for a socket that was closed or reset.
-    return "closed by the other side" if name == "Unspecified error" else name.lower()
+        raise failed(error) from None
 
 
 def last_will(message: Sendable | None) -> aiomqtt.Will | None:

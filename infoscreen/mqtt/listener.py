@@ -17,7 +17,7 @@ from infoscreen.mqtt.dropped import Dropped
 from infoscreen.mqtt.identity import Admission
 from infoscreen.mqtt.inbox import Batch
 from infoscreen.mqtt.listening import ListeningClient
-from infoscreen.services.ports import BatchHandler, LinkState
+from infoscreen.services.ports import BatchHandler, BrokerHealth, LinkState
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,7 @@ class Listener:
         moved: Sequence[str] = (),
         moved_to: "Listener | None" = None,
         dropped: Dropped | None = None,
+        health: Callable[[], BrokerHealth] = BrokerHealth,
         admission: Admission | None = None,
     ) -> None:
         """Prepare; nothing is connected before ``run``.
@@ -75,6 +76,7 @@ class Listener:
                 ``moved_to`` has subscribed them, so that nothing is lost in between.
             moved_to: Who listens to them now.
             dropped: The broker's losses, which are part of ``state``.
+            health: What is known of the broker itself, part of ``state``.
             admission: Awaited before each connection.
         """
         self._address = address
@@ -86,6 +88,7 @@ class Listener:
         self._moved = tuple(moved)
         self._moved_to = moved_to
         self._dropped = dropped
+        self._health = health
         self._admission = admission
         self._at_once = self._limits.messages
         self._client: ListeningClient | None = None
@@ -103,6 +106,8 @@ class Listener:
             last_error=self._link.last_error,
             dropped=0 if self._dropped is None else self._dropped.total,
             dropped_at=None if self._dropped is None else self._dropped.at,
+            taken_over_at=self._link.taken_over_at,
+            health=self._health(),
         )
 
     @property

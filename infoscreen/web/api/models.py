@@ -7,7 +7,7 @@ therefore import this module as a whole and say ``models.Client``.
 from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field
 
@@ -305,6 +305,19 @@ class Timeline(Listing[TimelineEntryModel]):
         return cls(items=items, next_cursor=page.next_cursor, total=page.total)
 
 
+class BrokerHealthModel(Answer):
+    """What is known of the broker itself."""
+
+    acl: Literal["unknown", "in_force", "open"] = Field(
+        description="Whether the ACL was in force at the last check. `open`: any device may do anything."
+    )
+    acl_checked_at: datetime | None
+    acl_open_since: datetime | None
+    failed_logins: int = Field(description="In the last ten minutes.")
+    failed_logins_address: str | None = Field(description="Where most of them came from, if known.")
+    failed_logins_alarm: bool = Field(description="Whether there are more than MQTT_AUTH_FAILURES_ALARM.")
+
+
 class BrokerModel(Answer):
     """The daemon's listening connection; ``listening_since`` is null while it hears nothing."""
 
@@ -314,6 +327,10 @@ class BrokerModel(Answer):
     last_error: str | None
     dropped: int = Field(description="Messages the broker has dropped since it started, as it says itself.")
     dropped_at: datetime | None = Field(description="When it last did; null if not within 24 hours.")
+    taken_over_at: datetime | None = Field(
+        description="When another program last took the daemon's client id again; null if not lately."
+    )
+    health: BrokerHealthModel
 
 
 class Database(Answer):

@@ -1,0 +1,48 @@
+"""Why a connection could not be made, or has ended: the libraries' errors as ours."""
+
+import aiomqtt
+from aiomqtt.exceptions import MqttConnectError
+from paho.mqtt.reasoncodes import ReasonCode
+
+from infoscreen.domain.errors import BrokerUnavailable, TakenOver
+from infoscreen.mqtt.connection import words_of
+
+SESSION_TAKEN_OVER = 0x8E
+"""The reason with which an MQTT 5 broker ends a connection whose client id another one has taken."""
+
+
+def failed(error: aiomqtt.MqttError) -> BrokerUnavailable:
+    """Return why a call of the library failed."""
+    cause = error.__cause__
+    return lost(cause) if _is_takeover(cause) else BrokerUnavailable(describe(error))
+
+
+def lost(error: BaseException | None) -> BrokerUnavailable:
+    """Return why a connection has ended."""
+    kind = TakenOver if _is_takeover(error) else BrokerUnavailable
+    return kind(f"the connection was lost: {_reason(error)}")
+
+
+def _is_takeover(error: BaseException | None) -> bool:
+    code = error.rc if isinstance(error, aiomqtt.MqttCodeError) else None
+    return isinstance(code, ReasonCode) and code.value == SESSION_TAKEN_OVER
+
+
+def describe(error: Exception) -> str:
+    """Return what went wrong in words for an operator; never contains a secret."""
+    if isinstance(error, MqttConnectError):
+        return f"the broker refused the connection: {_reason(error)}"
+    if isinstance(error.__cause__, aiomqtt.MqttError):
+        return f"the connection was lost: {_reason(error.__cause__)}"
+    if str(error) == "Operation timed out":  # aiomqtt's words for a missing CONNACK or SUBACK
+        return "the broker did not answer in time"
+    return words_of(error)
+
+
+def _reason(error: BaseException | None) -> str:
+    code = error.rc if isinstance(error, aiomqtt.MqttCodeError) else None
+    if not isinstance(code, ReasonCode):
+        return "closed" if error is None else words_of(error)
+    name = str(code)
+    # paho has no better name for a socket that was closed or reset.
+    return "closed by the other side" if name == "Unspecified error" else name.lower()
