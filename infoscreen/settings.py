@@ -53,7 +53,7 @@ def _knob(default: Any, help_line: str, *, shown: str | None = None) -> Any:
 
 
 class Settings(BaseModel):
-    """What the daemon can be told. Use ``load()``: it names every fault at once and masks secrets."""
+    """Settings of the daemon. Use ``load()``: it names every fault at once and masks secrets."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, validate_default=True, hide_input_in_errors=True)
 
@@ -87,7 +87,7 @@ class Settings(BaseModel):
     mqtt_password: Secret | None = _knob(None, "Password of that account.")
     mqtt_client_id: Text = _knob(
         "infoscreen-server",
-        "Names the persistent session at the broker, with `-bulk` that of logs and screenshots; keep it.",
+        "MQTT client id, with `-bulk` appended for logs and screenshots; names the sessions, so keep it.",
     )
     mqtt_probe_password: Secret | None = _knob(
         None,
@@ -120,14 +120,14 @@ class Settings(BaseModel):
     )
     boot_grace_seconds: Seconds = _knob(300, "Time after a boot in which a reported crash is not acted on.")
     credible_absence_seconds: Seconds = _knob(
-        900, "Longest duration of a reboot, update or disk check; no one is called before that."
+        900, "Longest expected duration of a reboot, update or disk check; nobody is called earlier."
     )
     recovery_observer_grace_seconds: Seconds | None = _knob(
         None,
-        "No silence is judged for this long after a start or reconnect; unset: twice the thresholds.",
+        "Time after a start or reconnect in which no client counts as silent; unset: twice the thresholds.",
     )
     recovery_max_share: Share = _knob(
-        0.1, "Maximum part of the fleet that a group with the same trouble may have under way."
+        0.1, "Maximum share of the fleet with automatic actions under way, for clients with the same problem."
     )
     recovery_actions_per_day: TriesAboveZero = _knob(
         6, "Maximum automatic actions on one client per day; after that one each night."
@@ -137,7 +137,8 @@ class Settings(BaseModel):
     )
     recovered_seconds: Seconds = _knob(60, "... if it has also been online this long.")
     relapse_seconds: Seconds = _knob(
-        21_600, "If a client fails again within this time, the ladder continues where it stopped."
+        21_600,
+        "If a client fails again within this time, the recovery continues at the rung where it stopped.",
     )
     recovery_restart_attempts: Tries = _knob(2, "Attempts of `restart_app`; 0 removes the rung.")
     recovery_reboot_attempts: Tries = _knob(1, "Attempts of `reboot_host`; 0 removes the rung.")

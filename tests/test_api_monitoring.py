@@ -72,7 +72,7 @@ async def test_rejected_messages_are_shown_newest_first_and_readable(site: Site)
     listed = await ask(operator, "GET", "/api/monitoring/rejected")
     assert (listed["total"], listed["next_cursor"]) == (None, None)
     newest, oldest = listed["items"]
-    assert newest.keys() == {"at", "topic", "reason", "detail", "size", "head"}
+    assert newest.keys() == {"at", "topic", "reason", "detail", "code", "arguments", "size", "head"}
     assert (newest["topic"], newest["size"]) == (f"infoscreen/{U}/heartbeat", 402)
     assert len(newest["head"]) == 200
     assert oldest["head"] == "\ufffd\ufffd\0nonsense"

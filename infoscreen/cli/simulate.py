@@ -58,8 +58,10 @@ class FaultType(click.ParamType[GivenFault]):
 @click.command()
 @playable
 @click.option("--clients", type=click.IntRange(1, 50_000), required=True, help="Number of devices.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The broker's.")
-@click.option("--port", type=click.IntRange(1, 65535), default=1883, show_default=True, help="The broker's.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Host name or address of the broker.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=1883, show_default=True, help="Port of the broker."
+)
 @click.option("--ca", type=file, help="Use TLS with this CA certificate.")
 @click.option("--credentials", type=file, help="File with a line `UUID PASSWORD` for each device.")
 @click.option(
@@ -120,7 +122,7 @@ def simulate(
     Up to 5,000 devices have a connection each, with --credentials or --password. Up to 50,000 share a few
     connections, with --gateway-user; docs/simulator.md says what that account must be allowed.
 
-    With --scenario nothing is live: it judges the automatic recovery on a virtual clock (docs/recovery.md).
+    With --scenario, the automatic recovery is tested on a virtual clock, without a broker (docs/recovery.md).
     """
     from infoscreen import simulator
 

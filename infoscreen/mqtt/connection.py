@@ -1,4 +1,4 @@
-"""Where the broker is and how to get there: address, TLS, and trying again for ever.
+"""Address of the broker, TLS, and reconnecting without end.
 
 Knows nothing of messages. Errors of the network are recorded and retried here and never leave the room.
 """
@@ -126,7 +126,7 @@ def words_of(error: BaseException) -> str:
 
 
 class Reconnecting:
-    """Makes one connection after another, for ever; counts them, waits in between, and logs outages.
+    """Reconnects until cancelled; counts connections, waits in between, and logs outages.
 
     An outage is one warning, however long it lasts; more only when its reason changes.
     """
@@ -138,7 +138,7 @@ class Reconnecting:
         clock: Clock,
         on_change: Callable[[], None],
     ) -> None:
-        """Keep the parts; ``role`` tells the connections apart in the log."""
+        """``role`` names the connection in the log."""
         self._role = role
         self._address = address
         self._clock = clock

@@ -131,7 +131,7 @@ class Listener:
         return not self._moved
 
     async def run(self) -> NoReturn:
-        """Listen for ever, whatever becomes of the broker.
+        """Listen until cancelled; reconnect when the broker is unavailable.
 
         To stop, cancel: the batch in hand is still stored and acknowledged, for at most ``FINISH_SECONDS``,
         then the connection is closed. A second cancellation does not wait.

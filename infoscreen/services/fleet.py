@@ -10,9 +10,11 @@ from infoscreen.clock import Clock
 from infoscreen.domain.accounts import Actor
 from infoscreen.domain.clients import Client
 from infoscreen.domain.codes import Fact
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import InvalidInput, NotFound
 from infoscreen.domain.events import ClientChanged, ClientRemoved, TimelineKind
 from infoscreen.domain.failures import acknowledged, summed_up
+from infoscreen.domain.faults import FieldError, FieldFault
 from infoscreen.domain.history import Happening, Setting
 from infoscreen.services.bus import Bus
 from infoscreen.services.ports import Link
@@ -92,20 +94,14 @@ class Fleet:
         """
         foreign = sorted(changes.keys() - EDITABLE)
         if foreign:
-            allowed = f"allowed: {', '.join(sorted(EDITABLE))}"
-            raise InvalidInput(
-                f"Cannot change {', '.join(foreign)}.",
-                [{"field": one, "message": allowed} for one in foreign],
-            )
+            unknown = Fact(FieldFault.UNKNOWN, {"allowed": ", ".join(sorted(EDITABLE))})
+            raise InvalidInput([FieldError(one, unknown) for one in foreign])
         async with self._store.write() as connection:
             before = await _existing(connection, uuid)
             now = self._clock.now()
             until = changes.get("maintenance_until")
             if until is not None and until <= now:
-                raise InvalidInput(
-                    "The maintenance would end in the past.",
-                    [{"field": "maintenance_until", "message": f"must be after {now.isoformat()}"}],
-                )
+                raise InvalidInput.of("maintenance_until", FieldFault.NOT_AFTER, at=now)
             after = replace(before, **changes)
             told = {name: value for name, value in changes.items() if value != getattr(before, name)}
             if not told:
@@ -166,5 +162,5 @@ class Fleet:
 async def _existing(connection: Connection, uuid: str) -> Client:
     client = (await clients.for_change(connection, [uuid])).get(uuid)
     if client is None:
-        raise NotFound(f"There is no client {uuid}.")
+        raise NotFound(ErrorCode.NO_CLIENT, uuid=uuid)
     return client

@@ -110,7 +110,7 @@ class Monitoring:
         return Readiness(not faults, faults)
 
     async def run(self) -> None:
-        """Measure for ever how late the event loop is, and notice when the clock was set."""
+        """Measure the lag of the event loop, and notice when the clock was set, until cancelled."""
         step = self._clock.last_step
         while True:
             before = self._clock.monotonic()

@@ -16,7 +16,7 @@ class Incoming(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One message for the broker, QoS 1; ``expires_in`` is its lifetime in seconds, None for ever."""
+    """One message for the broker, QoS 1; ``expires_in`` is its lifetime in seconds, None without limit."""
 
     topic: str
     payload: bytes

@@ -1,7 +1,7 @@
 """One connection to the broker that carries the packets of many simulated devices: MQTT 3.1.1, QoS 1.
 
 Keeps itself up with jittered backoff, and has as many packets in flight as it is given. Knows no devices:
-whoever gives it packets keeps their order by waiting for the acknowledgement of one before the next.
+callers keep the order of packets by waiting for the acknowledgement of one before the next.
 """
 
 from collections.abc import Callable, Sequence

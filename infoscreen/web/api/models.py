@@ -7,13 +7,15 @@ therefore import this module as a whole and say ``models.Client``.
 from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from infoscreen.domain import clients, commands, history, presence
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
+from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import Action, CommandStatus, Source, Verification
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import StoreTrouble
 from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.recovery import Closing, IncidentKind, Reason
@@ -250,6 +252,10 @@ class LockedOutModel(Answer):
     command: CommandModel
 
 
+def _said(fact: Fact[ErrorCode] | None) -> str | None:
+    return None if fact is None else say(fact)
+
+
 class BulkResultModel(Answer):
     """What became of one client's part of a bulk request."""
 
@@ -258,7 +264,7 @@ class BulkResultModel(Answer):
         description="queued, command_in_flight, locked_out, maintenance, unknown_client or not_capable."
     )
     command_id: str | None
-    detail: str | None
+    detail: Annotated[str | None, BeforeValidator(_said)]
 
 
 class BatchModel(Answer):
@@ -406,8 +412,10 @@ class RejectedMessageModel(Answer):
 
     at: datetime
     topic: str
-    reason: str = Field(description="A stable code.")
+    reason: str = Field(description="A stable code, under which these are counted.")
     detail: str
+    code: str = Field(description="What ``detail`` says, as a stable code.")
+    arguments: dict[str, Any]
     size: int = Field(description="Bytes of the whole message.")
     head: str
 
@@ -418,7 +426,9 @@ class RejectedMessageModel(Answer):
             at=message.at,
             topic=message.topic,
             reason=message.reason,
-            detail=message.detail,
+            detail=say(message.defect),
+            code=message.defect.code.value,
+            arguments=message.defect.packed(),
             size=message.size,
             head=message.head.decode(errors="replace"),
         )

@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from infoscreen.domain.accounts import Role
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import Conflict, InvalidInput, NotFound
 from infoscreen.domain.recovery import Verb
 from infoscreen.services.monitoring import Overview
@@ -133,7 +134,7 @@ async def _incident(request: web.Request, number: int) -> web.StreamResponse:
     async with parts_of(request).store.read() as connection:
         known = await incidents.get(connection, number)
         if known is None:
-            raise NotFound(f"There is no incident {number}.")
+            raise NotFound(ErrorCode.NO_INCIDENT, id=str(number))
         members = await incidents.members(connection, [number], MOST_MEMBERS)
     told = IncidentModel.model_validate(known).model_dump()
     return reply(models.IncidentAnswer(**told, client_uuids=members[number]))

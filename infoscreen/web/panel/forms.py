@@ -174,7 +174,7 @@ class TakenOver(Form):
 
 
 class NewPasswordForm(Form):
-    """Another password for oneself."""
+    """A new password for the signed-in user."""
 
     username: Annotated[str, Field(max_length=100)] = ""
     current: SecretStr = Field(max_length=1_000)
