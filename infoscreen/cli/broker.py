@@ -193,7 +193,7 @@ def close_plain(directory: Path, force: bool, restarts: bool) -> None:
 
     The way back is `infoscreen broker init --migration`.
     """
-    from infoscreen.domain.errors import Conflict
+    from infoscreen.domain.errors import ProvisioningError
     from infoscreen.provisioning import broker_process
 
     place = existing(directory)
@@ -203,7 +203,7 @@ def close_plain(directory: Path, force: bool, restarts: bool) -> None:
     plain = _plain(place)
     if plain and not force:
         addresses = some(sorted({one.address for one in plain}))
-        raise Conflict(
+        raise ProvisioningError(
             f"{len(plain)} clients are still on plain MQTT, from {addresses}. "
             "Move them first, or use --force."
         )

@@ -93,13 +93,13 @@ def remove_device(uuids: Sequence[str], source: Iterable[str] | None, directory:
 
     Connected devices are cut off by the reload and stay out.
     """
-    from infoscreen.domain.errors import NotFound
+    from infoscreen.domain.errors import ProvisioningError
     from infoscreen.provisioning import devices
 
     place = existing(directory)
     removed = devices.remove(place, _wanted(uuids, source))
     if not removed:
-        raise NotFound("None of these devices has an account.")
+        raise ProvisioningError("None of these devices has an account.")
     click.echo(f"Removed {len(removed)} accounts.", err=True)
     tell_broker(place, reloads)
 

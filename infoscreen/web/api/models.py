@@ -7,7 +7,7 @@ therefore import this module as a whole and say ``models.Client``.
 from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
@@ -24,6 +24,7 @@ from infoscreen.services.recovery.explain import RecoveryMode
 from infoscreen.storage import rejected
 from infoscreen.storage.paging import Page
 from infoscreen.storage.recovery.incidents import StoredIncident
+from infoscreen.web.api.broker_models import BrokerModel as BrokerModel
 from infoscreen.web.api.device_models import Duplicate, FailedServiceModel, RefusedModel, UnreadField
 from infoscreen.web.shapes import Answer, Listing
 from infoscreen.words import telling
@@ -309,34 +310,6 @@ class Timeline(Listing[TimelineEntryModel]):
         """Return the page as JSON has it."""
         items = [TimelineEntryModel.of(entry) for entry in page.items]
         return cls(items=items, next_cursor=page.next_cursor, total=page.total)
-
-
-class BrokerHealthModel(Answer):
-    """What is known of the broker itself."""
-
-    acl: Literal["unknown", "in_force", "open"] = Field(
-        description="Whether the ACL was in force at the last check. `open`: any device may do anything."
-    )
-    acl_checked_at: datetime | None
-    acl_open_since: datetime | None
-    failed_logins: int = Field(description="In the last ten minutes.")
-    failed_logins_address: str | None = Field(description="Where most of them came from, if known.")
-    failed_logins_alarm: bool = Field(description="Whether there are more than MQTT_AUTH_FAILURES_ALARM.")
-
-
-class BrokerModel(Answer):
-    """The daemon's listening connection; ``listening_since`` is null while it hears nothing."""
-
-    connected: bool
-    listening_since: datetime | None
-    reconnects: int
-    last_error: str | None
-    dropped: int = Field(description="Messages the broker has dropped since it started, as it says itself.")
-    dropped_at: datetime | None = Field(description="When it last did; null if not within 24 hours.")
-    taken_over_at: datetime | None = Field(
-        description="When another program last took the daemon's client id again; null if not lately."
-    )
-    health: BrokerHealthModel
 
 
 class Database(Answer):
