@@ -95,6 +95,9 @@ class BrokerClient(aiomqtt.Client):
         self._paho.on_socket_close = self._on_closed
         self._paho.on_socket_register_write = self._on_something_to_write
         self._paho.on_publish = self._on_puback
+        self._goodbye: int | None = None  # the reason in the broker's DISCONNECT, which paho overlooks
+        self._let_paho_disconnect = self._paho._handle_disconnect  # noqa: SLF001 - no public way
+        self._paho._handle_disconnect = self._on_goodbye  # type: ignore[method-assign]  # noqa: SLF001
         self._tell_aiomqtt_connected = cast("Callable[..., None]", self._paho.on_connect)
         self._paho.on_connect = self._on_connack
         # Told by MQTT 5 brokers, who disconnect clients that exceed them; paho ignores both.
@@ -110,6 +113,11 @@ class BrokerClient(aiomqtt.Client):
         self.maximum_packet_size = getattr(properties, "MaximumPacketSize", None)
         self.assigned_client_id = getattr(properties, "AssignedClientIdentifier", None)
         self._tell_aiomqtt_connected(client, userdata, flags, reason, properties)
+
+    def _on_goodbye(self) -> None:
+        packet = self._paho._in_packet["packet"]  # noqa: SLF001 - no public way
+        self._goodbye = packet[0] if packet else None
+        self._let_paho_disconnect()
 
     def _on_closed(self, client: paho.Client, userdata: Any, sock: Any) -> None:
         self._tell_aiomqtt_closed(client, userdata, sock)
@@ -225,6 +233,14 @@ class BrokerClient(aiomqtt.Client):
         if answered is not None:
             answered(Puback(reason.value, str(reason).lower()) if reason.value else TAKEN)
 
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Let the libraries' errors leave as ours."""
+        try:
+            yield
+        except aiomqtt.MqttError as error:
+            raise failed(error, self._goodbye) from None
+
     async def ask(self, call: Coroutine[Any, Any, Answer]) -> Answer:
         """Await a call of aiomqtt; raise ``BrokerUnavailable``."""
         # A task of its own: aiomqtt uses ``wait_for``, which in Python 3.11 can swallow a cancellation.
@@ -233,7 +249,7 @@ class BrokerClient(aiomqtt.Client):
             await asyncio.wait([task])
         finally:
             task.cancel()
-        with _told():
+        with self._told():
             return task.result()
 
     async def watch(self, filters: Sequence[str]) -> None:
@@ -261,7 +277,7 @@ class BrokerClient(aiomqtt.Client):
         Raises ``BrokerUnavailable`` when the connection is lost.
         """
         while True:
-            with _told():
+            with self._told():
                 message = await anext(self.messages)
             yield Incoming(message.topic.value, bytes(message.payload), bool(message.retain))
             self._paho.ack(message.mid, message.qos)  # without effect unless by hand
@@ -394,7 +410,7 @@ class ReadingClient(BrokerClient):
         """Raise ``BrokerUnavailable`` once the connection has ended, however that came."""
         if self._gone.is_set():
             error = self._disconnected.exception() if self._disconnected.done() else None
-            raise lost(error)
+            raise lost(error, self._goodbye)
 
     def acknowledge(self, batch: Batch) -> None:
         """Tell the broker to forget the messages; without a connection it will deliver them again.
@@ -405,15 +421,6 @@ class ReadingClient(BrokerClient):
             self._paho._packet_queue(paho.PUBACK, batch.pubacks, 0, 1)  # noqa: SLF001 - no public way
         self.inbox.stored(batch)
         self._resume()
-
-
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Let the libraries' errors leave as ours."""
-    try:
-        yield
-    except aiomqtt.MqttError as error:
-        raise failed(error) from None
 
 
 def last_will(message: Sendable | None) -> aiomqtt.Will | None:

@@ -9,23 +9,19 @@ from infoscreen.mqtt.connection import words_of
 
 SESSION_TAKEN_OVER = 0x8E
 """The reason with which an MQTT 5 broker ends a connection whose client id another one has taken."""
+_TAKEN_OVER = "the connection was lost: another program connected under the same client id"
 
 
-def failed(error: aiomqtt.MqttError) -> BrokerUnavailable:
-    """Return why a call of the library failed."""
-    cause = error.__cause__
-    return lost(cause) if _is_takeover(cause) else BrokerUnavailable(describe(error))
+def failed(error: aiomqtt.MqttError, goodbye: int | None) -> BrokerUnavailable:
+    """Return why a call of the library failed; ``goodbye`` is the reason that the broker gave, if any."""
+    return TakenOver(_TAKEN_OVER) if goodbye == SESSION_TAKEN_OVER else BrokerUnavailable(describe(error))
 
 
-def lost(error: BaseException | None) -> BrokerUnavailable:
-    """Return why a connection has ended."""
-    kind = TakenOver if _is_takeover(error) else BrokerUnavailable
-    return kind(f"the connection was lost: {_reason(error)}")
-
-
-def _is_takeover(error: BaseException | None) -> bool:
-    code = error.rc if isinstance(error, aiomqtt.MqttCodeError) else None
-    return isinstance(code, ReasonCode) and code.value == SESSION_TAKEN_OVER
+def lost(error: BaseException | None, goodbye: int | None) -> BrokerUnavailable:
+    """Return why a connection has ended; ``goodbye`` as in ``failed``."""
+    if goodbye == SESSION_TAKEN_OVER:
+        return TakenOver(_TAKEN_OVER)
+    return BrokerUnavailable(f"the connection was lost: {_reason(error)}")
 
 
 def describe(error: Exception) -> str:
