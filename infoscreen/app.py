@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 
 from aiohttp import web
 
-from infoscreen import __version__
+from infoscreen import __version__, installation
 from infoscreen.broker_address import broker_address, probe_address
 from infoscreen.clock import SteadySince, SystemClock
 from infoscreen.domain.commands import Timeouts
@@ -32,14 +32,17 @@ from infoscreen.mqtt.identity import OwnIds
 from infoscreen.mqtt.listener import BatchLimits, Listener
 from infoscreen.mqtt.monitor import BrokerMonitor
 from infoscreen.mqtt.publisher import BrokerPublisher
+from infoscreen.services import broker_alerts
 from infoscreen.services.accounts import Accounts
 from infoscreen.services.bus import Bus
+from infoscreen.services.certificates import CertificateWatch
 from infoscreen.services.commanding import Commanding, CommandPolicy
 from infoscreen.services.fleet import Fleet
 from infoscreen.services.ingest import Ingest, IngestPolicy
 from infoscreen.services.monitoring import Monitoring
 from infoscreen.services.outbox import Outbox
 from infoscreen.services.passwords import Passwords
+from infoscreen.services.ports import LinkState
 from infoscreen.services.quota import Limit, QuotaPolicy, Quotas
 from infoscreen.services.recovery.loop import Recovering
 from infoscreen.services.recovery.pauses import Pausing
@@ -134,13 +137,18 @@ async def serve(settings: Settings) -> None:
         admission=own_ids.admit,
         limits=replace(BULK_LIMITS, waiting_bytes=settings.mqtt_buffer_bytes // 2),
     )
+
+    def on_state(state: LinkState) -> None:
+        certificates.wake()
+        bus.publish(BrokerChanged(state.connected))
+
     listener = Listener(
         address,
         clock,
         ingest.handle,
         STATE_FILTERS,
         limits=BatchLimits(waiting_bytes=settings.mqtt_buffer_bytes // 2),
-        on_state=lambda state: bus.publish(BrokerChanged(state.connected)),
+        on_state=on_state,
         moved=BULK_FILTERS,
         moved_to=bulk_listener,
         dropped=dropped,
@@ -164,7 +172,21 @@ async def serve(settings: Settings) -> None:
         store, clock, bus, publisher, listener, metrics, wake, alias=settings.mqtt_command_alias_enabled
     )
     watch = Watch(store, clock, bus, listener, watched, metrics)
-    monitoring = Monitoring(store, clock, listener, ingest, bulk_ingest)
+    certificates = CertificateWatch(
+        installation.certificates(settings, address),
+        clock,
+        on_change=lambda: bus.publish(BrokerChanged(listener.state.connected)),
+    )
+    metrics.watch_certificates(lambda: certificates.lifetimes)
+    standing = list(installation.alerts(settings))
+    monitoring = Monitoring(
+        store,
+        clock,
+        listener,
+        ingest,
+        bulk_ingest,
+        alerts=(lambda: standing, certificates.alerts, lambda: broker_alerts.alerts(listener.state)),
+    )
     live = LiveFeed(store, bus, listener, clock)
     commanding = Commanding(store, clock, bus, commands, metrics, wake)
     started = SteadySince(clock)
@@ -211,6 +233,7 @@ async def serve(settings: Settings) -> None:
         "recovery": recovering.run,
         "live feed": live.run,
         "loop monitor": monitoring.run,
+        "certificates": certificates.run,
     }
     runner = create_runner(app)
     try:

@@ -16,6 +16,7 @@ from pydantic_core.core_schema import ValidationInfo
 
 from infoscreen import settings_sources
 from infoscreen.domain.errors import InvalidSettings
+from infoscreen.domain.hosts import is_loopback
 from infoscreen.settings_sources import MASK, Given, is_readable
 from infoscreen.settings_values import (
     Allowed,
@@ -64,6 +65,10 @@ class Settings(BaseModel):
     http_host: Host = _knob("127.0.0.1", "Address the panel and the API listen on.")
     http_port: Port = _knob(8080, "Port the panel and the API listen on.")
     public_origin: Origin | None = _knob(None, "External address of the panel, if it is behind a proxy.")
+    http_tls_certfile: File | None = _knob(
+        None, "Certificate for serving https without a proxy; read again on SIGHUP."
+    )
+    http_tls_keyfile: File | None = _knob(None, "Private key of that certificate.")
     trusted_proxies: Networks = _knob(
         (), "Proxies whose X-Forwarded-For and X-Forwarded-Proto headers are trusted."
     )
@@ -178,11 +183,12 @@ class Settings(BaseModel):
             raise ValueError(f"allowed is at most HEARTBEAT_STALE_SECONDS, which is {most:g}")
         return value
 
-    @field_validator("mqtt_tls_keyfile")
+    @field_validator("mqtt_tls_keyfile", "http_tls_keyfile")
     @classmethod
     def _comes_with_its_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
-        if "mqtt_tls_certfile" in info.data and (value is None) != (info.data["mqtt_tls_certfile"] is None):
-            raise ValueError("MQTT_TLS_CERTFILE and MQTT_TLS_KEYFILE are needed together")
+        certfile = str(info.field_name).replace("keyfile", "certfile")
+        if certfile in info.data and (value is None) != (info.data[certfile] is None):
+            raise ValueError(f"{certfile.upper()} and {str(info.field_name).upper()} are needed together")
         return value
 
 
@@ -191,7 +197,8 @@ NEEDED_TO_SERVE = {
     "mqtt_user": "the broker requires an account",
     "mqtt_password": "the broker requires a password",
 }
-TLS_FILES = ("mqtt_tls_ca_cert", "mqtt_tls_certfile", "mqtt_tls_keyfile")
+BROKER_TLS_FILES = ("mqtt_tls_ca_cert", "mqtt_tls_certfile", "mqtt_tls_keyfile")
+TLS_FILES = ("http_tls_certfile", "http_tls_keyfile", *BROKER_TLS_FILES)
 
 
 def load(*, serving: bool = False) -> Settings:
@@ -311,18 +318,25 @@ def cautions(settings: Settings) -> list[str]:
     """Return what is allowed but probably not meant."""
     given = settings_sources.read([*Settings.model_fields, *REPLACED])
     found = [*given.strangers, *_outdated()]
-    given_tls = [name.upper() for name in TLS_FILES if getattr(settings, name) is not None]
+    given_tls = [name.upper() for name in BROKER_TLS_FILES if getattr(settings, name) is not None]
     if given_tls and not settings.mqtt_tls_enabled:
         found.append(f"{', '.join(given_tls)}: without effect, MQTT_TLS_ENABLED is false.")
     if settings.mqtt_tls_enabled and settings.mqtt_tls_insecure:
         found.append("MQTT_TLS_INSECURE is true: anybody in between can pretend to be the broker.")
-    if not settings.mqtt_tls_enabled and not _is_loopback(settings.mqtt_host):
+    if not settings.mqtt_tls_enabled and not is_loopback(settings.mqtt_host):
         found.append(f"MQTT_TLS_ENABLED is false: the password goes to {settings.mqtt_host} in the clear.")
+    if is_http_open(settings):
+        found.append(
+            f"HTTP_HOST={settings.http_host}: the panel can be reached without TLS. Put a proxy before it "
+            "and set PUBLIC_ORIGIN, or set HTTP_TLS_CERTFILE."
+        )
     return found
 
 
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or host == "::1" or host.startswith("127.")
+def is_http_open(settings: Settings) -> bool:
+    """Tell whether the panel can be reached from other hosts without TLS or a proxy before it."""
+    proxied = bool(settings.trusted_proxies) or (settings.public_origin or "").startswith("https://")
+    return settings.http_tls_certfile is None and not proxied and not is_loopback(settings.http_host)
 
 
 def allowed(name: str) -> str:

@@ -17,7 +17,15 @@ async def test_the_overview_counts_every_status_also_those_of_nobody(site: Site)
         (f"{U}/health", {"timestamp": zulu(site.spine.clock.now()), "broker_connection": broker})
     )
     overview = await ask(await site.program(Role.VIEWER), "GET", "/api/monitoring/overview")
-    assert overview.keys() == {"generated_at", "totals", "broker", "database", "recovery", "clients"}
+    assert overview.keys() == {
+        "generated_at",
+        "totals",
+        "broker",
+        "database",
+        "recovery",
+        "alerts",
+        "clients",
+    }
     assert overview["generated_at"] == zulu(site.spine.clock.now())
     nobody = dict.fromkeys(Condition, 0)
     assert overview["totals"] == nobody | {"online": 1, "crashed": 1}
@@ -28,6 +36,7 @@ async def test_the_overview_counts_every_status_also_those_of_nobody(site: Site)
         "listening_since": zulu(listening_since),
         "reconnects": 0,
         "last_error": None,
+        "fault": None,
         "dropped": 0,
         "dropped_at": None,
         "taken_over_at": None,

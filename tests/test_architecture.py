@@ -15,10 +15,20 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 450
 
 # Parts that put the others together: they may import everything, and only they import each other.
-COMPOSITION = {"app", "broker_address", "config_check", "cli", "demo", "doctor", "judge", "__main__"}
+COMPOSITION = {
+    "app",
+    "broker_address",
+    "config_check",
+    "cli",
+    "demo",
+    "doctor",
+    "installation",
+    "judge",
+    "__main__",
+}
 
 # The one MQTT client, which serves the daemon, the agent and the simulator.
-MQTT_CLIENT = {"mqtt.answers", "mqtt.client", "mqtt.connection", "mqtt.device"}
+MQTT_CLIENT = {"mqtt.answers", "mqtt.client", "mqtt.connection", "mqtt.device", "mqtt.diagnosis"}
 
 # room or top-level module -> what it may import of ours
 ROOMS = {

@@ -10,11 +10,11 @@ from typing import NoReturn
 import pytest
 
 from infoscreen.clock import SystemClock
-from infoscreen.domain.errors import BrokerUnavailable, TakenOver
+from infoscreen.domain.errors import BrokerUnavailable, SessionTakenOver
 from infoscreen.mqtt.connection import TAKEN_OVER_FOR, BrokerAddress, Reconnecting
+from infoscreen.mqtt.login_log import LINES_PER_ADDRESS, WINDOW, LoginLog
 from infoscreen.mqtt.monitor import BrokerMonitor
 from infoscreen.mqtt.publisher import BrokerPublisher
-from infoscreen.mqtt.refused import LINES_PER_ADDRESS, WINDOW, Refused
 from infoscreen.provisioning.broker_files import PROBE_ACCOUNT
 from tests import brokers
 from tests.broker import Broker, RefusedByBroker
@@ -68,8 +68,8 @@ OLD = "Client <unknown> disconnected, not authorised."
 NEWER = f"Client {DEVICE} disconnected, not authorised."
 
 
-def heard(lines: list[str], clock: FakeClock, stamp: str = "1795771495: ") -> Refused:
-    refused = Refused(clock, alarm_from=3)
+def heard(lines: list[str], clock: FakeClock, stamp: str = "1795771495: ") -> LoginLog:
+    refused = LoginLog(clock, alarm_from=3)
     for line in lines:
         refused.note(f"{stamp}{line}".encode())
     return refused
@@ -280,7 +280,7 @@ async def outcomes(clock: FakeClock, endings: list[tuple[float | None, BrokerUna
 
 CLOSED = BrokerUnavailable("the connection was lost: closed by the other side")
 REFUSED = BrokerUnavailable("cannot connect: Connection refused")
-TAKEN = TakenOver("taken")
+TAKEN = SessionTakenOver("taken")
 
 
 @pytest.mark.parametrize(

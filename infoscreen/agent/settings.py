@@ -23,6 +23,7 @@ from pydantic import (
 
 from infoscreen import settings_sources
 from infoscreen.domain.errors import InvalidSettings
+from infoscreen.domain.hosts import bare_host
 from infoscreen.settings_sources import MASK
 
 PREFIX = "AGENT_"
@@ -46,9 +47,10 @@ def _words(value: object) -> object:
 
 
 def _host(value: str) -> str:
+    value = bare_host(value)
     labels = value.removesuffix(".").split(".")
     if not value.isprintable() or " " in value or not all(0 < len(label) < 64 for label in labels):
-        raise ValueError
+        raise ValueError("allowed is a host name or an IP address")
     return value
 
 
@@ -182,7 +184,8 @@ def load(environment: Mapping[str, str] = os.environ) -> AgentSettings:
                 continue
             name = str(detail["loc"][0])
             said = f"{variable(name)} is not set" if name not in given else _assignment(name, given[name])
-            faults.append(f"{said}: allowed is {allowed(name)}")
+            why = str(detail.get("ctx", {}).get("error", ""))
+            faults.append(f"{said}: {why or f'allowed is {allowed(name)}'}")
     if settings is None or faults:
         raise InvalidSettings("\n".join(faults))
     return settings

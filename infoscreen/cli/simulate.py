@@ -8,6 +8,7 @@ import click
 
 from infoscreen.cli.output import as_json_option, write_json
 from infoscreen.cli.scenarios import playable
+from infoscreen.domain.hosts import bare_host
 
 seconds = click.FloatRange(min=0, min_open=True)
 file = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -55,14 +56,30 @@ class FaultType(click.ParamType[GivenFault]):
         return GivenFault(name, times, is_rate=False)
 
 
+def _host(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    try:
+        return bare_host(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
 @click.command()
 @playable
 @click.option("--clients", type=click.IntRange(1, 50_000), required=True, help="Number of devices.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Host name or address of the broker.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    callback=_host,
+    help="Host name or address of the broker.",
+)
 @click.option(
     "--port", type=click.IntRange(1, 65535), default=1883, show_default=True, help="Port of the broker."
 )
 @click.option("--ca", type=file, help="Use TLS with this CA certificate.")
+@click.option("--cert", type=file, help="Client certificate of all devices, for mutual TLS.")
+@click.option("--key", type=file, help="Private key of that certificate.")
+@click.option("--insecure", is_flag=True, help="Do not check the host name in the broker's certificate.")
 @click.option("--credentials", type=file, help="File with a line `UUID PASSWORD` for each device.")
 @click.option(
     "--password",

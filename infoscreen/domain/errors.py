@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 
+from infoscreen.domain.broker import BrokerFault
 from infoscreen.domain.codes import Fact, Value
 from infoscreen.domain.commands import ClientCommand
 from infoscreen.domain.error_codes import ErrorCode, MessageDefect, reason_of
@@ -186,10 +187,14 @@ class InvalidArguments(ToolFailed):
 
 
 class BrokerUnavailable(InfoscreenError):
-    """The broker cannot be reached, or did not acknowledge in time."""
+    """The broker cannot be reached, or did not acknowledge in time; ``fault`` says why, if that is known."""
+
+    def __init__(self, detail: str, fault: BrokerFault | None = None) -> None:
+        super().__init__(detail)
+        self.fault = fault
 
 
-class TakenOver(BrokerUnavailable):
+class SessionTakenOver(BrokerUnavailable):
     """Another program has connected to the broker under our client id, which ended our connection."""
 
 

@@ -17,13 +17,17 @@ from typing import Any, Self, TypeVar, cast
 
 import aiomqtt
 import paho.mqtt.client as paho
+from aiomqtt.exceptions import MqttConnectError
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from infoscreen.domain.broker import BrokerFault
 from infoscreen.domain.errors import BrokerUnavailable
 from infoscreen.mqtt.answers import TAKEN, Answered, Puback, Sendable
 from infoscreen.mqtt.connection import BrokerAddress
+from infoscreen.mqtt.diagnosis import failure
 from infoscreen.mqtt.endings import describe, failed, lost
+from infoscreen.mqtt.faults import fault_of
 from infoscreen.mqtt.inbox import Batch, Inbox, MalformedStream
 from infoscreen.mqtt.properties import ending_session, expiring
 from infoscreen.services.ports import Incoming
@@ -65,9 +69,13 @@ class BrokerClient(aiomqtt.Client):
         *,
         version: aiomqtt.ProtocolVersion = aiomqtt.ProtocolVersion.V311,
         keepalive: int = KEEPALIVE_SECONDS,
+        explains: bool = True,
         **options: Any,
     ) -> None:
-        """Prepare a connection under the address's client id; ``options`` are aiomqtt's."""
+        """Prepare a connection under the address's client id; ``options`` are aiomqtt's.
+
+        With ``explains`` the port is looked at again when an attempt failed without saying why.
+        """
         super().__init__(
             address.host,
             address.port,
@@ -84,7 +92,7 @@ class BrokerClient(aiomqtt.Client):
             socket_options=((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),
             **options,
         )
-        self._address = address
+        self._address, self._tls, self._explains = address, tls, explains
         self._paho: paho.Client = self._client
         self._paho.disable_logger()  # a tenth of the time of a packet, for lines that nobody sees
         self._paho.connect_timeout = ANSWER_SECONDS
@@ -164,8 +172,9 @@ class BrokerClient(aiomqtt.Client):
             raise
         except (aiomqtt.MqttError, UnicodeError) as error:
             await self._cut()
-            raise BrokerUnavailable(
-                f"cannot connect to {self._address.host}:{self._address.port}: {describe(error)}"
+            fault = BrokerFault.REFUSED if isinstance(error, MqttConnectError) else fault_of(error)
+            raise await failure(
+                self._address, self._tls, fault, describe(error), looks=self._explains
             ) from None
         return self
 

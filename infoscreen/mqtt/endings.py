@@ -4,8 +4,9 @@ import aiomqtt
 from aiomqtt.exceptions import MqttConnectError
 from paho.mqtt.reasoncodes import ReasonCode
 
-from infoscreen.domain.errors import BrokerUnavailable, TakenOver
+from infoscreen.domain.errors import BrokerUnavailable, SessionTakenOver
 from infoscreen.mqtt.connection import words_of
+from infoscreen.mqtt.faults import SENTENCES, fault_of
 
 SESSION_TAKEN_OVER = 0x8E
 """The reason with which an MQTT 5 broker ends a connection whose client id another one has taken."""
@@ -14,13 +15,15 @@ _TAKEN_OVER = "the connection was lost: another program connected under the same
 
 def failed(error: aiomqtt.MqttError, goodbye: int | None) -> BrokerUnavailable:
     """Return why a call of the library failed; ``goodbye`` is the reason that the broker gave, if any."""
-    return TakenOver(_TAKEN_OVER) if goodbye == SESSION_TAKEN_OVER else BrokerUnavailable(describe(error))
+    return (
+        SessionTakenOver(_TAKEN_OVER) if goodbye == SESSION_TAKEN_OVER else BrokerUnavailable(describe(error))
+    )
 
 
 def lost(error: BaseException | None, goodbye: int | None) -> BrokerUnavailable:
     """Return why a connection has ended; ``goodbye`` as in ``failed``."""
     if goodbye == SESSION_TAKEN_OVER:
-        return TakenOver(_TAKEN_OVER)
+        return SessionTakenOver(_TAKEN_OVER)
     return BrokerUnavailable(f"the connection was lost: {_reason(error)}")
 
 
@@ -30,9 +33,8 @@ def describe(error: Exception) -> str:
         return f"the broker refused the connection: {_reason(error)}"
     if isinstance(error.__cause__, aiomqtt.MqttError):
         return f"the connection was lost: {_reason(error.__cause__)}"
-    if str(error) == "Operation timed out":  # aiomqtt's words for a missing CONNACK or SUBACK
-        return "the broker did not answer in time"
-    return words_of(error)
+    fault = fault_of(error)
+    return words_of(error) if fault is None else SENTENCES.get(fault, words_of(error))
 
 
 def _reason(error: BaseException | None) -> str:

@@ -104,6 +104,7 @@ class Listener:
             listening_since=self._listening.since,
             reconnects=self._link.reconnects,
             last_error=self._link.last_error,
+            fault=self._link.fault,
             dropped=0 if self._dropped is None else self._dropped.total,
             dropped_at=None if self._dropped is None else self._dropped.at,
             taken_over_at=self._link.taken_over_at,

@@ -11,12 +11,12 @@ from typing import NoReturn
 
 from infoscreen.clock import Clock
 from infoscreen.domain.errors import BrokerUnavailable
-from infoscreen.mqtt import canary, refused
+from infoscreen.mqtt import canary, login_log
 from infoscreen.mqtt.canary import Canary
 from infoscreen.mqtt.client import MQTT_5, BrokerClient
 from infoscreen.mqtt.connection import BrokerAddress, Reconnecting, load_tls
 from infoscreen.mqtt.identity import Admission
-from infoscreen.mqtt.refused import Refused
+from infoscreen.mqtt.login_log import LoginLog
 from infoscreen.services.ports import BrokerHealth
 
 log = logging.getLogger(__name__)
@@ -54,13 +54,13 @@ class BrokerMonitor:
         self._admission = admission
         self._clock = clock
         self._due = asyncio.Event()
-        self.refused = Refused(clock, alarm_from, on_failure)
+        self.logins = LoginLog(clock, alarm_from, on_failure)
         self.canary = Canary(clock, probe, on_change)
         self._link = Reconnecting("monitor", self._address, clock, lambda: None)
 
     def health(self) -> BrokerHealth:
         """Return what is known as of now."""
-        logins = self.refused.shown()
+        logins = self.logins.shown()
         return BrokerHealth(
             acl=self.canary.state.value,
             acl_checked_at=self.canary.checked_at,
@@ -71,7 +71,7 @@ class BrokerMonitor:
         )
 
     async def run(self) -> NoReturn:
-        """Watch for ever; trouble with the broker is waited out. Cancel to stop."""
+        """Watch until cancelled; trouble with the broker is waited out."""
         await self._link.run(self._watch)
 
     async def _watch(self) -> NoReturn:
@@ -81,14 +81,14 @@ class BrokerMonitor:
             self._address, await load_tls(self._address), version=MQTT_5, clean_start=True
         ) as client:
             await client.ask(
-                client.subscribe([(one, 0) for one in (refused.TOPIC, INFORMATION, canary.TOPIC)])
+                client.subscribe([(one, 0) for one in (login_log.TOPIC, INFORMATION, canary.TOPIC)])
             )
             self._link.up()
             checking = asyncio.ensure_future(self._check(client))
             try:
                 async for message in client.received():
-                    if message.topic == refused.TOPIC:
-                        self.refused.note(message.payload)
+                    if message.topic == login_log.TOPIC:
+                        self.logins.note(message.payload)
                     elif message.topic == canary.TOPIC:
                         self.canary.hear(message.payload)
                     elif message.payload.endswith(RELOADED):

@@ -97,7 +97,7 @@ def remove(place: BrokerFiles, uuids: Iterable[str]) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class DeviceAccount:
     """An account of a device; with ``rotating``, a new password waits for ``finish_rotation``."""
 
     uuid: str
@@ -105,11 +105,11 @@ class Account:
     rotating: bool
 
 
-def accounts(place: BrokerFiles) -> list[Account]:
+def accounts(place: BrokerFiles) -> list[DeviceAccount]:
     """Return the devices that have an account, in the order of the file."""
     pending = _pending(place).read()
     return [
-        Account(name, is_hash(line), name in pending)
+        DeviceAccount(name, is_hash(line), name in pending)
         for name, line in place.accounts().read().items()
         if name not in OWN_ACCOUNTS
     ]

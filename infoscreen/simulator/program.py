@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import resource
 import signal
-import ssl
 import sys
 from collections.abc import Mapping
 from datetime import timedelta
@@ -14,7 +13,8 @@ from uuid import UUID
 import click
 
 from infoscreen.clock import SystemClock
-from infoscreen.domain.errors import InvalidArguments
+from infoscreen.domain.errors import BrokerUnavailable, InvalidArguments
+from infoscreen.mqtt.connection import SharedTls, TlsSettings
 from infoscreen.simulator.connection import Endpoint
 from infoscreen.simulator.device import DeviceFault, Timing
 from infoscreen.simulator.faults import FaultPlan
@@ -51,6 +51,9 @@ def run(
     gateway_password: str | None = None,
     gateway_connections: int | None = None,
     ca: Path | None = None,
+    cert: Path | None = None,
+    key: Path | None = None,
+    insecure: bool = False,
     seed: str = DEFAULT_SEED,
     heartbeat_seconds: float = 30,
     health_seconds: float = 60,
@@ -79,6 +82,9 @@ def run(
         gateway_password: the password of that account.
         gateway_connections: how many they share, None for one per 2,500 devices; one more listens.
         ca: the CA certificates to check the broker by; given means TLS.
+        cert: the client certificate that all devices show, for a broker that asks for one.
+        key: its private key.
+        insecure: do not check the host name in the broker's certificate.
         seed: the same one makes the same devices, faults and jitter.
         heartbeat_seconds: between two heartbeats of a device.
         health_seconds: between two health messages of a device.
@@ -113,7 +119,7 @@ def run(
     fleet = SimulatedFleet(
         identities(list(passwords)),
         passwords,
-        Endpoint(host, port, _tls(ca)),
+        Endpoint(host, port, _tls(ca, cert, key, insecure=insecure)),
         SystemClock(),
         seed=seed,
         timing=Timing(
@@ -224,13 +230,17 @@ def _read_credentials(path: Path) -> dict[str, str]:
     return found
 
 
-def _tls(ca: Path | None) -> ssl.SSLContext | None:
+def _tls(ca: Path | None, cert: Path | None, key: Path | None, *, insecure: bool) -> SharedTls | None:
     if ca is None:
+        if cert is not None or insecure:
+            raise InvalidArguments("without a CA certificate there is no TLS")
         return None
+    if (cert is None) != (key is None):
+        raise InvalidArguments("a client certificate and its key are needed together")
     try:
-        return ssl.create_default_context(cafile=str(ca))
-    except OSError as error:
-        raise InvalidArguments(f"cannot use {ca} as CA certificates: {error}") from None
+        return SharedTls(TlsSettings(ca, cert, key, insecure))
+    except BrokerUnavailable as error:
+        raise InvalidArguments(str(error)) from None
 
 
 def allow_open_files(wanted: int) -> None:

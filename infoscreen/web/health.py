@@ -51,6 +51,7 @@ async def metrics(request: web.Request) -> web.StreamResponse:
     # Metrics matter most while something is broken.
     with suppress(StoreUnavailable):
         totals = (await parts.monitoring.overview()).totals
+    parts.metrics.alerts(parts.monitoring.alerts())
     parts.metrics.set_state(totals, parts.link.state.connected, parts.monitoring.loop_lag_seconds)
     return web.Response(body=parts.metrics.exposition(), headers={"Content-Type": METRICS_TYPE})
 

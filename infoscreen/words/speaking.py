@@ -5,12 +5,14 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 
+from infoscreen.domain.alerts import AlertCode
 from infoscreen.domain.clients import Condition
 from infoscreen.domain.codes import Code, Fact, Value
 from infoscreen.domain.commands import Action
 from infoscreen.domain.error_codes import ErrorCode, MessageDefect
 from infoscreen.domain.faults import FieldError, FieldFault
 from infoscreen.domain.history import Finding, Happening, Note
+from infoscreen.words.alerts import ALERTS
 from infoscreen.words.errors import DEFECTS, ERRORS, FAULTS, GIVEN
 from infoscreen.words.history import FINDINGS, HAPPENINGS, NOTES
 from infoscreen.words.language import ENGLISH, Language, Table, Text
@@ -24,6 +26,7 @@ TABLES: Mapping[type[Code], Table] = MappingProxyType(
         ErrorCode: ERRORS,
         FieldFault: FAULTS,
         MessageDefect: DEFECTS,
+        AlertCode: ALERTS,
     }
 )
 """All kinds that have sentences."""

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from infoscreen.domain.broker import BrokerFault
 from infoscreen.web.shapes import Answer
 
 
@@ -30,6 +31,7 @@ class BrokerModel(Answer):
     last_error: str | None
     dropped: int = Field(description="Messages the broker has dropped since it started, as it says itself.")
     dropped_at: datetime | None = Field(description="When it last did; null if not within 24 hours.")
+    fault: BrokerFault | None = Field(description="Why there is no connection, as a code, if it is known.")
     taken_over_at: datetime | None = Field(
         description="When another program last took the daemon's client id again; null if not lately."
     )

@@ -47,8 +47,8 @@ class FailedLogins:
     alarm: bool = False
 
 
-class Refused:
-    """Counts failed logins. Bounded in memory and in lines of the log, whatever is tried."""
+class LoginLog:
+    """Counts failed logins in the broker's log; bounded in memory and in lines of our own log."""
 
     def __init__(self, clock: Clock, alarm_from: int, on_failure: Callable[[], None] = lambda: None) -> None:
         """Raise the alarm at ``alarm_from`` failures within ``WINDOW``; call ``on_failure`` for each."""
