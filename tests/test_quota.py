@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from infoscreen.domain.events import TimelineKind
-from infoscreen.domain.history import Happening, TimelineEntry
+from infoscreen.domain.history import Happening
+from infoscreen.domain.timeline import TimelineEntry
 from infoscreen.services.log_lines import CUT_FROM, MOST_CONTEXT_BYTES, shortened
 from infoscreen.services.quota import QuotaPolicy
 from infoscreen.storage import rejected, timeline

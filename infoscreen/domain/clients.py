@@ -6,7 +6,7 @@ The device behind a screen, as the daemon knows it. Facts only; ``presence`` dra
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypedDict
 
 from infoscreen.domain.codes import Packed
 
@@ -75,6 +75,17 @@ class Speaker:
     device_time: datetime
     skew: float | None
     heard_at: datetime
+
+
+class ClientEdit(TypedDict, total=False):
+    """What people can change about a client; what is left out stays, None empties."""
+
+    name: str | None
+    site: str | None
+    tags: list[str]
+    description: str | None
+    maintenance_until: datetime | None
+    auto_recovery: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

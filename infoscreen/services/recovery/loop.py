@@ -176,8 +176,7 @@ class Recovering:
             if await incidents.get(connection, incident_id) is None:
                 raise NotFound(ErrorCode.NO_INCIDENT, id=str(incident_id))
             now = self._clock.now()
-            values = {"acknowledged_at": now, "acknowledged_by": actor.name, "comment": comment}
-            await incidents.change(connection, incident_id, values)
+            await incidents.acknowledge(connection, incident_id, now, actor.name, comment)
             detail = {"comment": comment}
             await audit.record(
                 connection, now, actor, "incident.acknowledge", f"incident/{incident_id}", detail

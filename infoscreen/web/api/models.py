@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from infoscreen.domain import clients, commands, history, presence
+from infoscreen.domain import clients, commands, presence, timeline
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import Action, CommandStatus, Source, Verification
@@ -289,7 +289,7 @@ class TimelineEntryModel(Answer):
     data: dict[str, Any] | None
 
     @classmethod
-    def of(cls, entry: history.TimelineEntry) -> Self:
+    def of(cls, entry: timeline.TimelineEntry) -> Self:
         """Return the line with its sentence."""
         fact = entry.fact
         return cls(
@@ -307,7 +307,7 @@ class Timeline(Listing[TimelineEntryModel]):
     """A page of a client's timeline, newest first."""
 
     @classmethod
-    def of(cls, page: Page[history.TimelineEntry]) -> Self:
+    def of(cls, page: Page[timeline.TimelineEntry]) -> Self:
         """Return the page as JSON has it."""
         items = [TimelineEntryModel.of(entry) for entry in page.items]
         return cls(items=items, next_cursor=page.next_cursor, total=page.total)

@@ -37,11 +37,10 @@ async def show_overview(request: web.Request) -> web.StreamResponse:
 
 
 def _recovery(overview: Overview) -> models.Recovery:
-    summary = {} if overview.poll is None else overview.poll.summary
     return models.Recovery(
         mode=mode_of(overview),
         polled_at=None if overview.poll is None else overview.poll.at,
-        counts=summary.get("counts", {}),
+        counts={} if overview.poll is None else overview.poll.counts,
         incidents=[models.IncidentModel.model_validate(one) for one in overview.incidents],
         folded=overview.folded,
     )

@@ -40,14 +40,13 @@ async def show_recovery(request: web.Request) -> web.StreamResponse:
 def state_of(overview: Overview) -> models.RecoveryState:
     """Return how the recovery is, from the newest of its polls and what has been written since."""
     poll = overview.poll
-    summary = {} if poll is None else poll.summary
     return models.RecoveryState(
         mode=explaining.mode_of(overview),
         polled_at=None if poll is None else poll.at,
         holds=[models.HoldModel.of(one) for one in explaining.holds_of(overview)],
         pauses=[models.RecoveryPause.model_validate(one) for one in overview.pauses],
         incidents=[IncidentModel.model_validate(one) for one in overview.incidents],
-        counts=summary.get("counts", {}),
+        counts={} if poll is None else poll.counts,
     )
 
 

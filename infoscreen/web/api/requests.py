@@ -1,7 +1,7 @@
 """What may be asked about clients and commands, and what may be asked of them."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     AfterValidator,
@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from infoscreen.domain.clients import STALE, Condition
+from infoscreen.domain.clients import STALE, ClientEdit, Condition
 from infoscreen.domain.commands import Action, CommandStatus, Source
 from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.faults import BadValue, FieldFault
@@ -163,9 +163,9 @@ class ClientChanges(Body):
     maintenance_until: Annotated[AwareDatetime, AfterValidator(utc)] | None = None
     auto_recovery: bool = True
 
-    def given(self) -> dict[str, Any]:
+    def given(self) -> ClientEdit:
         """Return what is to be changed."""
-        return self.model_dump(exclude_unset=True)
+        return cast(ClientEdit, self.model_dump(exclude_unset=True))
 
 
 class Acknowledgement(Body):

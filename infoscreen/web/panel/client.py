@@ -14,8 +14,8 @@ from infoscreen.domain.commands import DISRUPTIVE, Action, ClientCommand
 from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import NotFound
 from infoscreen.domain.events import TimelineKind
-from infoscreen.domain.history import TimelineEntry
 from infoscreen.domain.recovery import Phase
+from infoscreen.domain.timeline import TimelineEntry
 from infoscreen.services.recovery.explain import explain
 from infoscreen.storage import accounts, clients, commands, screenshots, timeline
 from infoscreen.storage.commands import CommandQuery
