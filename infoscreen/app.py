@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 
 from aiohttp import web
 
-from infoscreen import __version__
+from infoscreen import __version__, sd_notify
 from infoscreen.clock import SteadySince, SystemClock
 from infoscreen.domain.commands import Timeouts
 from infoscreen.domain.errors import CannotStart, StoreUnavailable
@@ -30,6 +30,7 @@ from infoscreen.mqtt.connection import BrokerAddress, TlsSettings
 from infoscreen.mqtt.dropped import Dropped
 from infoscreen.mqtt.listener import BatchLimits, Listener
 from infoscreen.mqtt.publisher import BrokerPublisher
+from infoscreen.progress import Progress, step_seconds
 from infoscreen.services.accounts import Accounts
 from infoscreen.services.bus import Bus
 from infoscreen.services.commanding import Commanding, CommandPolicy
@@ -46,6 +47,7 @@ from infoscreen.settings import Settings
 from infoscreen.storage import schema
 from infoscreen.storage.engine import Store
 from infoscreen.storage.trouble import naming_trouble
+from infoscreen.supervision import Reloading, Supervision
 from infoscreen.web.application import create_app, create_runner
 from infoscreen.web.keys import Parts, WebConfig
 from infoscreen.web.live import LiveFeed
@@ -68,6 +70,9 @@ STOP_SECONDS = 4.8
 
 LOOK_AGAIN_SECONDS, LOOK_SECONDS = 1.0, 4.0
 """How often a start looks for a database that is not there yet, and how long an answer may take."""
+
+MORE_TIME = "EXTEND_TIMEOUT_USEC=60000000"
+"""What a start that waits asks systemd for at each look."""
 
 
 async def serve(settings: Settings) -> None:
@@ -95,6 +100,7 @@ async def serve(settings: Settings) -> None:
         retention=timedelta(days=settings.retention_days),
     )
 
+    reloading = Reloading(settings, clock)
     store = Store(settings.database_url)
 
     def listening_since() -> datetime | None:
@@ -141,6 +147,7 @@ async def serve(settings: Settings) -> None:
     outbox = Outbox(
         store, clock, bus, publisher, listener, metrics, wake, alias=settings.mqtt_command_alias_enabled
     )
+    progress = Progress(clock, step_seconds(sd_notify.watchdog_seconds()))
     watch = Watch(store, clock, bus, listener, watched, metrics)
     monitoring = Monitoring(store, clock, listener, ingest, bulk_ingest)
     live = LiveFeed(store, bus, listener, clock)
@@ -177,6 +184,7 @@ async def serve(settings: Settings) -> None:
         )
     )
 
+    supervision = Supervision(progress, monitoring, clock)
     parts = {
         "mqtt listener": listener.run,
         "mqtt bulk listener": bulk_listener.run,
@@ -188,16 +196,21 @@ async def serve(settings: Settings) -> None:
         "recovery": recovering.run,
         "live feed": live.run,
         "loop monitor": monitoring.run,
+        "watchdog": supervision.run_watchdog,
+        "status": supervision.run_status,
+        "reload": reloading.run,
     }
     runner = create_runner(app)
     try:
-        with _stop_signal() as stopped:
+        with _stop_signal(reloading.asked) as stopped:
             trouble = await _look(store)
             await _bind(runner, settings)
             if trouble is None or await _database_seen(store, stopped, trouble):
                 _spare_the_collector()
-                await _run_until(stopped, parts, last_words=lambda: _stop_serving(bus, runner))
+                sd_notify.notify("READY=1")
+                await _run_until(stopped, parts, progress, last_words=lambda: _stop_serving(bus, runner))
     finally:
+        sd_notify.notify("STOPPING=1")
         await _stop_serving(bus, runner)
         passwords.close()
         await store.close()
@@ -230,6 +243,7 @@ async def _database_seen(store: Store, stopped: asyncio.Event, trouble: StoreUna
         extra={"event": "store_awaited", "trouble": trouble and trouble.trouble, "error": str(trouble)},
     )
     while trouble is not None:
+        sd_notify.notify(f"STATUS=waiting for the database: {trouble}", MORE_TIME)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LOOK_AGAIN_SECONDS):
                 await stopped.wait()
@@ -248,11 +262,15 @@ async def _database_seen(store: Store, stopped: asyncio.Event, trouble: StoreUna
 async def _run_until(
     stopped: asyncio.Event,
     parts: Mapping[str, Callable[[], Awaitable[object]]],
+    progress: Progress,
     last_words: Callable[[], Awaitable[None]],
 ) -> None:
     """Run all parts until told to stop: then first the last words, then every part is cancelled."""
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_for_ever(name, run, stopped), name=name) for name, run in parts.items()]
+        tasks = [
+            group.create_task(_for_ever(name, run, progress, stopped), name=name)
+            for name, run in parts.items()
+        ]
         await stopped.wait()
         log.info("stopping", extra={"event": "stopping"})
         await last_words()
@@ -260,10 +278,13 @@ async def _run_until(
             task.cancel()
 
 
-async def _for_ever(name: str, run: Callable[[], Awaitable[object]], stopped: asyncio.Event) -> None:
+async def _for_ever(
+    name: str, run: Callable[[], Awaitable[object]], progress: Progress, stopped: asyncio.Event
+) -> None:
     """Run a part that must never end by itself before we are told to stop."""
     try:
-        await run()
+        with progress.watching(name):
+            await run()
     except Exception as error:
         error.add_note(f"This ended the daemon's part: {name}.")
         raise
@@ -309,8 +330,8 @@ def _end() -> None:
 
 
 @contextlib.contextmanager
-def _stop_signal() -> Iterator[asyncio.Event]:
-    """Turn SIGTERM and SIGINT into an event."""
+def _stop_signal(reload: asyncio.Event) -> Iterator[asyncio.Event]:
+    """Turn SIGTERM and SIGINT into an event, and SIGHUP into ``reload``."""
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     signals = (signal.SIGTERM, signal.SIGINT)
 
@@ -321,6 +342,7 @@ def _stop_signal() -> Iterator[asyncio.Event]:
             last_resort.start()
         stopped.set()
 
+    loop.add_signal_handler(signal.SIGHUP, reload.set)
     for one in signals:
         loop.add_signal_handler(one, stop)
     try:

@@ -15,7 +15,10 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 450
 
 # Parts that put the others together: they may import everything, and only they import each other.
-COMPOSITION = {"app", "config_check", "cli", "demo", "doctor", "judge", "__main__"}
+COMPOSITION = {
+    *("app", "config_check", "cli", "demo", "doctor", "health", "judge", "local_daemon", "supervision"),
+    "__main__",
+}
 
 # The one MQTT client, which serves the daemon, the agent and the simulator.
 MQTT_CLIENT = {"mqtt.answers", "mqtt.client", "mqtt.connection", "mqtt.device"}
@@ -25,17 +28,20 @@ ROOMS = {
     "domain": set(),
     "wire": {"domain"},
     "storage": {"domain", "resources"},
-    "services": {"domain", "wire", "storage", "clock"},
-    "mqtt": {"domain", "wire", "services.ports", "clock"},
+    "services": {"domain", "wire", "storage", "clock", "progress"},
+    "mqtt": {"domain", "wire", "services.ports", "clock", "progress"},
     "power": {"domain", "wire", "services.ports", "clock"},
-    "web": {"domain", "storage", "services", "words", "clock", "resources"},
+    "web": {"domain", "storage", "services", "words", "clock", "progress", "resources"},
     "words": {"domain"},
     "provisioning": {"domain", "wire"},
-    "agent": {"domain", "wire", "clock", *MQTT_CLIENT, "settings_sources"},
+    "agent": {"domain", "wire", "clock", *MQTT_CLIENT, "settings_sources", "sd_notify"},
     "simulator": {"domain", "wire", "clock", "agent.protocol", *MQTT_CLIENT},
     "settings": {"domain", "storage.address"},
     "metrics": {"domain"},
-    "logs": {"domain"},
+    "logs": {"domain", "journal"},
+    "journal": set(),
+    "sd_notify": set(),
+    "progress": {"clock"},
     "clock": set(),
     "resources": set(),
 }

@@ -167,7 +167,14 @@ class BadMessage(InfoscreenError):
 
 
 class BrokerUnavailable(InfoscreenError):
-    """The broker cannot be reached, or did not acknowledge in time."""
+    """The broker cannot be reached, or did not acknowledge in time.
+
+    ``code`` is why it refused the connection, as MQTT 5 numbers it; None if it did not.
+    """
+
+    def __init__(self, detail: str, code: int | None = None) -> None:
+        super().__init__(detail)
+        self.code = code
 
 
 class PublishRefused(InfoscreenError):

@@ -155,9 +155,9 @@ class BrokerClient(aiomqtt.Client):
             raise
         except (aiomqtt.MqttError, UnicodeError) as error:
             await self._cut()
-            raise BrokerUnavailable(
-                f"cannot connect to {self._address.host}:{self._address.port}: {describe(error)}"
-            ) from None
+            said = f"cannot connect to {self._address.host}:{self._address.port}: {describe(error)}"
+            code = error.rc if isinstance(error, MqttConnectError) else None
+            raise BrokerUnavailable(said, code.value if isinstance(code, ReasonCode) else None) from None
         return self
 
     async def __aexit__(
@@ -188,6 +188,11 @@ class BrokerClient(aiomqtt.Client):
     def is_lost(self) -> bool:
         """Tell whether the connection has ended or is being ended."""
         return self._dropped or self._gone.is_set()
+
+    @property
+    def heard_at(self) -> float:
+        """Return when something last came from the broker; only differences mean anything."""
+        return self._paho._last_msg_in  # noqa: SLF001 - no public way
 
     def drop(self) -> None:
         """Cut the connection without a DISCONNECT, so that the broker sends the last will; harmless twice."""

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from infoscreen.clock import Clock
 from infoscreen.domain.errors import BrokerUnavailable
+from infoscreen.progress import SLACK_SECONDS, expect_within
 
 log = logging.getLogger(__name__)
 
@@ -155,8 +156,11 @@ class Reconnecting:
         ``BrokerUnavailable`` is recorded and retried, all other errors are passed on.
         """
         while True:
+            expect_within()
             error = await self._one(connection)
-            await self._clock.sleep(self._failed(error))
+            delay = self._failed(error)
+            expect_within(delay + SLACK_SECONDS)
+            await self._clock.sleep(delay)
 
     async def _one(self, connection: Callable[[], Awaitable[NoReturn]]) -> str:
         try:

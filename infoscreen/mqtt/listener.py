@@ -16,6 +16,7 @@ from infoscreen.mqtt.connection import BrokerAddress, Reconnecting, load_tls
 from infoscreen.mqtt.dropped import Dropped
 from infoscreen.mqtt.inbox import Batch
 from infoscreen.mqtt.listening import ListeningClient
+from infoscreen.progress import expect_within
 from infoscreen.services.ports import BatchHandler, LinkState
 
 log = logging.getLogger(__name__)
@@ -170,6 +171,7 @@ class Listener:
 
     async def _finish(self, client: ListeningClient, batch: Batch) -> None:
         """Store and acknowledge a batch, to the end also when we are cancelled in between."""
+        expect_within()
         began = self._clock.monotonic()
         step = asyncio.ensure_future(self._store(client, batch, self._clock.now()))
         try:

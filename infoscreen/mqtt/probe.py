@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 from dataclasses import replace
 
 from infoscreen.domain.errors import BrokerUnavailable
@@ -12,7 +13,7 @@ from infoscreen.mqtt.dropped import TOPIC
 ANSWER_SECONDS = 2.0
 
 
-async def refusal(address: BrokerAddress) -> str | None:
+async def refusal(address: BrokerAddress) -> BrokerUnavailable | None:
     """Connect and leave again; return why that failed, None if the broker accepted us.
 
     Under a client id of its own, so that a running daemon keeps its connections.
@@ -22,10 +23,29 @@ async def refusal(address: BrokerAddress) -> str | None:
         async with BrokerClient(stranger, await load_tls(stranger), clean_session=True):
             return None
     except BrokerUnavailable as error:
-        return str(error)
+        return error
 
 
-async def anonymous_refusal(address: BrokerAddress) -> str | None:
+async def certificate_fault(address: BrokerAddress) -> int | None:
+    """Return OpenSSL's number of what is wrong with the broker's certificate; None if nothing is known."""
+    context = await load_tls(address)
+    if context is None:
+        return None
+    context.sslsocket_class = ssl.SSLSocket
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            _, writer = await asyncio.open_connection(address.host, address.port, ssl=context)
+    except ssl.SSLCertVerificationError as error:
+        return error.verify_code
+    except (OSError, TimeoutError):
+        return None
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return None
+
+
+async def anonymous_refusal(address: BrokerAddress) -> BrokerUnavailable | None:
     """Do as ``refusal``, without an account."""
     return await refusal(replace(address, user=None, password=None))
 

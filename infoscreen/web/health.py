@@ -5,6 +5,7 @@ from contextlib import suppress
 
 from aiohttp import web
 
+from infoscreen import __version__
 from infoscreen.domain.errors import Forbidden, StoreUnavailable
 from infoscreen.web.auth import bearer_token
 from infoscreen.web.keys import parts_of
@@ -22,9 +23,15 @@ class Health(Answer):
     status: str
 
 
+class Alive(Health):
+    """The same, with the version that runs."""
+
+    version: str
+
+
 async def healthz(request: web.Request) -> web.StreamResponse:
     """Answer: that is all it takes to be alive."""
-    return reply(Health(status="ok"))
+    return reply(Alive(status="ok", version=__version__))
 
 
 async def readyz(request: web.Request) -> web.StreamResponse:
@@ -65,7 +72,7 @@ def _refuse_strangers(request: web.Request) -> None:
 
 
 ROUTES = (
-    Route("GET", "/healthz", healthz, None, "Is the daemon alive", response=Health),
+    Route("GET", "/healthz", healthz, None, "Is the daemon alive", response=Alive),
     Route("GET", "/readyz", readyz, None, "Can the daemon do its job", response=Health),
     Route(
         "GET",
