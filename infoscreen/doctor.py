@@ -22,10 +22,10 @@ from infoscreen.domain.errors import (
     CannotStart,
     DatabaseNotReady,
     InvalidSettings,
+    StoreTrouble,
     StoreUnavailable,
-    Trouble,
 )
-from infoscreen.local_daemon import Presence
+from infoscreen.local_daemon import DaemonPresence
 from infoscreen.mqtt import probe
 from infoscreen.mqtt.connection import BrokerAddress
 from infoscreen.services.accounts import Accounts
@@ -43,10 +43,10 @@ FEW_FILES = 1024
 """systemd's own default for a service; every open browser takes one."""
 
 ADVICE = {
-    Trouble.LOCKED: "Find out which process holds it, and for what.",
-    Trouble.FULL: "Make room, or lower RETENTION_DAYS.",
-    Trouble.READ_ONLY: "Let this user write it; after a fail-over connect to the primary server.",
-    Trouble.DAMAGED: "Stop everything that uses it and restore a backup.",
+    StoreTrouble.LOCKED: "Find out which process holds it, and for what.",
+    StoreTrouble.FULL: "Make room, or lower RETENTION_DAYS.",
+    StoreTrouble.READ_ONLY: "Let this user write it; after a fail-over connect to the primary server.",
+    StoreTrouble.DAMAGED: "Stop everything that uses it and restore a backup.",
 }
 
 WRONG_ACCOUNT = frozenset({134, 135})
@@ -243,15 +243,15 @@ async def _broker_advice(address: BrokerAddress, reason: BrokerUnavailable) -> s
 def _daemon(settings: Settings) -> Check:
     where = "{}:{}".format(*local_daemon.where(settings))
     match local_daemon.look(settings):
-        case Presence.DAEMON:
+        case DaemonPresence.DAEMON:
             return Check(CheckStatus.OK, f"daemon answers at {where}")
-        case Presence.SILENT:
+        case DaemonPresence.SILENT:
             advice = "`journalctl -u infoscreen -p warning` says why. systemd restarts a daemon that hangs."
             return Check(CheckStatus.FAIL, f"what listens at {where} does not answer", advice)
-        case Presence.SOMETHING_ELSE:
+        case DaemonPresence.SOMETHING_ELSE:
             advice = f"`ss -ltnp 'sport = {settings.http_port}'` names it. Stop it, or set HTTP_PORT."
             return Check(CheckStatus.FAIL, f"something else answers at {where}", advice)
-        case Presence.NOBODY:
+        case DaemonPresence.NOBODY:
             return _not_running(settings, where)
 
 

@@ -11,7 +11,7 @@ from enum import IntEnum
 from infoscreen import local_daemon
 from infoscreen.clock import Clock
 from infoscreen.domain.clients import Condition
-from infoscreen.local_daemon import Presence
+from infoscreen.local_daemon import DaemonPresence
 from infoscreen.settings import Settings
 from infoscreen.supervision import WELL
 
@@ -24,7 +24,7 @@ SOON_DAYS, VERY_SOON_DAYS = 30, 7
 _SAMPLE = re.compile(r"^(?P<name>\w+)(?:\{\w+=\"(?P<label>[^\"]*)\"\})? (?P<value>\S+)$", re.MULTILINE)
 
 
-class State(IntEnum):
+class PluginState(IntEnum):
     """The exit codes of monitoring plugins."""
 
     OK = 0
@@ -34,10 +34,10 @@ class State(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class HealthReport:
     """How the daemon is; ``figures`` are by name, with the unit in the value."""
 
-    state: State
+    state: PluginState
     sentence: str
     figures: dict[str, str]
 
@@ -48,30 +48,34 @@ class Health:
         return f"{self.state.name}: {self.sentence}" + (f" | {figures}" if figures else "")
 
 
-def examine(settings: Settings, clock: Clock) -> Health:
+def examine(settings: Settings, clock: Clock) -> HealthReport:
     """Ask the daemon. Blocks for a few seconds at most."""
     host, port = local_daemon.where(settings)
     ready = local_daemon.ask(settings, "/readyz")
     match ready.presence:
-        case Presence.NOBODY:
-            return Health(State.CRITICAL, f"the daemon does not run: nobody listens at {host}:{port}", {})
-        case Presence.SILENT:
-            return Health(State.CRITICAL, f"the daemon at {host}:{port} does not answer", {})
-        case Presence.DAEMON if isinstance(ready.json, dict) and ready.json.get("status") == "ready":
+        case DaemonPresence.NOBODY:
+            return HealthReport(
+                PluginState.CRITICAL, f"the daemon does not run: nobody listens at {host}:{port}", {}
+            )
+        case DaemonPresence.SILENT:
+            return HealthReport(PluginState.CRITICAL, f"the daemon at {host}:{port} does not answer", {})
+        case DaemonPresence.DAEMON if isinstance(ready.json, dict) and ready.json.get("status") == "ready":
             return _with_metrics(settings, clock)
-        case Presence.DAEMON if isinstance(ready.json, dict) and ready.status == 503:
+        case DaemonPresence.DAEMON if isinstance(ready.json, dict) and ready.status == 503:
             said = str(ready.json.get("detail") or "the daemon is not ready")
             faults = ready.json.get("faults")
             because = "; ".join(map(str, faults.values())) if isinstance(faults, dict) else ""
-            return Health(State.CRITICAL, " ".join(f"{said} {because}".split()).rstrip("."), {})
+            return HealthReport(PluginState.CRITICAL, " ".join(f"{said} {because}".split()).rstrip("."), {})
         case _:
-            return Health(State.UNKNOWN, f"something else than the daemon answers at {host}:{port}", {})
+            return HealthReport(
+                PluginState.UNKNOWN, f"something else than the daemon answers at {host}:{port}", {}
+            )
 
 
-def _with_metrics(settings: Settings, clock: Clock) -> Health:
+def _with_metrics(settings: Settings, clock: Clock) -> HealthReport:
     reply = local_daemon.ask(settings, "/metrics")
     if reply.status != 200:
-        return Health(State.OK, "ready", {})
+        return HealthReport(PluginState.OK, "ready", {})
     text = reply.body.decode(errors="replace")
     samples = [(one["name"], one["label"], float(one["value"])) for one in _SAMPLE.finditer(text)]
     clients = {label: value for name, label, value in samples if name == "infoscreen_clients"}
@@ -79,25 +83,25 @@ def _with_metrics(settings: Settings, clock: Clock) -> Health:
     total = int(sum(clients.values()))
     unwell = total - int(sum(clients.get(str(condition), 0) for condition in Condition if condition in WELL))
     concerns = list(_concerns(samples, lag, clock))
-    state = max((state for state, _ in concerns), default=State.OK)
+    state = max((state for state, _ in concerns), default=PluginState.OK)
     sentence = "; ".join(said for _, said in concerns) or f"ready; {total} clients, {unwell} of them not well"
-    return Health(
+    return HealthReport(
         state, sentence, {"clients": str(total), "not_well": str(unwell), "loop_lag": f"{lag:.3f}s"}
     )
 
 
 def _concerns(
     samples: list[tuple[str, str | None, float]], lag: float, clock: Clock
-) -> Iterator[tuple[State, str]]:
+) -> Iterator[tuple[PluginState, str]]:
     if lag > LATE_SECONDS:
-        yield State.WARNING, f"the event loop is {lag:.1f} s late"
+        yield PluginState.WARNING, f"the event loop is {lag:.1f} s late"
     for name, label, value in samples:
         if name == "infoscreen_mqtt_paused" and value:
-            yield State.WARNING, f"messages of the {label} session wait to be stored"
+            yield PluginState.WARNING, f"messages of the {label} session wait to be stored"
         if name == "infoscreen_certificate_expiry_timestamp_seconds":
             days = (value - clock.now().timestamp()) / 86_400
             if days < SOON_DAYS:
-                state = State.CRITICAL if days < VERY_SOON_DAYS else State.WARNING
+                state = PluginState.CRITICAL if days < VERY_SOON_DAYS else PluginState.WARNING
                 yield state, f"the certificate {label} {'ends' if days > 0 else 'ended'} {_in_days(days)}"
 
 

@@ -13,7 +13,7 @@ ANSWER_SECONDS = 5.0
 MOST_BYTES = 2 * 2**20
 
 
-class Presence(StrEnum):
+class DaemonPresence(StrEnum):
     """What is found where the daemon should be."""
 
     DAEMON = "daemon"
@@ -23,10 +23,10 @@ class Presence(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class LocalReply:
     """An answer; ``status`` is None without one."""
 
-    presence: Presence
+    presence: DaemonPresence
     status: int | None = None
     body: bytes = b""
 
@@ -45,36 +45,36 @@ def where(settings: Settings) -> tuple[str, int]:
     return host, settings.http_port
 
 
-def ask(settings: Settings, path: str) -> Reply:
+def ask(settings: Settings, path: str) -> LocalReply:
     """Send a GET request and return the answer; never raises for what the network does. Blocks."""
     connection = _connection(settings)
     try:
         connection.request("GET", path, headers=_headers(settings))
         response = connection.getresponse()
-        return Reply(Presence.DAEMON, response.status, response.read(MOST_BYTES))
+        return LocalReply(DaemonPresence.DAEMON, response.status, response.read(MOST_BYTES))
     except TimeoutError:
-        return Reply(Presence.SILENT)
+        return LocalReply(DaemonPresence.SILENT)
     except (ConnectionResetError, ssl.SSLError, http.client.HTTPException):
-        return Reply(Presence.SOMETHING_ELSE)
+        return LocalReply(DaemonPresence.SOMETHING_ELSE)
     except OSError:
-        return Reply(Presence.NOBODY)
+        return LocalReply(DaemonPresence.NOBODY)
     finally:
         connection.close()
 
 
-def look(settings: Settings) -> Presence:
+def look(settings: Settings) -> DaemonPresence:
     """Tell what is there. Blocks."""
     reply = ask(settings, "/healthz")
-    if reply.presence is Presence.DAEMON and not (
+    if reply.presence is DaemonPresence.DAEMON and not (
         isinstance(reply.json, dict) and reply.json.get("status") == "ok"
     ):
-        return Presence.SOMETHING_ELSE
+        return DaemonPresence.SOMETHING_ELSE
     return reply.presence
 
 
 def is_running(settings: Settings) -> bool:
     """Tell whether the daemon answers, or might be there and be too busy to answer. Blocks."""
-    return look(settings) in (Presence.DAEMON, Presence.SILENT)
+    return look(settings) in (DaemonPresence.DAEMON, DaemonPresence.SILENT)
 
 
 def _headers(settings: Settings) -> dict[str, str]:

@@ -79,7 +79,7 @@ def health(as_json: bool) -> None:
     try:
         found = health.examine(load(), SystemClock())
     except InvalidSettings as error:
-        found = health.Health(health.State.UNKNOWN, "; ".join(str(error).splitlines()), {})
+        found = health.HealthReport(health.PluginState.UNKNOWN, "; ".join(str(error).splitlines()), {})
     if as_json:
         write_json({"state": found.state.name, "sentence": found.sentence, "figures": found.figures})
     else:

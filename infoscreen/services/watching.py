@@ -16,7 +16,7 @@ from infoscreen.domain.commands import (
     Action,
     ClientCommand,
     CommandEvent,
-    Step,
+    CommandStep,
     Timeouts,
     Verification,
     moved_by_step,
@@ -209,7 +209,7 @@ class Watch:
         async with self._store.write() as connection:
             held = await commands.for_change(connection, [command.command_id for command in overdue])
             for command in held.values():
-                status = next_status(command.status, Step.EXPIRE)
+                status = next_status(command.status, CommandStep.EXPIRE)
                 if status is None or command.deadline_at > now:
                     continue
                 expired.append(replace(command, status=status, finished_at=now))

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infoscreen.domain.errors import DatabaseNotReady, StoreUnavailable, Trouble
+from infoscreen.domain.errors import DatabaseNotReady, StoreTrouble, StoreUnavailable
 from infoscreen.resources import resource
 from infoscreen.storage import address as addresses
 from infoscreen.storage.engine import Store
@@ -41,8 +41,13 @@ CHECK_SECONDS = 60.0
 
 WORTH_WAITING = frozenset(
     {
-        *(Trouble.UNREACHABLE, Trouble.STARTING, Trouble.NO_CONNECTION_FREE, Trouble.LOCKED),
-        *(Trouble.TIMED_OUT, Trouble.CONFLICT),
+        *(
+            StoreTrouble.UNREACHABLE,
+            StoreTrouble.STARTING,
+            StoreTrouble.NO_CONNECTION_FREE,
+            StoreTrouble.LOCKED,
+        ),
+        *(StoreTrouble.TIMED_OUT, StoreTrouble.CONFLICT),
     }
 )
 """What passes by itself, so that a start waits for it.
@@ -51,7 +56,7 @@ A refused password, an unknown database, a damaged file do not: an error that en
 that waits for ever looks well. Whatever starts the daemon will try again.
 """
 
-ADVICE = {Trouble.DAMAGED: "Stop everything that uses it and restore a backup."}
+ADVICE = {StoreTrouble.DAMAGED: "Stop everything that uses it and restore a backup."}
 
 
 class Fitness(StrEnum):
@@ -225,7 +230,7 @@ async def damage(store: Store) -> str | None:
     except TimeoutError:
         return None
     except StoreUnavailable as trouble:
-        if trouble.trouble is Trouble.DAMAGED:
+        if trouble.trouble is StoreTrouble.DAMAGED:
             return str(trouble)
         raise
     return None if found == "ok" else str(found)
@@ -306,7 +311,7 @@ async def _check_foreign_keys(connection: AsyncConnection) -> None:
 
 
 @contextmanager
-def _trouble_named(name: str, *, but: frozenset[Trouble] = frozenset()) -> Iterator[None]:
+def _trouble_named(name: str, *, but: frozenset[StoreTrouble] = frozenset()) -> Iterator[None]:
     try:
         with naming_trouble():
             yield

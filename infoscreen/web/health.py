@@ -17,13 +17,13 @@ from infoscreen.web.shapes import Answer
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class Health(Answer):
+class HealthModel(Answer):
     """Said while the daemon answers at all."""
 
     status: str
 
 
-class Alive(Health):
+class Alive(HealthModel):
     """The same, with the version that runs."""
 
     version: str
@@ -38,7 +38,7 @@ async def readyz(request: web.Request) -> web.StreamResponse:
     """Tell whether the daemon can do its job, and if not, which part is missing."""
     readiness = await parts_of(request).monitoring.readiness()
     if readiness.ready:
-        return reply(Health(status="ready"))
+        return reply(HealthModel(status="ready"))
     return Problem(
         slug="not-ready",
         status=503,
@@ -73,7 +73,7 @@ def _refuse_strangers(request: web.Request) -> None:
 
 ROUTES = (
     Route("GET", "/healthz", healthz, None, "Is the daemon alive", response=Alive),
-    Route("GET", "/readyz", readyz, None, "Can the daemon do its job", response=Health),
+    Route("GET", "/readyz", readyz, None, "Can the daemon do its job", response=HealthModel),
     Route(
         "GET",
         "/metrics",
