@@ -1,7 +1,7 @@
 """What systemd hears: ready, alive only while every part makes progress, reloading; and fatal errors."""
 
 import asyncio
-import ctypes
+import contextlib
 import os
 import signal
 import socket
@@ -120,17 +120,30 @@ async def test_systemd_hears_that_the_daemon_is_ready_alive_reloading_and_stoppi
         await daemon.kill()
 
 
-PTRACE_SEIZE, PTRACE_INTERRUPT = 0x4206, 0x4207
+FREEZER = """
+import ctypes, os, sys
+libc, pid = ctypes.CDLL(None, use_errno=True), sys.argv[1]
+SEIZE, INTERRUPT = 0x4206, 0x4207
+for thread in os.listdir(f"/proc/{pid}/task"):
+    if thread != pid and any(libc.ptrace(request, int(thread), 0, 0) for request in (SEIZE, INTERRUPT)):
+        sys.exit(os.strerror(ctypes.get_errno()))
+print("frozen", flush=True)
+sys.stdin.read()
+"""
+"""Stops the threads that use the database, as a dead disk does, until it ends; the event loop turns on."""
 
 
-def freeze_all_threads_but_the_first(pid: int) -> None:
-    """Stop the threads that use the database, as a dead disk does; the event loop turns on."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        if int(task.name) != pid:
-            for request in (PTRACE_SEIZE, PTRACE_INTERRUPT):
-                done = libc.ptrace(request, int(task.name), 0, 0)
-                assert done == 0, os.strerror(ctypes.get_errno())
+@contextlib.contextmanager
+def all_threads_but_the_first_are_frozen(pid: int) -> Iterator[None]:
+    with subprocess.Popen(
+        [sys.executable, "-c", FREEZER, str(pid)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as freezer:
+        try:
+            assert freezer.stdout is not None
+            assert freezer.stdout.readline() == b"frozen\n"
+            yield
+        finally:
+            freezer.kill()
 
 
 @pytest.mark.broker
@@ -144,11 +157,13 @@ async def test_a_daemon_whose_writer_hangs_is_not_alive_although_its_loop_turns(
     try:
         await daemon.start()
         async with devices_at(broker, 1):
-            freeze_all_threads_but_the_first(daemon.pid)
-            await until(lambda: {"recovery", "expiry sweeper", "mqtt listener"} <= hanging(daemon), within=60)
-        systemd.forget()
-        await asyncio.sleep(1.5 * quick["WATCHDOG_USEC"] / 1e6)  # that nothing comes cannot be waited for
-        assert "WATCHDOG=1" not in systemd.hear()
+            with all_threads_but_the_first_are_frozen(daemon.pid):
+                wanted = {"recovery", "expiry sweeper", "mqtt listener"}
+                await until(lambda: wanted <= hanging(daemon), within=60)
+                systemd.forget()
+                # That nothing comes cannot be waited for.
+                await asyncio.sleep(1.5 * quick["WATCHDOG_USEC"] / 1e6)
+                assert "WATCHDOG=1" not in systemd.hear()
     finally:
         await daemon.kill()
 
@@ -238,6 +253,7 @@ def test_records_reach_the_journal_with_their_fields(tmp_path: Path, size: int) 
     assert entry["SYSLOG_IDENTIFIER"] == "infoscreen"
     assert "COMMAND_ID" not in entry
     handler.close()
+    journal.socket.close()
 
 
 def test_a_journal_that_is_not_there_loses_nothing(tmp_path: Path) -> None:

@@ -50,7 +50,6 @@ RECEIVE_BYTES = 65_536
 READS_PER_TURN = 2
 """``RECEIVE_BYTES`` are read so often in one turn of the event loop, about 3 ms."""
 
-
 Answer = TypeVar("Answer")
 
 
@@ -156,8 +155,7 @@ class BrokerClient(aiomqtt.Client):
         except (aiomqtt.MqttError, UnicodeError) as error:
             await self._cut()
             said = f"cannot connect to {self._address.host}:{self._address.port}: {describe(error)}"
-            code = error.rc if isinstance(error, MqttConnectError) else None
-            raise BrokerUnavailable(said, code.value if isinstance(code, ReasonCode) else None) from None
+            raise BrokerUnavailable(said, getattr(getattr(error, "rc", None), "value", None)) from None
         return self
 
     async def __aexit__(
@@ -448,8 +446,4 @@ def _reason(error: BaseException | None) -> str:
 
 def last_will(message: Sendable | None) -> aiomqtt.Will | None:
     """Return a message as aiomqtt takes it for the last will."""
-    return (
-        None
-        if message is None
-        else aiomqtt.Will(message.topic, message.payload, qos=1, retain=message.retain)
-    )
+    return None if message is None else aiomqtt.Will(message.topic, message.payload, 1, message.retain)
