@@ -109,12 +109,17 @@ async def serve(settings: Settings) -> None:
     ingest_policy = IngestPolicy(stale, timeouts, settings.auto_register_clients)
     logs = Limit(settings.log_lines_per_minute, settings.log_bytes_per_minute)
     quotas = Quotas(QuotaPolicy(logs=logs), clock)
-    ingest = Ingest(store, clock, bus, ingest_policy, metrics, listening_since, quotas)
+    ingest = Ingest(
+        store, clock, bus, ingest_policy, metrics, listening_since, quotas, writer=address.client_id
+    )
     # Logs and screenshots have a session, a budget and batches of their own, so that a device which sends too
     # much of them delays no heartbeat and pushes no ack out of the broker's queue.
-    bulk_ingest = Ingest(store, clock, bus, ingest_policy, metrics, listening_since, quotas)
+    bulk_address = replace(address, client_id=f"{address.client_id}-bulk")
+    bulk_ingest = Ingest(
+        store, clock, bus, ingest_policy, metrics, listening_since, quotas, writer=bulk_address.client_id
+    )
     bulk_listener = Listener(
-        replace(address, client_id=f"{address.client_id}-bulk"),
+        bulk_address,
         clock,
         bulk_ingest.handle,
         BULK_FILTERS,

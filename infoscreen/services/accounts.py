@@ -8,17 +8,11 @@ import logging
 import re
 import secrets
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from infoscreen.clock import Clock
-from infoscreen.domain.accounts import (
-    Actor,
-    ApiToken,
-    Role,
-    Session,
-    User,
-)
+from infoscreen.domain.accounts import Actor, ApiToken, Role, Session, User
 from infoscreen.domain.errors import (
     Conflict,
     Forbidden,
@@ -112,7 +106,7 @@ class Accounts:
             user_agent=_printable(user_agent or "", 300) or None,
         )
         async with self._store.write() as connection:
-            if await accounts.password_hash(connection, user.id) != verified.password_hash:
+            if not await accounts.hold_user(connection, user.id, with_password=verified.password_hash):
                 raise Unauthenticated("The password was changed just now.")
             if knock.session is not None:
                 await accounts.remove_session(connection, sha256(knock.session))
@@ -130,7 +124,8 @@ class Accounts:
             if found is None:
                 return
             session, user = found
-            await accounts.remove_session(connection, session.token_hash)
+            if not await accounts.remove_session(connection, session.token_hash):
+                return
             actor = _actor(user, "session", address)
             await audit.record(connection, self._clock.now(), actor, "auth.logout", _named(user))
         self._access_ended(user.id)
@@ -150,7 +145,7 @@ class Accounts:
             with suppress(StoreUnavailable):
                 async with self._store.write(at_once=True) as connection:
                     await accounts.touch_session(connection, session, now)
-        return _actor(user, "session", address)
+        return replace(_actor(user, "session", address), credential=session.token_hash)
 
     async def actor_of_token(self, secret: str, address: str | None) -> Actor | None:
         """Return whose API token this is, with the lower of both roles; None when it is not valid."""
@@ -176,6 +171,7 @@ class Accounts:
             address,
             manages_accounts=token.manages_accounts,
             ends_at=token.expires_at,
+            credential=sha256(secret),
         )
 
     # Sessions.
@@ -196,9 +192,8 @@ class Accounts:
         async with self._store.write() as connection:
             theirs = await accounts.sessions_of(connection, user_id)
             session = next((one for one in theirs if one.id == session_id), None)
-            if session is None:
+            if session is None or not await accounts.remove_session(connection, session.token_hash):
                 raise NotFound("There is no such session.")
-            await accounts.remove_session(connection, session.token_hash)
             target = f"session/{session_id}"
             await audit.record(connection, self._clock.now(), actor, "session.end", target)
         self._access_ended(user_id)
@@ -243,16 +238,20 @@ class Accounts:
         keep_session: str | None = None,
         *,
         revoke_tokens: bool = False,
+        instead_of: str | None = None,
     ) -> None:
         """Give a user another password and end the sessions but the one with the token ``keep_session``.
 
-        Known devices are forgotten; API tokens are revoked only if that is asked for.
+        Known devices are forgotten; API tokens are revoked only if that is asked for. With the hash
+        ``instead_of`` it raises ``Unauthenticated`` if that is no longer the password's.
         """
         _refuse_bad_password(password)
         password_hash = await self._passwords.hash(password)
         kept = [] if keep_session is None else [sha256(keep_session)]
         async with self._store.write() as connection:
-            user = _found(await accounts.user_by_id(connection, user_id))
+            user = _found(await accounts.hold_user(connection, user_id))
+            if instead_of not in (None, await accounts.password_hash(connection, user_id)):
+                raise Unauthenticated("The password was changed just now.")
             await accounts.change_user(connection, user_id, password_hash=password_hash)
             await accounts.remove_sessions_of(connection, user_id, kept)
             await logins.forget_devices(connection, user_id)
@@ -272,8 +271,15 @@ class Accounts:
         if actor.user_id is None:
             raise Forbidden("Only people have a password.")
         user = await self.user(actor.user_id)
-        await self._logins.verify(user.username, current, knock)
-        await self.set_password(user.id, new, actor, knock.session, revoke_tokens=revoke_tokens)
+        verified = await self._logins.verify(user.username, current, knock)
+        await self.set_password(
+            user.id,
+            new,
+            actor,
+            knock.session,
+            revoke_tokens=revoke_tokens,
+            instead_of=verified.password_hash,
+        )
 
     async def change_user(
         self, user_id: int, actor: Actor, *, role: Role | None = None, disabled: bool | None = None
@@ -283,9 +289,10 @@ class Accounts:
         What is None stays as it is. Raises ``Conflict`` for the last admin.
         """
         async with self._store.write() as connection:
-            user = _found(await accounts.user_by_id(connection, user_id))
+            held, other_admins = await accounts.hold_user_and_admins(connection, user_id)
+            user = _found(held)
             if disabled or role not in (None, Role.ADMIN):
-                _keep_an_admin(user, await accounts.other_admins(connection, user_id))
+                _keep_an_admin(user, other_admins)
             now = self._clock.now()
             if role not in (None, user.role):
                 await accounts.change_user(connection, user_id, role=role)
@@ -303,8 +310,9 @@ class Accounts:
     async def remove_user(self, user_id: int, actor: Actor) -> None:
         """Remove a user, sessions and tokens and all; raise ``Conflict`` for the last admin."""
         async with self._store.write() as connection:
-            user = _found(await accounts.user_by_id(connection, user_id))
-            _keep_an_admin(user, await accounts.other_admins(connection, user_id))
+            held, other_admins = await accounts.hold_user_and_admins(connection, user_id)
+            user = _found(held)
+            _keep_an_admin(user, other_admins)
             await accounts.remove_user(connection, user_id)
             await audit.record(connection, self._clock.now(), actor, "user.remove", _named(user))
         self._access_ended(user_id)
@@ -353,7 +361,10 @@ class Accounts:
             raise Forbidden(f"A token that ends at {end} makes no token that lives longer; give expires_at.")
         secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
         async with self._store.write() as connection:
-            user = _found(await accounts.user_by_id(connection, user_id))
+            user = _found(await accounts.hold_user(connection, user_id))
+            if actor.credential is not None and not await accounts.is_valid(connection, actor.credential):
+                # It was taken away since the request began, as tokens are with a password.
+                raise Unauthenticated("The session or token has ended.")
             highest = user.role.capped_at(actor.role)
             if not highest.may(role):
                 raise Forbidden(f"The role {role} is too high for this token; at most {highest}.")
@@ -382,7 +393,8 @@ class Accounts:
             token = await accounts.token_by_id(connection, token_id)
             if token is None or not (token.user_id == actor.user_id or actor.role.may(Role.ADMIN)):
                 raise NotFound(f"There is no token {token_id}.")
-            await accounts.remove_token(connection, token_id)
+            if not await accounts.remove_token(connection, token_id):
+                raise NotFound(f"There is no token {token_id}.")
             now, target = self._clock.now(), f"token/{token_id}"
             await audit.record(connection, now, actor, "token.revoke", target, {"name": token.name})
         self._access_ended(token.user_id)

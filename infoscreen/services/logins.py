@@ -95,8 +95,10 @@ class Logins:
             for counter in counters:
                 forget = logins.forget_failures if counter.forgiven else logins.take_back_failure
                 await forget(connection, counter.key)
-            if outdated and await accounts.password_hash(connection, user.id) == stored:
-                await accounts.change_user(connection, user.id, password_hash=fresh)
+            if outdated and not await accounts.replace_password(connection, user.id, stored, fresh):
+                fresh = await accounts.password_hash(connection, user.id) or stored
+        if outdated and fresh != stored and not await self._passwords.check(fresh, password, known=True):
+            raise Unauthenticated("The password was changed just now.")
         known_device = any(proof.key.startswith("device ") for proof in proofs)
         return Verified(user, fresh, known_device)
 

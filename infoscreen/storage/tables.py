@@ -174,6 +174,13 @@ failed_services = Table(
     Column("known", JSON, nullable=False),
 )
 
+ingest_batches = Table(
+    "ingest_batches",
+    metadata,
+    Column("writer", Text, primary_key=True),
+    Column("batch", String(32), nullable=False),
+)
+
 retained_clears = Table(
     "retained_clears",
     metadata,
