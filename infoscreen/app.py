@@ -75,8 +75,8 @@ MORE_TIME = "EXTEND_TIMEOUT_USEC=60000000"
 """What a start that waits asks systemd for at each look."""
 
 
-async def serve(settings: Settings) -> None:
-    """Run the daemon until SIGTERM or SIGINT.
+async def serve(settings: Settings, load: Callable[[], Settings] | None = None) -> None:
+    """Run the daemon until SIGTERM or SIGINT; on SIGHUP call ``load`` for changed settings.
 
     Raises:
         DatabaseNotReady: the database must be migrated first.
@@ -100,7 +100,7 @@ async def serve(settings: Settings) -> None:
         retention=timedelta(days=settings.retention_days),
     )
 
-    reloading = Reloading(settings, clock)
+    reloading = Reloading(settings, load or (lambda: settings), clock)
     store = Store(settings.database_url)
 
     def listening_since() -> datetime | None:

@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from infoscreen import config_check, logs, sd_notify
+from infoscreen import logs, sd_notify
 from infoscreen.clock import Clock
 from infoscreen.domain.clients import Condition
 from infoscreen.domain.errors import InvalidSettings, StoreUnavailable
@@ -78,8 +78,15 @@ class Supervision:
 class Reloading:
     """Reads the settings again when told to, and lets those parts take them up that can."""
 
-    def __init__(self, settings: Settings, clock: Clock, renewals: Sequence[Renewal] = ()) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        load: Callable[[], Settings],
+        clock: Clock,
+        renewals: Sequence[Renewal] = (),
+    ) -> None:
         self._settings = settings
+        self._load = load
         self._clock = clock
         self._renewals = renewals
         self.asked = asyncio.Event()
@@ -98,7 +105,7 @@ class Reloading:
     async def reload(self) -> None:
         """Read all sources once; wrong settings change nothing."""
         try:
-            fresh = await asyncio.to_thread(config_check.loaded)
+            fresh = await asyncio.to_thread(self._load)
         except InvalidSettings as error:
             log.error(  # noqa: TRY400 - a traceback tells a sysadmin nothing
                 "the settings are wrong; those from before stay in force",

@@ -29,7 +29,7 @@ def serve() -> None:
 
     settings = config_check.loaded()
     logs.configure(settings.log_level, settings.log_format)
-    _run(app.serve(settings))
+    _run(app.serve(settings, config_check.loaded))
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:
