@@ -11,13 +11,13 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from aiohttp import web
 
-from infoscreen import __version__, sd_notify
+from infoscreen import __version__, installation, sd_notify
 from infoscreen.clock import SteadySince, SystemClock
 from infoscreen.domain.commands import Timeouts
 from infoscreen.domain.errors import CannotStart, StoreUnavailable
@@ -33,12 +33,14 @@ from infoscreen.mqtt.publisher import BrokerPublisher
 from infoscreen.progress import Progress, step_seconds
 from infoscreen.services.accounts import Accounts
 from infoscreen.services.bus import Bus
+from infoscreen.services.certificates import CertificateWatch
 from infoscreen.services.commanding import Commanding, CommandPolicy
 from infoscreen.services.fleet import Fleet
 from infoscreen.services.ingest import Ingest, IngestPolicy
 from infoscreen.services.monitoring import Monitoring
 from infoscreen.services.outbox import Outbox
 from infoscreen.services.passwords import Passwords
+from infoscreen.services.ports import LinkState
 from infoscreen.services.quota import Limit, QuotaPolicy, Quotas
 from infoscreen.services.recovery.loop import Recovering
 from infoscreen.services.recovery.pauses import Pausing
@@ -47,7 +49,7 @@ from infoscreen.settings import Settings
 from infoscreen.storage import schema
 from infoscreen.storage.engine import Store
 from infoscreen.storage.trouble import naming_trouble
-from infoscreen.supervision import Reloading, Supervision
+from infoscreen.supervision import Reloading, Supervision, run_until
 from infoscreen.web.application import create_app, create_runner
 from infoscreen.web.keys import Parts, WebConfig
 from infoscreen.web.live import LiveFeed
@@ -126,6 +128,11 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         role="bulk listener",
         limits=replace(BULK_LIMITS, waiting_bytes=settings.mqtt_buffer_bytes // 2),
     )
+
+    def on_state(state: LinkState) -> None:
+        certificates.wake()
+        bus.publish(BrokerChanged(state.connected))
+
     dropped = Dropped(clock)
     listener = Listener(
         address,
@@ -133,7 +140,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         ingest.handle,
         STATE_FILTERS,
         limits=BatchLimits(waiting_bytes=settings.mqtt_buffer_bytes // 2),
-        on_state=lambda state: bus.publish(BrokerChanged(state.connected)),
+        on_state=on_state,
         moved=BULK_FILTERS,
         moved_to=bulk_listener,
         dropped=dropped,
@@ -154,7 +161,16 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
     )
     progress = Progress(clock, step_seconds(sd_notify.watchdog_seconds()))
     watch = Watch(store, clock, bus, listener, watched, metrics)
-    monitoring = Monitoring(store, clock, listener, ingest, bulk_ingest)
+    certificates = CertificateWatch(
+        installation.certificates(settings, address),
+        clock,
+        on_change=lambda: bus.publish(BrokerChanged(listener.state.connected)),
+    )
+    metrics.watch_certificates(lambda: certificates.lifetimes)
+    standing = list(installation.alerts(settings))
+    monitoring = Monitoring(
+        store, clock, listener, ingest, bulk_ingest, alerts=(lambda: standing, certificates.alerts)
+    )
     live = LiveFeed(store, bus, listener, clock)
     commanding = Commanding(store, clock, bus, commands, metrics, wake)
     started = SteadySince(clock)
@@ -204,6 +220,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         "watchdog": supervision.run_watchdog,
         "status": supervision.run_status,
         "reload": reloading.run,
+        "certificates": certificates.run,
     }
     runner = create_runner(app)
     try:
@@ -213,7 +230,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
             if trouble is None or await _database_seen(store, stopped, trouble):
                 _spare_the_collector()
                 sd_notify.notify("READY=1")
-                await _run_until(stopped, parts, progress, last_words=lambda: _stop_serving(bus, runner))
+                await run_until(stopped, parts, progress, last_words=lambda: _stop_serving(bus, runner))
     finally:
         sd_notify.notify("STOPPING=1")
         await _stop_serving(bus, runner)
@@ -262,39 +279,6 @@ async def _database_seen(store: Store, stopped: asyncio.Event, trouble: StoreUna
         trouble = looking.result()
     log.warning("the database is there", extra={"event": "store_seen"})
     return True
-
-
-async def _run_until(
-    stopped: asyncio.Event,
-    parts: Mapping[str, Callable[[], Awaitable[object]]],
-    progress: Progress,
-    last_words: Callable[[], Awaitable[None]],
-) -> None:
-    """Run all parts until told to stop: then first the last words, then every part is cancelled."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [
-            group.create_task(_for_ever(name, run, progress, stopped), name=name)
-            for name, run in parts.items()
-        ]
-        await stopped.wait()
-        log.info("stopping", extra={"event": "stopping"})
-        await last_words()
-        for task in tasks:
-            task.cancel()
-
-
-async def _for_ever(
-    name: str, run: Callable[[], Awaitable[object]], progress: Progress, stopped: asyncio.Event
-) -> None:
-    """Run a part that must never end by itself before we are told to stop."""
-    try:
-        with progress.watching(name):
-            await run()
-    except Exception as error:
-        error.add_note(f"This ended the daemon's part: {name}.")
-        raise
-    if not stopped.is_set():
-        raise RuntimeError(f"The daemon's part {name!r} returned, which it must never do.")
 
 
 def _spare_the_collector() -> None:

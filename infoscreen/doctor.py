@@ -17,8 +17,8 @@ import infoscreen
 from infoscreen import app, config_check, local_daemon
 from infoscreen.clock import SystemClock
 from infoscreen.domain.accounts import Role
+from infoscreen.domain.broker import BrokerFault
 from infoscreen.domain.errors import (
-    BrokerUnavailable,
     CannotStart,
     DatabaseNotReady,
     InvalidSettings,
@@ -27,7 +27,6 @@ from infoscreen.domain.errors import (
 )
 from infoscreen.local_daemon import DaemonPresence
 from infoscreen.mqtt import probe
-from infoscreen.mqtt.connection import BrokerAddress
 from infoscreen.services.accounts import Accounts
 from infoscreen.services.passwords import Passwords
 from infoscreen.settings import INSTALLED_FILE, Settings, cautions, env_file, load
@@ -49,15 +48,13 @@ ADVICE = {
     StoreTrouble.DAMAGED: "Stop everything that uses it and restore a backup.",
 }
 
-WRONG_ACCOUNT = frozenset({134, 135})
-"""MQTT 5's reason codes, which paho uses for 3.1.1 as well: bad user name or password, not authorised."""
-
-CERTIFICATE_ADVICE = {
-    9: "The certificate is not valid yet: is this host's clock right?",
-    10: "The certificate has expired: renew it with `infoscreen pki renew`, and reload the broker.",
-    62: "The certificate is for another name: set MQTT_HOST to one that it names.",
+BROKER_ADVICE = {
+    BrokerFault.REFUSED: "MQTT_USER and MQTT_PASSWORD must be an account of the broker.",
+    BrokerFault.NOT_YET_VALID: "Is this host's clock right?",
+    BrokerFault.EXPIRED: "Renew it with `infoscreen pki renew`, which also reloads the broker.",
+    BrokerFault.WRONG_NAME: "Set MQTT_HOST to a name in the certificate.",
+    BrokerFault.UNKNOWN_CA: "MQTT_TLS_CA_CERT must be the CA that signed the broker's certificate.",
 }
-"""By OpenSSL's numbers of what is wrong with a certificate."""
 
 BACKUPS = "backups"
 """Where backups are, in the directory of the database."""
@@ -216,7 +213,9 @@ async def _broker(settings: Settings) -> list[Check]:
     where = f"{address.host}:{address.port}"
     reason = await probe.refusal(address)
     if reason is not None:
-        return [Check(CheckStatus.FAIL, f"broker: {reason}", await _broker_advice(address, reason))]
+        usual = "Start the broker, or correct the MQTT_ settings; its own log tells more."
+        advice = usual if reason.fault is None else BROKER_ADVICE.get(reason.fault, usual)
+        return [Check(CheckStatus.FAIL, f"broker: {reason}", advice)]
     findings = [Check(CheckStatus.OK, f"broker at {where} lets the daemon in")]
     if await probe.anonymous_refusal(address) is None:
         advice = "Set `allow_anonymous false`; look for another file in conf.d that sets it true."
@@ -229,15 +228,6 @@ async def _broker(settings: Settings) -> list[Check]:
         advice = "Raise max_queued_messages and max_queued_bytes; look for a device that sends too much."
         findings.append(Check(CheckStatus.WARN, what, advice))
     return findings
-
-
-async def _broker_advice(address: BrokerAddress, reason: BrokerUnavailable) -> str:
-    if reason.code in WRONG_ACCOUNT:
-        return "MQTT_USER and MQTT_PASSWORD must be an account of the broker: see its password file."
-    fault = await probe.certificate_fault(address)
-    if fault is not None:
-        return CERTIFICATE_ADVICE.get(fault, "MQTT_TLS_CA_CERT must be the CA that signed the certificate.")
-    return "Start the broker, or correct the MQTT_ settings; its own log tells more."
 
 
 def _daemon(settings: Settings) -> Check:

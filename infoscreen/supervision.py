@@ -5,7 +5,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from infoscreen import logs, sd_notify
 from infoscreen.clock import Clock
@@ -126,3 +126,36 @@ class Reloading:
                 extra={"event": "restart_needed", "settings": ", ".join(later)},
             )
         log.info("reloaded", extra={"event": "reloaded", "log_level": fresh.log_level})
+
+
+async def run_until(
+    stopped: asyncio.Event,
+    parts: Mapping[str, Callable[[], Awaitable[object]]],
+    progress: Progress,
+    last_words: Callable[[], Awaitable[None]],
+) -> None:
+    """Run all parts until told to stop: then first the last words, then every part is cancelled."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(_for_ever(name, run, progress, stopped), name=name)
+            for name, run in parts.items()
+        ]
+        await stopped.wait()
+        log.info("stopping", extra={"event": "stopping"})
+        await last_words()
+        for task in tasks:
+            task.cancel()
+
+
+async def _for_ever(
+    name: str, run: Callable[[], Awaitable[object]], progress: Progress, stopped: asyncio.Event
+) -> None:
+    """Run a part that must never end by itself before we are told to stop."""
+    try:
+        with progress.watching(name):
+            await run()
+    except Exception as error:
+        error.add_note(f"This ended the daemon's part: {name}.")
+        raise
+    if not stopped.is_set():
+        raise RuntimeError(f"The daemon's part {name!r} returned, which it must never do.")

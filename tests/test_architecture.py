@@ -16,12 +16,12 @@ MAX_LINES = 450
 
 # Parts that put the others together: they may import everything, and only they import each other.
 COMPOSITION = {
-    *("app", "config_check", "cli", "demo", "doctor", "health", "judge", "local_daemon", "supervision"),
-    "__main__",
+    *("app", "config_check", "cli", "demo", "doctor", "health", "installation", "judge", "local_daemon"),
+    *("supervision", "__main__"),
 }
 
 # The one MQTT client, which serves the daemon, the agent and the simulator.
-MQTT_CLIENT = {"mqtt.answers", "mqtt.client", "mqtt.connection", "mqtt.device"}
+MQTT_CLIENT = {"mqtt.answers", "mqtt.client", "mqtt.connection", "mqtt.device", "mqtt.diagnosis"}
 
 # room or top-level module -> what it may import of ours
 ROOMS = {
@@ -52,7 +52,7 @@ LIBRARIES = {
     "sqlalchemy": {"storage"},
     "alembic": {"storage"},
     "aiomqtt": {"mqtt.client"},
-    "paho": {"mqtt.client"},
+    "paho": {"mqtt.client", "mqtt.properties"},
     "aiohttp": {"web", "power", *COMPOSITION},
     "jinja2": {"web"},
     "prometheus_client": {"metrics"},

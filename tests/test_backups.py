@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from infoscreen.domain.errors import Conflict, NotFound, Refused
+from infoscreen.domain.errors import ToolFailed
 from infoscreen.storage import backups, schema
 from infoscreen.storage.engine import Store
 from tests.commands import CommandLine
@@ -128,9 +128,9 @@ def test_verify_and_restore_refuse_what_is_not_whole(
         case _:
             Path(f"{saved}-wal").write_bytes(b"something")
     before = database.read_bytes()
-    with pytest.raises(Refused):
+    with pytest.raises(ToolFailed):
         backups.verify(saved)
-    with pytest.raises(Refused):
+    with pytest.raises(ToolFailed):
         backups.restore(url, saved, NOW)
     assert database.read_bytes() == before
     assert [file.name for file in database.parent.iterdir()] == [database.name]
@@ -203,7 +203,7 @@ def test_restore_refuses_while_anybody_has_the_database_open(
         if mode == "DELETE":
             other.execute("BEGIN")
         other.execute("SELECT count(*) FROM clients").fetchone()
-        with pytest.raises(Conflict, match="in use"):
+        with pytest.raises(ToolFailed, match="in use"):
             backups.restore(url, saved, NOW)
     assert sorted(file.name for file in database.parent.iterdir()) == [database.name]
 
@@ -220,7 +220,7 @@ def test_what_root_restores_belongs_to_whom_it_belonged_before(url: str, saved: 
 
 
 def test_restore_names_what_is_not_there(url: str, tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="missing"):
+    with pytest.raises(ToolFailed, match="missing"):
         backups.restore(url, tmp_path / "missing.db", NOW)
 
 
@@ -252,7 +252,7 @@ async def test_the_commands_that_are_named_for_postgresql_work(postgres: str, tm
     """The printed commands save, verify and restore."""
     require("pg_dump")
     await schema.upgrade(postgres)
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(ToolFailed) as caught:
         backups.backup(postgres, tmp_path / "x")
     said = str(caught.value).split("`")[1::2]
     assert [command.split()[0] for command in said] == ["pg_dump", "pg_restore", "pg_restore"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from infoscreen.cli.output import as_json_option, write_json
-from infoscreen.domain.errors import Conflict, DatabaseNotReady, Refused
+from infoscreen.domain.errors import DatabaseNotReady, ToolFailed
 
 if TYPE_CHECKING:
     from infoscreen.settings import Settings
@@ -55,12 +55,12 @@ def _refuse_to_begin_by_mistake(settings: "Settings") -> None:
     if file is None:
         return
     if not file.exists() and not is_given("database_url") and not env_file().exists():
-        raise Refused(
+        raise ToolFailed(
             f"There is no database {file}, and neither DATABASE_URL nor a file .env says that there "
             "should be. Set DATABASE_URL, or use --create."
         )
     if file.is_file() and file.stat().st_size == 0:
-        raise Refused(f"{file} is an empty file: the database is lost. {schema.LOST}")
+        raise ToolFailed(f"{file} is an empty file: the database is lost. {schema.LOST}")
 
 
 @db.command()
@@ -175,7 +175,7 @@ def restore(file: Path, yes: bool, as_json: bool) -> None:
 
     settings = load()
     if local_daemon.is_running(settings):
-        raise Conflict("The daemon is running. Stop it first: systemctl stop infoscreen")
+        raise ToolFailed("The daemon is running. Stop it first: systemctl stop infoscreen")
     if not yes:
         place = schema.name_of(settings.database_url)
         click.confirm(f"Replace {place[0].lower()}{place[1:]} with {file}?", abort=True, err=True)

@@ -82,7 +82,7 @@ def _fits_a_block(lines: list[str]) -> bool:
 
 @describe.command()
 def man() -> None:
-    """Print the manual page of this command, for man(1)."""
+    """Print the manual page of infoscreen."""
     from infoscreen.cli import manual
 
     click.echo(manual.page(click.get_current_context().find_root().command), nl=False)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ssl
 from dataclasses import replace
 
 from infoscreen.domain.errors import BrokerUnavailable
@@ -24,25 +23,6 @@ async def refusal(address: BrokerAddress) -> BrokerUnavailable | None:
             return None
     except BrokerUnavailable as error:
         return error
-
-
-async def certificate_fault(address: BrokerAddress) -> int | None:
-    """Return OpenSSL's number of what is wrong with the broker's certificate; None if nothing is known."""
-    context = await load_tls(address)
-    if context is None:
-        return None
-    context.sslsocket_class = ssl.SSLSocket
-    try:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            _, writer = await asyncio.open_connection(address.host, address.port, ssl=context)
-    except ssl.SSLCertVerificationError as error:
-        return error.verify_code
-    except (OSError, TimeoutError):
-        return None
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
-    return None
 
 
 async def anonymous_refusal(address: BrokerAddress) -> BrokerUnavailable | None:

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from infoscreen.clock import Clock
 from infoscreen.domain.accounts import Actor, ApiToken, Role, Session, User
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import (
     Conflict,
     Forbidden,
@@ -22,6 +23,7 @@ from infoscreen.domain.errors import (
     Unauthenticated,
 )
 from infoscreen.domain.events import AccessChanged
+from infoscreen.domain.faults import FieldFault
 from infoscreen.services.bus import Bus
 from infoscreen.services.logins import Knock, Logins, Verified, sha256
 from infoscreen.services.passwords import Passwords
@@ -44,7 +46,7 @@ TOKEN_NAME_LENGTH = 64
 PASSWORD_LENGTHS = range(10, 1001)
 
 CLI = Actor(None, "cli", Role.ADMIN, "cli")
-"""Whoever may run our commands on the host may do everything; there is nobody to ask for a password."""
+"""Commands run on the host itself have all permissions and need no password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ class Accounts:
         )
         async with self._store.write() as connection:
             if not await accounts.hold_user(connection, user.id, with_password=verified.password_hash):
-                raise Unauthenticated("The password was changed just now.")
+                raise Unauthenticated(ErrorCode.PASSWORD_CHANGED)
             if knock.session is not None:
                 await accounts.remove_session(connection, sha256(knock.session))
             await accounts.remove_dead_sessions(connection, now, SESSION_IDLE)
@@ -193,7 +195,7 @@ class Accounts:
             theirs = await accounts.sessions_of(connection, user_id)
             session = next((one for one in theirs if one.id == session_id), None)
             if session is None or not await accounts.remove_session(connection, session.token_hash):
-                raise NotFound("There is no such session.")
+                raise NotFound(ErrorCode.NO_SESSION)
             target = f"session/{session_id}"
             await audit.record(connection, self._clock.now(), actor, "session.end", target)
         self._access_ended(user_id)
@@ -218,15 +220,14 @@ class Accounts:
     async def add_user(self, username: str, password: str, role: Role, actor: Actor) -> User:
         """Add a user; raise ``InvalidInput`` or, when the name is taken, ``Conflict``."""
         if not USERNAME.fullmatch(username):
-            message = "1 to 100 letters, digits or any of . _ @ - are allowed"
-            raise InvalidInput(f"Not a user name: {message}.", [{"field": "username", "message": message}])
+            raise InvalidInput.of("username", FieldFault.NOT_A_USER_NAME)
         _refuse_bad_password(password)
         password_hash = await self._passwords.hash(password)
         now = self._clock.now()
         async with self._store.write() as connection:
             user = await accounts.add_user(connection, username, password_hash, role, now)
             if user is None:
-                raise Conflict(f"There is already a user {username}.")
+                raise Conflict(ErrorCode.USER_EXISTS, username=username)
             await audit.record(connection, now, actor, "user.add", _named(user), {"role": role})
         return user
 
@@ -251,7 +252,7 @@ class Accounts:
         async with self._store.write() as connection:
             user = _found(await accounts.hold_user(connection, user_id))
             if instead_of not in (None, await accounts.password_hash(connection, user_id)):
-                raise Unauthenticated("The password was changed just now.")
+                raise Unauthenticated(ErrorCode.PASSWORD_CHANGED)
             await accounts.change_user(connection, user_id, password_hash=password_hash)
             await accounts.remove_sessions_of(connection, user_id, kept)
             await logins.forget_devices(connection, user_id)
@@ -269,7 +270,7 @@ class Accounts:
         """
         _refuse_bad_password(new)
         if actor.user_id is None:
-            raise Forbidden("Only people have a password.")
+            raise Forbidden(ErrorCode.PEOPLE_ONLY)
         user = await self.user(actor.user_id)
         verified = await self._logins.verify(user.username, current, knock)
         await self.set_password(
@@ -347,27 +348,22 @@ class Accounts:
         """
         now = self._clock.now()
         if not 1 <= len(name) <= TOKEN_NAME_LENGTH or not name.isprintable():
-            message = f"1 to {TOKEN_NAME_LENGTH} printable characters are allowed"
-            raise InvalidInput(f"Not a token name: {message}.", [{"field": "name", "message": message}])
+            raise InvalidInput.of("name", FieldFault.NOT_A_TOKEN_NAME, most=TOKEN_NAME_LENGTH)
         if expires_at is not None and expires_at <= now:
-            message = f"{expires_at.isoformat()} has passed; a time to come is needed"
-            raise InvalidInput(
-                "The token would never be valid.", [{"field": "expires_at", "message": message}]
-            )
+            raise InvalidInput.of("expires_at", FieldFault.PASSED, at=expires_at)
         if actor.user_id != user_id and not actor.role.may(Role.ADMIN):
-            raise Forbidden("Only an admin makes tokens for others.")
+            raise Forbidden(ErrorCode.TOKENS_FOR_OTHERS)
         if actor.ends_at is not None and (expires_at is None or expires_at > actor.ends_at):
-            end = actor.ends_at.isoformat()
-            raise Forbidden(f"A token that ends at {end} makes no token that lives longer; give expires_at.")
+            raise Forbidden(ErrorCode.TOKEN_OUTLIVES, ends_at=actor.ends_at)
         secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
         async with self._store.write() as connection:
             user = _found(await accounts.hold_user(connection, user_id))
             if actor.credential is not None and not await accounts.is_valid(connection, actor.credential):
                 # It was taken away since the request began, as tokens are with a password.
-                raise Unauthenticated("The session or token has ended.")
+                raise Unauthenticated(ErrorCode.ACCESS_ENDED)
             highest = user.role.capped_at(actor.role)
             if not highest.may(role):
-                raise Forbidden(f"The role {role} is too high for this token; at most {highest}.")
+                raise Forbidden(ErrorCode.TOKEN_ROLE_TOO_HIGH, role=role, highest=highest)
             token = await accounts.add_token(
                 connection,
                 token_hash=sha256(secret),
@@ -392,9 +388,9 @@ class Accounts:
         async with self._store.write() as connection:
             token = await accounts.token_by_id(connection, token_id)
             if token is None or not (token.user_id == actor.user_id or actor.role.may(Role.ADMIN)):
-                raise NotFound(f"There is no token {token_id}.")
+                raise NotFound(ErrorCode.NO_TOKEN, id=str(token_id))
             if not await accounts.remove_token(connection, token_id):
-                raise NotFound(f"There is no token {token_id}.")
+                raise NotFound(ErrorCode.NO_TOKEN, id=str(token_id))
             now, target = self._clock.now(), f"token/{token_id}"
             await audit.record(connection, now, actor, "token.revoke", target, {"name": token.name})
         self._access_ended(token.user_id)
@@ -429,21 +425,24 @@ def _named(user: User) -> str:
 
 def _found(user: User | None) -> User:
     if user is None:
-        raise NotFound("There is no such user.")
+        raise NotFound(ErrorCode.NO_USER)
     return user
 
 
 def _keep_an_admin(user: User, others: int) -> None:
     if user.role is Role.ADMIN and not user.disabled and others == 0:
-        raise Conflict(f"{user.username} is the last admin; make another one first.")
+        raise Conflict(ErrorCode.LAST_ADMIN, username=user.username)
 
 
 def _refuse_bad_password(password: str) -> None:
     if len(password) not in PASSWORD_LENGTHS:
-        message = (
-            f"has {len(password)} characters; {PASSWORD_LENGTHS[0]} to {PASSWORD_LENGTHS[-1]} are allowed"
+        raise InvalidInput.of(
+            "password",
+            FieldFault.PASSWORD_LENGTH,
+            length=len(password),
+            least=PASSWORD_LENGTHS[0],
+            most=PASSWORD_LENGTHS[-1],
         )
-        raise InvalidInput(f"The password {message}.", [{"field": "password", "message": message}])
 
 
 def _printable(text: str, length: int) -> str:

@@ -15,7 +15,8 @@ from uuid import uuid4
 
 from infoscreen.clock import Clock
 from infoscreen.domain.commands import ClientCommand, Timeouts
-from infoscreen.domain.errors import StoreUnavailable
+from infoscreen.domain.error_codes import MessageDefect
+from infoscreen.domain.errors import BadMessage, StoreUnavailable
 from infoscreen.domain.events import ClientChanged, CommandChanged, Event
 from infoscreen.domain.presence import StalePolicy
 from infoscreen.services.acks import save_acks
@@ -206,8 +207,8 @@ class Ingest:
             return strangers - await clients.keep(connection, strangers)
         for uuid in sorted(strangers):
             for message in batch.from_whom[uuid]:
-                detail = "no such client, and clients are not registered by themselves"
-                outcome.rejections.append(rejection(message, now, "unknown_client", detail))
+                unknown = BadMessage(MessageDefect.UNKNOWN_CLIENT)
+                outcome.rejections.append(rejection(message, now, unknown))
         return strangers
 
     async def _save_quiet(
@@ -326,7 +327,7 @@ class Ingest:
                 "event": "message_rejected",
                 "client_uuid": who,
                 "reason": rejection.reason,
-                "detail": rejection.detail,
+                "detail": str(rejection.defect),
                 "topic": rejection.topic[:200],
                 "head": rejection.head.decode(errors="backslashreplace"),
             },

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
-from infoscreen.domain.errors import Conflict, NotFound, Refused
+from infoscreen.domain.errors import ToolFailed
 from infoscreen.storage import address, schema
 from infoscreen.storage.schema import Fitness
 
@@ -55,18 +55,18 @@ def backup(url: str, file: Path) -> int:
     The file appears under its name only when it is whole, readable by its owner only.
 
     Raises:
-        Conflict: the file exists already.
-        Refused: the database is not SQLite, does not exist, or cannot be copied to that place.
+        ToolFailed: the file exists already.
+        ToolFailed: the database is not SQLite, does not exist, or cannot be copied to that place.
     """
     source = _sqlite(url)
     if not source.is_file():
-        raise Refused(f"The database {source} does not exist; there is nothing to save.")
+        raise ToolFailed(f"The database {source} does not exist; there is nothing to save.")
     if source.stat().st_size == 0:
-        raise Refused(f"The database {source} is an empty file: it is lost. There is nothing to save.")
+        raise ToolFailed(f"The database {source} is an empty file: it is lost. There is nothing to save.")
     try:
         return _save(source, file)
     except (OSError, sqlite3.Error) as error:
-        raise Refused(f"Cannot save {source} as {file}: {error}.") from error
+        raise ToolFailed(f"Cannot save {source} as {file}: {error}.") from error
 
 
 def back_up_into(url: str, directory: Path, keep: int, now: datetime) -> tuple[Path, int]:
@@ -77,7 +77,7 @@ def back_up_into(url: str, directory: Path, keep: int, now: datetime) -> tuple[P
         for old in backups_in(directory)[keep:]:
             old.unlink(missing_ok=True)
     except OSError as error:
-        raise Refused(f"{file} is saved, but an old backup cannot be removed: {error}.") from error
+        raise ToolFailed(f"{file} is saved, but an old backup cannot be removed: {error}.") from error
     return file, size
 
 
@@ -92,14 +92,14 @@ def verify(file: Path) -> Verified:
     """Return what is in a backup, after reading every page, index and reference of it.
 
     Raises:
-        NotFound: there is no such file.
-        Refused: it is no whole database of infoscreen.
+        ToolFailed: there is no such file.
+        ToolFailed: it is no whole database of infoscreen.
     """
     if not file.is_file():
-        raise NotFound(f"There is no file {file.absolute()}.")
+        raise ToolFailed(f"There is no file {file.absolute()}.")
     waiting = Path(f"{file}-wal")
     if waiting.exists() and waiting.stat().st_size:
-        raise Refused(
+        raise ToolFailed(
             f"{file.absolute()} was copied while it was in use: {waiting.name} beside it holds a part. "
             "Make a backup with `infoscreen db backup`, or open and close it once with sqlite3."
         )
@@ -108,30 +108,30 @@ def verify(file: Path) -> Verified:
         with closing(_connected(file, "ro&immutable=1")) as connection:
             return _verified(connection, file)
     except (OSError, sqlite3.Error) as error:
-        raise Refused(f"{file.absolute()} is damaged or no database: {error}.") from error
+        raise ToolFailed(f"{file.absolute()} is damaged or no database: {error}.") from error
 
 
 def restore(url: str, file: Path, now: datetime) -> Restored:
     """Put a backup in the place of the database, and keep what was there beside it.
 
     Raises:
-        NotFound: there is no such backup.
-        Conflict: somebody has the database open.
-        Refused: the backup is damaged, or newer than this code; or the place cannot be written.
+        ToolFailed: there is no such backup.
+        ToolFailed: somebody has the database open.
+        ToolFailed: the backup is damaged, or newer than this code; or the place cannot be written.
     """
     place = _sqlite(url)
     if file.exists() and place.exists() and file.samefile(place):
-        raise Refused(f"{file} is the database itself.")
+        raise ToolFailed(f"{file} is the database itself.")
     found = verify(file)
     if found.fitness is Fitness.NEWER:
-        raise Refused(
+        raise ToolFailed(
             f"{found.file} is at revision {found.revision}, which this infoscreen does not know: a newer one "
             "made it. Install that version first."
         )
     try:
         kept = _put_in_place(file, place, f"{now:%Y%m%dT%H%M%SZ}")
     except (OSError, sqlite3.Error) as error:
-        raise Refused(f"Cannot restore {found.file} as {place}: {error}.") from error
+        raise ToolFailed(f"Cannot restore {found.file} as {place}: {error}.") from error
     return Restored(found, str(place), None if kept is None else str(kept))
 
 
@@ -139,11 +139,11 @@ def _sqlite(url: str) -> Path:
     try:
         found = address.parse(url)
     except ValueError as error:
-        raise Refused(f"DATABASE_URL: {error}.") from None
+        raise ToolFailed(f"DATABASE_URL: {error}.") from None
     if found.file is not None:
         return found.file
     name = _without_secrets(found)
-    raise Refused(
+    raise ToolFailed(
         "This is for SQLite only. For PostgreSQL use its own tools: "
         f"`pg_dump --format=custom --file=FILE {name}` saves, `pg_restore --list FILE` verifies, "
         "and, with the daemon stopped, "
@@ -168,7 +168,7 @@ def _connected(file: Path, mode: str) -> sqlite3.Connection:
 
 def _save(source: Path, file: Path) -> int:
     if file.exists():
-        raise Conflict(f"{file} exists already and is not overwritten.")
+        raise ToolFailed(f"{file} exists already and is not overwritten.")
     with _part_of(file) as part:
         # Not mode=ro: a reader that may not write would leave the write-ahead log's files behind as its own.
         with closing(_connected(source, "rw")) as original, closing(sqlite3.connect(part)) as copy:
@@ -177,12 +177,12 @@ def _save(source: Path, file: Path) -> int:
             copy.execute("PRAGMA journal_mode=DELETE")
             verdict = copy.execute("PRAGMA integrity_check").fetchone()[0]
         if verdict != "ok":
-            raise Refused(f"{source} is damaged, the copy was thrown away: {verdict}.")
+            raise ToolFailed(f"{source} is damaged, the copy was thrown away: {verdict}.")
         _to_disk(part)
         try:
             file.hardlink_to(part)  # unlike a rename, never over a file that appeared meanwhile
         except FileExistsError:
-            raise Conflict(f"{file} exists already and is not overwritten.") from None
+            raise ToolFailed(f"{file} exists already and is not overwritten.") from None
     _to_disk(file.absolute().parent)
     return file.stat().st_size
 
@@ -190,13 +190,13 @@ def _save(source: Path, file: Path) -> int:
 def _verified(connection: sqlite3.Connection, file: Path) -> Verified:
     verdict = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if verdict != "ok":
-        raise Refused(f"{file.absolute()} is damaged: {verdict}.")
+        raise ToolFailed(f"{file.absolute()} is damaged: {verdict}.")
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not {"alembic_version", "clients", "client_commands"} <= tables:
-        raise Refused(f"{file.absolute()} is no database of infoscreen.")
+        raise ToolFailed(f"{file.absolute()} is no database of infoscreen.")
     orphans = {row[0] for row in connection.execute("PRAGMA foreign_key_check")}
     if orphans:
-        raise Refused(
+        raise ToolFailed(
             f"{file.absolute()} is damaged: rows of {', '.join(sorted(orphans))} belong to nothing."
         )
     (revision,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
@@ -236,7 +236,7 @@ def _put_in_place(file: Path, place: Path, stamp: str) -> Path | None:
 
 @contextlib.contextmanager
 def _nobody_uses(place: Path) -> Iterator[None]:
-    """Hold off others while the file is replaced; raise ``Conflict`` if one has it open.
+    """Hold off others while the file is replaced; raise ``ToolFailed`` if one has it open.
 
     An open write-ahead log is merged into the file before, so that it is kept as a whole.
     """
@@ -252,7 +252,7 @@ def _nobody_uses(place: Path) -> Iterator[None]:
             connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                raise Conflict(
+                raise ToolFailed(
                     f"{place} is in use. Stop the daemon first, and whatever else has it open."
                 ) from None
             raise

@@ -53,7 +53,7 @@ WORTH_WAITING = frozenset(
 """What passes by itself, so that a start waits for it.
 
 A refused password, an unknown database, a damaged file do not: an error that ends the start is seen, a daemon
-that waits for ever looks well. Whatever starts the daemon will try again.
+that waits without end looks healthy. systemd starts the daemon again.
 """
 
 ADVICE = {StoreTrouble.DAMAGED: "Stop everything that uses it and restore a backup."}
