@@ -447,6 +447,11 @@ sys.exit(not any(user["role"] == "admin" and not user["disabled"] for user in js
 
 start_server() {
     if [[ ! $start || $dry_run ]]; then return 0; fi
+    if [[ ! $(setting MQTT_USER '') ]]; then
+        warn "set MQTT_USER, MQTT_PASSWORD and where the broker is in $ETC/infoscreen.env, then run this again"
+        start=''
+        return 0
+    fi
     local before=$changes unit
     for unit in infoscreen.service infoscreen-backup.timer infoscreen-certificates.timer; do
         if ! systemctl is-enabled --quiet "$unit" 2>/dev/null; then
@@ -462,16 +467,13 @@ start_server() {
     elif ((before > 0)); then
         change "restart infoscreen" systemctl restart --no-block infoscreen
     fi
-    local waited
-    for waited in {1..120}; do
-        if "$PREFIX/current/bin/infoscreen" health >/dev/null 2>&1; then break; fi
-        sleep 0.5
-    done
-    if ((waited == 120)); then
+    local end=$((SECONDS + 60))
+    until "$PREFIX/current/bin/infoscreen" health >/dev/null 2>&1; do
+        ((SECONDS < end)) && sleep 0.5 && continue
         "$PREFIX/current/bin/infoscreen" doctor || true
         journalctl --unit=infoscreen --priority=err --lines=10 --no-pager || true
         die "infoscreen does not become ready. Go back with: $0 --roll-back"
-    fi
+    done
 }
 
 install_server() {

@@ -1,7 +1,8 @@
 """Real hosts: a Debian that systemd-nspawn boots, with systemd as its first process and a boot id of its own.
 
 The file system is an overlay over a Debian that is made once and kept in ``.cache``. Without a ``Network`` of
-its own a host has ours, so that a broker of the test on loopback can be reached; nothing in it may listen then.
+its own a host has ours, so that a broker of the test on loopback can be reached; then nothing in it may
+listen.
 """
 
 import asyncio
