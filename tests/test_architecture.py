@@ -16,8 +16,8 @@ MAX_LINES = 450
 
 # Parts that put the others together: they may import everything, and only they import each other.
 COMPOSITION = {
-    *("app", "config_check", "cli", "demo", "doctor", "health", "installation", "judge", "local_daemon"),
-    *("supervision", "__main__"),
+    *("app", "broker_address", "config_check", "cli", "demo", "doctor", "health", "installation", "judge"),
+    *("local_daemon", "supervision", "__main__"),
 }
 
 # The one MQTT client, which serves the daemon, the agent and the simulator.
@@ -51,8 +51,8 @@ ROOMS = {
 LIBRARIES = {
     "sqlalchemy": {"storage"},
     "alembic": {"storage"},
-    "aiomqtt": {"mqtt.client"},
-    "paho": {"mqtt.client", "mqtt.properties"},
+    "aiomqtt": {"mqtt.client", "mqtt.endings"},
+    "paho": {"mqtt.client", "mqtt.endings", "mqtt.properties"},
     "aiohttp": {"web", "power", *COMPOSITION},
     "jinja2": {"web"},
     "prometheus_client": {"metrics"},
