@@ -55,9 +55,7 @@ class Progress:
     @contextmanager
     def watching(self, part: str) -> Iterator[None]:
         """Take what runs inside, and the tasks it starts, for this part."""
-        self._promises[part] = _Promise(
-            self._clock, self._step_seconds, self._clock.monotonic() + self._step_seconds
-        )
+        self._promises[part] = _Promise(self._clock, self._step_seconds, FOR_EVER)
         token = _current.set(self._promises[part])
         try:
             yield

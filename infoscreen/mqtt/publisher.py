@@ -4,19 +4,18 @@ Never retries a message: the outbox does.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NoReturn
 
 from infoscreen.clock import Clock
 from infoscreen.domain.errors import BrokerUnavailable
-from infoscreen.mqtt.client import KEEPALIVE_SECONDS
+from infoscreen.mqtt import signs_of_life
 from infoscreen.mqtt.connection import BrokerAddress, Reconnecting, load_tls
 from infoscreen.mqtt.dropped import TOPIC, Dropped
 from infoscreen.mqtt.identity import Admission
 from infoscreen.mqtt.publishing import PublishingClient
-from infoscreen.progress import SLACK_SECONDS, expect_within
-from infoscreen.services.ports import Incoming, Outgoing
+from infoscreen.services.ports import Outgoing
 
 PUBACK_SECONDS = 10.0
 
@@ -106,27 +105,12 @@ class BrokerPublisher:
     async def _watch(self, client: PublishingClient) -> NoReturn:
         losses = () if self._dropped is None else (TOPIC,)
         await client.watch((*self._watched, *losses))
-        messages = client.received()
-        while True:
-            message = await self._next(client, messages)
+        async for message in signs_of_life.received(client):
             if self._dropped is not None and message.topic == TOPIC:
                 self._dropped.note(message.payload)
             elif message.retain:
                 self._note_retained(message.topic, cleared=not message.payload)
-
-    async def _next(self, client: PublishingClient, messages: AsyncIterator[Incoming]) -> Incoming:
-        """Return the next message; while there is none, the broker's answers to pings are signs of life."""
-        heard = None
-        reading = asyncio.ensure_future(anext(messages))
-        try:
-            while not reading.done():
-                if heard != client.heard_at:
-                    heard = client.heard_at
-                    expect_within(2 * KEEPALIVE_SECONDS + SLACK_SECONDS)
-                await asyncio.wait([reading], timeout=KEEPALIVE_SECONDS / 2)
-            return reading.result()
-        finally:
-            reading.cancel()
+        raise BrokerUnavailable("the connection ended")
 
     def _note_retained(self, topic: str, *, cleared: bool) -> None:
         if cleared:
