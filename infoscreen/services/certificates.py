@@ -14,6 +14,7 @@ from infoscreen.domain.alerts import Alert, AlertCode, Certificate, Severity, ce
 from infoscreen.domain.certificates import Lifetime
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.errors import PkiError
+from infoscreen.progress import SLACK_SECONDS, expect_within
 
 log = logging.getLogger(__name__)
 
@@ -62,9 +63,11 @@ class CertificateWatch:
                     yield alert
 
     async def run(self) -> NoReturn:
-        """Look for ever: each hour, and soon after ``wake``."""
+        """Look each hour, and soon after ``wake``, until cancelled."""
         while True:
+            expect_within()
             await self.look()
+            expect_within(PAUSE_SECONDS + LOOK_SECONDS + SLACK_SECONDS)
             await self._clock.sleep(PAUSE_SECONDS)
             try:
                 async with asyncio.timeout(LOOK_SECONDS):

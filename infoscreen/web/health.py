@@ -5,6 +5,7 @@ from contextlib import suppress
 
 from aiohttp import web
 
+from infoscreen import __version__
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import Forbidden, StoreUnavailable
@@ -24,9 +25,15 @@ class HealthModel(Answer):
     status: str
 
 
+class Alive(HealthModel):
+    """The same, with the version that runs."""
+
+    version: str
+
+
 async def healthz(request: web.Request) -> web.StreamResponse:
     """Answer: that is all it takes to be alive."""
-    return reply(HealthModel(status="ok"))
+    return reply(Alive(status="ok", version=__version__))
 
 
 async def readyz(request: web.Request) -> web.StreamResponse:
@@ -67,7 +74,7 @@ def _refuse_strangers(request: web.Request) -> None:
 
 
 ROUTES = (
-    Route("GET", "/healthz", healthz, None, "Is the daemon alive", response=HealthModel),
+    Route("GET", "/healthz", healthz, None, "Is the daemon alive", response=Alive),
     Route("GET", "/readyz", readyz, None, "Can the daemon do its job", response=HealthModel),
     Route(
         "GET",
