@@ -41,7 +41,7 @@ ROOMS = {
     "web": {"domain", "storage", "services", "words", "clock", "resources"},
     "words": {"domain"},
     "pki": {"domain"},
-    "provisioning": {"domain", "wire", "pki"},
+    "provisioning": {"domain", "wire", "pki", *MQTT_CLIENT},
     "agent": {"domain", "wire", "clock", *MQTT_CLIENT, "settings_sources"},
     "simulator": {"domain", "wire", "clock", "agent.protocol", *MQTT_CLIENT},
     "settings": {"domain", "storage.address"},
