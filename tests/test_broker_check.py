@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from infoscreen.mqtt.connection import BrokerAddress, TlsSettings
-from infoscreen.provisioning.acl_check import REPORTS, ROLES, Finding, Operation, check
+from infoscreen.provisioning.acl_check import REPORTS, ROLES, Cell, Operation, check
 from infoscreen.wire import topics
 from tests import brokers
 from tests.broker import Broker
@@ -29,7 +29,7 @@ async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         await broker.stop()
 
 
-async def findings(site: Broker) -> list[Finding]:
+async def findings(site: Broker) -> list[Cell]:
     assert site.authority is not None
     assert site.devices_port is not None
     server = BrokerAddress("127.0.0.1", site.port, None, None, "")

@@ -23,11 +23,10 @@ from infoscreen.provisioning.broker_files import (
     OWN_ACCOUNTS,
     SERVER_ACCOUNT,
     BrokerFiles,
-    DeviceAccess,
     Listeners,
     write_broker,
 )
-from infoscreen.provisioning.enrolment import Enrolment
+from infoscreen.provisioning.enrolment import DeviceAccess, Enrolment
 from infoscreen.provisioning.passwords import fits, is_hash, password_line
 from infoscreen.resources import resource
 from tests import brokers

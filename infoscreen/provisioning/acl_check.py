@@ -43,7 +43,7 @@ class Operation(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Cell:
     """One cell of the matrix; ``observed`` is what was delivered."""
 
     role: str
@@ -59,7 +59,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Role:
+class BrokerRole:
     """An account, and what it may do on the topics of ``OWNER``."""
 
     name: str
@@ -73,21 +73,21 @@ def _tails(*names: str) -> frozenset[str]:
 
 
 ROLES = (
-    Role("device", OWNER, frozenset(REPORTS), frozenset(COMMANDS)),
-    Role("another device", OTHER),
-    Role(
+    BrokerRole("device", OWNER, frozenset(REPORTS), frozenset(COMMANDS)),
+    BrokerRole("another device", OTHER),
+    BrokerRole(
         "server",
         SERVER_ACCOUNT,
         frozenset(COMMANDS) | _tails("service_failed", "presence"),
         frozenset((*REPORTS, *COMMANDS, *BROKER_ITSELF)),
     ),
-    Role("probe", PROBE_ACCOUNT),
-    Role(
+    BrokerRole("probe", PROBE_ACCOUNT),
+    BrokerRole(
         "checklist",
         CHECKLIST_ACCOUNT,
         reads=frozenset(COMMANDS) | _tails("commands/ack", "command/ack", "service_failed"),
     ),
-    Role(
+    BrokerRole(
         "monitor",
         MONITOR_ACCOUNT,
         reads=_tails("discovery", "heartbeat", "health", "service_failed", "presence")
@@ -106,7 +106,7 @@ class _Note:
 class _Player:
     """A connection of a role: what it hears is kept as topic and payload."""
 
-    def __init__(self, role: Role, client: BrokerClient) -> None:
+    def __init__(self, role: BrokerRole, client: BrokerClient) -> None:
         self.role = role
         self.heard: set[tuple[str, bytes]] = set()
         self._client = client
@@ -136,7 +136,7 @@ class _Player:
         return self._client.is_lost
 
 
-async def check(server: BrokerAddress, devices: BrokerAddress, passwords: dict[str, str]) -> list[Finding]:
+async def check(server: BrokerAddress, devices: BrokerAddress, passwords: dict[str, str]) -> list[Cell]:
     """Return the whole matrix.
 
     Args:
@@ -167,7 +167,7 @@ async def check(server: BrokerAddress, devices: BrokerAddress, passwords: dict[s
 
 
 @contextlib.asynccontextmanager
-async def _playing(role: Role, address: BrokerAddress) -> AsyncIterator[_Player]:
+async def _playing(role: BrokerRole, address: BrokerAddress) -> AsyncIterator[_Player]:
     async with BrokerClient(address, await load_tls(address), version=MQTT_5, clean_start=True) as client:
         player = _Player(role, client)
         listening = asyncio.ensure_future(player.listen())
@@ -180,19 +180,17 @@ async def _playing(role: Role, address: BrokerAddress) -> AsyncIterator[_Player]
                 listening.exception()
 
 
-async def _anonymous(where: str, address: BrokerAddress) -> Finding:
+async def _anonymous(where: str, address: BrokerAddress) -> Cell:
     stranger = replace(address, user=None, password=None, client_id=f"stranger-{secrets.token_hex(4)}")
     try:
         async with BrokerClient(stranger, await load_tls(stranger), version=MQTT_5, clean_start=True):
             observed = True
     except BrokerUnavailable:
         observed = False
-    return Finding("nobody", where, Operation.CONNECT, expected=False, observed=observed)
+    return Cell("nobody", where, Operation.CONNECT, expected=False, observed=observed)
 
 
-async def _reading(
-    players: dict[str, _Player], listeners: tuple[BrokerAddress, BrokerAddress]
-) -> list[Finding]:
+async def _reading(players: dict[str, _Player], listeners: tuple[BrokerAddress, BrokerAddress]) -> list[Cell]:
     """Let everybody subscribe to everything, by name and by wildcard, and see what arrives."""
     everything = (*REPORTS, *COMMANDS)
     for player in players.values():
@@ -209,17 +207,17 @@ async def _reading(
     return [*nobody, *_read(players, everything, payload)]
 
 
-def _read(players: dict[str, _Player], everything: tuple[str, ...], payload: bytes) -> Iterator[Finding]:
+def _read(players: dict[str, _Player], everything: tuple[str, ...], payload: bytes) -> Iterator[Cell]:
     for player in players.values():
         heard = {topic for topic, _ in player.heard}
         for topic in everything:
             expected = topic in player.role.reads
-            yield Finding(player.role.name, topic, Operation.READ, expected, (topic, payload) in player.heard)
+            yield Cell(player.role.name, topic, Operation.READ, expected, (topic, payload) in player.heard)
         for topic in BROKER_ITSELF:
-            yield Finding(player.role.name, topic, Operation.READ, topic in player.role.reads, topic in heard)
+            yield Cell(player.role.name, topic, Operation.READ, topic in player.role.reads, topic in heard)
 
 
-async def _publishing(players: dict[str, _Player], player: _Player) -> list[Finding]:
+async def _publishing(players: dict[str, _Player], player: _Player) -> list[Cell]:
     """Let one publish on everything, and see what the server hears."""
     server, payload = players["server"], secrets.token_hex(8).encode()
     everything = (*REPORTS, *COMMANDS)
@@ -227,7 +225,7 @@ async def _publishing(players: dict[str, _Player], player: _Player) -> list[Find
         await player.publish(topic, payload)
     await server.caught_up()
     return [
-        Finding(
+        Cell(
             player.role.name,
             topic,
             Operation.PUBLISH,
@@ -238,7 +236,7 @@ async def _publishing(players: dict[str, _Player], player: _Player) -> list[Find
     ]
 
 
-async def _taking_an_id(device: _Player, devices: BrokerAddress, password: str) -> Finding:
+async def _taking_an_id(device: _Player, devices: BrokerAddress, password: str) -> Cell:
     """Let another device ask for the client id of one that is connected, which must stay so."""
     thief = replace(devices, user=OTHER, password=password, client_id=OWNER)
     async with BrokerClient(thief, await load_tls(thief), version=MQTT_5, clean_start=True):
@@ -247,6 +245,6 @@ async def _taking_an_id(device: _Player, devices: BrokerAddress, password: str) 
             taken = device.is_lost
         except BrokerUnavailable:
             taken = True
-    return Finding(
+    return Cell(
         "another device", "the client id of a device", Operation.CONNECT, expected=False, observed=taken
     )
