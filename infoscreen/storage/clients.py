@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     Row,
@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from infoscreen.domain.clients import Client, sort_key
+from infoscreen.domain.clients import Client, Condition, sort_key
 from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.tables import clients
@@ -81,6 +81,26 @@ async def keep(connection: Connection, uuids: Collection[str]) -> set[str]:
     return found
 
 
+class Target(NamedTuple):
+    """As much of a client as a command needs to know before it is queued."""
+
+    uuid: str
+    status: Condition
+    capabilities: list[str]
+
+
+async def keep_targets(connection: Connection, uuids: Collection[str]) -> dict[str, Target]:
+    """Do as ``keep``, and return what decides whether the clients are fit for a command."""
+    found: dict[str, Target] = {}
+    statement = select(clients.c.uuid, clients.c.status, clients.c.capabilities).order_by(clients.c.uuid)
+    for chunk in chunks(sorted(uuids)):
+        rows = await connection.execute(
+            statement.where(clients.c.uuid.in_(chunk)).with_for_update(read=True, key_share=True)
+        )
+        found.update((row[0], Target._make(row)) for row in rows)
+    return found
+
+
 async def _matching(
     connection: Connection, statement: Select[Any], uuids: Collection[str]
 ) -> dict[str, Client]:
@@ -102,16 +122,6 @@ async def register(connection: Connection, uuids: Collection[str], now: datetime
         for uuid in uuids
     ]
     await connection.execute(statement, rows)
-
-
-async def existing(connection: Connection, uuids: Collection[str]) -> set[str]:
-    """Return which of the UUIDs belong to a client."""
-    found: set[str] = set()
-    for chunk in chunks(uuids):
-        found.update(
-            (await connection.scalars(select(clients.c.uuid).where(clients.c.uuid.in_(chunk)))).all()
-        )
-    return found
 
 
 async def change(connection: Connection, uuid: str, values: Mapping[str, Any]) -> None:

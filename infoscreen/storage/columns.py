@@ -23,6 +23,11 @@ def utc_text(value: datetime) -> str:
     return in_utc.isoformat(" ", "microseconds")[:26]
 
 
+def utc_time(text: str | None) -> datetime | None:
+    """Return the time in a text of ``utc_text``."""
+    return None if text is None else datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
 class _SqliteUtc(sqlite.DATETIME):
     """UTC in SQLAlchemy's own text format, formatted in C: this is on the path of every heartbeat."""
 
@@ -40,11 +45,7 @@ class _SqliteUtc(sqlite.DATETIME):
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[str | None], datetime | None]:
         """Return what turns text into an aware time."""
-
-        def result(value: str | None) -> datetime | None:
-            return None if value is None else datetime.fromisoformat(value).replace(tzinfo=UTC)
-
-        return result
+        return utc_time
 
 
 # SQLAlchemy leaves the __init__ of its dialects' types untyped.
