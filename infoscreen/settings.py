@@ -27,8 +27,8 @@ from infoscreen.settings_values import (
     Host,
     Level,
     LogFormat,
-    LogLevel,
     LogLines,
+    MinimumLogLevel,
     Networks,
     Origin,
     Port,
@@ -153,7 +153,7 @@ class Settings(BaseModel):
     shutdown_timeout_seconds: Seconds = _knob(120, "Maximum duration of `shutdown_host`, once started.")
     power_cycle_timeout_seconds: Seconds = _knob(900, "Maximum duration of `power_cycle`, once started.")
 
-    log_level: Level = _knob(LogLevel.INFO, "Minimum log level; the log goes to standard error.")
+    log_level: Level = _knob(MinimumLogLevel.INFO, "Minimum log level; the log goes to standard error.")
     log_format: Format = _knob(LogFormat.TEXT, "Format of log lines.")
     metrics_token: Token | None = _knob(
         None, "Bearer token for `/metrics`; if unset, only the local host has access."

@@ -20,7 +20,7 @@ MOST_CHARACTERS, MOST_SECRET_BYTES, MOST_PATH_BYTES, MOST_NETWORKS = 200, 1_000,
 MOST_TRIES = 1_000
 
 
-class LogLevel(StrEnum):
+class MinimumLogLevel(StrEnum):
     """Minimum log level."""
 
     DEBUG = "debug"
@@ -155,5 +155,5 @@ Networks = Annotated[
     Allowed("addresses or networks such as 10.0.0.0/8, separated by commas"),
 ]
 File = Annotated[Path, AfterValidator(_file), Allowed("a file")]
-Level = Annotated[LogLevel, BeforeValidator(_lower), Allowed(", ".join(LogLevel))]
+Level = Annotated[MinimumLogLevel, BeforeValidator(_lower), Allowed(", ".join(MinimumLogLevel))]
 Format = Annotated[LogFormat, BeforeValidator(_lower), Allowed(", ".join(LogFormat))]

@@ -30,7 +30,8 @@ ROOMS = {
     "power": {"domain", "wire", "services.ports", "clock"},
     "web": {"domain", "storage", "services", "words", "clock", "resources"},
     "words": {"domain"},
-    "provisioning": {"domain", "wire"},
+    "pki": {"domain"},
+    "provisioning": {"domain", "wire", "pki"},
     "agent": {"domain", "wire", "clock", *MQTT_CLIENT, "settings_sources"},
     "simulator": {"domain", "wire", "clock", "agent.protocol", *MQTT_CLIENT},
     "settings": {"domain", "storage.address"},
@@ -51,6 +52,7 @@ LIBRARIES = {
     "prometheus_client": {"metrics"},
     "pydantic": {"wire", "web", "settings", "agent", "judge", "simulator"},
     "psutil": {"agent"},
+    "cryptography": {"pki"},
 }
 ASKS_THE_TIME = {"now", "utcnow", "today", "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter"}
 INPUT_AND_OUTPUT = {"asyncio", "os", "pathlib", "socket", "sqlite3", "subprocess", "threading", "time"}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from infoscreen.domain.events import Kind
+from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.history import Happening, TimelineEntry
 from infoscreen.services.log_lines import CUT_FROM, MOST_CONTEXT_BYTES, shortened
 from infoscreen.services.quota import QuotaPolicy
@@ -26,7 +26,7 @@ async def spine(tmp_path: Path) -> AsyncIterator[Spine]:
         yield parts
 
 
-async def lines(spine: Spine, uuid: str, kind: Kind = Kind.LOG) -> list[TimelineEntry]:
+async def lines(spine: Spine, uuid: str, kind: TimelineKind = TimelineKind.LOG) -> list[TimelineEntry]:
     async with spine.store.read() as connection:
         found: list[TimelineEntry] = []
         cursor = None
@@ -117,7 +117,7 @@ async def test_flapping_leaves_a_bounded_number_of_lines_but_the_state_is_right(
             await spine.hear((f"{U}/presence", "offline" if number % 2 else "online"))
         else:
             await spine.beat(U, process_status="running" if number % 2 else "crashed")
-    assert len(await lines(spine, U, Kind(kind))) <= POLICY.happenings.most
+    assert len(await lines(spine, U, TimelineKind(kind))) <= POLICY.happenings.most
     if kind == "presence":
         assert (await spine.client(U)).presence == "offline"
     else:

@@ -11,7 +11,7 @@ from sqlalchemy import event
 from infoscreen.domain.clients import Condition
 from infoscreen.domain.commands import Action, CommandStatus, Source, Verification
 from infoscreen.domain.errors import CommandInFlight, Conflict, Forbidden, InvalidInput, LockedOut, NotFound
-from infoscreen.domain.events import ClientChanged, Kind
+from infoscreen.domain.events import ClientChanged, TimelineKind
 from infoscreen.storage import client_deadlines, client_lists, clients, rejected, screenshots, timeline
 from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.wire.messages import Command
@@ -190,7 +190,7 @@ async def test_a_redelivered_log_line_stands_in_the_timeline_once(spine: Spine) 
     await spine.hear((f"{U}/logs/error", line), (f"{U}/logs/error", line))
     await spine.hear((f"{U}/logs/error", line))
     async with spine.store.read() as connection:
-        page = await timeline.page(connection, U, 10, kinds={Kind.LOG})
+        page = await timeline.page(connection, U, 10, kinds={TimelineKind.LOG})
     assert [(entry.level, len(entry.text)) for entry in page.items] == [("error", 4_000)]
 
 
@@ -676,7 +676,7 @@ async def test_the_timeline_merges_status_commands_and_operator_acts_newest_firs
     command = await spine.request(U)
     spine.clock.advance(1)
     await spine.fleet.edit(U, {"name": "Lobby"}, OPERATOR)
-    seen: list[Kind] = []
+    seen: list[TimelineKind] = []
     cursor = None
     while True:
         async with spine.store.read() as connection:
@@ -685,9 +685,9 @@ async def test_the_timeline_merges_status_commands_and_operator_acts_newest_firs
         cursor = page.next_cursor
         if cursor is None:
             break
-    assert seen == [Kind.OPERATOR, Kind.COMMAND, Kind.STATUS]
+    assert seen == [TimelineKind.OPERATOR, TimelineKind.COMMAND, TimelineKind.STATUS]
     async with spine.store.read() as connection:
-        only = await timeline.page(connection, U, 10, kinds={Kind.COMMAND})
+        only = await timeline.page(connection, U, 10, kinds={TimelineKind.COMMAND})
     assert only.items[0].data is not None
     assert only.items[0].data["command_id"] == command.command_id
 

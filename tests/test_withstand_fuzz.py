@@ -321,7 +321,7 @@ class House:
         for shown in (
             models.client_list(page, now, since),
             models.Timeline.of(lines),
-            *(models.RejectedMessage.of(message) for message in refused),
+            *(models.RejectedMessageModel.of(message) for message in refused),
         ):
             json.loads(shown.model_dump_json(), parse_constant=_no_json)
         await self._spine.watch.look()

@@ -13,7 +13,7 @@ from infoscreen.cli.output import as_json_option, write_json, write_table
 from infoscreen.domain.accounts import ApiToken, Role, User
 
 if TYPE_CHECKING:
-    from infoscreen.services.accounts import Accounts, NewToken
+    from infoscreen.services.accounts import Accounts, IssuedToken
 
 T = TypeVar("T")
 PAGE = 500
@@ -152,7 +152,7 @@ def create(
 
     expires_at = None if days is None else SystemClock().now() + timedelta(days=days)
 
-    async def make(accounts: "Accounts") -> "NewToken":
+    async def make(accounts: "Accounts") -> "IssuedToken":
         owner = await accounts.user_named(username)
         return await accounts.create_token(
             owner.id, name, Role(role), CLI, expires_at, manages_accounts=manages_accounts

@@ -12,7 +12,7 @@ import click
 from infoscreen.cli.output import as_json_option, plain, write_json, write_table
 
 if TYPE_CHECKING:
-    from infoscreen.judge.replay import Act, Comparison, Replayed
+    from infoscreen.judge.replay import Comparison, Replayed, ReplayedAct
     from infoscreen.settings import Settings
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -157,7 +157,7 @@ def _tell(comparison: "Comparison", changes: Sequence[str]) -> None:
         click.echo(f"- {plain(limit)}")
 
 
-def _list(title: str, acts: Sequence["Act"]) -> None:
+def _list(title: str, acts: Sequence["ReplayedAct"]) -> None:
     if not acts:
         return
     click.echo(f"\n{title}")

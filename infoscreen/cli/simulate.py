@@ -30,11 +30,11 @@ class FaultType(click.ParamType[GivenFault]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> GivenFault:
         """Return what was given, or say what could have been."""
-        from infoscreen.simulator import Fault
+        from infoscreen.simulator import DeviceFault
 
         name, _, amount = str(value).partition("=")
         number, slash, unit = amount.partition("/")
-        known = [fault.value for fault in Fault]
+        known = [fault.value for fault in DeviceFault]
         if name not in known:
             self.fail(f"{name!r} is no fault; there are {', '.join(known)}.", param, ctx)
         try:
@@ -132,9 +132,11 @@ def simulate(
     done = simulator.run(
         **given,
         gateway_password=gateway_password if options["gateway_user"] is not None else None,
-        faults={simulator.Fault(name): amount for name, amount in _once_each(faults, rates=False).items()},
+        faults={
+            simulator.DeviceFault(name): amount for name, amount in _once_each(faults, rates=False).items()
+        },
         faults_per_hour={
-            simulator.Fault(name): amount for name, amount in _once_each(faults, rates=True).items()
+            simulator.DeviceFault(name): amount for name, amount in _once_each(faults, rates=True).items()
         },
         persistent_sessions=not clean_sessions,
     )

@@ -174,7 +174,7 @@ class PublishRefused(InfoscreenError):
     """The broker understood a message and will never take it (not authorised, too large)."""
 
 
-class Trouble(StrEnum):
+class StoreTrouble(StrEnum):
     """What keeps the database from being used; stable codes."""
 
     UNREACHABLE = "unreachable"
@@ -203,7 +203,7 @@ class StoreUnavailable(InfoscreenError):
     def __init__(
         self,
         detail: str,
-        trouble: Trouble = Trouble.UNREACHABLE,
+        trouble: StoreTrouble = StoreTrouble.UNREACHABLE,
         code: str | None = None,
         *,
         outcome_unknown: bool = False,
@@ -231,3 +231,7 @@ class InvalidSettings(InfoscreenError):
 
 class CannotStart(InfoscreenError):
     """The daemon, or a tool of it, lacks something it needs; the text says what and how to get it."""
+
+
+class PkiError(InfoscreenError):
+    """Certificates cannot be issued or read: a wrong request, or a damaged directory. The text says which."""

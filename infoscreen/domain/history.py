@@ -8,7 +8,7 @@ from typing import Any
 
 from infoscreen.domain.clients import Condition, Presence
 from infoscreen.domain.codes import Code, Fact
-from infoscreen.domain.events import Kind
+from infoscreen.domain.events import TimelineKind
 
 UNKNOWN = "?"
 """In place of the name of a unit that was not stored."""
@@ -126,7 +126,7 @@ class TimelineEntry:
     """
 
     at: datetime
-    kind: Kind
+    kind: TimelineKind
     text: str | None = None
     level: str | None = None
     data: Mapping[str, Any] | None = None

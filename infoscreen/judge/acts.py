@@ -23,7 +23,7 @@ from infoscreen.judge.time import TimeScale, VirtualClock
 from infoscreen.storage import client_lists, clients
 from infoscreen.storage.engine import Store
 from infoscreen.storage.recovery import incidents
-from infoscreen.storage.recovery.pauses import Scope
+from infoscreen.storage.recovery.pauses import PauseScope
 
 OPERATOR = Actor(1, "judge", Role.ADMIN, "judge")
 FOR = timedelta(hours=1)
@@ -178,9 +178,9 @@ def _lasts(line: Line) -> timedelta | None:
     return seconds_of(line, "seconds", "duration_seconds", "for_seconds")
 
 
-def _scope(line: Line) -> tuple[Scope, str | None, str | None]:
+def _scope(line: Line) -> tuple[PauseScope, str | None, str | None]:
     uuid = optional_uuid(line)
     if uuid is not None:
-        return Scope.CLIENT, None, uuid
+        return PauseScope.CLIENT, None, uuid
     site = optional_text(line, "site")
-    return (Scope.FLEET, None, None) if site is None else (Scope.SITE, site, None)
+    return (PauseScope.FLEET, None, None) if site is None else (PauseScope.SITE, site, None)

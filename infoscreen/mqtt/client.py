@@ -25,7 +25,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from infoscreen.domain.errors import BrokerUnavailable
-from infoscreen.mqtt.answers import TAKEN, Answered, Message, Puback
+from infoscreen.mqtt.answers import TAKEN, Answered, Puback, Sendable
 from infoscreen.mqtt.connection import BrokerAddress, words_of
 from infoscreen.mqtt.inbox import Batch, Inbox, MalformedStream
 from infoscreen.services.ports import Incoming
@@ -208,7 +208,7 @@ class BrokerClient(aiomqtt.Client):
         if self._disconnected.done() and not self._disconnected.cancelled():
             self._disconnected.exception()  # else asyncio logs that nobody asked for it
 
-    def post(self, message: Message, answered: Answered, expires_in: int | None = None) -> None:
+    def post(self, message: Sendable, answered: Answered, expires_in: int | None = None) -> None:
         """Send at QoS 1 without waiting; raise ``BrokerUnavailable`` if it cannot be sent."""
         if self.is_lost:
             raise BrokerUnavailable("the connection was lost before the message was sent")
@@ -441,7 +441,7 @@ def _reason(error: BaseException | None) -> str:
     return "closed by the other side" if name == "Unspecified error" else name.lower()
 
 
-def last_will(message: Message | None) -> aiomqtt.Will | None:
+def last_will(message: Sendable | None) -> aiomqtt.Will | None:
     """Return a message as aiomqtt takes it for the last will."""
     return (
         None

@@ -67,7 +67,7 @@ class SignedIn:
 
 
 @dataclass(frozen=True, slots=True)
-class NewToken:
+class IssuedToken:
     """A fresh API token. ``secret`` is shown once and is not stored anywhere."""
 
     secret: str
@@ -331,7 +331,7 @@ class Accounts:
         expires_at: datetime | None = None,
         *,
         manages_accounts: bool = False,
-    ) -> NewToken:
+    ) -> IssuedToken:
         """Make an API token for a user; only an admin makes one for somebody else.
 
         Raises ``Forbidden`` when the role is above the actor's or the user's own, or when the new token would
@@ -374,7 +374,7 @@ class Accounts:
                 "manages_accounts": manages_accounts,
             }
             await audit.record(connection, now, actor, "token.create", f"token/{token.id}", detail)
-        return NewToken(secret, token)
+        return IssuedToken(secret, token)
 
     async def revoke_token(self, token_id: int, actor: Actor) -> None:
         """End an API token; somebody else's only as an admin, to others it does not exist."""

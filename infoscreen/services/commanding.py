@@ -19,8 +19,8 @@ from infoscreen.domain.commands import (
     ClientCommand,
     CommandEvent,
     CommandStatus,
+    CommandStep,
     Source,
-    Step,
     Timeouts,
     next_status,
 )
@@ -73,7 +73,7 @@ class BulkResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class CommandBatch:
     """What became of a bulk request; ``counts`` is by outcome."""
 
     batch_id: str
@@ -197,7 +197,7 @@ class Commanding:
         source: Source,
         actor: Actor,
         reason: str | None = None,
-    ) -> Batch:
+    ) -> CommandBatch:
         """Queue the same command for many clients, each on its own merits; never all or nothing.
 
         Raises:
@@ -229,7 +229,7 @@ class Commanding:
             },
         )
         assert order.batch_id is not None  # noqa: S101 - set four lines up; tells mypy
-        return Batch(order.batch_id, results, counts)
+        return CommandBatch(order.batch_id, results, counts)
 
     async def cancel(self, command_id: str, actor: Actor) -> ClientCommand:
         """Withdraw a command that has not been handed to the broker yet.
@@ -243,7 +243,7 @@ class Commanding:
             command = held.get(command_id)
             if command is None:
                 raise NotFound(f"There is no command {command_id}.")
-            status = next_status(command.status, Step.CANCEL)
+            status = next_status(command.status, CommandStep.CANCEL)
             if status is None:
                 raise Conflict(
                     f"Only a command that is still queued can be cancelled; this one is {command.status}.",

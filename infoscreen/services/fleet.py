@@ -11,7 +11,7 @@ from infoscreen.domain.accounts import Actor
 from infoscreen.domain.clients import Client
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.errors import InvalidInput, NotFound
-from infoscreen.domain.events import ClientChanged, ClientRemoved, Kind
+from infoscreen.domain.events import ClientChanged, ClientRemoved, TimelineKind
 from infoscreen.domain.failures import acknowledged, summed_up
 from infoscreen.domain.history import Happening, Setting
 from infoscreen.services.bus import Bus
@@ -70,7 +70,7 @@ class Fleet:
                 if comment
                 else Fact(Happening.SERVICE_ACKNOWLEDGED, said)
             )
-            after = await self._save(connection, before, after, Kind.SERVICE_CLEARED, fact, detail)
+            after = await self._save(connection, before, after, TimelineKind.SERVICE_CLEARED, fact, detail)
             await audit.record(
                 connection, now, actor, "client.clear_service_failed", f"client/{uuid}", detail
             )
@@ -116,7 +116,7 @@ class Fleet:
             }
             settings = tuple(setting for setting in Setting if setting.value in told)
             fact = Fact(Happening.EDITED, {"by": actor.name, "settings": settings})
-            after = await self._save(connection, before, after, Kind.OPERATOR, fact, detail)
+            after = await self._save(connection, before, after, TimelineKind.OPERATOR, fact, detail)
             await audit.record(connection, now, actor, "client.edit", f"client/{uuid}", detail)
         self._bus.publish(ClientChanged(uuid))
         return after
@@ -149,7 +149,7 @@ class Fleet:
         connection: Connection,
         before: Client,
         after: Client,
-        kind: Kind,
+        kind: TimelineKind,
         fact: Fact[Happening],
         data: Mapping[str, Any],
     ) -> Client:

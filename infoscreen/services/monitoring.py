@@ -17,7 +17,7 @@ from infoscreen.storage.engine import Store
 from infoscreen.storage.recovery import decisions, incidents, pauses
 from infoscreen.storage.recovery.decisions import LastPoll
 from infoscreen.storage.recovery.incidents import StoredIncident
-from infoscreen.storage.recovery.pauses import Pause
+from infoscreen.storage.recovery.pauses import StoredPause
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Overview:
     incidents: Sequence[StoredIncident] = ()
     folded: int = 0
     poll: LastPoll | None = None
-    pauses: Sequence[Pause] = ()
+    pauses: Sequence[StoredPause] = ()
     database: StoreUnavailable | None = None
 
 

@@ -16,7 +16,7 @@ from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import (
     ClientCommand,
     CommandEvent,
-    Step,
+    CommandStep,
     next_status,
     published,
 )
@@ -245,7 +245,7 @@ class Outbox:
 
 
 def _taken_up(command: ClientCommand, before: Before, now: datetime) -> ClientCommand:
-    status = next_status(command.status, Step.PUBLISH) or command.status
+    status = next_status(command.status, CommandStep.PUBLISH) or command.status
     if command.last_publish_at is not None:
         return replace(command, status=status, last_publish_at=now)
     return replace(
@@ -261,7 +261,7 @@ def _taken_up(command: ClientCommand, before: Before, now: datetime) -> ClientCo
 
 
 def _given_up(command: ClientCommand, why: str, now: datetime) -> ClientCommand:
-    status = next_status(command.status, Step.GIVE_UP)
+    status = next_status(command.status, CommandStep.GIVE_UP)
     if status is None:
         return command
     return replace(command, status=status, finished_at=now, error_code="publish_refused", error_message=why)

@@ -13,10 +13,11 @@ from infoscreen.clock import Clock
 from infoscreen.domain.clients import Client, Presence, ProcessStatus
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import (
+    DISRUPTIVE,
     Action,
     ClientCommand,
     CommandEvent,
-    Step,
+    CommandStep,
     Timeouts,
     Verification,
     moved_by_step,
@@ -40,6 +41,7 @@ from infoscreen.storage import (
     commands,
     timeline,
 )
+from infoscreen.storage.command_deadlines import Signs
 from infoscreen.storage.command_history import HistoryLine
 from infoscreen.storage.engine import Connection, Store
 from infoscreen.storage.recovery import attempts, decisions, incidents
@@ -49,6 +51,8 @@ log = logging.getLogger(__name__)
 AT_ONCE = 1_000
 AT_A_STRETCH = 250
 """Clients judged between two turns of the event loop, some 3 ms."""
+VERIFIED_AT_ONCE = 500
+"""Commands weighed in one look."""
 WATCH_SECONDS = 1.0
 TIDY_SECONDS = 600.0
 
@@ -77,6 +81,7 @@ class Watch:
         self._measures = measures
         self._step_before = clock.last_step
         self._totals_checked = False
+        self._verified_until = ""
 
     async def run(self) -> None:
         """Watch conditions and evidence for ever."""
@@ -207,7 +212,7 @@ class Watch:
         async with self._store.write() as connection:
             held = await commands.for_change(connection, [command.command_id for command in overdue])
             for command in held.values():
-                status = next_status(command.status, Step.EXPIRE)
+                status = next_status(command.status, CommandStep.EXPIRE)
                 if status is None or command.deadline_at > now:
                     continue
                 expired.append(replace(command, status=status, finished_at=now))
@@ -223,71 +228,80 @@ class Watch:
     async def _verify(self) -> None:
         now = self._clock.now()
         since = self._link.state.listening_since
+        patience = {action: self._policy.timeouts.of(action) for action in DISRUPTIVE}
         async with self._store.read() as connection:
-            waiting = await command_deadlines.to_verify(connection, AT_ONCE)
-        judged = [
-            (command, conclusion)
-            for command, client in waiting
-            if (
-                conclusion := verify(
-                    command,
-                    _evidence(client, now, since),
-                    now,
-                    self._policy.timeouts,
-                    listening_since=since or now,  # while we do not listen, nothing speaks against anybody
-                )
+            waiting = await command_deadlines.to_verify(
+                connection, now, patience, self._verified_until, VERIFIED_AT_ONCE
             )
-        ]
+        # Those that must wait for more take turns, so that none waits behind others that wait for ever.
+        self._verified_until = waiting[-1][0].command_id if len(waiting) == VERIFIED_AT_ONCE else ""
+        judged: dict[str, Conclusion] = {}
+        for command, signs in waiting:
+            evidence = _evidence(signs, now, since)
+            # While we do not listen, nothing speaks against anybody.
+            conclusion = verify(command, evidence, now, self._policy.timeouts, listening_since=since or now)
+            if conclusion is not None:
+                judged[command.command_id] = conclusion
         if not judged:
             return
-        events: list[Event] = []
         async with self._store.write() as connection:
-            held = await commands.for_change(connection, [command.command_id for command, _ in judged])
-            for seen, conclusion in judged:
-                command = held.get(seen.command_id)
-                if command is None or command.verification is not Verification.PENDING:
-                    continue
-                events += await self._conclude(connection, command, conclusion, now, since)
+            held = await commands.for_change(connection, judged)
+            concluded = [
+                _concluded(command, judged[command_id], now)
+                for command_id, command in held.items()
+                if command.verification is Verification.PENDING
+            ]
+            await commands.save(connection, held, concluded)
+            lines = [_conclusion_line(one, judged[one.command_id], now) for one in concluded]
+            await command_history.record(connection, lines)
+            events: list[Event] = [CommandChanged(one.command_id, one.client_uuid) for one in concluded]
+            events += await self._note_shut_down(connection, concluded, now, since)
         self._bus.publish(*events)
 
-    async def _conclude(
+    async def _note_shut_down(
         self,
         connection: Connection,
-        command: ClientCommand,
-        conclusion: Conclusion,
+        concluded: Sequence[ClientCommand],
         now: datetime,
         since: datetime | None,
     ) -> list[Event]:
-        after = replace(
-            command,
-            verification=conclusion.verification,
-            verified_at=now,
-            verification_code=conclusion.finding.code,
-            verification_arguments=conclusion.finding.packed(),
-        )
-        event = CommandEvent(
-            at=now,
-            from_status=command.status,
-            to_status=command.status,
-            by=Part.VERIFICATION,
-            note=conclusion.note,
-        )
-        await commands.save(connection, {command.command_id: command}, [after])
-        await command_history.record(
-            connection, [HistoryLine(command.command_id, command.client_uuid, event)]
-        )
-        events: list[Event] = [CommandChanged(command.command_id, command.client_uuid)]
-        if command.action is Action.SHUTDOWN_HOST and conclusion.verification is Verification.VERIFIED:
-            client = (await clients.for_change(connection, [command.client_uuid]))[command.client_uuid]
-            folding = Folding(before=client, client=replace(client, shut_down_at=now))
+        """Note at the clients which of them were shut down on command, and return what to tell."""
+        uuids = {
+            one.client_uuid
+            for one in concluded
+            if one.action is Action.SHUTDOWN_HOST and one.verification is Verification.VERIFIED
+        }
+        known = await clients.for_change(connection, uuids)
+        foldings = [Folding(before=one, client=replace(one, shut_down_at=now)) for one in known.values()]
+        for folding in foldings:
             settle(folding, now, since)
-            await clients.save_changes(connection, client, folding.client)
-            await timeline.add(connection, folding.entries)
-            events.append(ClientChanged(client.uuid))
-        return events
+        await clients.save_all_changes(connection, [(one.before, one.client, None) for one in foldings])
+        await timeline.add(connection, [entry for one in foldings for entry in one.entries])
+        return [ClientChanged(uuid) for uuid in known]
 
 
-def _evidence(client: Client, now: datetime, listening_since: datetime | None) -> Evidence:
+def _concluded(command: ClientCommand, conclusion: Conclusion, now: datetime) -> ClientCommand:
+    return replace(
+        command,
+        verification=conclusion.verification,
+        verified_at=now,
+        verification_code=conclusion.finding.code,
+        verification_arguments=conclusion.finding.packed(),
+    )
+
+
+def _conclusion_line(command: ClientCommand, conclusion: Conclusion, now: datetime) -> HistoryLine:
+    event = CommandEvent(
+        at=now,
+        from_status=command.status,
+        to_status=command.status,
+        by=Part.VERIFICATION,
+        note=conclusion.note,
+    )
+    return HistoryLine(command.command_id, command.client_uuid, event)
+
+
+def _evidence(client: Signs, now: datetime, listening_since: datetime | None) -> Evidence:
     return Evidence(
         boot_id=client.boot_id,
         booted_at=client.booted_at,
@@ -302,7 +316,7 @@ def _evidence(client: Client, now: datetime, listening_since: datetime | None) -
     )
 
 
-def _gone(client: Client) -> bool:
+def _gone(client: Signs) -> bool:
     """Tell whether the broker reported the client offline after its last heartbeat."""
     if client.presence is not Presence.OFFLINE or client.presence_at is None:
         return False

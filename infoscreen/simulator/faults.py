@@ -6,7 +6,7 @@ from datetime import timedelta
 from random import Random
 
 from infoscreen.domain.errors import InvalidInput
-from infoscreen.simulator.device import Fault
+from infoscreen.simulator.device import DeviceFault
 
 MOST_PER_HOUR = 3600.0
 """Once a second: more is no fault that a device could still report."""
@@ -24,10 +24,10 @@ class FaultPlan:
     ``SimulatedDevice.relieve``), None for never.
     """
 
-    shares: Mapping[Fault, float] = field(default_factory=dict)
+    shares: Mapping[DeviceFault, float] = field(default_factory=dict)
     within: timedelta = timedelta(seconds=60)
     relief_after: timedelta | None = None
-    per_hour: Mapping[Fault, float] = field(default_factory=dict)
+    per_hour: Mapping[DeviceFault, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if any(not share >= 0 for share in self.shares.values()) or sum(self.shares.values()) > 1:
@@ -39,7 +39,7 @@ class FaultPlan:
                     f"{fault}={rate:g}/h: a rate is 0 to {MOST_PER_HOUR:g} per hour and device"
                 )
 
-    def victims(self, clients: int, random: Random) -> dict[int, Fault]:
+    def victims(self, clients: int, random: Random) -> dict[int, DeviceFault]:
         """Choose the devices of the shares, by their position in the fleet."""
         order = random.sample(range(clients), clients)
         faults = [
@@ -49,7 +49,7 @@ class FaultPlan:
         ]
         return dict(zip(order, faults, strict=False))
 
-    def next_by_rate(self, clients: int, random: Random) -> tuple[timedelta, int, Fault] | None:
+    def next_by_rate(self, clients: int, random: Random) -> tuple[timedelta, int, DeviceFault] | None:
         """Choose when, counted from the last one, a fault comes by rate, to which device, and which."""
         rate = sum(self.per_hour.values()) * clients
         if rate == 0:

@@ -10,8 +10,8 @@ from random import Random
 from typing import Protocol
 
 from infoscreen.clock import Clock
-from infoscreen.simulator.connection import Broker, DeviceClock, DeviceConnection
-from infoscreen.simulator.device import Fault, SimulatedDevice, Tally, Timing
+from infoscreen.simulator.connection import DeviceClock, DeviceConnection, Endpoint
+from infoscreen.simulator.device import DeviceFault, SimulatedDevice, Tally, Timing
 from infoscreen.simulator.faults import FaultPlan
 from infoscreen.simulator.identity import Identity
 from infoscreen.simulator.multiplexer import Gateway, Multiplexer
@@ -55,7 +55,12 @@ class OneEach:
     """A connection for each device, under the device's own account."""
 
     def __init__(
-        self, broker: Broker, passwords: Mapping[str, str], seed: str, clock: DeviceClock, traffic: Traffic
+        self,
+        broker: Endpoint,
+        passwords: Mapping[str, str],
+        seed: str,
+        clock: DeviceClock,
+        traffic: Traffic,
     ) -> None:
         self._broker = broker
         self._passwords = passwords
@@ -94,7 +99,7 @@ class OneEach:
                 life.cancel()
 
 
-class Fleet:
+class SimulatedFleet:
     """The devices and what they did. The same seed makes the same devices, faults and jitter.
 
     With a ``gateway`` all share its few connections, and ``passwords`` are not needed; without, each device
@@ -105,7 +110,7 @@ class Fleet:
         self,
         identities: Sequence[Identity],
         passwords: Mapping[str, str],
-        broker: Broker,
+        broker: Endpoint,
         clock: Clock,
         *,
         seed: str = "",
@@ -167,7 +172,7 @@ class Fleet:
                 at_a_stretch = 0
             self._start(identity, fault)
 
-    def _starts(self) -> Iterator[tuple[Identity, timedelta, Fault | None]]:
+    def _starts(self) -> Iterator[tuple[Identity, timedelta, DeviceFault | None]]:
         """Spread the starts evenly, with jitter, so that no two devices come in step."""
         random = Random(self._seed)
         victims = self._faults.victims(self.size, random)
@@ -175,7 +180,7 @@ class Fleet:
             delay = self._start_within * ((number + random.random()) / self.size)
             yield identity, delay, victims.get(number)
 
-    def _start(self, identity: Identity, fault: Fault | None) -> None:
+    def _start(self, identity: Identity, fault: DeviceFault | None) -> None:
         random = Random(f"{self._seed}/{identity.uuid}")
         now = self._clock.now()
         device = SimulatedDevice(

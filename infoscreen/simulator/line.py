@@ -13,7 +13,7 @@ from infoscreen.agent.protocol.packets import Packet
 from infoscreen.domain.errors import BrokerUnavailable
 from infoscreen.mqtt.answers import Puback
 from infoscreen.mqtt.device import DeviceClient
-from infoscreen.simulator.connection import Backoff, Broker, DeviceClock
+from infoscreen.simulator.connection import Backoff, DeviceClock, Endpoint
 from infoscreen.simulator.traffic import Traffic
 
 
@@ -26,7 +26,7 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class Subscription:
+class TopicSubscription:
     """What a line listens to, and who is told topic, payload and whether it was retained."""
 
     filters: Sequence[str]
@@ -41,13 +41,13 @@ class Line:
     def __init__(
         self,
         client_id: str,
-        broker: Broker,
+        broker: Endpoint,
         account: Account,
         *,
         clock: DeviceClock,
         random: Random,
         traffic: Traffic,
-        subscription: Subscription | None = None,
+        subscription: TopicSubscription | None = None,
     ) -> None:
         self.up: Callable[[datetime], None] = _nobody
         self.down: Callable[[datetime], None] = _nobody

@@ -15,11 +15,11 @@ import click
 
 from infoscreen.clock import SystemClock
 from infoscreen.domain.errors import InvalidInput
-from infoscreen.simulator.connection import Broker
-from infoscreen.simulator.device import Fault, Timing
+from infoscreen.simulator.connection import Endpoint
+from infoscreen.simulator.device import DeviceFault, Timing
 from infoscreen.simulator.faults import FaultPlan
 from infoscreen.simulator.figures import Figures, figures
-from infoscreen.simulator.fleet import Fleet
+from infoscreen.simulator.fleet import SimulatedFleet
 from infoscreen.simulator.identity import device_uuids, identities
 from infoscreen.simulator.line import Account
 from infoscreen.simulator.multiplexer import Gateway
@@ -58,8 +58,8 @@ def run(
     log_seconds: float | None = None,
     screenshot_seconds: float | None = None,
     start_within_seconds: float | None = None,
-    faults: Mapping[Fault, float] | None = None,
-    faults_per_hour: Mapping[Fault, float] | None = None,
+    faults: Mapping[DeviceFault, float] | None = None,
+    faults_per_hour: Mapping[DeviceFault, float] | None = None,
     faults_within_seconds: float = 60,
     relief_after_seconds: float | None = None,
     duration_seconds: float | None = None,
@@ -110,10 +110,10 @@ def run(
         sockets, starts_per_second = gateway.lines_for(clients) + 1, SHARED_STARTS_PER_SECOND
     spread = clients / starts_per_second if start_within_seconds is None else start_within_seconds
     allow_open_files(sockets + _FILES_BESIDES_SOCKETS)
-    fleet = Fleet(
+    fleet = SimulatedFleet(
         identities(list(passwords)),
         passwords,
-        Broker(host, port, _tls(ca)),
+        Endpoint(host, port, _tls(ca)),
         SystemClock(),
         seed=seed,
         timing=Timing(
@@ -137,7 +137,7 @@ def run(
     return figures(fleet)
 
 
-async def _simulate(fleet: Fleet, duration_seconds: float | None) -> None:
+async def _simulate(fleet: SimulatedFleet, duration_seconds: float | None) -> None:
     """Run the fleet until a signal, or for so long, and tell on a terminal how it goes."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -152,7 +152,7 @@ async def _simulate(fleet: Fleet, duration_seconds: float | None) -> None:
             progress.cancel()
 
 
-async def _show_progress(fleet: Fleet) -> None:
+async def _show_progress(fleet: SimulatedFleet) -> None:
     """Keep one line on standard error up to date."""
     sent_before = 0
     try:

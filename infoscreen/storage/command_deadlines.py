@@ -10,7 +10,7 @@ from sqlalchemy import (
     select,
 )
 
-from infoscreen.domain.clients import Condition, Presence, ProcessStatus
+from infoscreen.domain.clients import Presence, ProcessStatus
 from infoscreen.domain.commands import (
     Action,
     ClientCommand,
@@ -31,7 +31,6 @@ class Signs(NamedTuple):
     process_pid: int | None
     process_status: ProcessStatus | None
     last_alive: datetime | None
-    status: Condition
     stale_at: datetime | None
     stale_after_seconds: float | None
     presence: Presence | None
@@ -54,7 +53,7 @@ async def past_deadline(connection: Connection, now: datetime, limit: int) -> li
 _c, _k = client_commands.c, clients.c
 _SIGNS = (
     *(_k.boot_id, _k.booted_at, _k.heartbeats_since_boot, _k.app_started_at, _k.process_pid),
-    *(_k.process_status, _k.last_alive, _k.status, _k.stale_at, _k.stale_after_seconds, _k.presence),
+    *(_k.process_status, _k.last_alive, _k.stale_at, _k.stale_after_seconds, _k.presence),
     *(_k.presence_at, _k.clock_skew_seconds, _k.duplicate_since),
 )
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Row,
     Update,
     bindparam,
     delete,
@@ -74,7 +73,7 @@ class CommandQuery:
     batch_id: str | None = None
 
 
-def command_of(row: Row[Any]) -> ClientCommand:
+def command_of(row: Sequence[Any]) -> ClientCommand:
     """Return the command in a row of ``COLUMNS``."""
     return ClientCommand(**dict(zip(_FIELDS, row, strict=True)))
 

@@ -30,7 +30,7 @@ async def to_publish(connection: Connection, now: datetime, limit: int) -> Due:
     waiting = client_commands.c.status.in_([CommandStatus.QUEUED, CommandStatus.PUBLISH_IN_PROGRESS])
     statement = _ID_AND_STATUS.where(IS_OPEN, waiting, client_commands.c.expires_at > now)
     rows = await connection.execute(statement.order_by(client_commands.c.created_at).limit(limit))
-    return {command_id: status for command_id, status in rows}
+    return {row[0]: row[1] for row in rows}
 
 
 async def to_publish_again(
@@ -54,27 +54,22 @@ async def to_publish_again(
         heard_again = or_(
             heard_again, and_(c.last_publish_at < listening_since, clients.c.last_heard_at > listening_since)
         )
-    statement = (
-        _ID_AND_STATUS.join(clients, clients.c.uuid == c.client_uuid)
-        .where(
-            IS_OPEN,
-            c.status.in_([CommandStatus.PUBLISHED, CommandStatus.ACCEPTED, CommandStatus.EXECUTION_STARTED]),
-            c.last_publish_at <= due_at,
-            c.publish_count < most,
-            c.expires_at > now,
-            heard_again,
-        )
+    statement = _ID_AND_STATUS.join(clients, clients.c.uuid == c.client_uuid).where(
+        IS_OPEN,
+        c.status.in_([CommandStatus.PUBLISHED, CommandStatus.ACCEPTED, CommandStatus.EXECUTION_STARTED]),
+        c.last_publish_at <= due_at,
+        c.publish_count < most,
+        c.expires_at > now,
+        heard_again,
     )
     rows = await connection.execute(statement.limit(limit))
-    return {command_id: status for command_id, status in rows}
+    return {row[0]: row[1] for row in rows}
 
 
 async def before_publication(connection: Connection, uuids: Collection[str]) -> dict[str, Before]:
     """Return what the clients say of themselves now, by UUID."""
     c = clients.c
-    statement = select(
-        c.uuid, c.boot_id, c.booted_at, c.app_started_at, c.process_pid, c.clock_skew_seconds
-    )
+    statement = select(c.uuid, c.boot_id, c.booted_at, c.app_started_at, c.process_pid, c.clock_skew_seconds)
     found: dict[str, Before] = {}
     for chunk in chunks(uuids):
         rows = await connection.execute(statement.where(c.uuid.in_(chunk)))

@@ -22,7 +22,7 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infoscreen.domain.errors import Conflict, DatabaseNotReady, Refused, StoreUnavailable, Trouble
+from infoscreen.domain.errors import Conflict, DatabaseNotReady, Refused, StoreTrouble, StoreUnavailable
 from infoscreen.resources import resource
 from infoscreen.storage import address as addresses
 from infoscreen.storage.engine import Store
@@ -38,8 +38,13 @@ CHECK_SECONDS = 60.0
 
 WORTH_WAITING = frozenset(
     {
-        *(Trouble.UNREACHABLE, Trouble.STARTING, Trouble.NO_CONNECTION_FREE, Trouble.LOCKED),
-        *(Trouble.TIMED_OUT, Trouble.CONFLICT),
+        *(
+            StoreTrouble.UNREACHABLE,
+            StoreTrouble.STARTING,
+            StoreTrouble.NO_CONNECTION_FREE,
+            StoreTrouble.LOCKED,
+        ),
+        *(StoreTrouble.TIMED_OUT, StoreTrouble.CONFLICT),
     }
 )
 """What passes by itself, so that a start waits for it.
@@ -48,7 +53,7 @@ A refused password, an unknown database, a damaged file do not: an error that en
 that waits for ever looks well. Whatever starts the daemon will try again.
 """
 
-ADVICE = {Trouble.DAMAGED: "Stop everything that uses it and restore a backup."}
+ADVICE = {StoreTrouble.DAMAGED: "Stop everything that uses it and restore a backup."}
 
 
 class Fitness(StrEnum):
@@ -196,7 +201,7 @@ async def damage(store: Store) -> str | None:
     except TimeoutError:
         return None
     except StoreUnavailable as trouble:
-        if trouble.trouble is Trouble.DAMAGED:
+        if trouble.trouble is StoreTrouble.DAMAGED:
             return str(trouble)
         raise
     return None if found == "ok" else str(found)
@@ -330,7 +335,7 @@ async def _check_foreign_keys(connection: AsyncConnection) -> None:
 
 
 @contextmanager
-def _trouble_named(name: str, *, but: frozenset[Trouble] = frozenset()) -> Iterator[None]:
+def _trouble_named(name: str, *, but: frozenset[StoreTrouble] = frozenset()) -> Iterator[None]:
     try:
         with naming_trouble():
             yield

@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.commands import DISRUPTIVE, OPEN, Action, CommandStatus, Source, Verification
-from infoscreen.domain.events import Kind
+from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.history import Finding, Happening, Note, Part
 from infoscreen.domain.recovery import Closing, IncidentKind, Outcome, Phase, Reason, Verb
 from infoscreen.storage import account_tables  # noqa: F401 - all tables are known once this module is
@@ -263,7 +263,7 @@ timeline = Table(
     row_number(),
     _uuid_key(),
     Column("at", UtcDateTime, nullable=False),
-    Column("kind", Word(Kind), nullable=False),
+    Column("kind", Word(TimelineKind), nullable=False),
     Column("code", Word(Happening)),
     Column("text", Text),
     Column("level", String(10)),

@@ -16,7 +16,7 @@ from infoscreen.web.shapes import Answer
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class Health(Answer):
+class HealthModel(Answer):
     """Said while the daemon answers at all."""
 
     status: str
@@ -24,14 +24,14 @@ class Health(Answer):
 
 async def healthz(request: web.Request) -> web.StreamResponse:
     """Answer: that is all it takes to be alive."""
-    return reply(Health(status="ok"))
+    return reply(HealthModel(status="ok"))
 
 
 async def readyz(request: web.Request) -> web.StreamResponse:
     """Tell whether the daemon can do its job, and if not, which part is missing."""
     readiness = await parts_of(request).monitoring.readiness()
     if readiness.ready:
-        return reply(Health(status="ready"))
+        return reply(HealthModel(status="ready"))
     return Problem(
         slug="not-ready",
         status=503,
@@ -65,8 +65,8 @@ def _refuse_strangers(request: web.Request) -> None:
 
 
 ROUTES = (
-    Route("GET", "/healthz", healthz, None, "Is the daemon alive", response=Health),
-    Route("GET", "/readyz", readyz, None, "Can the daemon do its job", response=Health),
+    Route("GET", "/healthz", healthz, None, "Is the daemon alive", response=HealthModel),
+    Route("GET", "/readyz", readyz, None, "Can the daemon do its job", response=HealthModel),
     Route(
         "GET",
         "/metrics",

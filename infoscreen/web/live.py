@@ -241,7 +241,7 @@ class LiveFeed:
             generated_at=self._clock.now(),
             version=infoscreen.__version__,
             totals=totals,
-            broker=models.Broker.model_validate(self._link.state),
+            broker=models.BrokerModel.model_validate(self._link.state),
         )
         return frame("hello", _json(hello))
 
@@ -336,11 +336,11 @@ class LiveFeed:
         rendered: dict[str, bytes] = {}
         known = await clients.get_many(connection, uuids)
         for client in known.values():
-            rendered[client.uuid] = _json(models.Client.of(client, now, since))
+            rendered[client.uuid] = _json(models.ClientModel.of(client, now, since))
             if len(rendered) % RENDERED_IN_A_ROW == 0:
                 await asyncio.sleep(0)
         found = await commands.get_many(connection, command_ids)
-        rendered_commands = {one: _json(models.Command.of(command)) for one, command in found.items()}
+        rendered_commands = {one: _json(models.CommandModel.of(command)) for one, command in found.items()}
         totals = None
         if changes.clients or changes.removed:
             totals = _json_totals(await client_totals.totals(connection))
@@ -359,7 +359,7 @@ class LiveFeed:
         if rendered.incidents is not None:
             frames += frame("recovery", rendered.incidents)
         if changes.broker:
-            frames += frame("broker", _json(models.Broker.model_validate(self._link.state)))
+            frames += frame("broker", _json(models.BrokerModel.model_validate(self._link.state)))
         return frames
 
     def _forget(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 from pydantic import BaseModel
-from pydantic.json_schema import JsonSchemaMode, models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
 
 import infoscreen
 from infoscreen.domain.errors import CrossSite, Forbidden, InvalidInput, NotFound, Refused, Unauthenticated
@@ -74,6 +74,14 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
     }
 
 
+class _PublicNames(GenerateJsonSchema):
+    """Names the components without the suffix that tells models from domain classes."""
+
+    def normalize_name(self, name: str) -> str:
+        parts = super().normalize_name(name).split("_")
+        return "_".join(part.removesuffix("Model") for part in parts)
+
+
 class _Schemas:
     """The JSON schemas of all models that the routes name."""
 
@@ -89,7 +97,7 @@ class _Schemas:
                 wanted[route.query, "validation"] = None
                 queries.add(route.query)
         self._references, definitions = models_json_schema(
-            list(wanted), ref_template="#/components/schemas/{model}"
+            list(wanted), ref_template="#/components/schemas/{model}", schema_generator=_PublicNames
         )
         self.components: dict[str, Any] = definitions.get("$defs", {})
         # Query models become parameters, not components.

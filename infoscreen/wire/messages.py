@@ -369,7 +369,5 @@ _READERS: Mapping[TopicKind, _Reader] = {
     TopicKind.ACK: _json(CommandAck),
 }
 
-_NAMES: Mapping[TopicKind, str] = {kind: "uuid" for kind in TopicKind} | {
-    TopicKind.SERVICE_FAILED: "client_uuid"
-}
+_NAMES: Mapping[TopicKind, str] = dict.fromkeys(TopicKind, "uuid") | {TopicKind.SERVICE_FAILED: "client_uuid"}
 """The field in which a message may name its device once more."""

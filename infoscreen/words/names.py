@@ -8,7 +8,7 @@ from typing import Any
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.commands import Action, CommandStatus, Verification
-from infoscreen.domain.events import Kind
+from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.history import Part, Setting
 from infoscreen.words.language import N_, Language
 
@@ -137,17 +137,17 @@ SETTINGS: Mapping[Setting, str] = MappingProxyType(
     }
 )
 
-KINDS: Mapping[Kind, str] = MappingProxyType(
+KINDS: Mapping[TimelineKind, str] = MappingProxyType(
     {
-        Kind.STATUS: N_("Status"),
-        Kind.PRESENCE: N_("Connection"),
-        Kind.REBOOT: N_("Reboot"),
-        Kind.SERVICE_FAILED: N_("Service failed"),
-        Kind.SERVICE_CLEARED: N_("Acknowledged"),
-        Kind.COMMAND: N_("Command"),
-        Kind.LOG: N_("Log"),
-        Kind.OPERATOR: N_("Manual change"),
-        Kind.RECOVERY: N_("Recovery"),
+        TimelineKind.STATUS: N_("Status"),
+        TimelineKind.PRESENCE: N_("Connection"),
+        TimelineKind.REBOOT: N_("Reboot"),
+        TimelineKind.SERVICE_FAILED: N_("Service failed"),
+        TimelineKind.SERVICE_CLEARED: N_("Acknowledged"),
+        TimelineKind.COMMAND: N_("Command"),
+        TimelineKind.LOG: N_("Log"),
+        TimelineKind.OPERATOR: N_("Manual change"),
+        TimelineKind.RECOVERY: N_("Recovery"),
     }
 )
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from infoscreen.domain.codes import Code, Fact
 from infoscreen.domain.commands import Action, ClientCommand, CommandEvent, CommandStatus, Source
-from infoscreen.domain.events import Kind
+from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.history import Part, TimelineEntry
 from infoscreen.domain.recovery import Reason
 from infoscreen.words import recovery
@@ -60,18 +60,18 @@ def _moved(
 def is_echo(entry: TimelineEntry) -> bool:
     """Tell whether the line is only an ack said again, as every ack is; the command's own page has it."""
     data = entry.data or {}
-    return entry.kind is Kind.COMMAND and data["from"] == data["to"] and data["part"] == Part.DEVICE
+    return entry.kind is TimelineKind.COMMAND and data["from"] == data["to"] and data["part"] == Part.DEVICE
 
 
 def told(entry: TimelineEntry, language: Language = ENGLISH) -> str:
     """Say what one line of a client's timeline means."""
     data = entry.data or {}
-    if entry.kind is Kind.COMMAND:
+    if entry.kind is TimelineKind.COMMAND:
         before = None if data["from"] is None else CommandStatus(data["from"])
         moved = _moved(before, CommandStatus(data["to"]), entry.fact, language)
         action = language.gettext(ACTION_NOUNS[Action(data["action"])])
         by = data["by"] if data["part"] is None else word(Part(data["part"]), language)
         return f"{action}: {moved} ({by})"
-    if entry.kind is Kind.RECOVERY:
+    if entry.kind is TimelineKind.RECOVERY:
         return recovery.told(data, language)
     return entry.text or "" if entry.fact is None else say(entry.fact, language)

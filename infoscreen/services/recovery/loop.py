@@ -20,7 +20,7 @@ from infoscreen.domain.accounts import Actor, Role
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import Action, Source
 from infoscreen.domain.errors import Conflict, NotFound, Refused
-from infoscreen.domain.events import ClientChanged, Kind, RecoveryChanged
+from infoscreen.domain.events import ClientChanged, RecoveryChanged, TimelineKind
 from infoscreen.domain.history import Happening
 from infoscreen.domain.lockout import LockoutPolicy
 from infoscreen.domain.recovery import (
@@ -44,7 +44,7 @@ from infoscreen.services.loops import every
 from infoscreen.services.ports import Measures
 from infoscreen.services.recovery.clock_steps import move_times
 from infoscreen.services.recovery.record import Record, changes_of, summary_of
-from infoscreen.services.recovery.snapshot import SnapshotBuilder, World
+from infoscreen.services.recovery.snapshot import PollState, SnapshotBuilder
 from infoscreen.storage import audit, clients, timeline
 from infoscreen.storage.engine import Store
 from infoscreen.storage.recovery import attempts, decisions, incidents, ladders
@@ -141,7 +141,9 @@ class Recovering:
                 else Fact(Happening.TAKEN_OVER, {"by": actor.name})
             )
             data = {"act": "recovery.acknowledge", **detail}
-            entry = NewEntry(client_uuid=client_uuid, at=now, kind=Kind.OPERATOR, fact=fact, data=data)
+            entry = NewEntry(
+                client_uuid=client_uuid, at=now, kind=TimelineKind.OPERATOR, fact=fact, data=data
+            )
             await timeline.add(connection, [entry])
         self._bus.publish(RecoveryChanged(), ClientChanged(client_uuid))
 
@@ -210,7 +212,7 @@ class Recovering:
                 await attempts.save(connection, changed)
         self._count(changed)
 
-    async def _write(self, world: World, plan: Plan, now: datetime) -> list[tuple[Attempt, Because]]:
+    async def _write(self, world: PollState, plan: Plan, now: datetime) -> list[tuple[Attempt, Because]]:
         """Write down what was decided, and return what is to be carried out."""
         enabled = self.policy.enabled
         doing = [one for one in plan.decisions if enabled and one.verb is Verb.ACT]
@@ -229,7 +231,7 @@ class Recovering:
         reasons = [Because(one.reason, dict(one.verdict.arguments)) for one in doing]
         return list(zip(acts, reasons, strict=True))
 
-    async def _tell(self, world: World, plan: Plan, reasons: Counter[str]) -> None:
+    async def _tell(self, world: PollState, plan: Plan, reasons: Counter[str]) -> None:
         for reason, count in reasons.items():
             self._measures.recovery_decision(reason, count)
         self._measures.incidents_open(

@@ -10,13 +10,13 @@ from infoscreen.clock import Clock
 from infoscreen.domain.accounts import Actor
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.errors import InvalidInput, NotFound
-from infoscreen.domain.events import ClientChanged, Kind, RecoveryChanged
+from infoscreen.domain.events import ClientChanged, RecoveryChanged, TimelineKind
 from infoscreen.domain.history import Happening
 from infoscreen.services.bus import Bus
 from infoscreen.storage import audit, client_lists, clients, timeline
 from infoscreen.storage.engine import Connection, Store
 from infoscreen.storage.recovery import pauses
-from infoscreen.storage.recovery.pauses import Pause, Scope
+from infoscreen.storage.recovery.pauses import PauseScope, StoredPause
 from infoscreen.storage.timeline import NewEntry
 
 log = logging.getLogger(__name__)
@@ -35,14 +35,14 @@ class Pausing:
 
     async def pause(
         self,
-        scope: Scope,
+        scope: PauseScope,
         reason: str,
         until: datetime,
         actor: Actor,
         *,
         site: str | None = None,
         client_uuid: str | None = None,
-    ) -> Pause:
+    ) -> StoredPause:
         """Hold the recovery back until a time, and return the pause as stored.
 
         Args:
@@ -70,7 +70,7 @@ class Pausing:
             await pauses.end(connection, scope, site, client_uuid, now, actor.name)
             pause = await pauses.add(
                 connection,
-                Pause(
+                StoredPause(
                     scope=scope,
                     site=site,
                     client_uuid=client_uuid,
@@ -87,12 +87,12 @@ class Pausing:
 
     async def resume(
         self,
-        scope: Scope,
+        scope: PauseScope,
         actor: Actor,
         *,
         site: str | None = None,
         client_uuid: str | None = None,
-    ) -> list[Pause]:
+    ) -> list[StoredPause]:
         """End the pause of exactly this scope and return what was ended; none is fine.
 
         Raises ``InvalidInput`` when the scope does not fit, ``NotFound`` as ``pause`` does.
@@ -116,7 +116,7 @@ class Pausing:
         connection: Connection,
         now: datetime,
         act: str,
-        pause: Pause,
+        pause: StoredPause,
         actor: Actor,
         detail: dict[str, str],
     ) -> None:
@@ -131,7 +131,7 @@ class Pausing:
             entry = NewEntry(
                 client_uuid=pause.client_uuid,
                 at=now,
-                kind=Kind.OPERATOR,
+                kind=TimelineKind.OPERATOR,
                 fact=fact,
                 data={"act": act, **detail},
             )
@@ -141,14 +141,14 @@ class Pausing:
             extra={"event": act, "target": target, "actor": actor.name, "reason": pause.reason},
         )
 
-    def _tell(self, pause: Pause) -> None:
+    def _tell(self, pause: StoredPause) -> None:
         self._bus.publish(RecoveryChanged())
         if pause.client_uuid is not None:
             self._bus.publish(ClientChanged(pause.client_uuid))
 
 
-def _check_scope(scope: Scope, site: str | None, client_uuid: str | None) -> None:
-    needed = {Scope.SITE: "site", Scope.CLIENT: "client_uuid"}.get(scope)
+def _check_scope(scope: PauseScope, site: str | None, client_uuid: str | None) -> None:
+    needed = {PauseScope.SITE: "site", PauseScope.CLIENT: "client_uuid"}.get(scope)
     for name, value in (("site", site), ("client_uuid", client_uuid)):
         if (value is not None) != (name == needed):
             word = "needed" if name == needed else "not allowed"

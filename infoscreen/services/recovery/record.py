@@ -21,7 +21,7 @@ from infoscreen.domain.recovery import (
     Reason,
     Verb,
 )
-from infoscreen.services.recovery.snapshot import World
+from infoscreen.services.recovery.snapshot import PollState
 from infoscreen.storage import clients
 from infoscreen.storage.engine import Connection, Store
 from infoscreen.storage.recovery import attempts, decisions, incidents, ladders, unwell
@@ -65,7 +65,7 @@ class Changes:
         return bool(self.acted or self.begun or self.ended or self.incidents)
 
 
-async def changes_of(world: World, plan: Plan, *, enabled: bool) -> Changes:
+async def changes_of(world: PollState, plan: Plan, *, enabled: bool) -> Changes:
     """Compare a plan with what is stored."""
     known = {one.key: one for one in world.incidents}
     differing = [one for one in plan.incidents if one.key not in known or known[one.key].fact != one]

@@ -9,7 +9,13 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from infoscreen.domain.errors import InvalidInput
-from infoscreen.simulator.scenarios.scenario import Event, Fleet, Kind, Rhythm, Scenario
+from infoscreen.simulator.scenarios.scenario import (
+    Event,
+    FleetTable,
+    RhythmTable,
+    Scenario,
+    ScenarioEventKind,
+)
 
 MOST_BYTES = 1_000_000
 
@@ -65,12 +71,12 @@ def parse(text: str, name: str, where: str) -> Scenario:
 def _fault(error: ErrorDetails) -> str:
     place = _place(error["loc"])
     match error["type"]:
-        case "value_error" if error["loc"] and not isinstance(error["input"], dict | Event | Fleet):
+        case "value_error" if error["loc"] and not isinstance(error["input"], dict | Event | FleetTable):
             return f"{place} is {error['input']!r}; allowed is {error['ctx']['error']}"
         case "value_error":
             return f"{place} {error['ctx']['error']}".strip()
         case "missing" if error["loc"][-1] == "what":
-            return f"{place} is missing; allowed is {', '.join(Kind)}"
+            return f"{place} is missing; allowed is {', '.join(ScenarioEventKind)}"
         case "missing":
             return f"{place} is missing"
         case "extra_forbidden":
@@ -95,7 +101,7 @@ def _place(loc: tuple[int | str, ...]) -> str:
 
 
 def _known(loc: tuple[int | str, ...]) -> list[str]:
-    model: Any = {"event": Event, "fleet": Fleet}.get(str(loc[0])) if len(loc) > 1 else Scenario
+    model: Any = {"event": Event, "fleet": FleetTable}.get(str(loc[0])) if len(loc) > 1 else Scenario
     if "heartbeat" in loc:
-        model = Rhythm
+        model = RhythmTable
     return [name for name in model.model_fields if name != "name"]

@@ -68,7 +68,7 @@ async def show_client(request: web.Request) -> web.StreamResponse:
         client,
         parts.clock.now(),
         parts.link.state.listening_since,
-        in_flight_command=None if in_flight is None else models.Command.of(in_flight),
+        in_flight_command=None if in_flight is None else models.CommandModel.of(in_flight),
         lockout=models.Lockout(locked=locked_until is not None, locked_until=locked_until),
     )
     return reply(answer)
@@ -111,7 +111,7 @@ async def show_screenshot(request: web.Request) -> web.StreamResponse:
 
 
 def _answer(parts: Parts, client: domain.Client) -> web.Response:
-    return reply(models.Client.of(client, parts.clock.now(), parts.link.state.listening_since))
+    return reply(models.ClientModel.of(client, parts.clock.now(), parts.link.state.listening_since))
 
 
 ROUTES = (
@@ -161,7 +161,7 @@ ROUTES = (
         Role.OPERATOR,
         "Change what people say of a client",
         request=ClientChanges,
-        response=models.Client,
+        response=models.ClientModel,
         problems=(InvalidInput, NotFound),
     ),
     Route(
@@ -180,7 +180,7 @@ ROUTES = (
         Role.OPERATOR,
         "Acknowledge a failed service",
         request=Acknowledgement,
-        response=models.Client,
+        response=models.ClientModel,
         problems=(InvalidInput, NotFound),
     ),
     Route(

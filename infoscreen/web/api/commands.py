@@ -46,13 +46,13 @@ async def _queue(request: web.Request, action: Action, options: CommandOptions) 
         )
     except LockedOut as refusal:
         raise LockedOut(refusal.detail, extra=_lockout_members(refusal)) from None
-    return reply(models.QueuedCommand(command=models.Command.of(command)), status=202)
+    return reply(models.QueuedCommand(command=models.CommandModel.of(command)), status=202)
 
 
 def _lockout_members(refusal: LockedOut) -> dict[str, object]:
     """Return the members of the problem as JSON: when the lockout ends, and the command as it was stored."""
-    command = models.Command.of(refusal.extra["command"])
-    members = models.LockedOut(locked_until=refusal.extra["locked_until"], command=command)
+    command = models.CommandModel.of(refusal.extra["command"])
+    members = models.LockedOutModel(locked_until=refusal.extra["locked_until"], command=command)
     return members.model_dump(mode="json")
 
 
@@ -63,7 +63,7 @@ async def request_commands(request: web.Request) -> web.StreamResponse:
     batch = await parts_of(request).commanding.request_many(
         body.targets(), body.action, source=_source(actor), actor=actor, reason=body.reason
     )
-    return reply(models.Batch.model_validate(batch), status=202)
+    return reply(models.BatchModel.model_validate(batch), status=202)
 
 
 async def list_commands(request: web.Request) -> web.StreamResponse:
@@ -99,7 +99,7 @@ async def cancel_command(request: web.Request) -> web.StreamResponse:
     """Withdraw a command that is still queued."""
     command_id = path_identifier(request, "command_id")
     command = await parts_of(request).commanding.cancel(command_id, actor_of(request))
-    return reply(models.Command.of(command))
+    return reply(models.CommandModel.of(command))
 
 
 def _source(actor: Actor) -> Source:
@@ -149,7 +149,7 @@ ROUTES = (
         Role.OPERATOR,
         "Request a command for many clients",
         request=BulkRequest,
-        response=models.Batch,
+        response=models.BatchModel,
         status=202,
         problems=(InvalidInput,),
         body_limit=BULK_BODY_LIMIT,
@@ -198,7 +198,7 @@ ROUTES = (
         cancel_command,
         Role.OPERATOR,
         "Withdraw a command that is still queued",
-        response=models.Command,
+        response=models.CommandModel,
         problems=(InvalidInput, NotFound, Conflict),
     ),
 )

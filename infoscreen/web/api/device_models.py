@@ -10,7 +10,7 @@ from infoscreen.domain.duplicates import speakers_of
 from infoscreen.web.shapes import Answer
 
 
-class FailedService(Answer):
+class FailedServiceModel(Answer):
     """A unit that systemd on the device gave up on, and that nobody has acknowledged."""
 
     unit: str
@@ -19,7 +19,7 @@ class FailedService(Answer):
     raised_at: datetime = Field(description="When the report arrived.")
 
 
-class Device(Answer):
+class DeviceModel(Answer):
     """One of the devices that use the same identity."""
 
     hostname: str | None
@@ -32,14 +32,14 @@ class Duplicate(Answer):
     """Two devices, or more, use this identity; the one that spoke last is the first."""
 
     since: datetime
-    devices: list[Device]
+    devices: list[DeviceModel]
 
     @classmethod
     def of(cls, client: Client) -> Self | None:
         """Return the devices, None while there is one."""
         if client.duplicate_since is None:
             return None
-        devices = [Device.model_validate(one) for one in speakers_of(client)]
+        devices = [DeviceModel.model_validate(one) for one in speakers_of(client)]
         return cls(since=client.duplicate_since, devices=devices)
 
 
@@ -57,7 +57,7 @@ class UnreadField(Answer):
         return cls(message=message, field=field, said=said)
 
 
-class Refused(Answer):
+class RefusedModel(Answer):
     """The last message of a client that could not be read at all, and how many there have been."""
 
     at: datetime

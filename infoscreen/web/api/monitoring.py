@@ -20,10 +20,10 @@ async def show_overview(request: web.Request) -> web.StreamResponse:
     overview = await parts.monitoring.overview()
     async with parts.store.read() as connection:
         page = await client_lists.search(connection, query.query(), query.limit, query.cursor)
-    answer = models.Overview(
+    answer = models.OverviewModel(
         generated_at=overview.generated_at,
         totals=dict(overview.totals),
-        broker=models.Broker.model_validate(overview.broker),
+        broker=models.BrokerModel.model_validate(overview.broker),
         database=models.Database(
             ok=overview.database is None,
             trouble=None if overview.database is None else overview.database.trouble,
@@ -40,7 +40,7 @@ def _recovery(overview: Overview) -> models.Recovery:
         mode=mode_of(overview),
         polled_at=None if overview.poll is None else overview.poll.at,
         counts=summary.get("counts", {}),
-        incidents=[models.Incident.model_validate(one) for one in overview.incidents],
+        incidents=[models.IncidentModel.model_validate(one) for one in overview.incidents],
         folded=overview.folded,
     )
 
@@ -50,7 +50,7 @@ async def list_rejected(request: web.Request) -> web.StreamResponse:
     query = read_query(request, RejectedQuery)
     async with parts_of(request).store.read() as connection:
         page = await rejected.page(connection, query.limit, query.cursor)
-    items = [models.RejectedMessage.of(message) for message in page.items]
+    items = [models.RejectedMessageModel.of(message) for message in page.items]
     return reply(models.RejectedList(items=items, next_cursor=page.next_cursor, total=None))
 
 
@@ -62,7 +62,7 @@ ROUTES = (
         Role.VIEWER,
         "Show the whole at a glance",
         query=ClientsQuery,
-        response=models.Overview,
+        response=models.OverviewModel,
         problems=(InvalidInput,),
     ),
     Route(

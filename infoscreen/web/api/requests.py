@@ -15,7 +15,7 @@ from pydantic import (
 
 from infoscreen.domain.clients import STALE, Condition
 from infoscreen.domain.commands import Action, CommandStatus, Source
-from infoscreen.domain.events import Kind
+from infoscreen.domain.events import TimelineKind
 from infoscreen.services.commanding import LONGEST_EXPIRY, MOST_IN_A_BATCH
 from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.storage.commands import CommandQuery
@@ -129,7 +129,7 @@ class CommandsQuery(Paging):
 class TimelineQuery(Paging):
     """A client's timeline, narrowed down. ``kind`` takes several, repeated or separated by commas."""
 
-    kind: Annotated[frozenset[Kind], BeforeValidator(_words)] = frozenset()
+    kind: Annotated[frozenset[TimelineKind], BeforeValidator(_words)] = frozenset()
 
 
 class RejectedQuery(Query):

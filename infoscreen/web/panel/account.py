@@ -12,7 +12,7 @@ from infoscreen.services.accounts import PASSWORD_LENGTHS
 from infoscreen.web.auth import knock_of, session_token
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel import flash
-from infoscreen.web.panel.forms import NewPassword, see_other
+from infoscreen.web.panel.forms import NewPasswordForm, see_other
 from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.rendering import page
 from infoscreen.web.registry import actor_of, read_form
@@ -58,7 +58,7 @@ async def get_account(request: web.Request) -> web.StreamResponse:
 
 async def post_password(request: web.Request) -> web.StreamResponse:
     """Change one's password; all other browsers are signed out."""
-    form = await read_form(request, NewPassword)
+    form = await read_form(request, NewPasswordForm)
     _ = language_of(request).gettext
     new = form.new.get_secret_value()
     if new != form.again.get_secret_value():

@@ -12,7 +12,7 @@ from infoscreen.web.keys import parts_of
 from infoscreen.web.panel import flash, questions
 from infoscreen.web.panel.client import found
 from infoscreen.web.panel.forms import (
-    Acknowledgement,
+    AcknowledgementForm,
     Description,
     NextAddress,
     Onward,
@@ -117,7 +117,7 @@ async def post_cancel(request: web.Request) -> web.StreamResponse:
 async def post_acknowledgement(request: web.Request) -> web.StreamResponse:
     """Acknowledge the failed service that was on the screen, and no later one that nobody has read yet."""
     client = await _client_of(request)
-    form = await read_form(request, Acknowledgement)
+    form = await read_form(request, AcknowledgementForm)
     back = see_other(form.next)
     wanted = form.unit or client.service_failed_unit
     failed = next((one for one in client.failed_services if one.unit == wanted), None)

@@ -27,7 +27,7 @@ ORDERS: Mapping[str, str] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class ClientTable:
     """The table as its address asks for it, and the addresses that lead on from there."""
 
     address: ClientsAddress
@@ -75,7 +75,7 @@ def _address(query: Mapping[str, str]) -> str:
 
 async def get_clients(request: web.Request) -> web.StreamResponse:
     """Show a page of clients."""
-    view = View(read_query(request, ClientsAddress))
+    view = ClientTable(read_query(request, ClientsAddress))
     async with parts_of(request).store.read() as connection:
         shown = await client_lists.search(connection, view.query(), ROWS, view.address.cursor or None)
         in_flight = await commands.in_flight(connection, [client.uuid for client in shown.items])

@@ -89,7 +89,7 @@ class Onward(Form):
     next: OwnPath | None = None
 
 
-class Acknowledgement(Form):
+class AcknowledgementForm(Form):
     """Someone takes care of a failed service: the one that failed at ``failed_at``, not a later one."""
 
     failed_at: datetime
@@ -173,7 +173,7 @@ class TakenOver(Form):
     comment: Annotated[Line | None, Optional] = None
 
 
-class NewPassword(Form):
+class NewPasswordForm(Form):
     """Another password for oneself."""
 
     username: Annotated[str, Field(max_length=100)] = ""
