@@ -266,7 +266,8 @@ def read(topic: DeviceTopic, payload: bytes) -> Received:
             the topic does.
     """
     received = _READERS[topic.kind](payload)
-    named = getattr(received.message, _NAMES[topic.kind], None)
+    name = _NAMES.get(topic.kind)
+    named = None if name is None else getattr(received.message, name, None)
     if named is not None and str(named) != topic.uuid:
         raise BadMessage("uuid_mismatch", f"payload names {named}, topic names {topic.uuid}")
     return received
@@ -369,5 +370,10 @@ _READERS: Mapping[TopicKind, _Reader] = {
     TopicKind.ACK: _json(CommandAck),
 }
 
-_NAMES: Mapping[TopicKind, str] = dict.fromkeys(TopicKind, "uuid") | {TopicKind.SERVICE_FAILED: "client_uuid"}
+_NAMES: Mapping[TopicKind, str] = {
+    TopicKind.DISCOVERY: "uuid",
+    TopicKind.HEARTBEAT: "uuid",
+    TopicKind.HEALTH: "uuid",
+    TopicKind.SERVICE_FAILED: "client_uuid",
+}
 """The field in which a message may name its device once more."""
