@@ -10,7 +10,7 @@ from sqlalchemy import insert
 from infoscreen.domain.clients import Client, Condition, ProcessStatus, sort_key
 from infoscreen.domain.presence import StalePolicy
 from infoscreen.services.reports import Beats, Folding, fold_beats, settle
-from infoscreen.storage import schema, tables
+from infoscreen.storage import client_index, schema, tables
 from infoscreen.storage.engine import Store
 from infoscreen.wire import topics
 from infoscreen.wire.messages import Heartbeat, encode
@@ -57,6 +57,7 @@ async def fill(url: str, clients: int) -> None:
             rows = [_row(number, now) for number in range(start, min(start + AT_ONCE, clients))]
             async with store.write() as connection:
                 await connection.execute(insert(tables.clients), rows)
+        await client_index.repair(store)
     finally:
         await store.close()
 

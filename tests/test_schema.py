@@ -20,6 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from infoscreen.domain.errors import Conflict, DatabaseNotReady, Refused
 from infoscreen.storage import clients, failed_services, schema
 from infoscreen.storage.engine import Store
+from infoscreen.storage.finding import is_declared
 from infoscreen.storage.tables import metadata
 from tests.postgres import PostgresServer
 
@@ -119,7 +120,9 @@ async def test_models_and_migrations_agree(url: str) -> None:
 
     def differences(connection: Connection) -> list[Any]:
         # JSON defaults: see migrations/env.py, which `alembic check` uses.
-        context = MigrationContext.configure(connection, opts={"target_metadata": metadata})
+        context = MigrationContext.configure(
+            connection, opts={"target_metadata": metadata, "include_name": is_declared}
+        )
         return list(compare_metadata(context, metadata))
 
     async with store.read() as connection:

@@ -168,12 +168,11 @@ class Ingest:
     ) -> set[str]:
         """Create the unknown clients, or refuse their messages; return those that remain strangers."""
         if self._policy.auto_register:
-            await clients.register(connection, strangers, now)
+            known = await clients.register(connection, strangers, now)
             for uuid in strangers:
                 log.info("new client registered", extra={"event": "client_registered", "client_uuid": uuid})
                 outcome.events.append(ClientChanged(uuid))
-            # One that somebody else registered at the same moment may be deleted again by now.
-            return strangers - await clients.keep(connection, strangers)
+            return strangers - known
         for uuid in sorted(strangers):
             for message in batch.from_whom[uuid]:
                 detail = "no such client, and clients are not registered by themselves"

@@ -34,6 +34,7 @@ from infoscreen.services.reports import Folding, settle
 from infoscreen.storage import (
     audit,
     client_deadlines,
+    client_index,
     client_totals,
     clients,
     command_deadlines,
@@ -116,6 +117,11 @@ class Watch:
                 log.warning(
                     "counters of clients differed from a count and were corrected",
                     extra={"event": "totals_repaired", "counters": corrected},
+                )
+            if noted := await client_index.repair(self._store):
+                log.warning(
+                    "clients that could not be searched for were noted",
+                    extra={"event": "search_repaired", "clients": noted},
                 )
             self._totals_checked = True
         while True:
