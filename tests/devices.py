@@ -46,7 +46,7 @@ class Device:
         )
 
     def suffer(self, fault: DeviceFault) -> None:
-        """Let something befall it now."""
+        """Cause a fault now."""
         self._device.suffer(fault, self._clock.now())
         self._connection.wake()
 

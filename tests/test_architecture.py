@@ -15,10 +15,10 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 450
 
 # Parts that put the others together: they may import everything, and only they import each other.
-COMPOSITION = {"app", "config_check", "cli", "demo", "doctor", "judge", "__main__"}
+COMPOSITION = {"app", "config_check", "cli", "demo", "doctor", "installation", "judge", "__main__"}
 
 # The one MQTT client, which serves the daemon, the agent and the simulator.
-MQTT_CLIENT = {"mqtt.answers", "mqtt.client", "mqtt.connection", "mqtt.device"}
+MQTT_CLIENT = {"mqtt.answers", "mqtt.client", "mqtt.connection", "mqtt.device", "mqtt.diagnosis"}
 
 # room or top-level module -> what it may import of ours
 ROOMS = {
@@ -46,7 +46,7 @@ LIBRARIES = {
     "sqlalchemy": {"storage"},
     "alembic": {"storage"},
     "aiomqtt": {"mqtt.client"},
-    "paho": {"mqtt.client"},
+    "paho": {"mqtt.client", "mqtt.properties"},
     "aiohttp": {"web", "power", *COMPOSITION},
     "jinja2": {"web"},
     "prometheus_client": {"metrics"},

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from infoscreen.domain.events import TimelineKind
-from infoscreen.domain.history import Happening, TimelineEntry
+from infoscreen.domain.history import Happening
+from infoscreen.domain.timeline import TimelineEntry
 from infoscreen.services.log_lines import CUT_FROM, MOST_CONTEXT_BYTES, shortened
 from infoscreen.services.quota import QuotaPolicy
 from infoscreen.storage import rejected, timeline
@@ -57,7 +58,7 @@ async def test_a_flood_of_log_lines_is_cut_off_and_its_rest_is_one_line(spine: S
     assert [line.text for line in await lines(spine, V)] == ["after", "before"]
     assert spine.measures.counts["message", "logs", "dropped"] == 4 * most
     spine.clock.advance(61)
-    await spine.beat(V)  # whoever is heard next ends the minute
+    await spine.beat(V)  # the next message of any client ends the minute
     dropped = [line for line in await lines(spine, U) if (line.data or {}).get("dropped")]
     assert [(line.data or {})["dropped"] for line in dropped] == [4 * most]
     spine.clock.advance(61)

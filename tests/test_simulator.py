@@ -14,7 +14,7 @@ from infoscreen.agent.protocol.packet_queue import UNSENT_EVENTS
 from infoscreen.agent.protocol.packets import Packet
 from infoscreen.domain.clients import ProcessStatus
 from infoscreen.domain.commands import AckStatus, Action
-from infoscreen.domain.errors import BadMessage, InvalidInput
+from infoscreen.domain.errors import BadMessage, InvalidArguments
 from infoscreen.simulator.connection import DeviceClock
 from infoscreen.simulator.device import DeviceFault, SimulatedDevice, Tally, Timing, WantedLink
 from infoscreen.simulator.faults import FaultPlan
@@ -531,7 +531,7 @@ def test_the_same_seed_makes_the_same_fleet_of_different_devices() -> None:
     assert not {one.uuid for one in fleet} & set(device_uuids(5_000, "another"))
 
 
-def test_each_fault_befalls_its_share_of_the_fleet_and_at_least_one() -> None:
+def test_each_fault_hits_its_share_of_the_fleet_and_at_least_one() -> None:
     plan = FaultPlan(
         {DeviceFault.CRASH: 0.08, DeviceFault.SILENCE: 0.2, DeviceFault.HANG: 0.001, DeviceFault.DEAF: 0}
     )
@@ -544,7 +544,7 @@ def test_each_fault_befalls_its_share_of_the_fleet_and_at_least_one() -> None:
     "shares", [{DeviceFault.CRASH: 0.6, DeviceFault.HANG: 0.6}, {DeviceFault.CRASH: -0.1}]
 )
 def test_impossible_shares_are_refused(shares: dict[DeviceFault, float]) -> None:
-    with pytest.raises(InvalidInput):
+    with pytest.raises(InvalidArguments):
         FaultPlan(shares)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from infoscreen.clock import SystemClock
 from infoscreen.domain.commands import Action
-from infoscreen.domain.errors import InvalidInput
+from infoscreen.domain.errors import InvalidArguments
 from infoscreen.provisioning.broker_files import SERVER_ACCOUNT
 from infoscreen.simulator import device_uuids
 from infoscreen.simulator import run as simulate
@@ -383,11 +383,11 @@ def test_a_simulation_by_the_clock_ends_with_figures(tmp_path: Path, free_port: 
 def test_credentials_that_are_no_good_are_named(tmp_path: Path, text: str, words: str) -> None:
     credentials = tmp_path / "devices"
     credentials.write_text(text)
-    with pytest.raises(InvalidInput, match=words):
+    with pytest.raises(InvalidArguments, match=words):
         simulate(1, credentials=credentials)
 
 
 def test_one_way_of_getting_passwords_is_needed(tmp_path: Path) -> None:
     for given in ({}, {"credentials": tmp_path / "devices", "password": "secret"}):
-        with pytest.raises(InvalidInput, match="either a file of credentials or one password"):
+        with pytest.raises(InvalidArguments, match="either a file of credentials or one password"):
             simulate(1, **given)

@@ -1,4 +1,4 @@
-"""What befalls simulated fleets by rate, and how what they did is counted and told."""
+"""Faults of simulated fleets by rate, and the figures of a run."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ import pytest
 
 from infoscreen.agent.protocol.packets import Packet
 from infoscreen.cli.simulate import FaultType
-from infoscreen.domain.errors import InvalidInput
+from infoscreen.domain.errors import InvalidArguments
 from infoscreen.simulator import device_uuids
 from infoscreen.simulator.connection import BrokerAddress as Address
 from infoscreen.simulator.device import DeviceFault
@@ -53,7 +53,7 @@ def test_a_rate_is_met_on_average_by_every_device_and_every_fault() -> None:
     assert victims.keys() == set(range(20))
 
 
-def test_without_rates_nothing_befalls_and_the_rarest_rate_does_no_harm() -> None:
+def test_without_rates_no_fault_occurs_and_the_rarest_rate_does_no_harm() -> None:
     assert FaultPlan(per_hour={DeviceFault.CRASH: 0}).next_by_rate(50_000, Random(1)) is None
     chosen = FaultPlan(per_hour={DeviceFault.CRASH: 1e-300}).next_by_rate(1, Random(1))
     assert chosen is not None
@@ -62,7 +62,7 @@ def test_without_rates_nothing_befalls_and_the_rarest_rate_does_no_harm() -> Non
 
 @pytest.mark.parametrize("rate", [-1, 3_601, float("nan"), float("inf")])
 def test_impossible_rates_are_refused_with_what_was_given_and_what_is_allowed(rate: float) -> None:
-    with pytest.raises(InvalidInput, match=rf"crash={rate:g}/h: a rate is 0 to 3600 per hour and device"):
+    with pytest.raises(InvalidArguments, match=rf"crash={rate:g}/h: a rate is 0 to 3600 per hour and device"):
         FaultPlan(per_hour={DeviceFault.CRASH: rate})
 
 

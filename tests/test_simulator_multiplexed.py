@@ -14,7 +14,7 @@ import pytest
 
 from infoscreen.clock import SystemClock
 from infoscreen.domain.commands import Action
-from infoscreen.domain.errors import InvalidInput
+from infoscreen.domain.errors import InvalidArguments
 from infoscreen.provisioning.broker_files import SERVER_ACCOUNT, password_line
 from infoscreen.resources import resource
 from infoscreen.services.ports import Incoming
@@ -309,18 +309,18 @@ async def spine(tmp_path: Path) -> AsyncIterator[Spine]:
 
 
 @pytest.mark.parametrize(
-    "befalls",
+    "kinds",
     [tuple(fault for fault in DeviceFault if fault is not DeviceFault.NONSENSE), (DeviceFault.NONSENSE,)],
 )
 async def test_the_daemon_takes_in_all_they_say_but_nonsense(
-    broker: Broker, spine: Spine, befalls: tuple[DeviceFault, ...]
+    broker: Broker, spine: Spine, kinds: tuple[DeviceFault, ...]
 ) -> None:
     uuids = device_uuids(60, "ingest")
-    faults = FaultPlan(dict.fromkeys(befalls, 0.1), timedelta(0), relief_after=timedelta(milliseconds=300))
+    faults = FaultPlan(dict.fromkeys(kinds, 0.1), timedelta(0), relief_after=timedelta(milliseconds=300))
     victims = faults.victims(60, Random(SEED))
     unharmed = next(uuid for number, uuid in enumerate(uuids) if number not in victims)
     fleet = fleet_at(broker, uuids, faults=faults)
-    expected = 6 * len(befalls)
+    expected = 6 * len(kinds)
     async with broker.sub(*topics.DEVICE_FILTERS, account=SERVER_ACCOUNT) as heard:
         async with living(fleet):
             await until(lambda: sum(fleet.tally.faults.values()) == expected)
@@ -334,7 +334,7 @@ async def test_the_daemon_takes_in_all_they_say_but_nonsense(
     rejected = {key[1]: times for key, times in spine.measures.counts.items() if key[0] == "rejected"}
     # The ack of a restart that the server never asked for is the one thing it does not know.
     rejected.pop("unknown_command", None)
-    assert bool(rejected) == (befalls == (DeviceFault.NONSENSE,)), rejected
+    assert bool(rejected) == (kinds == (DeviceFault.NONSENSE,)), rejected
     assert (await spine.client(uuids[-1])).hostname == identities(uuids)[-1].hostname
 
 
@@ -342,7 +342,7 @@ def test_lines_are_as_many_as_the_devices_need() -> None:
     account = Account(GATEWAY_USER, GATEWAY_PASSWORD)
     assert [Gateway(account).lines_for(size) for size in (1, 2_500, 2_501, 50_000)] == [1, 1, 2, 20]
     assert Gateway(account, 3).lines_for(50_000) == 3
-    with pytest.raises(InvalidInput, match="50000 devices do not fit 2 connections"):
+    with pytest.raises(InvalidArguments, match="50000 devices do not fit 2 connections"):
         Gateway(account, 2).lines_for(50_000)
     assert 3 * MOST_DEVICES_PER_LINE < 65_535, "packet ids have 16 bits"
     assert GATEWAY_PASSWORD not in repr(Gateway(account))
@@ -363,5 +363,5 @@ def test_lines_are_as_many_as_the_devices_need() -> None:
     ],
 )
 def test_impossible_fleets_are_refused(given: dict[str, object], words: str) -> None:
-    with pytest.raises(InvalidInput, match=words):
+    with pytest.raises(InvalidArguments, match=words):
         simulate(**given)  # type: ignore[arg-type]  # the values fit, mypy cannot see which is which

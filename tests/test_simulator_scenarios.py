@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from infoscreen.cli import cli
-from infoscreen.domain.errors import InvalidInput
+from infoscreen.domain.errors import InvalidArguments
 from infoscreen.judge.playing import Decider, play
 from infoscreen.simulator.scenarios import (
     Event,
@@ -84,7 +84,7 @@ async def test_an_action_that_was_needless_is_counted_as_one() -> None:
 
 
 async def test_a_client_whose_failed_service_is_shown_and_that_loses_its_network_does_not_stop_time() -> None:
-    # The simulator's own copy of ingest looped for ever here.
+    # The simulator's own copy of ingest never returned here.
     failed = Event(what=ScenarioEventKind.SERVICE_FAILED, at=1_000, clients=5, cured_by="nothing")
     world = world_of(scenario_of(failed), 10, "x")
     for device in world.devices:
@@ -179,13 +179,13 @@ def test_a_file_says_everything_a_scenario_can_say() -> None:
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_with_its_place_and_what_is_allowed(text: str, fault: str) -> None:
-    with pytest.raises(InvalidInput) as error:
+    with pytest.raises(InvalidArguments) as error:
         parse(text, "mine", "mine.toml")
     assert fault in str(error.value)
 
 
 def test_all_faults_of_a_file_are_said_at_once() -> None:
-    with pytest.raises(InvalidInput) as error:
+    with pytest.raises(InvalidArguments) as error:
         parse('lasts = "soon"\nclients = 0\n[[event]]\nwhat = "crash"', "mine", "mine.toml")
     assert str(error.value).count("mine.toml: ") == 3
 

@@ -177,7 +177,13 @@ async def test_rows_numbered_beyond_32_bits_are_listed_and_paged(store: Store) -
             )
             await connection.execute(
                 insert(tables.rejected_messages).values(
-                    topic="t", reason="r", detail=f"line {number}", size=1, head=b"", **common
+                    topic="t",
+                    reason="r",
+                    code="text",
+                    arguments={"text": f"line {number}"},
+                    size=1,
+                    head=b"",
+                    **common,
                 )
             )
     async with store.read() as connection:
@@ -188,4 +194,4 @@ async def test_rows_numbered_beyond_32_bits_are_listed_and_paged(store: Store) -
         assert (await audit.page(connection, 1, acts.next_cursor)).items[0].id == BIG
         refused = await rejected.page(connection, 1)
         rest = await rejected.page(connection, 1, refused.next_cursor)
-        assert (rest.items[0].detail, rest.next_cursor) == (f"line {BIG}", None)
+        assert (rest.items[0].defect.arguments["text"], rest.next_cursor) == (f"line {BIG}", None)

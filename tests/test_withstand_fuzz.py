@@ -31,6 +31,7 @@ from infoscreen.wire.messages import (
     decode_command,
     encode,
 )
+from infoscreen.words.speaking import say
 from tests.spine import Spine, open_spine, sqlite_url, uuid_of
 
 T = TypeVar("T")
@@ -240,7 +241,7 @@ def understood(decode_it: Callable[[], T], *reasons: str) -> T | None:
     try:
         return decode_it()
     except BadMessage as refusal:
-        if refusal.reason in reasons and refusal.detail:
+        if refusal.reason in reasons and say(refusal.fact):
             return None
         raise
 

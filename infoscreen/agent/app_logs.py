@@ -104,7 +104,7 @@ class AppLogs:
         self._told: str | None = None
 
     async def run(self) -> None:
-        """Follow for ever; a journalctl that ends is started again."""
+        """Follow until cancelled; a journalctl that ends is started again."""
         while True:
             await self._follow()
             await self._clock.sleep(AGAIN_SECONDS)

@@ -1,6 +1,6 @@
 """The agent's journal on disk: a small SQLite database with the newest commands and the acks not yet sent.
 
-Blocks; call it in a thread, one call at a time. A record that the device must not forget is on the disk when
+Blocks; call it in a thread, one call at a time. A record that must survive a power cut is on the disk when
 ``append`` returns; a power loss at any moment leaves what was there. The journal in memory decides what is
 kept, so the number of rows is bounded by it.
 """

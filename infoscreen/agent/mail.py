@@ -1,4 +1,4 @@
-"""What the agent has yet to say and must not forget.
+"""Messages of the agent that are not delivered yet, kept on disk.
 
 What is to be kept is on disk before it is sent, as long as the disk can be written.
 """

@@ -23,7 +23,7 @@ role_option = click.option(
     type=click.Choice([role.value for role in Role]),
     default=Role.VIEWER.value,
     show_default=True,
-    help="What the account may do; each role may all that the one before it may.",
+    help="Role; each one includes the permissions of those before it.",
 )
 
 
@@ -136,7 +136,9 @@ def token() -> None:
 @click.option("--user", "username", required=True, help="Whose token it is.")
 @role_option
 @click.option(
-    "--days", type=click.FloatRange(min=0, min_open=True), help="Valid for so long; for ever without."
+    "--days",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Days until the token expires; by default it does not expire.",
 )
 @click.option("--manages-accounts", is_flag=True, help="It may manage users, tokens, sessions and passwords.")
 @as_json_option

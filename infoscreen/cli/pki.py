@@ -46,7 +46,7 @@ def pki() -> None:
 def init(directory: Path, keep: bool) -> None:
     """Make the CA: EC P-256, valid for 10 years.
 
-    Whoever has its key can pretend to be the broker. Keep a backup of the directory offline.
+    Anyone with its key can impersonate the broker. Keep a backup of the directory offline.
     """
     authority = _authority(directory)
     if keep and authority.exists:

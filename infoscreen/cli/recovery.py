@@ -166,13 +166,13 @@ def _list(title: str, acts: Sequence["ReplayedAct"]) -> None:
 
 
 @recovery.command()
-@click.option("--quiet", "-q", is_flag=True, help="Do not say on standard error what has no effect.")
+@click.option("--quiet", "-q", is_flag=True, help="Do not report ignored input on standard error.")
 def judge(quiet: bool) -> None:
-    """Let the recovery judge a world of devices that is told in lines of JSON.
+    """Run the automatic recovery on events that are read as lines of JSON.
 
-    Reads one object a line from standard input, in order of time, and answers each `poll` with one line. The
-    daemon's own services run on a virtual clock and a database in memory; nothing of this machine's settings
-    counts. docs/judge.md describes the lines.
+    Reads one object per line from standard input, in order of time, and answers each `poll` with one line.
+    The services of the daemon run on a virtual clock and a database in memory; the settings of this machine
+    are not used. docs/judge.md describes the lines.
     """
     from infoscreen.cli.judge import run
 

@@ -16,7 +16,7 @@ import click
 from infoscreen.demo.parts import DemoProcess, PartDied, Program, is_listening, running
 from infoscreen.demo.plan import ADMIN, DemoPlan, find_mosquitto, http_port, make_plan
 from infoscreen.demo.visit import is_ready, name_clients, prepare_database, sign_in, visitor
-from infoscreen.domain.errors import InvalidInput
+from infoscreen.domain.errors import InvalidArguments
 from infoscreen.simulator import allow_open_files
 
 __all__ = ["PartDied", "run"]
@@ -34,12 +34,12 @@ def run(*, clients: int = 25, port: int | None = None, directory: Path | None = 
             takes a temporary one.
 
     Raises:
-        InvalidInput: no devices are wanted.
+        InvalidArguments: no devices are wanted.
         CannotStart: mosquitto is missing, or the port cannot be had.
         PartDied: one of the processes ended by itself.
     """
     if clients < 1:
-        raise InvalidInput("at least one device is needed")
+        raise InvalidArguments("at least one device is needed")
     mosquitto = find_mosquitto()
     allow_open_files(clients + _FILES_BESIDES_SOCKETS)
     with contextlib.ExitStack() as stack:

@@ -3,9 +3,11 @@
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from random import Random
+from typing import cast
 from uuid import UUID
 
 from infoscreen.domain.accounts import Actor, Role
+from infoscreen.domain.clients import ClientEdit
 from infoscreen.domain.commands import Action, Source
 from infoscreen.domain.errors import Conflict, Refused
 from infoscreen.judge.daemon import Daemon
@@ -88,7 +90,9 @@ class Acts:
             ip = optional_text(line, "ip")
             if ip is not None:
                 await clients.change(connection, uuid, {"ip": ip})
-        told = {name: line[name] for name in ("name", "site", "auto_recovery") if name in line}
+        told = cast(
+            ClientEdit, {name: line[name] for name in ("name", "site", "auto_recovery") if name in line}
+        )
         if told:
             await self._daemon().fleet.edit(uuid, told, OPERATOR)
         unused = sorted(name for name in ENTERED if line.get(name))

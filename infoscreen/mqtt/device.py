@@ -27,10 +27,16 @@ class DeviceClient(BrokerClient):
         *,
         will: Sendable | None = None,
         clean_session: bool = False,
+        explains: bool = False,
     ) -> None:
         """Prepare the connection; the broker sends the ``will`` when the connection is lost."""
         super().__init__(
-            address, tls, keepalive=KEEPALIVE_SECONDS, will=last_will(will), clean_session=clean_session
+            address,
+            tls,
+            keepalive=KEEPALIVE_SECONDS,
+            explains=explains,
+            will=last_will(will),
+            clean_session=clean_session,
         )
         self.acknowledge_by_hand()
 

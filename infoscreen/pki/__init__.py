@@ -7,7 +7,7 @@
     ca-bundle.crt      all trusted CAs: what clients and the broker are given (two during a roll-over)
     server/NAME.crt, NAME.key     server certificates; without --label the name is `server`
     clients/UUID.crt, UUID.key    client certificates for mutual TLS
-    lock               held by whoever changes something
+    lock               held while something is changed
 
 ``authority.py`` is the directory, ``certificates.py`` builds X.509, ``files.py`` writes. Nothing here knows
 the broker, and nothing calls openssl. Only this room imports ``cryptography``.

@@ -78,7 +78,7 @@ class Renewed:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CertificateEntry:
     """What `pki status` says of one certificate."""
 
     which: str
@@ -245,7 +245,7 @@ class Authority:
             self._load()
             return self.bundle.read_bytes()
 
-    def status(self) -> list[Entry]:
+    def status(self) -> list[CertificateEntry]:
         """Return every certificate, the CAs first. Needs no private key."""
         with _said():
             state = self._load()
@@ -380,9 +380,9 @@ def _exposed(key: Path) -> str | None:
     return f"everybody can read the key: run `chmod o= {key}` and issue the certificate again"
 
 
-def _entry(which: str, certificate: x509.Certificate, warning: str | None) -> Entry:
+def _entry(which: str, certificate: x509.Certificate, warning: str | None) -> CertificateEntry:
     names = tuple(map(str, certificates.names_of(certificate)))
-    return Entry(
+    return CertificateEntry(
         which,
         names or (certificate.subject.rfc4514_string(),),
         certificate.issuer.rfc4514_string(),

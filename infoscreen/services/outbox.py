@@ -89,7 +89,7 @@ class Outbox:
         self._alias = alias
 
     async def run(self) -> None:
-        """Send for ever, at once when woken and by a poll otherwise."""
+        """Send until cancelled: at once when woken, else at the next poll."""
         await every(0, self._step_then_wait, self._clock)
 
     async def _step_then_wait(self) -> None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, assert_never
 from infoscreen.domain.clients import STALE, Client, Condition, Presence, ProcessStatus, Speaker
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.duplicates import Heard, speakers_of, turned
+from infoscreen.domain.error_codes import MessageDefect, reason_of
 from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.failures import Services, emptied, reported, summed_up
 from infoscreen.domain.history import UNKNOWN, Happening
@@ -25,7 +26,6 @@ from infoscreen.domain.presence import (
     condition_of,
     start_due_at,
 )
-from infoscreen.domain.visible import visible
 from infoscreen.storage.heartbeats import Pulse
 from infoscreen.storage.timeline import NewEntry
 from infoscreen.wire.messages import (
@@ -52,8 +52,7 @@ ALARMING = STALE | {
 class Refusal:
     """Messages of one client that could not be understood: why the last one was refused, and how many."""
 
-    reason: str
-    detail: str
+    defect: Fact[MessageDefect]
     count: int
 
 
@@ -329,8 +328,8 @@ def _with_refusal(client: Client, refusal: Refusal, now: datetime, policy: Stale
         client,
         refused_at=now,
         refused_until=now + patience,
-        refused_reason=refusal.reason,
-        refused_detail=visible(refusal.detail, one_line=True)[:500],
+        refused_reason=reason_of(refusal.defect.code),
+        refused_defect={"code": refusal.defect.code.value, "arguments": refusal.defect.packed()},
         refused_count=client.refused_count + refusal.count,
     )
 

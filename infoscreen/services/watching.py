@@ -85,15 +85,15 @@ class Watch:
         self._verified_until = ""
 
     async def run(self) -> None:
-        """Watch conditions and evidence for ever."""
+        """Watch conditions and evidence until cancelled."""
         await every(min(WATCH_SECONDS, self._policy.poll.total_seconds()), self.look, self._clock)
 
     async def run_sweep(self) -> None:
-        """Sweep expired commands for ever, on every poll cycle and unconditionally."""
+        """Expire commands at every poll until cancelled."""
         await every(self._policy.poll.total_seconds(), self.sweep, self._clock)
 
     async def run_tidy(self) -> None:
-        """Let go of what is older than the retention, for ever."""
+        """Delete what is older than the retention, until cancelled."""
         await every(TIDY_SECONDS, self.tidy, self._clock)
 
     async def look(self) -> None:

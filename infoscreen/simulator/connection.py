@@ -13,7 +13,7 @@ from random import Random
 from infoscreen.agent.protocol.packets import Packet
 from infoscreen.clock import Clock
 from infoscreen.domain.errors import BrokerUnavailable
-from infoscreen.mqtt.connection import BrokerAddress, retry_delay
+from infoscreen.mqtt.connection import BrokerAddress, SharedTls, retry_delay
 from infoscreen.mqtt.device import DeviceClient
 from infoscreen.simulator.device import SimulatedDevice, WantedLink
 from infoscreen.simulator.traffic import Traffic, Unanswered
@@ -32,11 +32,15 @@ class Endpoint:
 
     host: str
     port: int
-    tls: ssl.SSLContext | None = None
+    tls: SharedTls | None = None
 
     def address(self, user: str, password: str, client_id: str) -> BrokerAddress:
         """Return the address for an account and a client id."""
         return BrokerAddress(self.host, self.port, user, password, client_id)
+
+    def context(self) -> ssl.SSLContext | None:
+        """Return the TLS context for a new connection; raise ``BrokerUnavailable``."""
+        return None if self.tls is None else self.tls.context()
 
 
 class DeviceClock:
@@ -132,9 +136,10 @@ class DeviceConnection:
 
         Return what ended it before that: it could not be made, or was lost.
         """
-        client = self._client()
+        client = None
         trouble = None
         try:
+            client = self._client()
             async with client, asyncio.TaskGroup() as tasks:
                 listening = tasks.create_task(self._listen(client))
                 await client.subscribe_to(self.device.command_topics)
@@ -147,14 +152,15 @@ class DeviceConnection:
         except* BrokerUnavailable as errors:
             trouble = _reason(errors)
         finally:
-            client.drop()
+            if client is not None:
+                client.drop()
         return trouble
 
     def _client(self) -> DeviceClient:
         uuid = self.device.identity.uuid
         return DeviceClient(
             self._broker.address(uuid, self._password, uuid),
-            self._broker.tls,
+            self._broker.context(),
             will=self.device.goodbye,
             clean_session=not self.device.persistent_session,
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from random import Random
 
-from infoscreen.domain.errors import InvalidInput
+from infoscreen.domain.errors import InvalidArguments
 from infoscreen.simulator.device import DeviceFault
 
 MOST_PER_HOUR = 3600.0
@@ -32,10 +32,12 @@ class FaultPlan:
     def __post_init__(self) -> None:
         if any(not share >= 0 for share in self.shares.values()) or sum(self.shares.values()) > 1:
             given = ", ".join(f"{fault}={share:g}" for fault, share in self.shares.items())
-            raise InvalidInput(f"the shares of the faults are 0 to 1, and at most 1 together; given: {given}")
+            raise InvalidArguments(
+                f"the shares of the faults are 0 to 1, and at most 1 together; given: {given}"
+            )
         for fault, rate in self.per_hour.items():
             if not 0 <= rate <= MOST_PER_HOUR:
-                raise InvalidInput(
+                raise InvalidArguments(
                     f"{fault}={rate:g}/h: a rate is 0 to {MOST_PER_HOUR:g} per hour and device"
                 )
 

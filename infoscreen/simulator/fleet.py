@@ -155,7 +155,7 @@ class SimulatedFleet:
         """Start the devices one after the other and let them live until ``stop`` is set."""
         async with asyncio.TaskGroup() as tasks:
             self._carrier.start(tasks)
-            fate = [tasks.create_task(self._start_all()), tasks.create_task(self._befall())]
+            fate = [tasks.create_task(self._start_all()), tasks.create_task(self._cause_faults())]
             await stop.wait()
             for task in fate:
                 task.cancel()
@@ -198,8 +198,8 @@ class SimulatedFleet:
                 device.plan_relief(at + self._faults.relief_after)
         self._played.append(self._carrier.add(device))
 
-    async def _befall(self) -> None:
-        """Let faults happen by their rates, for ever; a device that is yet to start feels none."""
+    async def _cause_faults(self) -> None:
+        """Cause faults by their rates until cancelled; devices that have not started are left out."""
         random = Random(f"{self._seed}/faults")
         at = self._clock.now()
         while (chosen := self._faults.next_by_rate(self.size, random)) is not None:

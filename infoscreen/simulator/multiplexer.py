@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from random import Random
 
 from infoscreen.agent.protocol.packets import Packet
-from infoscreen.domain.errors import BadMessage, BrokerUnavailable, InvalidInput
+from infoscreen.domain.errors import BadMessage, BrokerUnavailable, InvalidArguments
 from infoscreen.simulator.agenda import Agenda
 from infoscreen.simulator.connection import LONGEST_BACKOFF, DeviceClock, Endpoint
 from infoscreen.simulator.device import SimulatedDevice, WantedLink
@@ -48,11 +48,11 @@ class Gateway:
     lines: int | None = None
 
     def lines_for(self, devices: int) -> int:
-        """Return over how many lines so many devices go; raise ``InvalidInput`` if they are too few."""
+        """Return over how many lines so many devices go; raise ``InvalidArguments`` if they are too few."""
         if self.lines is None:
             return -(-devices // DEVICES_PER_LINE)
         if self.lines < 1 or devices > self.lines * MOST_DEVICES_PER_LINE:
-            raise InvalidInput(
+            raise InvalidArguments(
                 f"{devices} devices do not fit {self.lines} connections: one takes {MOST_DEVICES_PER_LINE}"
             )
         return self.lines

@@ -16,6 +16,7 @@ from sqlalchemy import (
 
 from infoscreen.domain.clients import Client, Condition
 from infoscreen.domain.errors import InvalidInput
+from infoscreen.domain.faults import FieldFault
 from infoscreen.storage import client_index, client_totals
 from infoscreen.storage.clients import get_many
 from infoscreen.storage.engine import Connection
@@ -136,10 +137,8 @@ async def search(
     """
     name = query.sort.removeprefix("-")
     if name not in SORTS:
-        raise InvalidInput(
-            f"Cannot sort by {query.sort[:40]!r}.",
-            [{"field": "sort", "message": f"allowed: {', '.join(SORTS)}, each also with - in front"}],
-        )
+        allowed = ", ".join(sign + known for known in SORTS for sign in ("", "-"))
+        raise InvalidInput.of("sort", FieldFault.NOT_ONE_OF, allowed=allowed)
     last: tuple[Any, str] | None = None
     if cursor is not None:
         last_key, last_uuid = decode_cursor(cursor, 2)

@@ -188,7 +188,7 @@ class Store:
 
     @asynccontextmanager
     async def _in_turn(self) -> AsyncIterator[None]:
-        """Wait until no other task uses the connection; a task that has it already would wait for ever."""
+        """Wait until no other task uses the connection; a task that has it already would deadlock."""
         if self._whose_turn is asyncio.current_task():
             raise RuntimeError("a transaction was begun inside of another one")
         async with self._turn:

@@ -133,7 +133,7 @@ clients = Table(
     Column("refused_at", UtcDateTime),
     Column("refused_until", UtcDateTime),
     Column("refused_reason", String(40)),
-    Column("refused_detail", String(500)),
+    Column("refused_defect", JSON(none_as_null=True)),
     Column("refused_count", BigInteger, nullable=False, server_default="0"),
     Column("best_skew_seconds", Float),
     Column("speakers", Speakers, nullable=False, server_default="[]"),
@@ -175,6 +175,13 @@ failed_services = Table(
     Column("cleared_at", UtcDateTime),
     Column("held", Boolean, nullable=False),
     Column("known", JSON, nullable=False),
+)
+
+ingest_batches = Table(
+    "ingest_batches",
+    metadata,
+    Column("writer", Text, primary_key=True),
+    Column("batch", String(32), nullable=False),
 )
 
 retained_clears = Table(
@@ -293,7 +300,8 @@ rejected_messages = Table(
     Column("at", UtcDateTime, nullable=False),
     Column("topic", Text, nullable=False),
     Column("reason", String(40), nullable=False),
-    Column("detail", Text, nullable=False),
+    Column("code", String(40), nullable=False),
+    Column("arguments", JSON, nullable=False),
     Column("size", Integer, nullable=False),
     Column("head", LargeBinary, nullable=False),
 )

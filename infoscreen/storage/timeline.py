@@ -26,9 +26,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from infoscreen.domain.codes import Code, Fact, unpacked
+from infoscreen.domain.commands import Action, CommandStatus
 from infoscreen.domain.events import TimelineKind
-from infoscreen.domain.history import Happening, Note, TimelineEntry
+from infoscreen.domain.history import Happening, Note, Part
 from infoscreen.domain.recovery import Attempt
+from infoscreen.domain.timeline import AttemptBegun, AttemptEnded, CommandMove, DecisionMade, TimelineEntry
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, cursor_number, cursor_time, decode_cursor, encode_cursor
 from infoscreen.storage.recovery import attempts, decisions
@@ -237,57 +239,49 @@ async def _told_by_recovery(
 
 
 def _decided(decision: StoredDecision) -> TimelineEntry:
-    data = {
-        "what": "decision",
-        "verb": decision.verb,
-        "reason": decision.reason,
-        "arguments": decision.arguments,
-        "rung": decision.rung,
-        "attempt": decision.attempt,
-        "until": _zulu(decision.until),
-        "would": decision.would,
-        "last_at": _zulu(decision.last_at),
-        "times": decision.times,
-    }
-    return TimelineEntry(decision.first_at, TimelineKind.RECOVERY, data=data)
+    about = DecisionMade(
+        verb=decision.verb,
+        reason=decision.reason,
+        arguments=dict(decision.arguments),
+        rung=decision.rung,
+        attempt=decision.attempt,
+        until=decision.until,
+        would=decision.would,
+        last_at=decision.last_at,
+        times=decision.times,
+    )
+    return TimelineEntry(decision.first_at, TimelineKind.RECOVERY, about=about)
 
 
 def _tried(attempt: Attempt) -> TimelineEntry:
-    return TimelineEntry(attempt.decided_at, TimelineKind.RECOVERY, data=_of_attempt(attempt, "attempt"))
+    about = AttemptBegun(rung=attempt.rung, command_id=attempt.command_id)
+    return TimelineEntry(attempt.decided_at, TimelineKind.RECOVERY, about=about)
 
 
 def _came_of_it(attempt: Attempt) -> TimelineEntry:
-    data = _of_attempt(attempt, "outcome") | {"outcome": attempt.outcome, "error_code": attempt.error_code}
-    return TimelineEntry(attempt.ended_at or attempt.decided_at, TimelineKind.RECOVERY, data=data)
-
-
-def _of_attempt(attempt: Attempt, what: str) -> dict[str, Any]:
-    return {
-        "what": what,
-        "rung": attempt.rung,
-        "action": attempt.rung.action,
-        "command_id": attempt.command_id,
-    }
-
-
-def _zulu(at: datetime | None) -> str | None:
-    return None if at is None else at.isoformat().replace("+00:00", "Z")
+    about = AttemptEnded(
+        rung=attempt.rung,
+        command_id=attempt.command_id,
+        outcome=attempt.outcome,
+        error_code=attempt.error_code,
+    )
+    return TimelineEntry(attempt.ended_at or attempt.decided_at, TimelineKind.RECOVERY, about=about)
 
 
 def _entry(row: Any) -> TimelineEntry:
     if row.command_id is None:
         fact = None if row.code is None else unpacked(Happening, row.code, row.data or {})
         return TimelineEntry(row.at, row.kind, row.text, row.level, row.data, fact)
-    data = {
-        "command_id": row.command_id,
-        "action": row.action,
-        "from": row.before,
-        "to": row.after,
-        "by": row.text,
-        "part": row.level,
-    }
+    about = CommandMove(
+        command_id=row.command_id,
+        action=Action(row.action),
+        before=None if row.before is None else CommandStatus(row.before),
+        after=CommandStatus(row.after),
+        by=row.text,
+        part=None if row.level is None else Part(row.level),
+    )
     note: Fact[Code] | None = None if row.code is None else unpacked(Note, row.code, row.data or {})
-    return TimelineEntry(row.at, row.kind, data=data, fact=note)
+    return TimelineEntry(row.at, row.kind, fact=note, about=about)
 
 
 async def forget_before(connection: Connection, before: datetime, limit: int) -> int:

@@ -18,6 +18,7 @@ import infoscreen
 from infoscreen.clock import Clock
 from infoscreen.domain.accounts import Actor, Role
 from infoscreen.domain.clients import STALE, Client, Condition
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import StoreUnavailable, TooManyStreams
 from infoscreen.domain.events import (
     AccessChanged,
@@ -226,12 +227,9 @@ class LiveFeed:
         theirs = sum((one.actor.user_id, one.actor.via) == whose for one in self._viewers)
         reserved = 0 if actor.role.may(Role.OPERATOR) else self._most_viewers // RESERVED_PART
         if theirs >= MOST_PER_USER:
-            said = f"You have {theirs} live views open, which is the most for one user; close some."
-        elif len(self._viewers) >= self._most_viewers - reserved:
-            said = f"There are already {len(self._viewers)} live views open; try again later."
-        else:
-            return
-        raise TooManyStreams(said, headers={"Retry-After": "30"})
+            raise TooManyStreams(ErrorCode.STREAMS_OF_USER, streams=theirs)
+        if len(self._viewers) >= self._most_viewers - reserved:
+            raise TooManyStreams(ErrorCode.STREAMS_OPEN, streams=len(self._viewers))
 
     async def hello(self) -> bytes:
         """Return the first event of a stream; raise ``StoreUnavailable``."""
@@ -246,7 +244,7 @@ class LiveFeed:
         return frame("hello", _json(hello))
 
     async def run(self) -> None:
-        """Tell the viewers for ever; when the bus is closed, end their streams and return."""
+        """Send changes to the viewers until the bus is closed, then end their streams and return."""
         with self._bus.subscribe() as subscription:
             try:
                 while True:

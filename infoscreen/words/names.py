@@ -6,10 +6,12 @@ from types import MappingProxyType
 from typing import Any
 
 from infoscreen.domain.accounts import Role
+from infoscreen.domain.alerts import Certificate
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.commands import Action, CommandStatus, Verification
 from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.history import Part, Setting
+from infoscreen.words.alerts import BROKER_FAULTS
 from infoscreen.words.language import N_, Language
 
 CONDITIONS: Mapping[Condition, str] = MappingProxyType(
@@ -155,6 +157,15 @@ ROLES: Mapping[Role, str] = MappingProxyType(
     {Role.VIEWER: N_("Viewer"), Role.OPERATOR: N_("Operator"), Role.ADMIN: N_("Administrator")}
 )
 
+CERTIFICATES: Mapping[Certificate, str] = MappingProxyType(
+    {
+        Certificate.BROKER: N_("The broker's certificate"),
+        Certificate.CA: N_("The certificate of the broker's CA"),
+        Certificate.CLIENT: N_("This server's certificate for the broker"),
+        Certificate.HTTP: N_("The panel's certificate"),
+    }
+)
+
 _VOCABULARY: tuple[Mapping[Any, str], ...] = (
     CONDITIONS,
     ACTIONS,
@@ -166,6 +177,8 @@ _VOCABULARY: tuple[Mapping[Any, str], ...] = (
     SETTINGS,
     KINDS,
     ROLES,
+    CERTIFICATES,
+    BROKER_FAULTS,
 )
 # By type first: members of different enums with the same text are equal.
 _WORDS: Mapping[type[StrEnum], Mapping[Any, str]] = MappingProxyType(

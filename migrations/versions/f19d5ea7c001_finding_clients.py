@@ -1,7 +1,7 @@
 """What clients are found by: their texts with an index of trigrams, their tags, and indexes for lists.
 
 Revision ID: f19d5ea7c001
-Revises: d5e1a0c70003
+Revises: f7c0de000001
 """
 
 import json
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "f19d5ea7c001"
-down_revision = "d5e1a0c70003"
+down_revision = "f7c0de000001"
 branch_labels = None
 depends_on = None
 

@@ -111,7 +111,7 @@ class CommandDesk:
         try:
             command = decode_command(payload)
         except BadMessage as error:
-            said = visible(f"ignored an invalid command: {error.detail[:LONGEST_COMPLAINT]}", one_line=True)
+            said = visible(f"ignored an invalid command: {str(error)[:LONGEST_COMPLAINT]}", one_line=True)
             return Receipt(CommandOutcome.INVALID, complaint=said)
         if str(command.client_uuid) != self._uuid:
             return Receipt(CommandOutcome.FOREIGN, complaint="ignored a command for another device")

@@ -1,4 +1,4 @@
-"""What a device must not forget: the commands it was given, and the acks that have not been sent.
+"""State that survives a restart: the commands that were received, and the acks not sent yet.
 
 Lives in memory and tells each change as a record, in the order in which they are to be kept. Writes no file.
 """

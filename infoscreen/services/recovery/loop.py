@@ -19,6 +19,7 @@ from infoscreen.clock import Clock
 from infoscreen.domain.accounts import Actor, Role
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import Action, Source
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import Conflict, NotFound, Refused
 from infoscreen.domain.events import ClientChanged, RecoveryChanged, TimelineKind
 from infoscreen.domain.history import Happening
@@ -92,7 +93,7 @@ class Recovering:
         self._is_first = True
 
     async def run(self) -> None:
-        """Poll for ever; not at once, since just after a start nobody has been listened to yet."""
+        """Poll until cancelled. The first poll waits one interval, because nothing was received before."""
         await self._clock.sleep(self.policy.poll.total_seconds())
         await every(self.policy.poll.total_seconds(), self.poll, self._clock)
 
@@ -123,11 +124,11 @@ class Recovering:
         """
         async with self._one_at_a_time, self._store.write() as connection:
             if not await clients.keep(connection, [client_uuid]):
-                raise NotFound(f"There is no client {client_uuid}.")
+                raise NotFound(ErrorCode.NO_CLIENT, uuid=client_uuid)
             now = self._clock.now()
             ladder = await ladders.get(connection, client_uuid)
             if ladder is None or ladder.phase is not Phase.NEEDS_HUMAN:
-                raise Conflict("The recovery has not given up on this client: nothing to acknowledge.")
+                raise Conflict(ErrorCode.NOT_GIVEN_UP)
             await ladders.save(connection, {client_uuid: acknowledged(ladder, now)})
             standing = await decisions.standing(connection, [client_uuid])
             await decisions.end(connection, list(standing.values()), await decisions.last_poll(connection))
@@ -157,9 +158,9 @@ class Recovering:
         async with self._one_at_a_time, self._store.write() as connection:
             known = await incidents.get(connection, incident_id)
             if known is None:
-                raise NotFound(f"There is no incident {incident_id}.")
+                raise NotFound(ErrorCode.NO_INCIDENT, id=str(incident_id))
             if known.ended_at is not None:
-                raise Conflict("This incident is over already.")
+                raise Conflict(ErrorCode.INCIDENT_OVER)
             now = self._clock.now()
             await incidents.dismiss(connection, incident_id, now)
             detail = {"comment": comment, "kind": known.kind.value}
@@ -173,10 +174,9 @@ class Recovering:
         """
         async with self._store.write() as connection:
             if await incidents.get(connection, incident_id) is None:
-                raise NotFound(f"There is no incident {incident_id}.")
+                raise NotFound(ErrorCode.NO_INCIDENT, id=str(incident_id))
             now = self._clock.now()
-            values = {"acknowledged_at": now, "acknowledged_by": actor.name, "comment": comment}
-            await incidents.change(connection, incident_id, values)
+            await incidents.acknowledge(connection, incident_id, now, actor.name, comment)
             detail = {"comment": comment}
             await audit.record(
                 connection, now, actor, "incident.acknowledge", f"incident/{incident_id}", detail

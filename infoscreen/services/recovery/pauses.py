@@ -9,8 +9,10 @@ from datetime import datetime, timedelta
 from infoscreen.clock import Clock
 from infoscreen.domain.accounts import Actor
 from infoscreen.domain.codes import Fact
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import InvalidInput, NotFound
 from infoscreen.domain.events import ClientChanged, RecoveryChanged, TimelineKind
+from infoscreen.domain.faults import FieldFault
 from infoscreen.domain.history import Happening
 from infoscreen.services.bus import Bus
 from infoscreen.storage import audit, client_lists, clients, timeline
@@ -60,10 +62,9 @@ class Pausing:
         _check_scope(scope, site, client_uuid)
         now = self._clock.now()
         if not reason.strip():
-            raise _invalid("reason", "A pause needs a reason.", "must not be empty")
+            raise InvalidInput.of("reason", FieldFault.REASON_NEEDED)
         if not now < until <= now + LONGEST_PAUSE:
-            allowed = f"must be after {_zulu(now)} and at most {LONGEST_PAUSE.days} days away"
-            raise _invalid("until", "A pause must end, and not in the past.", allowed)
+            raise InvalidInput.of("until", FieldFault.NOT_WITHIN, at=now, days=LONGEST_PAUSE.days)
         async with self._store.write() as connection:
             await pauses.one_at_a_time(connection)
             await _require_target(connection, site, client_uuid)
@@ -151,19 +152,15 @@ def _check_scope(scope: PauseScope, site: str | None, client_uuid: str | None) -
     needed = {PauseScope.SITE: "site", PauseScope.CLIENT: "client_uuid"}.get(scope)
     for name, value in (("site", site), ("client_uuid", client_uuid)):
         if (value is not None) != (name == needed):
-            word = "needed" if name == needed else "not allowed"
-            raise _invalid(name, f"The scope {scope} does not fit.", f"{word} with the scope {scope}")
+            code = FieldFault.SCOPE_NEEDS_IT if name == needed else FieldFault.SCOPE_FORBIDS_IT
+            raise InvalidInput.of(name, code, scope=scope.value)
 
 
 async def _require_target(connection: Connection, site: str | None, client_uuid: str | None) -> None:
     if client_uuid is not None and not await clients.keep(connection, [client_uuid]):
-        raise NotFound(f"There is no client {client_uuid}.")
+        raise NotFound(ErrorCode.NO_CLIENT, uuid=client_uuid)
     if site is not None and not await client_lists.is_site(connection, site):
-        raise NotFound(f"No client is at a site {site!r}.")
-
-
-def _invalid(field: str, sentence: str, message: str) -> InvalidInput:
-    return InvalidInput(sentence, [{"field": field, "message": message}])
+        raise NotFound(ErrorCode.NO_SITE, site=site)
 
 
 def _zulu(at: datetime) -> str:

@@ -58,7 +58,7 @@ def _plan(event: Event, world: World, lasts: float, random: Random) -> None:
                 world.at(begin, _daemon, world, False)
                 world.at(end, _daemon, world, True)
         return
-    happen = _clock_step if event.what is ScenarioEventKind.CLOCK_STEP else _befall
+    happen = _clock_step if event.what is ScenarioEventKind.CLOCK_STEP else _strike
     if event.per_year is not None:
         for device in world.devices:
             at = event.at + random.expovariate(event.per_year / YEAR)
@@ -116,14 +116,14 @@ def _clock_step(world: World, device: Device, event: Event, lasts: float) -> Non
     device.said = None
 
 
-def _befall(world: World, device: Device, event: Event, lasts: float) -> None:
+def _strike(world: World, device: Device, event: Event, lasts: float) -> None:
     cure = event.cured_by or CURES.get(event.what, "nothing")
     kind = (
         "network"
         if event.what is ScenarioEventKind.SITE_OUTAGE
         else SHOWN_AS.get(event.what, event.what.value)
     )
-    world.befall(
+    world.strike(
         device,
         Fault(
             kind,

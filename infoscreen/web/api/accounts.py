@@ -6,6 +6,7 @@ from aiohttp import web
 from pydantic import AwareDatetime, Field, SecretStr
 
 from infoscreen.domain.accounts import Role
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import Conflict, Forbidden, NotFound
 from infoscreen.services.accounts import PASSWORD_LENGTHS, TOKEN_NAME_LENGTH, USERNAME
 from infoscreen.web.keys import parts_of
@@ -51,7 +52,7 @@ class UserChange(Body):
 
 
 class NewToken(Body):
-    """An API token to be made, for oneself unless an admin names somebody else."""
+    """An API token to be made: for the caller, or for the user that an admin names."""
 
     name: str = Field(
         description="What it is for, printable.",
@@ -130,7 +131,7 @@ async def create_token(request: web.Request) -> web.StreamResponse:
     actor = actor_of(request)
     owner = given.user_id or actor.user_id
     if owner is None:
-        raise Forbidden("The daemon itself has no tokens.")
+        raise Forbidden(ErrorCode.PEOPLE_ONLY)
     made = await parts_of(request).accounts.create_token(
         owner, given.name, given.role, actor, given.expires_at, manages_accounts=given.manages_accounts
     )

@@ -7,6 +7,7 @@ from aiohttp import web
 from infoscreen.domain import clients as domain
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.clients import STALE, Condition
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import InvalidInput, NotFound
 from infoscreen.storage import client_lists, clients, commands, screenshots
 from infoscreen.storage.engine import Connection
@@ -21,7 +22,7 @@ async def known_client(connection: Connection, uuid: str) -> domain.Client:
     """Return the client; raise ``NotFound``."""
     client = await clients.get(connection, uuid)
     if client is None:
-        raise NotFound(f"There is no client {uuid}.")
+        raise NotFound(ErrorCode.NO_CLIENT, uuid=uuid)
     return client
 
 
@@ -104,7 +105,7 @@ async def show_screenshot(request: web.Request) -> web.StreamResponse:
         await known_client(connection, uuid)
         shot = await screenshots.get(connection, uuid)
     if shot is None:
-        raise NotFound("This client has not sent a screenshot yet.")
+        raise NotFound(ErrorCode.NO_SCREENSHOT)
     response = web.Response(body=shot.image, content_type=shot.content_type)
     response.last_modified = shot.received_at
     return response

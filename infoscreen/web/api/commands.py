@@ -4,6 +4,7 @@ from aiohttp import web
 
 from infoscreen.domain.accounts import Actor, Role
 from infoscreen.domain.commands import Action, Source
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import CommandInFlight, Conflict, Forbidden, InvalidInput, LockedOut, NotFound
 from infoscreen.storage import command_history, commands
 from infoscreen.storage.commands import CommandQuery
@@ -34,26 +35,16 @@ async def shut_client_down(request: web.Request) -> web.StreamResponse:
 
 async def _queue(request: web.Request, action: Action, options: CommandOptions) -> web.StreamResponse:
     actor = actor_of(request)
-    try:
-        command = await parts_of(request).commanding.request(
-            path_identifier(request, "uuid"),
-            action,
-            source=_source(actor),
-            actor=actor,
-            reason=options.reason,
-            expires_in=options.lifetime,
-            force=options.force,
-        )
-    except LockedOut as refusal:
-        raise LockedOut(refusal.detail, extra=_lockout_members(refusal)) from None
+    command = await parts_of(request).commanding.request(
+        path_identifier(request, "uuid"),
+        action,
+        source=_source(actor),
+        actor=actor,
+        reason=options.reason,
+        expires_in=options.lifetime,
+        force=options.force,
+    )
     return reply(models.QueuedCommand(command=models.CommandModel.of(command)), status=202)
-
-
-def _lockout_members(refusal: LockedOut) -> dict[str, object]:
-    """Return the members of the problem as JSON: when the lockout ends, and the command as it was stored."""
-    command = models.CommandModel.of(refusal.extra["command"])
-    members = models.LockedOutModel(locked_until=refusal.extra["locked_until"], command=command)
-    return members.model_dump(mode="json")
 
 
 async def request_commands(request: web.Request) -> web.StreamResponse:
@@ -90,7 +81,7 @@ async def show_command(request: web.Request) -> web.StreamResponse:
     async with parts_of(request).store.read() as connection:
         command = await commands.get(connection, command_id)
         if command is None:
-            raise NotFound(f"There is no command {command_id}.")
+            raise NotFound(ErrorCode.NO_COMMAND, id=command_id)
         events = await command_history.events(connection, command_id)
     return reply(models.CommandWithEvents.told(command, events))
 

@@ -7,7 +7,9 @@ from pydantic import Field
 
 from infoscreen.domain.clients import Client
 from infoscreen.domain.duplicates import speakers_of
+from infoscreen.domain.error_codes import stored_defect
 from infoscreen.web.shapes import Answer
+from infoscreen.words.speaking import say
 
 
 class FailedServiceModel(Answer):
@@ -70,9 +72,10 @@ class RefusedModel(Answer):
         """Return what is remembered, None while everything could be read."""
         if client.refused_at is None or client.refused_reason is None:
             return None
+        defect = stored_defect(client.refused_defect)
         return cls(
             at=client.refused_at,
             reason=client.refused_reason,
-            detail=client.refused_detail,
+            detail=None if defect is None else say(defect),
             count=client.refused_count,
         )

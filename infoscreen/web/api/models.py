@@ -7,13 +7,16 @@ therefore import this module as a whole and say ``models.Client``.
 from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
-from infoscreen.domain import clients, commands, history, presence
+from infoscreen.domain import clients, commands, presence, timeline
+from infoscreen.domain.broker import BrokerFault
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
+from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import Action, CommandStatus, Source, Verification
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import StoreTrouble
 from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.recovery import Closing, IncidentKind, Reason
@@ -22,6 +25,7 @@ from infoscreen.services.recovery.explain import RecoveryMode
 from infoscreen.storage import rejected
 from infoscreen.storage.paging import Page
 from infoscreen.storage.recovery.incidents import StoredIncident
+from infoscreen.web.api.alert_models import AlertModel
 from infoscreen.web.api.device_models import Duplicate, FailedServiceModel, RefusedModel, UnreadField
 from infoscreen.web.shapes import Answer, Listing
 from infoscreen.words import telling
@@ -250,6 +254,10 @@ class LockedOutModel(Answer):
     command: CommandModel
 
 
+def _said(fact: Fact[ErrorCode] | None) -> str | None:
+    return None if fact is None else say(fact)
+
+
 class BulkResultModel(Answer):
     """What became of one client's part of a bulk request."""
 
@@ -258,7 +266,7 @@ class BulkResultModel(Answer):
         description="queued, command_in_flight, locked_out, maintenance, unknown_client or not_capable."
     )
     command_id: str | None
-    detail: str | None
+    detail: Annotated[str | None, BeforeValidator(_said)]
 
 
 class BatchModel(Answer):
@@ -281,7 +289,7 @@ class TimelineEntryModel(Answer):
     data: dict[str, Any] | None
 
     @classmethod
-    def of(cls, entry: history.TimelineEntry) -> Self:
+    def of(cls, entry: timeline.TimelineEntry) -> Self:
         """Return the line with its sentence."""
         fact = entry.fact
         return cls(
@@ -299,7 +307,7 @@ class Timeline(Listing[TimelineEntryModel]):
     """A page of a client's timeline, newest first."""
 
     @classmethod
-    def of(cls, page: Page[history.TimelineEntry]) -> Self:
+    def of(cls, page: Page[timeline.TimelineEntry]) -> Self:
         """Return the page as JSON has it."""
         items = [TimelineEntryModel.of(entry) for entry in page.items]
         return cls(items=items, next_cursor=page.next_cursor, total=page.total)
@@ -314,6 +322,7 @@ class BrokerModel(Answer):
     last_error: str | None
     dropped: int = Field(description="Messages the broker has dropped since it started, as it says itself.")
     dropped_at: datetime | None = Field(description="When it last did; null if not within 24 hours.")
+    fault: BrokerFault | None = Field(description="Why there is no connection, as a code, if it is known.")
 
 
 class Database(Answer):
@@ -361,6 +370,7 @@ class OverviewModel(Answer):
     broker: BrokerModel
     database: Database
     recovery: Recovery
+    alerts: list[AlertModel] = Field(description="What is wrong with the installation, the gravest first.")
     clients: ClientList
 
 
@@ -389,8 +399,10 @@ class RejectedMessageModel(Answer):
 
     at: datetime
     topic: str
-    reason: str = Field(description="A stable code.")
+    reason: str = Field(description="A stable code, under which these are counted.")
     detail: str
+    code: str = Field(description="What ``detail`` says, as a stable code.")
+    arguments: dict[str, Any]
     size: int = Field(description="Bytes of the whole message.")
     head: str
 
@@ -401,7 +413,9 @@ class RejectedMessageModel(Answer):
             at=message.at,
             topic=message.topic,
             reason=message.reason,
-            detail=message.detail,
+            detail=say(message.defect),
+            code=message.defect.code.value,
+            arguments=message.defect.packed(),
             size=message.size,
             head=message.head.decode(errors="replace"),
         )

@@ -8,6 +8,7 @@ from infoscreen.services.monitoring import Overview
 from infoscreen.services.recovery.explain import mode_of
 from infoscreen.storage import client_lists, rejected
 from infoscreen.web.api import models
+from infoscreen.web.api.alert_models import AlertModel
 from infoscreen.web.api.requests import ClientsQuery, RejectedQuery
 from infoscreen.web.keys import parts_of
 from infoscreen.web.registry import Route, read_query, reply
@@ -29,17 +30,17 @@ async def show_overview(request: web.Request) -> web.StreamResponse:
             trouble=None if overview.database is None else overview.database.trouble,
         ),
         recovery=_recovery(overview),
+        alerts=[AlertModel.of(alert) for alert in overview.alerts],
         clients=models.client_list(page, overview.generated_at, overview.broker.listening_since),
     )
     return reply(answer)
 
 
 def _recovery(overview: Overview) -> models.Recovery:
-    summary = {} if overview.poll is None else overview.poll.summary
     return models.Recovery(
         mode=mode_of(overview),
         polled_at=None if overview.poll is None else overview.poll.at,
-        counts=summary.get("counts", {}),
+        counts={} if overview.poll is None else overview.poll.counts,
         incidents=[models.IncidentModel.model_validate(one) for one in overview.incidents],
         folded=overview.folded,
     )

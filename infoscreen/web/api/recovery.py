@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from infoscreen.domain.accounts import Role
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import Conflict, InvalidInput, NotFound
 from infoscreen.domain.recovery import Verb
 from infoscreen.services.monitoring import Overview
@@ -39,14 +40,13 @@ async def show_recovery(request: web.Request) -> web.StreamResponse:
 def state_of(overview: Overview) -> models.RecoveryState:
     """Return how the recovery is, from the newest of its polls and what has been written since."""
     poll = overview.poll
-    summary = {} if poll is None else poll.summary
     return models.RecoveryState(
         mode=explaining.mode_of(overview),
         polled_at=None if poll is None else poll.at,
         holds=[models.HoldModel.of(one) for one in explaining.holds_of(overview)],
         pauses=[models.RecoveryPause.model_validate(one) for one in overview.pauses],
         incidents=[IncidentModel.model_validate(one) for one in overview.incidents],
-        counts=summary.get("counts", {}),
+        counts={} if poll is None else poll.counts,
     )
 
 
@@ -133,7 +133,7 @@ async def _incident(request: web.Request, number: int) -> web.StreamResponse:
     async with parts_of(request).store.read() as connection:
         known = await incidents.get(connection, number)
         if known is None:
-            raise NotFound(f"There is no incident {number}.")
+            raise NotFound(ErrorCode.NO_INCIDENT, id=str(number))
         members = await incidents.members(connection, [number], MOST_MEMBERS)
     told = IncidentModel.model_validate(known).model_dump()
     return reply(models.IncidentAnswer(**told, client_uuids=members[number]))

@@ -7,6 +7,7 @@ from datetime import datetime
 from aiohttp import web
 
 from infoscreen.domain.accounts import Session
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import Busy, Forbidden, InvalidInput, TooManyAttempts, Unauthenticated
 from infoscreen.services.accounts import PASSWORD_LENGTHS
 from infoscreen.web.auth import knock_of, session_token
@@ -74,7 +75,7 @@ async def post_password(request: web.Request) -> web.StreamResponse:
     except Unauthenticated:
         return await _account_page(request, 422, _("The current password is wrong."))
     except TooManyAttempts as refusal:
-        seconds = refusal.extra["retry_after"]
+        seconds = refusal.retry_after
         sentence = _("Too many failed attempts. Try again in %(seconds)s s.") % {"seconds": seconds}
         return await _account_page(request, 429, sentence)
     except Busy:
@@ -142,5 +143,5 @@ def _shown(session: Session, current: bool, language: Language) -> SignedInDevic
 def _user_id(request: web.Request) -> int:
     user_id = actor_of(request).user_id
     if user_id is None:
-        raise Forbidden("Only people have an account.")
+        raise Forbidden(ErrorCode.PEOPLE_ONLY)
     return user_id

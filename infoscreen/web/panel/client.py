@@ -11,10 +11,11 @@ from aiohttp import web
 from infoscreen.domain.accounts import Actor, Role
 from infoscreen.domain.clients import Client
 from infoscreen.domain.commands import DISRUPTIVE, Action, ClientCommand
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import NotFound
 from infoscreen.domain.events import TimelineKind
-from infoscreen.domain.history import TimelineEntry
 from infoscreen.domain.recovery import Phase
+from infoscreen.domain.timeline import TimelineEntry
 from infoscreen.services.recovery.explain import explain
 from infoscreen.storage import accounts, clients, commands, screenshots, timeline
 from infoscreen.storage.commands import CommandQuery
@@ -165,14 +166,14 @@ async def get_screenshot(request: web.Request) -> web.StreamResponse:
     async with parts_of(request).store.read() as connection:
         shot = await screenshots.get(connection, path_uuid(request, "uuid"))
     if shot is None:
-        raise NotFound("There is no screenshot of this client.")
+        raise NotFound(ErrorCode.NO_SCREENSHOT)
     return web.Response(body=shot.image, content_type=shot.content_type)
 
 
 def found(client: Client | None) -> Client:
     """Return the client; raise ``NotFound`` when there is none."""
     if client is None:
-        raise NotFound("There is no such client.")
+        raise NotFound(ErrorCode.NO_SUCH_PAGE)
     return client
 
 
