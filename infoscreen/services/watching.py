@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from infoscreen.clock import Clock
-from infoscreen.domain.clients import Client, Presence, ProcessStatus
+from infoscreen.domain.clients import Presence, ProcessStatus
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import (
     DISRUPTIVE,
@@ -151,16 +151,16 @@ class Watch:
         now = self._clock.now()
         since = self._link.state.listening_since
         async with self._store.read() as connection:
-            due = await self._due(connection, now, since)
+            due = sorted(await self._due(connection, now, since))
         if not due:
             return
         events: list[Event] = []
         async with self._store.write() as connection:
-            # Read again inside the transaction: a heartbeat may have come in between.
-            known = list((await clients.for_change(connection, [one.uuid for one in due])).values())
-            # An outage silences thousands at the same time.
-            for start in range(0, len(known), AT_A_STRETCH):
-                foldings = [Folding(before=one, client=one) for one in known[start : start + AT_A_STRETCH]]
+            # Read inside the transaction: a heartbeat may have come in between. In the order of their UUIDs, as
+            # everybody holds them. An outage silences thousands at the same time.
+            for start in range(0, len(due), AT_A_STRETCH):
+                known = await clients.for_change(connection, due[start : start + AT_A_STRETCH])
+                foldings = [Folding(before=one, client=one) for one in known.values()]
                 for folding in foldings:
                     settle(folding, now, since)
                 changed = [one for one in foldings if one.client is not one.before]
@@ -171,15 +171,15 @@ class Watch:
                 events += [ClientChanged(one.client.uuid, alert=one.alert) for one in changed]
         self._bus.publish(*events)
 
-    async def _due(self, connection: Connection, now: datetime, since: datetime | None) -> Sequence[Client]:
-        due = await client_deadlines.out_of_maintenance(connection, now)
-        due += await client_deadlines.not_started(connection, now)
+    async def _due(self, connection: Connection, now: datetime, since: datetime | None) -> set[str]:
+        due = {*await client_deadlines.out_of_maintenance(connection, now)}
+        due.update(await client_deadlines.not_started(connection, now))
         # Within the shortest threshold after the start nobody can be stale yet: spare the scan over all of
         # them.
         if since is not None and (now - since).total_seconds() >= self._policy.stale.minimum_seconds:
             longest = timedelta(seconds=LONGEST_SECONDS) + CLOCK_DOUBT
-            due += await client_deadlines.fallen_mute(connection, now)
-            due += await client_deadlines.fallen_silent(connection, now, now - since, longest)
+            due.update(await client_deadlines.fallen_mute(connection, now))
+            due.update(await client_deadlines.fallen_silent(connection, now, now - since, longest))
         return due
 
     async def _after_a_step(self, now: datetime) -> None:

@@ -1,12 +1,12 @@
 """How much time of the database a request may take, and cutting off the statement that goes beyond it.
 
-Only reads inside ``limited`` are cut off, never a write, and never the reads of the daemon's loops or of
-tools: those have the limit of their engine (``storage.engine``).
+Only reads are cut off, never a write. Those inside ``limited`` share the budget of their request. A read of
+the daemon's loops or of a tool has a long one of its own; on PostgreSQL its engine sees to that.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -22,11 +22,15 @@ LEAST_SECONDS = 0.001
 
 
 class Budget:
-    """The time that is left for statements; ``monotonic`` tells the time in seconds."""
+    """The time that is left for statements; ``monotonic`` tells the time in seconds.
 
-    def __init__(self, seconds: float, monotonic: Callable[[], float]) -> None:
+    ``of_request`` is False for that of a single read, which what begins within it does not share.
+    """
+
+    def __init__(self, seconds: float, monotonic: Callable[[], float], *, of_request: bool = True) -> None:
         """Begin with all of it."""
         self.left = seconds
+        self.of_request = of_request
         self._monotonic = monotonic
         self._began: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -63,7 +67,13 @@ _current: ContextVar[Budget | None] = ContextVar("budget", default=None)
 @contextmanager
 def limited(seconds: float, monotonic: Callable[[], float]) -> Iterator[None]:
     """Let the statements of all reads in the block take so much time together."""
-    token = _current.set(Budget(seconds, monotonic))
+    with _charged(Budget(seconds, monotonic)):
+        yield
+
+
+@contextmanager
+def _charged(budget: Budget) -> Iterator[None]:
+    token = _current.set(budget)
     try:
         yield
     finally:
@@ -71,11 +81,16 @@ def limited(seconds: float, monotonic: Callable[[], float]) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def within_budget() -> AsyncIterator[None]:
-    """Raise ``QueryTooExpensive`` when the budget has been used up, or when a statement is cut off for it."""
+async def within_budget(seconds: float | None = None) -> AsyncIterator[None]:
+    """Raise ``QueryTooExpensive`` when the budget has been used up, or when a statement is cut off for it.
+
+    What is not inside ``limited`` may take ``seconds``, if given, and is cut off with ``StoreUnavailable``.
+    """
     budget = _current.get()
-    if budget is None:
-        yield
+    if budget is None or not budget.of_request:
+        monotonic = asyncio.get_running_loop().time
+        with nullcontext() if seconds is None else _charged(Budget(seconds, monotonic, of_request=False)):
+            yield
         return
     if budget.left <= 0:
         raise QueryTooExpensive
@@ -90,7 +105,7 @@ async def within_budget() -> AsyncIterator[None]:
 async def tell_server(connection: AsyncConnection) -> None:
     """Let PostgreSQL cut off the statements of this transaction by itself."""
     budget = _current.get()
-    if budget is not None and connection.dialect.name == "postgresql":
+    if budget is not None and budget.of_request and connection.dialect.name == "postgresql":
         milliseconds = max(1, round(budget.left * 1000))
         await connection.execute(text(f"SET LOCAL statement_timeout = {milliseconds}"))
 

@@ -158,19 +158,23 @@ class _Unnoted(NamedTuple):
     tags: list[str]
 
 
-async def _unnoted(connection: Connection) -> list[_Unnoted]:
+async def _unnoted(connection: Connection, limit: int, *, hold: bool) -> list[_Unnoted]:
     c = clients.c
     noted = exists().where(client_search.c.client_uuid == c.uuid)
-    statement = select(c.uuid, c.name, c.hostname, c.ip, c.tags).where(~noted).limit(REPAIRED_AT_ONCE)
-    return [_Unnoted._make(row) for row in await connection.execute(statement.with_for_update(of=clients))]
+    statement = select(c.uuid, c.name, c.hostname, c.ip, c.tags).where(~noted).limit(limit)
+    statement = statement.with_for_update(of=clients) if hold else statement
+    return [_Unnoted._make(row) for row in await connection.execute(statement)]
 
 
 async def repair(store: Store) -> int:
     """Note clients that nobody noted, as after rows were inserted by hand; return how many."""
+    async with store.read() as connection:
+        if not await _unnoted(connection, 1, hold=False):
+            return 0
     repaired = 0
     while True:
         async with store.write() as connection:
-            missing = await _unnoted(connection)
+            missing = await _unnoted(connection, REPAIRED_AT_ONCE, hold=True)
             await note(connection, missing)
             await note_tags(connection, missing)
         repaired += len(missing)
