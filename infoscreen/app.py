@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from aiohttp import web
 
 from infoscreen import __version__, installation
+from infoscreen.broker_address import broker_address, probe_address
 from infoscreen.clock import SteadySince, SystemClock
 from infoscreen.domain.commands import Timeouts
 from infoscreen.domain.errors import CannotStart, StoreUnavailable
@@ -26,10 +27,12 @@ from infoscreen.domain.lockout import LockoutPolicy
 from infoscreen.domain.presence import StalePolicy
 from infoscreen.domain.recovery import Observer, RecoveryPolicy
 from infoscreen.metrics import Metrics
-from infoscreen.mqtt.connection import BrokerAddress, TlsSettings
 from infoscreen.mqtt.dropped import Dropped
+from infoscreen.mqtt.identity import OwnIds
 from infoscreen.mqtt.listener import BatchLimits, Listener
+from infoscreen.mqtt.monitor import BrokerMonitor
 from infoscreen.mqtt.publisher import BrokerPublisher
+from infoscreen.services import broker_alerts
 from infoscreen.services.accounts import Accounts
 from infoscreen.services.bus import Bus
 from infoscreen.services.certificates import CertificateWatch
@@ -114,12 +117,24 @@ async def serve(settings: Settings) -> None:
     bulk_ingest = Ingest(
         store, clock, bus, ingest_policy, metrics, listening_since, quotas, writer=bulk_address.client_id
     )
+    dropped = Dropped(clock)
+    own_ids = OwnIds(address, probe_address(settings))
+    monitor = BrokerMonitor(
+        address,
+        clock,
+        probe=probe_address(settings),
+        alarm_from=settings.mqtt_auth_failures_alarm,
+        admission=own_ids.admit,
+        on_change=lambda: bus.publish(BrokerChanged(listener.state.connected)),
+        on_failure=metrics.auth_failure,
+    )
     bulk_listener = Listener(
         bulk_address,
         clock,
         bulk_ingest.handle,
         BULK_FILTERS,
         role="bulk listener",
+        admission=own_ids.admit,
         limits=replace(BULK_LIMITS, waiting_bytes=settings.mqtt_buffer_bytes // 2),
     )
 
@@ -127,7 +142,6 @@ async def serve(settings: Settings) -> None:
         certificates.wake()
         bus.publish(BrokerChanged(state.connected))
 
-    dropped = Dropped(clock)
     listener = Listener(
         address,
         clock,
@@ -138,7 +152,10 @@ async def serve(settings: Settings) -> None:
         moved=BULK_FILTERS,
         moved_to=bulk_listener,
         dropped=dropped,
+        health=monitor.health,
+        admission=own_ids.admit,
     )
+    metrics.watch_broker(lambda: monitor.health().acl, lambda: listener.state.taken_over_at is not None)
     metrics.watch_listener("state", lambda: listener.held_bytes, lambda: listener.paused)
     metrics.watch_listener("bulk", lambda: bulk_listener.held_bytes, lambda: bulk_listener.paused)
     metrics.watch_dropped(lambda: dropped.total)
@@ -149,6 +166,7 @@ async def serve(settings: Settings) -> None:
         on_retained_command=_warn_of_retained_command,
         on_connected=wake.set,
         dropped=dropped,
+        admission=own_ids.admit,
     )
     outbox = Outbox(
         store, clock, bus, publisher, listener, metrics, wake, alias=settings.mqtt_command_alias_enabled
@@ -162,7 +180,12 @@ async def serve(settings: Settings) -> None:
     metrics.watch_certificates(lambda: certificates.lifetimes)
     standing = list(installation.alerts(settings))
     monitoring = Monitoring(
-        store, clock, listener, ingest, bulk_ingest, alerts=(lambda: standing, certificates.alerts)
+        store,
+        clock,
+        listener,
+        ingest,
+        bulk_ingest,
+        alerts=(lambda: standing, certificates.alerts, lambda: broker_alerts.alerts(listener.state)),
     )
     live = LiveFeed(store, bus, listener, clock)
     commanding = Commanding(store, clock, bus, commands, metrics, wake)
@@ -202,6 +225,7 @@ async def serve(settings: Settings) -> None:
         "mqtt listener": listener.run,
         "mqtt bulk listener": bulk_listener.run,
         "mqtt publisher": publisher.run,
+        "mqtt monitor": monitor.run,
         "outbox": outbox.run,
         "watch": watch.run,
         "expiry sweeper": watch.run_sweep,
@@ -350,31 +374,6 @@ def _stop_signal() -> Iterator[asyncio.Event]:
     finally:
         for one in signals:
             loop.remove_signal_handler(one)
-
-
-def broker_address(settings: Settings) -> BrokerAddress:
-    """Return where the broker is; raise ``CannotStart`` without an account for it."""
-    if settings.mqtt_user is None or settings.mqtt_password is None:
-        raise CannotStart(
-            "MQTT_USER and MQTT_PASSWORD are needed: the broker requires an account. "
-            "Set both; `infoscreen config check` tells what else is missing."
-        )
-    tls = None
-    if settings.mqtt_tls_enabled:
-        tls = TlsSettings(
-            settings.mqtt_tls_ca_cert,
-            settings.mqtt_tls_certfile,
-            settings.mqtt_tls_keyfile,
-            settings.mqtt_tls_insecure,
-        )
-    return BrokerAddress(
-        settings.mqtt_host,
-        settings.mqtt_port,
-        settings.mqtt_user,
-        settings.mqtt_password.get_secret_value(),
-        settings.mqtt_client_id,
-        tls,
-    )
 
 
 def lockout_policy(settings: Settings) -> LockoutPolicy:

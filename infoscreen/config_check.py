@@ -6,7 +6,7 @@
 import ssl
 from datetime import UTC, datetime, timedelta
 
-from infoscreen import app
+from infoscreen import app, broker_address
 from infoscreen.domain.errors import BrokerUnavailable, CannotStart, InvalidSettings
 from infoscreen.domain.presence import StalePolicy
 from infoscreen.mqtt.connection import tls_context
@@ -43,7 +43,7 @@ def _database(settings: Settings) -> list[str]:
 
 def _broker(settings: Settings) -> list[str]:
     try:
-        tls = app.broker_address(settings).tls
+        tls = broker_address.broker_address(settings).tls
         if tls is not None:
             tls_context(tls)
     except (BrokerUnavailable, CannotStart, ssl.SSLError) as error:

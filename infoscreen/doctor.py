@@ -13,15 +13,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from infoscreen import app, config_check
+from infoscreen import broker_address, config_check
 from infoscreen.clock import SystemClock
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.errors import (
+    BrokerUnavailable,
     CannotStart,
     DatabaseNotReady,
     InvalidSettings,
     StoreTrouble,
     StoreUnavailable,
+    WrongListener,
 )
 from infoscreen.mqtt import probe
 from infoscreen.services.accounts import Accounts
@@ -150,21 +152,25 @@ async def _admin(store: Store) -> Check:
 
 async def _broker(settings: Settings) -> list[Check]:
     try:
-        address = app.broker_address(settings)
+        address = broker_address.broker_address(settings)
     except CannotStart:
         return []  # the settings' own finding says so already
     where = f"{address.host}:{address.port}"
-    reason = await probe.refusal(address)
-    if reason is not None:
+    try:
+        ours = await probe.admit(address, broker_address.probe_address(settings))
+    except WrongListener as error:
+        advice = "Correct MQTT_HOST and MQTT_PORT before the daemon is started."
+        return [Check(CheckStatus.FAIL, f"broker: {error}", advice)]
+    except BrokerUnavailable as error:
         advice = "Start the broker, or correct the MQTT_ settings; its own log tells more."
-        return [Check(CheckStatus.FAIL, f"broker: {reason}", advice)]
+        return [Check(CheckStatus.FAIL, f"broker: {error}", advice)]
     findings = [Check(CheckStatus.OK, f"broker at {where} lets the daemon in")]
     if await probe.anonymous_refusal(address) is None:
         advice = "Set `allow_anonymous false`; look for another file in conf.d that sets it true."
         findings.append(Check(CheckStatus.FAIL, "broker accepts connections without an account", advice))
     else:
         findings.append(Check(CheckStatus.OK, "broker requires an account"))
-    dropped = await probe.dropped(address)
+    dropped = await probe.dropped(ours)
     if dropped:
         what = f"broker has dropped {dropped} messages since it started, because a queue was full"
         advice = "Raise max_queued_messages and max_queued_bytes; look for a device that sends too much."

@@ -94,6 +94,13 @@ class Settings(BaseModel):
         "infoscreen-server",
         "MQTT client id, with `-bulk` appended for logs and screenshots; names the sessions, so keep it.",
     )
+    mqtt_probe_password: Secret | None = _knob(
+        None,
+        "Password of the account `infoscreen-probe`, with which the daemon checks that the ACL is in force.",
+    )
+    mqtt_auth_failures_alarm: TriesAboveZero = _knob(
+        20, "Failed logins at the broker within ten minutes that raise an alarm."
+    )
     mqtt_buffer_bytes: Bytes = _knob(
         64 * 2**20,
         "Memory for messages received and not yet stored; above it the broker keeps the rest.",
@@ -185,7 +192,7 @@ class Settings(BaseModel):
         return value
 
 
-SECRETS = frozenset({"mqtt_password", "metrics_token"})
+SECRETS = frozenset({"mqtt_password", "mqtt_probe_password", "metrics_token"})
 NEEDED_TO_SERVE = {
     "mqtt_user": "the broker requires an account",
     "mqtt_password": "the broker requires a password",

@@ -15,7 +15,17 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 450
 
 # Parts that put the others together: they may import everything, and only they import each other.
-COMPOSITION = {"app", "config_check", "cli", "demo", "doctor", "installation", "judge", "__main__"}
+COMPOSITION = {
+    "app",
+    "broker_address",
+    "config_check",
+    "cli",
+    "demo",
+    "doctor",
+    "installation",
+    "judge",
+    "__main__",
+}
 
 # The one MQTT client, which serves the daemon, the agent and the simulator.
 MQTT_CLIENT = {"mqtt.answers", "mqtt.client", "mqtt.connection", "mqtt.device", "mqtt.diagnosis"}
@@ -45,8 +55,8 @@ ROOMS = {
 LIBRARIES = {
     "sqlalchemy": {"storage"},
     "alembic": {"storage"},
-    "aiomqtt": {"mqtt.client"},
-    "paho": {"mqtt.client", "mqtt.properties"},
+    "aiomqtt": {"mqtt.client", "mqtt.endings"},
+    "paho": {"mqtt.client", "mqtt.endings", "mqtt.properties"},
     "aiohttp": {"web", "power", *COMPOSITION},
     "jinja2": {"web"},
     "prometheus_client": {"metrics"},

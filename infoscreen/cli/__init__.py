@@ -11,6 +11,7 @@ import click
 
 from infoscreen import __version__
 from infoscreen.cli.accounts import token, user
+from infoscreen.cli.broker import broker
 from infoscreen.cli.configuration import config
 from infoscreen.cli.daemon import demo, doctor, serve
 from infoscreen.cli.database import db
@@ -49,7 +50,7 @@ def cli() -> None:
 
 
 for command in (
-    *(serve, demo, db, user, token, clients, show, send, recovery, config, pki),
+    *(serve, demo, db, user, token, clients, show, send, recovery, config, broker, pki),
     *(agent, report_service_failed, simulate, describe, doctor),
 ):
     cli.add_command(command)

@@ -62,7 +62,7 @@ class CertificateWatch:
                     yield alert
 
     async def run(self) -> NoReturn:
-        """Look for ever: each hour, and soon after ``wake``."""
+        """Look each hour, and soon after ``wake``, until cancelled."""
         while True:
             await self.look()
             await self._clock.sleep(PAUSE_SECONDS)

@@ -115,6 +115,11 @@ class Monitoring:
         state = self._link.state
         if not state.connected or state.listening_since is None:
             faults["broker"] = f"not listening: {state.last_error or 'no connection yet'}"
+        elif state.taken_over_at is not None:
+            faults["broker"] = (
+                "another program uses the daemon's client id and gets part of the messages: "
+                "two daemons with one MQTT_CLIENT_ID?"
+            )
         return Readiness(not faults, faults)
 
     async def run(self) -> None:
