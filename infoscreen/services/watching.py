@@ -156,8 +156,8 @@ class Watch:
             return
         events: list[Event] = []
         async with self._store.write() as connection:
-            # Read inside the transaction: a heartbeat may have come in between. In the order of their UUIDs, as
-            # everybody holds them. An outage silences thousands at the same time.
+            # Read inside the transaction: a heartbeat may have come in between. Held in the order of their
+            # UUIDs, as everywhere. An outage silences thousands at the same time.
             for start in range(0, len(due), AT_A_STRETCH):
                 known = await clients.for_change(connection, due[start : start + AT_A_STRETCH])
                 foldings = [Folding(before=one, client=one) for one in known.values()]

@@ -36,24 +36,28 @@ class Budget:
     On SQLite a statement is charged the processor time of its connection's thread, so that a busy host or a
     loop that was held up cuts off nobody. PostgreSQL is charged what it takes to answer.
 
-    ``of_request`` is False for that of a single read, which what begins within it does not share.
+    The budget of a single read on SQLite has no ``monotonic``, and is not shared with what begins within it.
     """
 
-    def __init__(self, seconds: float, monotonic: Callable[[], float], *, of_request: bool = True) -> None:
+    def __init__(self, seconds: float, monotonic: Callable[[], float] | None) -> None:
         """Begin with all of it."""
         self.left = seconds
-        self.of_request = of_request
         self._monotonic = monotonic
         self._statement: _Statement | None = None
 
     def begin(self, sqlite: Any | None, thread: int | None) -> None:
         """Note that a statement begins; on SQLite, whose connection it needs, it is cut off in time."""
         if sqlite is None or thread is None:
-            self._statement = _Statement(self._monotonic)
+            self._statement = None if self._monotonic is None else _Statement(self._monotonic)
         else:
             clock = pthread_getcpuclockid(thread)
             self._statement = _Statement(lambda: clock_gettime(clock))
             self._statement.limit(max(self.left, LEAST_SECONDS), self._monotonic, sqlite.interrupt)
+
+    @property
+    def of_request(self) -> bool:
+        """Tell whether all reads of a request share it."""
+        return self._monotonic is not None
 
     def end(self) -> None:
         """Note that the statement has ended, in whichever way."""
@@ -74,13 +78,15 @@ class _Statement:
     def used(self) -> float:
         return self._clock() - self._began
 
-    def limit(self, seconds: float, monotonic: Callable[[], float], interrupt: Callable[[], Any]) -> None:
+    def limit(
+        self, seconds: float, monotonic: Callable[[], float] | None, interrupt: Callable[[], Any]
+    ) -> None:
         loop = asyncio.get_running_loop()
-        patience = monotonic() + PATIENCE * seconds
+        patience = None if monotonic is None else monotonic() + PATIENCE * seconds
 
         def look() -> None:
             left = seconds - self.used()
-            if left > 0 and monotonic() < patience:
+            if left > 0 and (monotonic is None or patience is None or monotonic() < patience):
                 self._timer = loop.call_later(max(left, LEAST_SECONDS), look)
             else:
                 # As a task, after all that is ready: so a loop that was held up first takes in answers.
@@ -126,8 +132,7 @@ async def within_budget(seconds: float | None = None) -> AsyncIterator[None]:
     """
     budget = _current.get()
     if budget is None or not budget.of_request:
-        monotonic = asyncio.get_running_loop().time
-        with nullcontext() if seconds is None else _charged(Budget(seconds, monotonic, of_request=False)):
+        with nullcontext() if seconds is None else _charged(Budget(seconds, None)):
             yield
         return
     if budget.left <= 0:
