@@ -52,7 +52,6 @@ RECEIVE_BYTES = 65_536
 READS_PER_TURN = 2
 """``RECEIVE_BYTES`` are read so often in one turn of the event loop, about 3 ms."""
 
-
 Answer = TypeVar("Answer")
 
 
@@ -206,6 +205,11 @@ class BrokerClient(aiomqtt.Client):
     def is_lost(self) -> bool:
         """Tell whether the connection has ended or is being ended."""
         return self._dropped or self._gone.is_set()
+
+    @property
+    def heard_at(self) -> float:
+        """Return when something last came from the broker; only differences mean anything."""
+        return self._paho._last_msg_in  # noqa: SLF001 - no public way
 
     def drop(self) -> None:
         """Cut the connection without a DISCONNECT, so that the broker sends the last will; harmless twice."""
@@ -434,8 +438,4 @@ class ReadingClient(BrokerClient):
 
 def last_will(message: Sendable | None) -> aiomqtt.Will | None:
     """Return a message as aiomqtt takes it for the last will."""
-    return (
-        None
-        if message is None
-        else aiomqtt.Will(message.topic, message.payload, qos=1, retain=message.retain)
-    )
+    return None if message is None else aiomqtt.Will(message.topic, message.payload, 1, message.retain)

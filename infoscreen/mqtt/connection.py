@@ -16,6 +16,7 @@ from typing import NoReturn
 from infoscreen.clock import Clock
 from infoscreen.domain.broker import BrokerFault
 from infoscreen.domain.errors import BrokerUnavailable, SessionTakenOver
+from infoscreen.progress import SLACK_SECONDS, expect_within
 
 log = logging.getLogger(__name__)
 
@@ -219,12 +220,13 @@ class Reconnecting:
         ``BrokerUnavailable`` is recorded and retried, all other errors are passed on.
         """
         while True:
+            expect_within()
             error = await self._one(connection)
             lasted, self._lasted = self._lasted, None
-            if self._is_takeover(error, lasted):
-                await self._clock.sleep(self._taken_over())
-            else:
-                await self._clock.sleep(self._failed(error))
+            taken_over = self._is_takeover(error, lasted)
+            delay = self._taken_over() if taken_over else self._failed(error)
+            expect_within(delay + SLACK_SECONDS)
+            await self._clock.sleep(delay)
 
     async def _one(self, connection: Callable[[], Awaitable[NoReturn]]) -> BrokerUnavailable:
         try:

@@ -17,6 +17,7 @@ from infoscreen.mqtt.dropped import Dropped
 from infoscreen.mqtt.identity import Admission
 from infoscreen.mqtt.inbox import Batch
 from infoscreen.mqtt.listening import ListeningClient
+from infoscreen.progress import expect_within
 from infoscreen.services.ports import BatchHandler, BrokerHealth, LinkState
 
 log = logging.getLogger(__name__)
@@ -182,6 +183,7 @@ class Listener:
 
     async def _finish(self, client: ListeningClient, batch: Batch) -> None:
         """Store and acknowledge a batch, to the end also when we are cancelled in between."""
+        expect_within()
         began = self._clock.monotonic()
         step = asyncio.ensure_future(self._store(client, batch, self._clock.now()))
         try:

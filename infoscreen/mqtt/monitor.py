@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from infoscreen.clock import Clock
 from infoscreen.domain.errors import BrokerUnavailable
-from infoscreen.mqtt import canary, login_log
+from infoscreen.mqtt import canary, login_log, signs_of_life
 from infoscreen.mqtt.canary import Canary
 from infoscreen.mqtt.client import MQTT_5, BrokerClient
 from infoscreen.mqtt.connection import BrokerAddress, Reconnecting, load_tls
@@ -86,7 +86,7 @@ class BrokerMonitor:
             self._link.up()
             checking = asyncio.ensure_future(self._check(client))
             try:
-                async for message in client.received():
+                async for message in signs_of_life.received(client):
                     if message.topic == login_log.TOPIC:
                         self.logins.note(message.payload)
                     elif message.topic == canary.TOPIC:

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from infoscreen.clock import Clock
 from infoscreen.domain.errors import BrokerUnavailable
+from infoscreen.mqtt import signs_of_life
 from infoscreen.mqtt.connection import BrokerAddress, Reconnecting, load_tls
 from infoscreen.mqtt.dropped import TOPIC, Dropped
 from infoscreen.mqtt.identity import Admission
@@ -104,7 +105,7 @@ class BrokerPublisher:
     async def _watch(self, client: PublishingClient) -> NoReturn:
         losses = () if self._dropped is None else (TOPIC,)
         await client.watch((*self._watched, *losses))
-        async for message in client.received():
+        async for message in signs_of_life.received(client):
             if self._dropped is not None and message.topic == TOPIC:
                 self._dropped.note(message.payload)
             elif message.retain:
