@@ -2,13 +2,12 @@
 
 import zlib
 from dataclasses import dataclass
-from typing import Any
 
 from infoscreen.wire.messages import Heartbeat
 from infoscreen.wire.reading import Unread
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Run:
     """Heartbeats of one device in a row: the newest, what of it could not be read, and how many came."""
 
@@ -30,8 +29,9 @@ class Beats:
     def add(self, heartbeat: Heartbeat, unread: tuple[Unread, ...] = ()) -> None:
         """Take in one more, later heartbeat."""
         last = self.runs[-1]
-        if _who(heartbeat) == _who(last.newest):
-            self.runs[-1] = Run(heartbeat, unread, last.count + 1)
+        if _is_same_device(heartbeat, last.newest):
+            last.newest, last.unread = heartbeat, unread
+            last.count += 1
             return
         if len(self.runs) == MOST_RUNS:
             del self.runs[1]
@@ -53,9 +53,9 @@ class Beats:
         return sum(run.count for run in self.runs)
 
 
-def _who(heartbeat: Heartbeat) -> tuple[Any, ...]:
-    """Return what tells devices under one identity apart; a boot time may waver and is not part of it."""
-    return heartbeat.boot_id, heartbeat.hostname, heartbeat.ip
+def _is_same_device(one: Heartbeat, other: Heartbeat) -> bool:
+    """Compare what tells devices under one identity apart; a boot time may waver and is not part of it."""
+    return one.boot_id == other.boot_id and one.hostname == other.hostname and one.ip == other.ip
 
 
 def digest(beats: Beats) -> int:

@@ -3,6 +3,7 @@
 No I/O in here; ``ingest`` loads, folds and saves.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
@@ -26,6 +27,7 @@ from infoscreen.domain.presence import (
 )
 from infoscreen.domain.verification import moved
 from infoscreen.services.beats import Beats, Run, digest
+from infoscreen.storage.heartbeats import Pulse
 from infoscreen.storage.timeline import NewEntry
 from infoscreen.wire.messages import (
     ActualState,
@@ -305,28 +307,33 @@ def _with_health(
             mqtt_last_disconnect_at=health.broker_connection.last_disconnect_at,
         )
     if health.actual_state is not None:
-        state = state_of(health.actual_state)
+        actual = health.actual_state
         skew = (health.timestamp - now).total_seconds()
         said_at = alive_at(client.last_alive, client.last_device_time, health.timestamp, now, listening_since)
-        told |= _app_first_told(
-            client, health.actual_state.started_at, health.actual_state.pid, skew, said_at, now
-        )
-        if any(getattr(client, name) != value for name, value in state.items()):
+        told |= _app_first_told(client, actual.started_at, actual.pid, skew, said_at, now)
+        if says_new(health.actual_state, client):
             folding.said = 0  # it contradicts the last heartbeat, whose repetition must then be read again
-        told |= state
+        told |= _known(**{field: getattr(health.actual_state, name) for name, field in _STATE})
         told["start_due_at"] = start_due_at(client, health.actual_state.status, now, policy)
-    shown = health.model_dump(mode="json", exclude_none=True, exclude={"uuid"})
-    return replace(client, health=shown, health_at=now, **told)
+    return replace(client, health=json.loads(health.as_stored()), health_at=now, **told)
 
 
-def state_of(actual: ActualState) -> dict[str, Any]:
-    """Return what a health message says of the application, by the client's fields."""
-    return _known(
-        process_status=actual.status,
-        current_process=actual.process,
-        process_pid=actual.pid,
-        app_started_at=actual.started_at,
-    )
+_STATE = (
+    ("status", "process_status"),
+    ("process", "current_process"),
+    ("pid", "process_pid"),
+    ("started_at", "app_started_at"),
+)
+"""What health says of the application, and which fields of a client that is."""
+
+
+def says_new(actual: ActualState, client: Client | Pulse) -> bool:
+    """Tell whether health says anything of the application that differs from what is known of it."""
+    for name, field_name in _STATE:
+        value = getattr(actual, name)
+        if value is not None and value != getattr(client, field_name):
+            return True
+    return False
 
 
 def _with_presence(folding: Folding, client: Client, presence: Presence, now: datetime) -> Client:

@@ -1,14 +1,14 @@
 """Evidence with the client: of several devices in one, and since when it tells of its boot and application.
 
 Revision ID: e5c0de000002
-Revises: f7c0de000001
+Revises: f19d5ea7c001
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "e5c0de000002"
-down_revision = "f7c0de000001"
+down_revision = "f19d5ea7c001"
 branch_labels = None
 depends_on = None
 
