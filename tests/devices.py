@@ -8,8 +8,7 @@ from random import Random
 
 from infoscreen.clock import SystemClock
 from infoscreen.simulator import device_uuids
-from infoscreen.simulator.connection import BrokerAddress as Address
-from infoscreen.simulator.connection import DeviceClock, DeviceConnection, Traffic
+from infoscreen.simulator.connection import DeviceClock, DeviceConnection, Endpoint, Traffic
 from infoscreen.simulator.device import DeviceFault, SimulatedDevice, Tally, Timing
 from infoscreen.simulator.identity import identities
 from tests.broker import Broker
@@ -38,7 +37,7 @@ class Device:
         )
         self._connection = DeviceConnection(
             self._device,
-            Address(broker.host, broker.port),
+            Endpoint(broker.host, broker.port),
             broker.passwords[uuid],
             clock=self._clock,
             random=random,

@@ -20,8 +20,7 @@ from infoscreen.resources import resource
 from infoscreen.services.ports import Incoming
 from infoscreen.simulator import device_uuids
 from infoscreen.simulator import run as simulate
-from infoscreen.simulator.connection import BrokerAddress as Address
-from infoscreen.simulator.connection import DeviceClock
+from infoscreen.simulator.connection import DeviceClock, Endpoint
 from infoscreen.simulator.device import DeviceFault, SimulatedDevice, Tally, Timing
 from infoscreen.simulator.faults import FaultPlan
 from infoscreen.simulator.figures import figures
@@ -70,7 +69,7 @@ def fleet_at(
     return SimulatedFleet(
         identities(uuids),
         {},
-        Address(broker.host, broker.port),
+        Endpoint(broker.host, broker.port),
         SystemClock(),
         seed=SEED,
         timing=QUICK,
@@ -194,7 +193,7 @@ class Room:
         self._clock = DeviceClock(SystemClock())
         self._multiplexer = Multiplexer(
             Gateway(Account(GATEWAY_USER, GATEWAY_PASSWORD)),
-            Address(broker.host, broker.port),
+            Endpoint(broker.host, broker.port),
             size=2,
             seed="room",
             clock=self._clock,

@@ -47,7 +47,7 @@ class ClientTable:
         """Return the search; raise ``InvalidInput`` for a status that does not exist."""
         asked = self.address
         if asked.status and asked.status not in GROUPS:
-            raise InvalidInput.of("status", FieldFault.NOT_ONE_OF, allowed=", ".join(GROUPS))
+            raise InvalidInput.of("status", FieldFault.NO_SUCH_STATUS, given=asked.status)
         return ClientQuery(
             status=GROUPS[asked.status] if asked.status else frozenset(),
             site=asked.site or None,
