@@ -241,7 +241,7 @@ class Watch:
             waiting = await command_deadlines.to_verify(
                 connection, now, patience, self._verified_until, VERIFIED_AT_ONCE
             )
-        # Those that must wait for more take turns, so that none waits behind others that wait for ever.
+        # Commands that wait for more evidence take turns, so that none is starved by others.
         self._verified_until = waiting[-1][0].command_id if len(waiting) == VERIFIED_AT_ONCE else ""
         judged: dict[str, Conclusion] = {}
         for command, signs in waiting:
