@@ -56,7 +56,7 @@ class FirstTold:
     heard_at: datetime
 
 
-class Order(Enum):
+class EvidenceOrder(Enum):
     """Whether what the device shows began before the command could act, after, or that cannot be told."""
 
     BEFORE = "before"
@@ -145,10 +145,10 @@ def _weigh(
 ) -> Weighed:
     match command.action:
         case Action.REBOOT_HOST:
-            order = _order(command, evidence.boot, now, listening_since)
+            order = _order_of(command, evidence.boot, now, listening_since)
             return _weigh_reboot(command, evidence, order)
         case Action.RESTART_APP:
-            order = _order(command, evidence.application, now, listening_since)
+            order = _order_of(command, evidence.application, now, listening_since)
             return _weigh_restart(command, evidence, order)
         case Action.SHUTDOWN_HOST:
             if evidence.silent:
@@ -171,9 +171,9 @@ def _is_later(
     return heard is not None and heard > left
 
 
-def _order(
+def _order_of(
     command: ClientCommand, told: FirstTold | None, now: datetime, listening_since: datetime | None
-) -> Order:
+) -> EvidenceOrder:
     """Tell whether a boot or start that differs from the one at publication may be the command's effect.
 
     A device may reboot by itself while a command waits for it, or between two publications. What it told
@@ -182,7 +182,7 @@ def _order(
     else it may have acted on an earlier one, and its acks were lost.
     """
     if told is None:
-        return Order.AFTER
+        return EvidenceOrder.AFTER
     accepted = command.accepted_at
     if command.started_at is None and accepted == command.finished_at:
         accepted = None  # it never said so before the end
@@ -191,11 +191,11 @@ def _order(
     if left is not None and accepted is not None and not fresh:
         left = command.published_at  # repeated while it was under way
     if left is not None and not _is_after(told.said_at, left, told, now, listening_since):
-        return Order.BEFORE if fresh or command.publish_count <= 1 else Order.UNCLEAR
+        return EvidenceOrder.BEFORE if fresh or command.publish_count <= 1 else EvidenceOrder.UNCLEAR
     if accepted is not None and not _is_after(told.heard_at, accepted, told, now, listening_since):
         # It may also have sent its acks late.
-        return Order.UNCLEAR
-    return Order.AFTER
+        return EvidenceOrder.UNCLEAR
+    return EvidenceOrder.AFTER
 
 
 def _is_after(
@@ -207,7 +207,7 @@ def _is_after(
     return at >= moment
 
 
-def _weigh_reboot(command: ClientCommand, evidence: Evidence, order: Order) -> Weighed:
+def _weigh_reboot(command: ClientCommand, evidence: Evidence, order: EvidenceOrder) -> Weighed:
     before_at, after_at = command.before_booted_at, evidence.booted_at
     beats = evidence.heartbeats_since_boot
     if command.before_boot_id is not None and evidence.boot_id is not None:
@@ -222,12 +222,12 @@ def _weigh_reboot(command: ClientCommand, evidence: Evidence, order: Order) -> W
         same = Fact(Finding.SAME_BOOT_TIME, {"booted_at": after_at})
     else:
         return None, None
-    if order is not Order.AFTER:
-        return None, same if order is Order.BEFORE else None
+    if order is not EvidenceOrder.AFTER:
+        return None, same if order is EvidenceOrder.BEFORE else None
     return (found, None) if beats >= HEARTBEATS_AFTER_REBOOT else (None, None)
 
 
-def _weigh_restart(command: ClientCommand, evidence: Evidence, order: Order) -> Weighed:
+def _weigh_restart(command: ClientCommand, evidence: Evidence, order: EvidenceOrder) -> Weighed:
     before_at, after_at = command.before_app_started_at, evidence.app_started_at
     before_pid, after_pid = command.before_process_pid, evidence.process_pid
     if before_at is None or after_at is None:
@@ -238,8 +238,8 @@ def _weigh_restart(command: ClientCommand, evidence: Evidence, order: Order) -> 
     told = {"app_started_at": after_at}
     if not _moved(command, before_at, evidence, after_at) and not (another_process and before_at != after_at):
         return None, Fact(Finding.SAME_START_TIME, told)
-    if order is not Order.AFTER:
-        return None, Fact(Finding.SAME_START_TIME, told) if order is Order.BEFORE else None
+    if order is not EvidenceOrder.AFTER:
+        return None, Fact(Finding.SAME_START_TIME, told) if order is EvidenceOrder.BEFORE else None
     if not evidence.process_running:
         return None, Fact(Finding.NEW_START_TIME_NOT_RUNNING, told)
     return Fact(Finding.NEW_START_TIME, told), None

@@ -28,7 +28,7 @@ from infoscreen.domain.commands import DISRUPTIVE, OPEN, Action, CommandStatus, 
 from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.history import Finding, Happening, Note, Part
 from infoscreen.domain.recovery import Closing, IncidentKind, Outcome, Phase, Reason, Verb
-from infoscreen.storage import account_tables  # noqa: F401 - all tables are known once this module is
+from infoscreen.storage import account_tables, broker_tables  # noqa: F401 - so that all tables are known
 from infoscreen.storage.columns import (
     BigKey,
     FailedUnits,
@@ -188,20 +188,6 @@ failed_services = Table(
     Column("cleared_at", UtcDateTime),
     Column("held", Boolean, nullable=False),
     Column("known", JSON, nullable=False),
-)
-
-ingest_batches = Table(
-    "ingest_batches",
-    metadata,
-    Column("writer", Text, primary_key=True),
-    Column("batch", String(32), nullable=False),
-)
-
-retained_clears = Table(
-    "retained_clears",
-    metadata,
-    Column("topic", String(200), primary_key=True),
-    Column("requested_at", UtcDateTime, nullable=False),
 )
 
 client_totals, client_total_changes = counters(metadata, clients)
