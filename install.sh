@@ -378,7 +378,8 @@ set_up_broker() {
 }
 
 broker_digest() {
-    find "$MOSQUITTO"/conf.d "$MOSQUITTO"/infoscreen* "$ETC/pki" -type f -exec sha256sum {} + 2>/dev/null | sort | sha256sum
+    { find "$MOSQUITTO"/conf.d "$MOSQUITTO"/infoscreen* "$ETC/pki" -type f -exec sha256sum {} + 2>/dev/null || true; } |
+        sort | sha256sum
 }
 
 is_sqlite() { [[ $(setting DATABASE_URL '') == sqlite* ]]; }
@@ -474,6 +475,9 @@ start_server() {
         journalctl --unit=infoscreen --priority=err --lines=10 --no-pager || true
         die "infoscreen does not become ready. Go back with: $0 --roll-back"
     done
+    if is_sqlite && ! compgen -G "$STATE/backups/infoscreen-*.db" >/dev/null; then
+        change "make the first backup" systemctl start infoscreen-backup
+    fi
 }
 
 install_server() {
