@@ -523,26 +523,29 @@ install_device() {
 }
 
 enrol() {
-    local env=$ETC/agent.env
-    if [[ $enrolment ]]; then
-        if [[ $dry_run ]]; then
-            change "enrol this device with $enrolment"
-        elif grep -q infoscreen_enrolment "$enrolment"; then
-            local before after
-            before=$(sha256sum "$env" 2>/dev/null || true)
-            "$PREFIX/current/bin/infoscreen" agent enroll "$enrolment" >/dev/null
-            after=$(sha256sum "$env")
-            if [[ $before != "$after" ]]; then change "enrol this device with $enrolment" true; fi
-        else
-            put "$enrolment" "$env" 0600
-        fi
-    elif [[ ! -e $env ]]; then
-        put "$SOURCE/systemd/client/agent.env" "$env" 0600
+    local env=$ETC/agent.env line
+    if [[ ! -e $env ]]; then
+        change "make $env" install -D --mode=0600 "$SOURCE/systemd/client/agent.env" "$env"
     fi
-    if [[ ! $dry_run && $(stat --format=%U:%a "$env") != infoscreen-agent:600 ]]; then
+    if [[ $dry_run ]]; then
+        [[ ! $enrolment ]] || change "enrol this device with $enrolment"
+        return 0
+    fi
+    if [[ $(stat --format=%U:%a "$env") != infoscreen-agent:600 ]]; then
         change "let only the agent read $env" chown infoscreen-agent:infoscreen-agent "$env"
         chmod 0600 "$env"
     fi
+    [[ $enrolment ]] || return 0
+    # The file holds the account, where the broker is, and its CA.
+    local read='import sys
+from infoscreen.provisioning.enrolment import read
+found = read(sys.stdin.read())
+print(found.broker.ca or "" if sys.argv[1] == "ca" else found.env("/etc/infoscreen/ca.crt"), end="")'
+    local python=$PREFIX/current/bin/python3 ca settings
+    settings=$("$python" -c "$read" env <"$enrolment") || die "$enrolment is no enrolment file"
+    ca=$("$python" -c "$read" ca <"$enrolment")
+    [[ ! $ca ]] || put_text "$ETC/ca.crt" 0644 <<<"$ca"
+    while IFS= read -r line; do set_value "$env" "${line%%=*}" "${line#*=}"; done <<<"$settings"
 }
 
 set_up_app() {
