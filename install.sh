@@ -523,7 +523,7 @@ install_device() {
 }
 
 enrol() {
-    local env=$ETC/agent.env line
+    local env=$ETC/agent.env
     if [[ ! -e $env ]]; then
         change "make $env" install -D --mode=0600 "$SOURCE/systemd/client/agent.env" "$env"
     fi
@@ -536,17 +536,15 @@ enrol() {
         chmod 0600 "$env"
     fi
     [[ $enrolment ]] || return 0
-    # The file holds the account, where the broker is, and its CA.
-    local read='import sys
-from infoscreen.provisioning.enrolment import read
-found = read(sys.stdin.read())
-print(found.broker.ca or "" if sys.argv[1] == "ca" else found.env("/etc/infoscreen/ca.crt"), end="")'
-    local python=$PREFIX/current/bin/python3 ca settings
-    settings=$("$python" -c "$read" env <"$enrolment") || die "$enrolment is no enrolment file"
-    ca=$("$python" -c "$read" ca <"$enrolment")
-    [[ ! $ca ]] || put_text "$ETC/ca.crt" 0644 <<<"$ca"
-    while IFS= read -r line; do set_value "$env" "${line%%=*}" "${line#*=}"; done <<<"$settings"
+    local before
+    before=$(enrolled)
+    "$PREFIX/current/bin/infoscreen" agent enroll "$enrolment" >/dev/null
+    if [[ $before != "$(enrolled)" ]]; then
+        change "enrol this device with $enrolment" true
+    fi
 }
+
+enrolled() { { cat "$ETC/agent.env" "$ETC/ca.crt" 2>/dev/null || true; } | sha256sum; }
 
 set_up_app() {
     local unit=$UNITS/infoscreen-app.service

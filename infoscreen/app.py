@@ -54,6 +54,7 @@ from infoscreen.storage.engine import Store
 from infoscreen.storage.trouble import naming_trouble
 from infoscreen.supervision import Reloading, Supervision, run_until
 from infoscreen.web.application import create_app, create_runner
+from infoscreen.web.https import Https
 from infoscreen.web.keys import Parts, WebConfig
 from infoscreen.web.live import LiveFeed
 from infoscreen.wire.topics import BULK_FILTERS, COMMAND_FILTERS, STATE_FILTERS
@@ -105,7 +106,14 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         retention=timedelta(days=settings.retention_days),
     )
 
-    reloading = Reloading(settings, load or (lambda: settings), clock)
+    https = installation.https_of(settings)
+
+    async def renew_certificates(fresh: Settings) -> None:
+        if https is not None and fresh.http_tls_certfile is not None and fresh.http_tls_keyfile is not None:
+            await https.renew(fresh.http_tls_certfile, fresh.http_tls_keyfile)
+        certificates.wake()
+
+    reloading = Reloading(settings, load or (lambda: settings), clock, [renew_certificates])
     store = Store(settings.database_url)
 
     def listening_since() -> datetime | None:
@@ -250,7 +258,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
     try:
         with _stop_signal(reloading.asked) as stopped:
             trouble = await _look(store)
-            await _bind(runner, settings)
+            await _bind(runner, settings, https)
             if trouble is None or await _database_seen(store, stopped, trouble):
                 _spare_the_collector()
                 sd_notify.notify("READY=1")
@@ -316,11 +324,12 @@ def _spare_the_collector() -> None:
     gc.set_threshold(*COLLECT_AFTER)
 
 
-async def _bind(runner: web.AppRunner, settings: Settings) -> None:
+async def _bind(runner: web.AppRunner, settings: Settings, https: Https | None) -> None:
     await runner.setup()
     where = f"{settings.http_host}:{settings.http_port}"
     try:
-        await web.TCPSite(runner, settings.http_host, settings.http_port).start()
+        tls = None if https is None else https.context
+        await web.TCPSite(runner, settings.http_host, settings.http_port, ssl_context=tls).start()
     except OSError as error:
         raise CannotStart(
             f"Cannot listen on {where}: {error.strerror or error}. "

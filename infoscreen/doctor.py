@@ -14,9 +14,10 @@ from enum import StrEnum
 from pathlib import Path
 
 import infoscreen
-from infoscreen import broker_address, config_check, local_daemon
+from infoscreen import broker_address, config_check, installation, local_daemon
 from infoscreen.clock import SystemClock
 from infoscreen.domain.accounts import Role
+from infoscreen.domain.alerts import Severity
 from infoscreen.domain.broker import BrokerFault
 from infoscreen.domain.errors import (
     BrokerUnavailable,
@@ -30,11 +31,13 @@ from infoscreen.domain.errors import (
 from infoscreen.local_daemon import DaemonPresence
 from infoscreen.mqtt import probe
 from infoscreen.services.accounts import Accounts
+from infoscreen.services.certificates import CertificateWatch
 from infoscreen.services.passwords import Passwords
 from infoscreen.settings import INSTALLED_FILE, Settings, cautions, env_file, load
 from infoscreen.settings_sources import installed_file
 from infoscreen.storage import backups, schema
 from infoscreen.storage.engine import Store
+from infoscreen.words.speaking import say
 
 LITTLE_SPACE = 1_000_000_000
 NO_SPACE = 100_000_000
@@ -95,6 +98,7 @@ async def examine() -> list[Check]:
     if settings is not None:
         findings += await _database(settings)
         findings += await _broker(settings)
+        findings += await _certificates(settings)
         findings.append(await asyncio.to_thread(_daemon, settings))
     findings += await _clock()
     findings.append(_open_files())
@@ -233,6 +237,30 @@ async def _broker(settings: Settings) -> list[Check]:
         what = f"broker has dropped {dropped} messages since it started, because a queue was full"
         advice = "Raise max_queued_messages and max_queued_bytes; look for a device that sends too much."
         findings.append(Check(CheckStatus.WARN, what, advice))
+    return findings
+
+
+async def _certificates(settings: Settings) -> list[Check]:
+    try:
+        address = broker_address.broker_address(settings)
+    except CannotStart:
+        return []
+    watch = CertificateWatch(installation.certificates(settings, address), SystemClock())
+    await watch.look(quietly=True)
+    findings = [
+        Check(
+            CheckStatus.FAIL if alert.severity is Severity.CRITICAL else CheckStatus.WARN,
+            say(alert.fact),
+            "See `infoscreen pki status`, and docs/tls-runbook.md.",
+        )
+        for alert in watch.alerts()
+    ]
+    seen = {which.value: life.not_after for which, life in watch.lifetimes.items()}
+    if seen and not findings:
+        which, ends = min(seen.items(), key=lambda one: one[1])
+        findings.append(
+            Check(CheckStatus.OK, f"certificates are valid; the first one ({which}) until {ends:%Y-%m-%d}")
+        )
     return findings
 
 

@@ -351,6 +351,10 @@ def cautions(settings: Settings) -> list[str]:
             f"HTTP_HOST={settings.http_host}: the panel can be reached without TLS. Put a proxy before it "
             "and set PUBLIC_ORIGIN, or set HTTP_TLS_CERTFILE."
         )
+    if settings.metrics_token is None and (settings.trusted_proxies or settings.public_origin):
+        found.append(
+            "METRICS_TOKEN is not set: set it, so that no proxy can make /metrics public by mistake."
+        )
     return found
 
 

@@ -8,9 +8,10 @@ from random import Random
 
 from infoscreen.clock import SystemClock
 from infoscreen.simulator import device_uuids
-from infoscreen.simulator.connection import DeviceClock, DeviceConnection, Endpoint, Traffic
+from infoscreen.simulator.connection import DeviceClock, DeviceConnection, Endpoint
 from infoscreen.simulator.device import DeviceFault, SimulatedDevice, Tally, Timing
 from infoscreen.simulator.identity import identities
+from infoscreen.simulator.traffic import Traffic
 from tests.broker import Broker
 from tests.waiting import until
 

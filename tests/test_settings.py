@@ -8,7 +8,8 @@ from infoscreen import app, config_check, settings_reference
 from infoscreen import settings as settings_module
 from infoscreen.cli import cli
 from infoscreen.domain.errors import DatabaseNotReady, InvalidSettings
-from infoscreen.settings import LogFormat, Settings, cautions, effective, load
+from infoscreen.settings import Settings, cautions, effective, load
+from infoscreen.settings_values import LogFormat
 
 VARIABLES = [name.upper() for name in Settings.model_fields]
 

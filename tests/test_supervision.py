@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -229,8 +230,8 @@ def parsed(data: bytes) -> dict[str, str]:
     return fields
 
 
-def record(level: int, text: str, **fields: object) -> "logs.logging.LogRecord":
-    made = logs.logging.LogRecord("infoscreen.test", level, __file__, 1, text, None, None)
+def record(level: int, text: str, **fields: object) -> "logging.LogRecord":
+    made = logging.LogRecord("infoscreen.test", level, __file__, 1, text, None, None)
     vars(made).update(fields)
     return made
 
@@ -240,11 +241,11 @@ def test_records_reach_the_journal_with_their_fields(tmp_path: Path, size: int) 
     from infoscreen.journal import JournalHandler
 
     journal = Journal(tmp_path / "socket")
-    fallback = logs.logging.NullHandler()
+    fallback = logging.NullHandler()
     handler = JournalHandler(fallback, str(tmp_path / "socket"))
     handler.setFormatter(logs.TextFormatter(with_time=False))
     fields = {"event": "x", "client_uuid": "u\nPRIORITY=0", "_PID": "1", "n°": size, "command_id": None}
-    handler.emit(record(logs.logging.ERROR, "sentence" * size, **fields))
+    handler.emit(record(logging.ERROR, "sentence" * size, **fields))
     entry = journal.entry()
     assert entry["PRIORITY"] == "3"
     assert entry["MESSAGE"].startswith("ERROR infoscreen.test: sentence")
@@ -260,8 +261,8 @@ def test_a_journal_that_is_not_there_loses_nothing(tmp_path: Path) -> None:
     from infoscreen.journal import JournalHandler
 
     with (tmp_path / "log").open("w+") as stream:
-        handler = JournalHandler(logs.logging.StreamHandler(stream), str(tmp_path / "nowhere"))
-        handler.emit(record(logs.logging.INFO, "sentence"))
+        handler = JournalHandler(logging.StreamHandler(stream), str(tmp_path / "nowhere"))
+        handler.emit(record(logging.INFO, "sentence"))
         stream.seek(0)
         assert "sentence" in stream.read()
         handler.close()

@@ -75,8 +75,8 @@ class CertificateWatch:
             except TimeoutError:
                 pass
 
-    async def look(self) -> None:
-        """Read all certificates, and log what is wrong: at once, and then once a day."""
+    async def look(self, *, quietly: bool = False) -> None:
+        """Read all certificates, and log what is wrong, unless ``quietly``: at once, and then once a day."""
         self._woken.clear()
         unreadable = set()
         for which, source in self._sources.items():
@@ -90,7 +90,7 @@ class CertificateWatch:
                 self.lifetimes[which] = life
         self._unreadable = frozenset(unreadable)
         alerts = list(self.alerts())
-        for alert in alerts:
+        for alert in alerts if not quietly else ():
             self._log(alert)
         if alerts != self._told:
             self._told = alerts

@@ -82,6 +82,8 @@ class SortedBatch:
         return [one for one in (*self.replayed, *self.reports, *refused) if one[0] not in strangers]
 
     def _refuse(self, message: Incoming, now: datetime, error: BadMessage) -> None:
+        if topics.is_of_check(message.topic):
+            return
         uuid = topics.sender(message.topic)
         if uuid is not None and not message.payload:
             # That is how retained messages are taken back, also by us.

@@ -11,7 +11,7 @@ from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import Forbidden, StoreUnavailable
 from infoscreen.web.auth import bearer_token
 from infoscreen.web.keys import parts_of
-from infoscreen.web.origin import is_forwarded, peer_address
+from infoscreen.web.origin import is_from_this_host
 from infoscreen.web.problems import RETRY_SECONDS, Problem
 from infoscreen.web.registry import Route, reply
 from infoscreen.web.shapes import Answer
@@ -67,9 +67,7 @@ def _refuse_strangers(request: web.Request) -> None:
     expected, given = parts_of(request).config.metrics_token, bearer_token(request)
     if expected is not None and given is not None and hmac.compare_digest(expected.encode(), given.encode()):
         return
-    address = peer_address(request)
-    # What a proxy on this host hands on has a loopback peer too.
-    if address is None or not address.is_loopback or is_forwarded(request):
+    if not is_from_this_host(request):
         raise Forbidden(ErrorCode.METRICS_FOR_HOST_ONLY)
 
 
