@@ -554,7 +554,11 @@ set_up_app() {
     fi
     app_user=${app_user:-signage}
     if ! id "$app_user" >/dev/null 2>&1; then
-        change "make the user $app_user" useradd --system --create-home --groups video,audio,input "$app_user"
+        change "make the user $app_user" useradd --system --create-home "$app_user"
+        local group
+        for group in video audio input render; do
+            if getent group "$group" >/dev/null; then change "let $app_user use $group" usermod -aG "$group" "$app_user"; fi
+        done
     fi
     # & and \ mean something to sed.
     local command=${app_command//\\/\\\\}
