@@ -149,7 +149,7 @@ class Attempt:
 def is_asked_again(attempts: Sequence[Attempt]) -> bool:
     """Tell whether a device did nothing at the last attempt that ended, and has not accepted another since.
 
-    It refused or did not answer. Asking it again is no new beginning: whoever was called for it stays called.
+    It refused or did not answer. Asking it again is no new beginning: a call for help stays.
     """
     for one in reversed(attempts):
         if one.charged:
