@@ -43,9 +43,9 @@ class Daemon:
             "PATH": os.environ.get("PATH", os.defpath),
             "DATABASE_URL": self.url,
             "HTTP_PORT": str(self._port),
-            "MQTT_PORT": str(rig.directory.port),
+            "MQTT_PORT": str(rig.port),
             "MQTT_USER": SERVER_ACCOUNT,
-            "MQTT_PASSWORD": rig.directory.server_password,
+            "MQTT_PASSWORD": rig.server_password,
         }
 
     async def start(self) -> float:
@@ -151,7 +151,7 @@ async def installed(rig: Rig, folder: Path, clients: int) -> AsyncIterator[Daemo
     """Yield a daemon that knows so many clients and has not been started; stop it at the end if need be."""
     await asyncio.to_thread(folder.mkdir)
     daemon = Daemon(rig, folder)
-    await fill(daemon.url, clients)
+    await fill(daemon.database, clients)
     try:
         yield daemon
     finally:

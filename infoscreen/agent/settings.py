@@ -1,4 +1,4 @@
-"""Every knob of the agent. Environment variables, and systemd credentials named like them in lower case.
+"""Every knob of the agent: ``/etc/infoscreen/agent.env``, systemd credentials, the environment; later wins.
 
 Separate from the daemon's: a device has its own few settings, and loads nothing of the server's.
 """
@@ -26,7 +26,7 @@ from infoscreen.domain.errors import InvalidSettings
 from infoscreen.domain.hosts import bare_host
 from infoscreen.settings_sources import MASK
 
-PREFIX = "AGENT_"
+PREFIX, INSTALLED_FILE = "AGENT_", "agent.env"
 
 
 def _lower(value: object) -> object:
@@ -78,6 +78,9 @@ class AgentSettings(BaseModel):
     uuid: UUID = _knob(..., "UUID of the device; also its account at the broker.", "a UUID")
     mqtt_password: Annotated[SecretStr, Field(min_length=1)] = _knob(
         ..., "Password of that account.", "text, secret"
+    )
+    mqtt_password_next: SecretStr | None = _knob(
+        None, "The password that will replace it, while the broker's are being rotated.", "text, secret"
     )
     mqtt_host: Host = _knob(
         "127.0.0.1", "Host name or address of the broker.", "a host name or an IP address"
@@ -158,13 +161,16 @@ TLS_FILES = ("mqtt_tls_ca_cert", "mqtt_tls_certfile", "mqtt_tls_keyfile")
 
 
 def load(environment: Mapping[str, str] = os.environ) -> AgentSettings:
-    """Return the settings as environment and credentials give them; an empty value counts as not given.
+    """Return the settings as all sources together give them; an empty value counts as not given.
 
     Raises:
         InvalidSettings: one line for each fault: the variable, what was given and what is allowed.
     """
+    file = settings_sources.installed_file(INSTALLED_FILE, environment)
+    # Units of earlier versions let systemd read a file that only root can: then all is in the environment.
+    files = (file,) if settings_sources.is_readable(file) or variable("uuid") not in environment else ()
     sources = settings_sources.read(
-        AgentSettings.model_fields, environment, prefix=PREFIX.lower(), env_file=False
+        AgentSettings.model_fields, environment, prefix=PREFIX.lower(), files=files
     )
     given, faults = sources.values, list(sources.faults)
     if environment.get("STATE_DIRECTORY"):
@@ -204,5 +210,11 @@ def allowed(name: str) -> str:
 
 
 def _assignment(name: str, value: str) -> str:
-    shown = MASK if name == "mqtt_password" else value if value.isprintable() else repr(value)
+    shown = (
+        MASK
+        if name in {"mqtt_password", "mqtt_password_next"}
+        else value
+        if value.isprintable()
+        else repr(value)
+    )
     return f"{variable(name)}={shown}"

@@ -5,14 +5,18 @@ import what they need inside their functions, so that ``--help`` is quick and a 
 the server's libraries.
 """
 
-from typing import Any
+import logging
+import os
+import sys
+from typing import IO, Any
 
 import click
 
-from infoscreen import __version__
+from infoscreen import __version__, logs
 from infoscreen.cli.accounts import token, user
+from infoscreen.cli.broker import broker
 from infoscreen.cli.configuration import config
-from infoscreen.cli.daemon import demo, doctor, serve
+from infoscreen.cli.daemon import demo, doctor, health, serve
 from infoscreen.cli.database import db
 from infoscreen.cli.descriptions import describe
 from infoscreen.cli.device import agent, report_service_failed
@@ -20,7 +24,19 @@ from infoscreen.cli.pki import pki
 from infoscreen.cli.recovery import recovery
 from infoscreen.cli.remote import clients, send, show
 from infoscreen.cli.simulate import simulate
-from infoscreen.domain.errors import InfoscreenError
+from infoscreen.domain.errors import InfoscreenError, Refused
+
+
+class _Failed(click.ClickException):
+    """An expected error. Under systemd `journalctl -p err` shows it."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Say what is wrong, on standard error or in the journal."""
+        if not logs.is_journal(sys.stderr, os.environ):
+            super().show(file)
+            return
+        logs.configure()
+        logging.getLogger("infoscreen").critical(self.format_message(), extra={"event": "failed"})
 
 
 class _Commands(click.Group):
@@ -30,8 +46,12 @@ class _Commands(click.Group):
         """Run the command; its expected errors become exit code 1."""
         try:
             return super().invoke(ctx)
+        except Refused as refusal:
+            from infoscreen.words.speaking import say
+
+            raise _Failed(say(refusal.fact)) from refusal
         except InfoscreenError as error:
-            raise click.ClickException(str(error)) from error
+            raise _Failed(str(error)) from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order in which somebody new meets them."""
@@ -43,14 +63,14 @@ class _Commands(click.Group):
 def cli() -> None:
     """Keep fleets of digital-signage screens alive.
 
-    Settings come from the environment, from systemd credentials, and from .env in the working directory:
-    see `infoscreen config show`.
+    Settings come from the environment, from systemd credentials, from /etc/infoscreen/infoscreen.env, and
+    from .env in the working directory: see `infoscreen config show`.
     """
 
 
 for command in (
-    *(serve, demo, db, user, token, clients, show, send, recovery, config, pki),
-    *(agent, report_service_failed, simulate, describe, doctor),
+    *(serve, demo, db, user, token, clients, show, send, recovery, config, broker, pki),
+    *(agent, report_service_failed, simulate, describe, doctor, health),
 ):
     cli.add_command(command)
 

@@ -1,7 +1,7 @@
 """Every error that crosses a room's border, ordered by who is at fault.
 
 The caller (``Refused``) gets an HTTP 4xx, the device (``BadMessage``) is counted and acknowledged, the world
-(``BrokerUnavailable``, ``StoreUnavailable``, ``PowerError``) is recorded and retried. Anything else is our
+(``BrokerUnavailable``, ``StoreUnavailable``) is recorded and retried. Anything else is our
 fault: it leaves a traceback and ends the process, so that systemd restarts it.
 """
 
@@ -194,6 +194,14 @@ class BrokerUnavailable(InfoscreenError):
         self.fault = fault
 
 
+class SessionTakenOver(BrokerUnavailable):
+    """Another program has connected to the broker under our client id, which ended our connection."""
+
+
+class WrongListener(BrokerUnavailable):
+    """The broker's listener replaces client ids: the daemon's connections would end each other there."""
+
+
 class PublishRefused(InfoscreenError):
     """The broker understood a message and will never take it (not authorised, too large)."""
 
@@ -238,10 +246,6 @@ class StoreUnavailable(InfoscreenError):
         self.outcome_unknown = outcome_unknown
 
 
-class PowerError(InfoscreenError):
-    """A power outlet could not be reached or did not do as told."""
-
-
 class DatabaseNotReady(InfoscreenError):
     """The database is not migrated, newer than this code, or cannot be opened.
 
@@ -259,3 +263,7 @@ class CannotStart(InfoscreenError):
 
 class PkiError(InfoscreenError):
     """Certificates cannot be issued or read: a wrong request, or a damaged directory. The text says which."""
+
+
+class ProvisioningError(InfoscreenError):
+    """Files of the broker cannot be read or written, or are not as they must be. The text says which."""

@@ -1,5 +1,6 @@
 """Commands that are to be published, for the first time or again. The command table is the outbox."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from sqlalchemy import (
@@ -8,24 +9,28 @@ from sqlalchemy import (
     select,
 )
 
-from infoscreen.domain.commands import (
-    ClientCommand,
-    CommandStatus,
-)
-from infoscreen.storage.commands import COLUMNS, IS_OPEN, command_of
+from infoscreen.domain.commands import CommandStatus
+from infoscreen.domain.verification import Before
+from infoscreen.storage.columns import chunks
+from infoscreen.storage.commands import IS_OPEN
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.tables import client_commands, clients
 
+Due = dict[str, CommandStatus]
+"""Commands that are to be published, by id, with the status in which they were seen."""
 
-async def to_publish(connection: Connection, now: datetime, limit: int) -> list[ClientCommand]:
+_ID_AND_STATUS = select(client_commands.c.command_id, client_commands.c.status)
+
+
+async def to_publish(connection: Connection, now: datetime, limit: int) -> Due:
     """Return commands that wait for the broker, oldest first.
 
     Those past their expiry are left to the sweep.
     """
     waiting = client_commands.c.status.in_([CommandStatus.QUEUED, CommandStatus.PUBLISH_IN_PROGRESS])
-    statement = select(*COLUMNS).where(IS_OPEN, waiting, client_commands.c.expires_at > now)
+    statement = _ID_AND_STATUS.where(IS_OPEN, waiting, client_commands.c.expires_at > now)
     rows = await connection.execute(statement.order_by(client_commands.c.created_at).limit(limit))
-    return [command_of(row) for row in rows]
+    return {row[0]: row[1] for row in rows}
 
 
 async def to_publish_again(
@@ -35,7 +40,7 @@ async def to_publish_again(
     most: int,
     listening_since: datetime | None,
     limit: int,
-) -> list[ClientCommand]:
+) -> Due:
     """Return commands that their device may have missed, or whose answer we may have missed.
 
     Missed by the device: published at least ``patience`` ago, heard of the client since then, never accepted.
@@ -49,16 +54,24 @@ async def to_publish_again(
         heard_again = or_(
             heard_again, and_(c.last_publish_at < listening_since, clients.c.last_heard_at > listening_since)
         )
-    statement = (
-        select(*COLUMNS)
-        .join(clients, clients.c.uuid == c.client_uuid)
-        .where(
-            IS_OPEN,
-            c.status.in_([CommandStatus.PUBLISHED, CommandStatus.ACCEPTED, CommandStatus.EXECUTION_STARTED]),
-            c.last_publish_at <= due_at,
-            c.publish_count < most,
-            c.expires_at > now,
-            heard_again,
-        )
+    statement = _ID_AND_STATUS.join(clients, clients.c.uuid == c.client_uuid).where(
+        IS_OPEN,
+        c.status.in_([CommandStatus.PUBLISHED, CommandStatus.ACCEPTED, CommandStatus.EXECUTION_STARTED]),
+        c.last_publish_at <= due_at,
+        c.publish_count < most,
+        c.expires_at > now,
+        heard_again,
     )
-    return [command_of(row) for row in await connection.execute(statement.limit(limit))]
+    rows = await connection.execute(statement.limit(limit))
+    return {row[0]: row[1] for row in rows}
+
+
+async def before_publication(connection: Connection, uuids: Collection[str]) -> dict[str, Before]:
+    """Return what the clients say of themselves now, by UUID."""
+    c = clients.c
+    statement = select(c.uuid, c.boot_id, c.booted_at, c.app_started_at, c.process_pid, c.clock_skew_seconds)
+    found: dict[str, Before] = {}
+    for chunk in chunks(uuids):
+        rows = await connection.execute(statement.where(c.uuid.in_(chunk)))
+        found.update((uuid, Before(*said)) for uuid, *said in rows)
+    return found

@@ -40,7 +40,7 @@ class StoredDecision(Decided):
     times: int | None = None
 
 
-class Blindness(TypedDict):
+class BlindnessJson(TypedDict):
     """Why the server could not see: a reason, and its arguments as JSON."""
 
     reason: str
@@ -53,7 +53,7 @@ class PollSummary(TypedDict, total=False):
     ``counts`` are decisions by reason, ``without_pause`` is the mode while nothing is paused.
     """
 
-    blind: Blindness | None
+    blind: BlindnessJson | None
     counts: dict[str, int]
     without_pause: str
 
