@@ -183,11 +183,6 @@ def allowed(rung: Rung, trouble: Trouble, policy: RecoveryPolicy) -> int:
     return min(1, attempts) if trouble is Trouble.SERVICE_FAILED and rung is Rung.RESTART_APP else attempts
 
 
-def tried_on(attempts: Iterable[Attempt], ladder: Ladder) -> list[Attempt]:
-    """Return the attempts of this ladder that the device accepted, oldest first."""
-    return [one for one in attempts if one.charged and one.decided_at >= ladder.began_at]
-
-
 def next_rung(
     trouble: Trouble,
     ladder: Ladder,
