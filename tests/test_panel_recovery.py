@@ -76,6 +76,20 @@ async def test_the_page_of_a_client_tells_the_ladder_the_reason_and_the_next_ste
     assert "Versuch: App-Neustart" in history.words
 
 
+async def test_ladder_and_sentence_agree_about_a_failed_service(site: Site) -> None:
+    """systemd has restarted the application already, so it is restarted once only."""
+    await settle_fleet(site.spine)
+    switch_on(site)
+    for _ in range(4):
+        site.spine.clock.advance(20)
+        await site.spine.beat(FAILED, process_status="stopped", boot_id="one")
+        await site.spine.watch.look()
+        await site.spine.recovering.poll()
+    page = await look(await site.browser(Role.OPERATOR), f"/clients/{FAILED}")
+    assert "Versuch 1 von 1" in page.words
+    assert "App-Neustart 1 von 1" in page.words
+
+
 async def test_a_client_is_paused_and_resumed_with_plain_forms(site: Site) -> None:
     await settle_fleet(site.spine)
     browser = await site.browser(Role.OPERATOR)

@@ -26,7 +26,7 @@ from infoscreen.domain.commands import (
 from infoscreen.domain.events import ClientChanged, CommandChanged, Event
 from infoscreen.domain.history import Note, Part
 from infoscreen.domain.presence import CLOCK_DOUBT, LONGEST_SECONDS, StalePolicy, is_stale
-from infoscreen.domain.verification import Conclusion, Evidence, verify
+from infoscreen.domain.verification import Conclusion, Evidence, FirstTold, verify
 from infoscreen.progress import expect_within
 from infoscreen.services.bus import Bus
 from infoscreen.services.loops import every
@@ -321,7 +321,13 @@ def _evidence(client: Signs, now: datetime, listening_since: datetime | None) ->
         silent=_gone(client) or is_stale(client, now, listening_since),
         clock_skew_seconds=client.clock_skew_seconds,
         duplicate=client.duplicate_since is not None,
+        boot=_first_told(client.boot_said_at, client.boot_heard_at),
+        application=_first_told(client.app_said_at, client.app_heard_at),
     )
+
+
+def _first_told(said_at: datetime | None, heard_at: datetime | None) -> FirstTold | None:
+    return None if said_at is None or heard_at is None else FirstTold(said_at, heard_at)
 
 
 def _gone(client: Signs) -> bool:
