@@ -126,11 +126,11 @@ async def test_a_broken_configuration_is_found(
 
 
 async def test_a_drop_in_that_lets_everybody_in_is_found(site: Broker) -> None:
-    """The last file that says it counts for all listeners."""
+    """The last file that says it counts for all listeners; that of devices wants a user name in any case."""
     (site.files.rules.parent / "zz.conf").write_text("allow_anonymous true\n")
     await site.start()
     wrong = [one for one in await findings(site) if not one.is_right]
-    assert [one.role for one in wrong] == ["nobody", "nobody"]
+    assert [(one.role, one.topic) for one in wrong] == [("nobody", f"127.0.0.1:{site.port}")]
 
 
 async def test_a_reload_that_fails_open_is_found(site: Broker) -> None:
