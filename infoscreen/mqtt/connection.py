@@ -26,7 +26,7 @@ HANDSHAKE_SECONDS = 4.0
 LASTING_SECONDS = 30.0
 """A connection that lasted this long was a good one; the next retry is a quick one again."""
 BRIEF_SECONDS = 15.0
-BRIEF_CONNECTIONS = 3
+BRIEF_CONNECTIONS = 6
 """So many connections in a row that each ended so early, with no failed attempt in between: MQTT 3.1.1 has no
 other sign of another program with our client id."""
 TAKEN_OVER_FIRST_SECONDS, TAKEN_OVER_LONGEST_SECONDS = 10.0, 300.0
@@ -223,8 +223,11 @@ class Reconnecting:
             expect_within()
             error = await self._one(connection)
             lasted, self._lasted = self._lasted, None
-            taken_over = self._is_takeover(error, lasted)
-            delay = self._taken_over() if taken_over else self._failed(error)
+            delay = self._failed(error)
+            if self._is_takeover(error, lasted):
+                pause = self._taken_over()
+                # A broker that is restarted again and again looks much the same to MQTT 3.1.1: no long pause for it.
+                delay = pause if isinstance(error, SessionTakenOver) else delay
             expect_within(delay + SLACK_SECONDS)
             await self._clock.sleep(delay)
 
