@@ -218,7 +218,7 @@ def test_broken_and_doubled_accounts_are_found(place: BrokerFiles) -> None:
     with place.passwords.open("a") as file:
         file.write(f"{DEVICE}:plain\n{password_line(SERVER_ACCOUNT, 'x')}")
     assert [fault.partition(": ")[2] for fault in broker_process.faults(place)] == [
-        "line 5 is broken, so its account is locked out",
+        "line 7 is broken, so its account is locked out",
         "1 accounts are there twice",
     ]
 

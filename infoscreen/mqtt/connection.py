@@ -226,7 +226,7 @@ class Reconnecting:
             delay = self._failed(error)
             if self._is_takeover(error, lasted):
                 pause = self._taken_over()
-                # A broker that is restarted again and again looks much the same to MQTT 3.1.1: no long pause for it.
+                # A broker restarted again and again looks much the same to MQTT 3.1.1: no long pause.
                 delay = pause if isinstance(error, SessionTakenOver) else delay
             expect_within(delay + SLACK_SECONDS)
             await self._clock.sleep(delay)
