@@ -288,7 +288,7 @@ READS = {
     "settings_values.py": "host names",
     "storage/address.py": "the address of the database",
     "cli/recovery.py": "durations on the command line",
-    "cli/descriptions.py": "values of YAML",
+    "cli/descriptions.py", "storage/backups.py", "health.py": "values of YAML",
     "pki/authority.py": "labels of certificates",
     "pki/names.py": "host names",
 }
