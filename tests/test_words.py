@@ -288,7 +288,9 @@ READS = {
     "settings_values.py": "host names",
     "storage/address.py": "the address of the database",
     "cli/recovery.py": "durations on the command line",
-    "cli/descriptions.py", "storage/backups.py", "health.py": "values of YAML",
+    "cli/descriptions.py": "values of YAML",
+    "storage/backups.py": "names of files",
+    "health.py": "lines of metrics",
     "pki/authority.py": "labels of certificates",
     "pki/names.py": "host names",
 }
