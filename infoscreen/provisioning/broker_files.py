@@ -289,6 +289,12 @@ def write_variables(path: Path, variables: Mapping[str, str]) -> None:
     files.replace(path, content.encode(), Access(0o600))
 
 
+_OF_A_LISTENER = frozenset(
+    {"cafile", "certfile", "keyfile", "tls_version", "ciphers", "use_username_as_clientid"}
+)
+"""What belongs to the listener above it and goes with it."""
+
+
 def _adapted(place: BrokerFiles, shipped: Path, listeners: Listeners, authority: Authority | None) -> str:
     """Return a shipped file with the paths and ports of this broker."""
     text = shipped.read_text(encoding="utf-8").replace(f"{DEBIANS}/infoscreen.", f"{place.path}/infoscreen.")
@@ -313,19 +319,9 @@ def _adapted(place: BrokerFiles, shipped: Path, listeners: Listeners, authority:
             port = ports[int(words[1])]
             keep = port is not None
             lines += [" ".join([words[0], str(port), *words[2:]]) + "\n"] if keep else []
-        elif keep or words[:1] not in (
-            ["cafile"],
-            ["certfile"],
-            ["keyfile"],
-            ["tls_version"],
-            ["ciphers"],
-            _NO_IDS,
-        ):
+        elif keep or not words or words[0] not in _OF_A_LISTENER:
             lines.append(line)
     return "".join(lines)
-
-
-_NO_IDS = ["use_username_as_clientid"]
 
 
 def _private(place: BrokerFiles, shipped: Path, save_every_change: bool) -> str:
