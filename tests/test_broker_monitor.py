@@ -207,6 +207,14 @@ async def test_a_reload_with_nothing_wrong_is_checked_too(site: Broker) -> None:
 
 
 @pytest.mark.broker
+async def test_a_monitor_that_ends_leaves_no_task_behind(site: Broker) -> None:
+    before = asyncio.all_tasks()
+    async with watching(site) as monitor:
+        await until(lambda: monitor.health().acl == "in_force")
+    await until(lambda: asyncio.all_tasks() == before)
+
+
+@pytest.mark.broker
 async def test_the_canary_is_no_message_of_a_device(site: Broker) -> None:
     async with site.sub("infoscreen/+/commands", account=DEVICE) as device, watching(site) as monitor:
         await until(lambda: monitor.health().acl == "in_force")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NoReturn
 
-from infoscreen.clock import Clock
+from infoscreen.clock import Clock, until_woken
 from infoscreen.domain.errors import BrokerUnavailable
 from infoscreen.mqtt import canary, login_log, signs_of_life
 from infoscreen.mqtt.canary import Canary
@@ -113,8 +113,4 @@ class BrokerMonitor:
                 )
                 if client.is_lost:
                     return
-            due = asyncio.ensure_future(self._due.wait())
-            sleeping = asyncio.ensure_future(self._clock.sleep(pause))
-            await asyncio.wait([due, sleeping], return_when=asyncio.FIRST_COMPLETED)
-            due.cancel()
-            sleeping.cancel()
+            await until_woken(self._due, pause, self._clock)

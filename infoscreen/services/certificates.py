@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import NoReturn
 
-from infoscreen.clock import Clock
+from infoscreen.clock import Clock, until_woken
 from infoscreen.domain.alerts import Alert, AlertCode, Certificate, Severity, certificate_alert
 from infoscreen.domain.certificates import Lifetime
 from infoscreen.domain.codes import Fact
@@ -69,11 +69,7 @@ class CertificateWatch:
             await self.look()
             expect_within(PAUSE_SECONDS + LOOK_SECONDS + SLACK_SECONDS)
             await self._clock.sleep(PAUSE_SECONDS)
-            try:
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await self._woken.wait()
-            except TimeoutError:
-                pass
+            await until_woken(self._woken, LOOK_SECONDS, self._clock)
 
     async def look(self, *, quietly: bool = False) -> None:
         """Read all certificates, and log what is wrong, unless ``quietly``: at once, and then once a day."""
