@@ -342,6 +342,14 @@ def test_a_rotation_that_is_cancelled_changes_nothing(place: BrokerFiles) -> Non
     assert place.passwords.read_bytes() == before
 
 
+@pytest.mark.parametrize("step", ["--finish", "--cancel"])
+def test_a_device_that_is_named_twice_ends_its_rotation_once(place: BrokerFiles, step: str) -> None:
+    run("broker", "add-device", "--directory", place.path, DEVICE)
+    run("broker", "rotate", DEVICE, "--directory", place.path)
+    run("broker", "rotate", DEVICE, DEVICE.upper(), step, "--directory", place.path)
+    assert [one.rotating for one in devices.accounts(place)] == [False]
+
+
 # Migration.
 
 
