@@ -34,11 +34,8 @@ async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     program = brokers.program(request.param)
     broker = Broker(tmp_path / "broker", find_free_port(), program=program)
     await broker.add_devices([DEVICE, OTHER])
-    try:
-        await broker.start()
+    async with broker.running():
         yield broker
-    finally:
-        await broker.stop()
 
 
 def address_at(site: Broker, account: str = Broker.server_user) -> BrokerAddress:

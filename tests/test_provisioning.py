@@ -53,11 +53,8 @@ async def running(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     ports = find_free_port(), find_free_port()
     program = brokers.program(request.param)
     broker = Broker(tmp_path / "broker", ports[0], devices_port=ports[1], program=program)
-    try:
-        await broker.start()
+    async with broker.running():
         yield broker
-    finally:
-        await broker.stop()
 
 
 def run(*words: str | Path, code: int = 0) -> click.testing.Result:
@@ -158,15 +155,12 @@ async def test_beside_debians_configuration_no_broker_complains_about_owner_and_
     place = BrokerFiles(home)
     assert broker_process.faults(place) == []
     broker = Broker.existing(place, ports[0], brokers.program(name), log=state / "mosquitto.log")
-    await broker.start()
-    try:
+    async with broker.running():
         await broker.add_device(DEVICE)
         await broker.reload()
         assert [
             line for line in broker.log.splitlines() if "Future versions" in line or "Error" in line
         ] == []
-    finally:
-        await broker.stop()
     place.acl.chmod(0o640)
     assert "can be read by others" in broker_process.faults(place)[0]
     os.chown(place.acl, 0, 0)
