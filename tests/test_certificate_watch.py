@@ -92,6 +92,17 @@ async def test_an_alert_is_logged_when_it_begins_and_once_a_day(caplog: pytest.L
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 3
 
 
+async def test_each_of_two_certificates_that_end_is_logged_once_a_day(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock, life = FakeClock(START), Lifetime(START - DAY, START + 20 * DAY)
+    watch = CertificateWatch({which: known(life) for which in (Certificate.BROKER, Certificate.CA)}, clock)
+    for _ in range(49):
+        await watch.look()
+        clock.advance(3600)
+    assert [record.__dict__["which"] for record in caplog.records] == ["broker", "ca"] * 3
+
+
 @dataclass
 class Site:
     authority: Authority

@@ -42,7 +42,7 @@ class CertificateWatch:
         self._on_change = on_change
         self._woken = asyncio.Event()
         self._unreadable: frozenset[Certificate] = frozenset()
-        self._logged: dict[AlertCode, float] = {}
+        self._logged: dict[object, float] = {}  # by certificate
         self._told: list[Alert] = []
         self.lifetimes: dict[Certificate, Lifetime] = {}
         """What is known; a certificate that cannot be seen any more keeps its last dates."""
@@ -93,10 +93,11 @@ class CertificateWatch:
             self._on_change()
 
     def _log(self, alert: Alert) -> None:
-        now, last = self._clock.monotonic(), self._logged.get(alert.fact.code)
+        which = alert.fact.arguments["which"]
+        now, last = self._clock.monotonic(), self._logged.get(which)
         if alert in self._told and last is not None and now - last < REMINDER.total_seconds():
             return
-        self._logged[alert.fact.code] = now
+        self._logged[which] = now
         log.log(
             logging.ERROR if alert.severity is Severity.CRITICAL else logging.WARNING,
             "a certificate needs attention",
