@@ -11,6 +11,7 @@ import pytest
 
 from infoscreen.clock import SystemClock
 from infoscreen.domain.errors import BrokerUnavailable, SessionTakenOver
+from infoscreen.mqtt import diagnosis
 from infoscreen.mqtt.connection import TAKEN_OVER_FOR, BrokerAddress, Reconnecting
 from infoscreen.mqtt.login_log import LINES_PER_ADDRESS, WINDOW, LoginLog
 from infoscreen.mqtt.monitor import BrokerMonitor
@@ -258,9 +259,17 @@ async def test_over_mqtt_5_one_takeover_is_enough_to_know(site: Broker) -> None:
 # Takeovers, without a broker.
 
 
-async def outcomes(clock: FakeClock, endings: list[tuple[float | None, BrokerUnavailable]]) -> Reconnecting:
-    """Make connections that last so long, None for not at all, and end like that."""
+async def outcomes(
+    clock: FakeClock, endings: list[tuple[float | None, BrokerUnavailable]], *, listens: bool = True
+) -> Reconnecting:
+    """Make connections that last so long, None for not at all, and end like that.
+
+    ``listens``: somebody listens at the broker's port after each end.
+    """
     waiting = asyncio.Event()
+
+    async def answers(address: BrokerAddress) -> bool:
+        return listens
 
     async def connection() -> NoReturn:
         if not endings:
@@ -272,7 +281,7 @@ async def outcomes(clock: FakeClock, endings: list[tuple[float | None, BrokerUna
             clock.advance(lasts)
         raise error
 
-    link = Reconnecting("listener", BrokerAddress("h", 1, "u", "p", "c"), clock, lambda: None)
+    link = Reconnecting("listener", BrokerAddress("h", 1, "u", "p", "c"), clock, lambda: None, answers)
     async with running(lambda: link.run(connection)):
         while not waiting.is_set():
             await clock.wait_for_sleepers()
@@ -304,6 +313,20 @@ async def test_being_closed_right_after_connecting_again_and_again_is_a_takeover
 ) -> None:
     link = await outcomes(clock, list(endings))
     assert (link.taken_over_at is not None) is recognised
+
+
+async def test_a_broker_that_is_killed_again_and_again_is_no_takeover(clock: FakeClock) -> None:
+    link = await outcomes(clock, [(1, CLOSED)] * 9, listens=False)
+    assert link.taken_over_at is None
+    assert link.last_error == str(CLOSED)
+
+
+@pytest.mark.broker
+async def test_whether_anybody_listens_is_told(site: Broker) -> None:
+    address = address_at(site)
+    assert await diagnosis.answers(address)
+    await site.kill()
+    assert not await diagnosis.answers(address)
 
 
 async def test_a_takeover_is_shown_for_a_while(clock: FakeClock) -> None:

@@ -23,6 +23,15 @@ _ODD_CONNECT = b"\x10\x0c\x00\x04MQTT\x7f\x02\x00\x3c\x00\x00\r\n\r\n"
 _CONNACK = b"\x20"
 
 
+async def answers(address: BrokerAddress) -> bool:
+    """Tell whether anybody listens at the port; takes ``LOOK_SECONDS`` at most."""
+    try:
+        async with _connected(address, None):
+            return True
+    except (OSError, UnicodeError):
+        return False
+
+
 async def look(address: BrokerAddress, tls: ssl.SSLContext | None) -> BrokerFault | None:
     """Return what is wrong with this port for us, None if that cannot be told; takes a few seconds."""
     if tls is None:
