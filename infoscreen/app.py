@@ -260,7 +260,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
             trouble = await _look(store)
             await _bind(runner, settings, https)
             if trouble is None or await _database_seen(store, stopped, trouble):
-                _spare_the_collector()
+                freeze_startup_objects()
                 sd_notify.notify("READY=1")
                 await run_until(stopped, parts, progress, last_words=lambda: _stop_serving(bus, runner))
     finally:
@@ -313,11 +313,11 @@ async def _database_seen(store: Store, stopped: asyncio.Event, trouble: StoreUna
     return True
 
 
-def _spare_the_collector() -> None:
-    """Let the garbage collector pass over what is there by now, and look after the rest less often.
+def freeze_startup_objects() -> None:
+    """Freeze all objects so that the garbage collector skips them, and let it run less often.
 
-    What is there stays as long as the process. Walking through the libraries and a flood's messages again and
-    again, as Python does by default, holds up everything else for 50 to 130 ms at a time.
+    They live as long as the process. Python's default, to walk through the libraries and a flood's messages
+    again and again, holds up everything else for 50 to 130 ms at a time.
     """
     gc.collect()
     gc.freeze()
