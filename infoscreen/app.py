@@ -119,6 +119,9 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
     def listening_since() -> datetime | None:
         return listener.state.listening_since
 
+    def show_broker() -> None:
+        bus.publish(BrokerChanged(listener.state.connected))
+
     ingest_policy = IngestPolicy(stale, timeouts, settings.auto_register_clients)
     logs = Limit(settings.log_lines_per_minute, settings.log_bytes_per_minute)
     quotas = Quotas(QuotaPolicy(logs=logs), clock)
@@ -139,7 +142,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         probe=probe_address(settings),
         alarm_from=settings.mqtt_auth_failures_alarm,
         admission=own_ids.admit,
-        on_change=lambda: bus.publish(BrokerChanged(listener.state.connected)),
+        on_change=show_broker,
         on_failure=metrics.auth_failure,
     )
     bulk_listener = Listener(
@@ -190,7 +193,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
     certificates = CertificateWatch(
         installation.certificates(settings, address),
         clock,
-        on_change=lambda: bus.publish(BrokerChanged(listener.state.connected)),
+        on_change=show_broker,
     )
     metrics.watch_certificates(lambda: certificates.lifetimes)
     standing = list(installation.alerts(settings))
