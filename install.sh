@@ -401,8 +401,11 @@ Restore a backup, infoscreen db restore --yes FILE, and run this again"
     systemctl stop infoscreen 2>/dev/null || true
     if is_sqlite && [[ -s $(database_file) ]]; then
         backup=$STATE/backups/before-$release-$(date --utc +%Y%m%dT%H%M%SZ).db
-        change "back up the database to $backup" \
-            runuser -u infoscreen -- "$PREFIX/$release/bin/infoscreen" db backup "$backup" >/dev/null
+        if ! change "back up the database to $backup" \
+            runuser -u infoscreen -- "$PREFIX/$release/bin/infoscreen" db backup "$backup"; then
+            if [[ $old ]]; then systemctl start infoscreen || true; fi
+            die "the database could not be backed up, and so was not upgraded"
+        fi
     fi
     change "switch from ${old:-nothing} to $release" switch_to "$release"
     if ! as_daemon db upgrade; then
