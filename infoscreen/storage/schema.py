@@ -41,13 +41,12 @@ CHECK_SECONDS = 60.0
 
 WORTH_WAITING = frozenset(
     {
-        *(
-            StoreTrouble.UNREACHABLE,
-            StoreTrouble.STARTING,
-            StoreTrouble.NO_CONNECTION_FREE,
-            StoreTrouble.LOCKED,
-        ),
-        *(StoreTrouble.TIMED_OUT, StoreTrouble.CONFLICT),
+        StoreTrouble.UNREACHABLE,
+        StoreTrouble.STARTING,
+        StoreTrouble.NO_CONNECTION_FREE,
+        StoreTrouble.LOCKED,
+        StoreTrouble.TIMED_OUT,
+        StoreTrouble.CONFLICT,
     }
 )
 """What passes by itself, so that a start waits for it.
