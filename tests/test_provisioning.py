@@ -336,6 +336,24 @@ def test_a_rotation_that_is_cancelled_changes_nothing(place: BrokerFiles) -> Non
     assert place.passwords.read_bytes() == before
 
 
+def test_a_new_password_is_handed_out_as_the_next_one_in_every_form(
+    place: BrokerFiles, tmp_path: Path
+) -> None:
+    """As the present one it would lock the device out until the rotation is finished."""
+    run("broker", "add-device", "--directory", place.path, DEVICE)
+    rotate = ("broker", "rotate", DEVICE, "--directory", place.path)
+    printed = run(*rotate).stdout
+    run(*rotate, "--output", tmp_path / "env", "--format", "env")
+    (told,) = json.loads(run(*rotate, "--json").stdout)
+    for names in (
+        {line.partition("=")[0] for line in printed.splitlines()},
+        {line.partition("=")[0] for line in (tmp_path / "env" / f"{DEVICE}.env").read_text().splitlines()},
+        set(told),
+    ):
+        assert "AGENT_MQTT_PASSWORD_NEXT" in names
+        assert "AGENT_MQTT_PASSWORD" not in names
+
+
 @pytest.mark.parametrize("step", ["--finish", "--cancel"])
 def test_a_device_that_is_named_twice_ends_its_rotation_once(place: BrokerFiles, step: str) -> None:
     run("broker", "add-device", "--directory", place.path, DEVICE)
