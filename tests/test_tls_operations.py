@@ -141,6 +141,7 @@ async def test_renewal_and_roll_over_under_traffic_lose_nothing(broker: Broker, 
             with pytest.raises(BrokerUnavailable) as refused:
                 await DeviceClient(stale, await load_tls(stale)).__aenter__()
             assert refused.value.fault is BrokerFault.UNKNOWN_CA
+            await all_are_back()
         finally:
             for task in tasks:
                 task.cancel()
