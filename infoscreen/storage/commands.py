@@ -144,10 +144,12 @@ async def in_flight(connection: Connection, client_uuids: Collection[str]) -> di
     return found
 
 
+_IN_FLIGHT = select(*COLUMNS).where(IS_OPEN, one_of(client_commands.c.action, DISRUPTIVE))
+
+
 async def all_in_flight(connection: Connection) -> AsyncIterator[list[ClientCommand]]:
     """Yield the unfinished disruptive commands of all clients, in small parts."""
-    statement = select(*COLUMNS).where(IS_OPEN, one_of(client_commands.c.action, DISRUPTIVE))
-    async for rows in (await connection.stream(statement)).partitions(IN_ONE_READ):
+    async for rows in (await connection.stream(_IN_FLIGHT)).partitions(IN_ONE_READ):
         yield [command_of(row) for row in rows]
 
 
@@ -171,17 +173,19 @@ async def published_since(
     return found
 
 
+_DISRUPTIVE = select(client_commands.c.client_uuid, client_commands.c.published_at).where(
+    client_commands.c.created_at > bindparam("created_after"),
+    one_of(client_commands.c.action, DISRUPTIVE),
+    client_commands.c.published_at > bindparam("since"),
+    _TRIED,
+)
+
+
 async def disruptive_since(connection: Connection, since: datetime) -> dict[str, list[datetime]]:
     """Return the same for all clients that had any."""
     found: dict[str, list[datetime]] = {}
-    c = client_commands.c
-    statement = select(c.client_uuid, c.published_at).where(
-        c.created_at > since - LONGEST_WAIT,
-        c.action.in_(sorted(DISRUPTIVE)),
-        c.published_at > since,
-        _TRIED,
-    )
-    for uuid, at in await connection.execute(statement):
+    given = {"created_after": since - LONGEST_WAIT, "since": since}
+    for uuid, at in await connection.execute(_DISRUPTIVE, given):
         found.setdefault(uuid, []).append(at)
     return found
 

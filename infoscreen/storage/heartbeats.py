@@ -46,14 +46,14 @@ _PULSE: Select[Any] = select(
     clients.c.heartbeat_interval_seconds,
     clients.c.heartbeat_deviation_seconds,
     clients.c.clock_skew_seconds,
-)
+).where(clients.c.uuid.in_(bindparam("uuids", expanding=True)))
 
 
 async def pulses(connection: Connection, uuids: Collection[str]) -> dict[str, Pulse]:
     """Return the pulse of those of the clients that exist."""
     found: dict[str, Pulse] = {}
     for chunk in chunks(uuids):
-        rows = await connection.execute(_PULSE.where(clients.c.uuid.in_(chunk)))
+        rows = await connection.execute(_PULSE, {"uuids": chunk})
         found.update((row[0], Pulse._make(row)) for row in rows)
     return found
 
@@ -92,7 +92,7 @@ _QUIET_BEAT = (
         stale_at=bindparam("stale_at_"),
     )
 )
-_ON_SQLITE = _QUIET_BEAT.compile(dialect=sqlite.dialect())
+_ON_SQLITE = str(_QUIET_BEAT.compile(dialect=sqlite.dialect()))
 
 
 async def save_quiet_beats(connection: Connection, beats: Sequence[QuietBeat]) -> None:
@@ -123,7 +123,7 @@ async def save_quiet_beats(connection: Connection, beats: Sequence[QuietBeat]) -
         )
         for beat in beats
     ]
-    await connection.exec_driver_sql(str(_ON_SQLITE), values)
+    await connection.exec_driver_sql(_ON_SQLITE, values)
 
 
 class Vitals(NamedTuple):

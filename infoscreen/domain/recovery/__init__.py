@@ -4,7 +4,7 @@
 """
 
 from infoscreen.domain.recovery.attempts import followed_attempt
-from infoscreen.domain.recovery.coincidence import usual_rate
+from infoscreen.domain.recovery.coincidence import RATE_UNLEARNED, usual_rate
 from infoscreen.domain.recovery.deciding import decide
 from infoscreen.domain.recovery.incidents import (
     OUTAGES,
@@ -44,6 +44,7 @@ from infoscreen.domain.recovery.snapshot import (
 __all__ = [
     "FLEET",
     "OUTAGES",
+    "RATE_UNLEARNED",
     "Attempt",
     "Blindness",
     "Closing",

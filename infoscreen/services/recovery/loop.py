@@ -55,6 +55,9 @@ log = logging.getLogger(__name__)
 IN_A_ROW = 500
 """After so many decisions have been counted the event loop gets its turn."""
 
+AT_ONCE = 100
+"""So many patients are decided on in a millisecond or two."""
+
 DAEMON = Actor(None, "recovery", Role.OPERATOR, "daemon")
 """In whose name commands are requested; it has the rights of an operator and no more."""
 
@@ -108,8 +111,11 @@ class Recovering:
         now, observer = self._clock.now(), self._observer()
         async with self._store.read() as connection:
             world = await self._builder.look(connection, observer, now)
-        # In a thread: with tens of thousands unwell this takes longer than the loop may be held up.
-        plan = await asyncio.to_thread(decide, world.snapshot, self.policy, now)
+        if len(world.snapshot.patients) <= AT_ONCE:
+            plan = decide(world.snapshot, self.policy, now)
+        else:
+            # In a thread: with tens of thousands unwell this takes longer than the loop may be held up.
+            plan = await asyncio.to_thread(decide, world.snapshot, self.policy, now)
         for attempt, because in await self._write(world, plan, now):
             await self._carry_out(attempt, because)
         return plan

@@ -14,6 +14,7 @@ from typing import Any
 from infoscreen.domain.lockout import LockoutPolicy, locked_until
 from infoscreen.domain.recovery import (
     FLEET,
+    RATE_UNLEARNED,
     Attempt,
     InFlight,
     Ladder,
@@ -107,13 +108,15 @@ class SnapshotBuilder:
         keys = {one.key for one in under_way} | {one.incident for one in known.values() if one.incident}
         tried = await attempts.that_matter(connection, now - ATTEMPTS_FOR, keys) if known else []
         patients = await self._patients(connection, rows, known, tried, paused, now)
+        usual = RATE_UNLEARNED
         if rows:
             await self._count(connection, now)
+            first_day = (now - LEARNED_FOR).date().isoformat()
+            usual = usual_rate(*await unwell.silences(connection, first_day))
         waves: defaultdict[str, list[Attempt]] = defaultdict(list)
         for one in tried:
             if one.incident is not None:
                 waves[one.incident].append(one)
-        first_day = (now - LEARNED_FOR).date().isoformat()
         standing: dict[str, StoredDecision] = {}
         async for part in decisions.all_standing(connection):
             standing.update((decision.client_uuid, decision) for decision in part)
@@ -123,7 +126,7 @@ class SnapshotBuilder:
                 observer=observer,
                 patients=patients,
                 populations=self._populations,
-                silences=usual_rate(*await unwell.silences(connection, first_day)),
+                silences=usual,
                 incidents=[one.fact for one in under_way],
                 waves=waves,
                 sent=await unwell.sent(connection, now - SENT_FOR),
@@ -145,6 +148,8 @@ class SnapshotBuilder:
         paused: Pauses,
         now: datetime,
     ) -> list[Patient]:
+        if not rows:
+            return []
         of_client: defaultdict[str, list[Attempt]] = defaultdict(list)
         for attempt in tried:
             of_client[attempt.client_uuid].append(attempt)

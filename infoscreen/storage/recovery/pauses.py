@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, insert, or_, select, text, update
+from sqlalchemy import BindParameter, ColumnElement, Row, and_, bindparam, insert, or_, select, text, update
 
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.tables import recovery_pauses
@@ -54,7 +54,7 @@ def _pause(row: Row[Any]) -> Pause:
     return Pause(**values | {"scope": Scope(values["scope"])})
 
 
-def _in_force(now: datetime) -> ColumnElement[bool]:
+def _in_force(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
     return and_(recovery_pauses.c.ended_at.is_(None), recovery_pauses.c.until > now)
 
 
@@ -72,10 +72,12 @@ async def one_at_a_time(connection: Connection) -> None:
         await connection.execute(text(f"SELECT pg_advisory_xact_lock({PAUSES_LOCK})"))
 
 
+_IN_FORCE = select(*_COLUMNS).where(_in_force(bindparam("now"))).order_by(recovery_pauses.c.until)
+
+
 async def in_force(connection: Connection, now: datetime) -> list[Pause]:
     """Return all pauses that are in force, those that end first in front."""
-    statement = select(*_COLUMNS).where(_in_force(now)).order_by(recovery_pauses.c.until)
-    return [_pause(row) for row in await connection.execute(statement)]
+    return [_pause(row) for row in await connection.execute(_IN_FORCE, {"now": now})]
 
 
 async def of_client(connection: Connection, client_uuid: str, site: str | None, now: datetime) -> list[Pause]:
