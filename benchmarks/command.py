@@ -18,7 +18,7 @@ from benchmarks.traffic import beating
 from infoscreen.wire.topics import COMMAND_FILTERS
 
 PAUSE_SECONDS = 0.05
-"""Between two commands, so that each meets the heartbeats wherever they are just then."""
+"""Between two commands, so that each falls at a different point between heartbeats."""
 
 PATIENCE_SECONDS = 10.0
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.families import FAMILIES, Case, make
 from infoscreen.judge.lines import Line
-from infoscreen.judge.playing import Mode, play
+from infoscreen.judge.playing import Decider, play
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "recovery.md"
 HEADINGS = (
@@ -30,7 +30,9 @@ HEADINGS = (
 )
 
 
-def run(case: Case, mode: Mode = Mode.RECOVERY, record: Callable[[Line], object] | None = None) -> list[str]:
+def run(
+    case: Case, mode: Decider = Decider.RECOVERY, record: Callable[[Line], object] | None = None
+) -> list[str]:
     """Play a case and return what was not kept."""
     asyncio.run(play(case.world, case.lasts, mode=mode, settings=case.settings, record=record))
     return case.failures()
@@ -62,7 +64,7 @@ def line(family: str, seeds: Sequence[int], size: int, *, naive: bool, record: P
         late += [fault.late for _, fault in score.recoverable() if fault.acted and fault.cause is None]
         if naive:
             other = make(family, seed, size)
-            run(other, Mode.NAIVE)
+            run(other, Decider.NAIVE)
             acts = other.world.score.acts
             naively.append((len(acts), sum(act.needless is not None for act in acts)))
     times = f"{statistics.median(late):.0f} s / {max(late):.0f} s" if late else "-"

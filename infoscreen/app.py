@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 
 from aiohttp import web
 
-from infoscreen import __version__
+from infoscreen import __version__, installation
 from infoscreen.clock import SteadySince, SystemClock
 from infoscreen.domain.commands import Timeouts
 from infoscreen.domain.errors import CannotStart, StoreUnavailable
@@ -32,12 +32,14 @@ from infoscreen.mqtt.listener import BatchLimits, Listener
 from infoscreen.mqtt.publisher import BrokerPublisher
 from infoscreen.services.accounts import Accounts
 from infoscreen.services.bus import Bus
+from infoscreen.services.certificates import CertificateWatch
 from infoscreen.services.commanding import Commanding, CommandPolicy
 from infoscreen.services.fleet import Fleet
 from infoscreen.services.ingest import Ingest, IngestPolicy
 from infoscreen.services.monitoring import Monitoring
 from infoscreen.services.outbox import Outbox
 from infoscreen.services.passwords import Passwords
+from infoscreen.services.ports import LinkState
 from infoscreen.services.quota import Limit, QuotaPolicy, Quotas
 from infoscreen.services.recovery.loop import Recovering
 from infoscreen.services.recovery.pauses import Pausing
@@ -103,18 +105,28 @@ async def serve(settings: Settings) -> None:
     ingest_policy = IngestPolicy(stale, timeouts, settings.auto_register_clients)
     logs = Limit(settings.log_lines_per_minute, settings.log_bytes_per_minute)
     quotas = Quotas(QuotaPolicy(logs=logs), clock)
-    ingest = Ingest(store, clock, bus, ingest_policy, metrics, listening_since, quotas)
+    ingest = Ingest(
+        store, clock, bus, ingest_policy, metrics, listening_since, quotas, writer=address.client_id
+    )
     # Logs and screenshots have a session, a budget and batches of their own, so that a device which sends too
     # much of them delays no heartbeat and pushes no ack out of the broker's queue.
-    bulk_ingest = Ingest(store, clock, bus, ingest_policy, metrics, listening_since, quotas)
+    bulk_address = replace(address, client_id=f"{address.client_id}-bulk")
+    bulk_ingest = Ingest(
+        store, clock, bus, ingest_policy, metrics, listening_since, quotas, writer=bulk_address.client_id
+    )
     bulk_listener = Listener(
-        replace(address, client_id=f"{address.client_id}-bulk"),
+        bulk_address,
         clock,
         bulk_ingest.handle,
         BULK_FILTERS,
         role="bulk listener",
         limits=replace(BULK_LIMITS, waiting_bytes=settings.mqtt_buffer_bytes // 2),
     )
+
+    def on_state(state: LinkState) -> None:
+        certificates.wake()
+        bus.publish(BrokerChanged(state.connected))
+
     dropped = Dropped(clock)
     listener = Listener(
         address,
@@ -122,7 +134,7 @@ async def serve(settings: Settings) -> None:
         ingest.handle,
         STATE_FILTERS,
         limits=BatchLimits(waiting_bytes=settings.mqtt_buffer_bytes // 2),
-        on_state=lambda state: bus.publish(BrokerChanged(state.connected)),
+        on_state=on_state,
         moved=BULK_FILTERS,
         moved_to=bulk_listener,
         dropped=dropped,
@@ -142,7 +154,16 @@ async def serve(settings: Settings) -> None:
         store, clock, bus, publisher, listener, metrics, wake, alias=settings.mqtt_command_alias_enabled
     )
     watch = Watch(store, clock, bus, listener, watched, metrics)
-    monitoring = Monitoring(store, clock, listener, ingest, bulk_ingest)
+    certificates = CertificateWatch(
+        installation.certificates(settings, address),
+        clock,
+        on_change=lambda: bus.publish(BrokerChanged(listener.state.connected)),
+    )
+    metrics.watch_certificates(lambda: certificates.lifetimes)
+    standing = list(installation.alerts(settings))
+    monitoring = Monitoring(
+        store, clock, listener, ingest, bulk_ingest, alerts=(lambda: standing, certificates.alerts)
+    )
     live = LiveFeed(store, bus, listener, clock)
     commanding = Commanding(store, clock, bus, commands, metrics, wake)
     started = SteadySince(clock)
@@ -188,6 +209,7 @@ async def serve(settings: Settings) -> None:
         "recovery": recovering.run,
         "live feed": live.run,
         "loop monitor": monitoring.run,
+        "certificates": certificates.run,
     }
     runner = create_runner(app)
     try:

@@ -16,7 +16,13 @@ from pathlib import Path
 from infoscreen import app, config_check
 from infoscreen.clock import SystemClock
 from infoscreen.domain.accounts import Role
-from infoscreen.domain.errors import CannotStart, DatabaseNotReady, InvalidSettings, StoreUnavailable, Trouble
+from infoscreen.domain.errors import (
+    CannotStart,
+    DatabaseNotReady,
+    InvalidSettings,
+    StoreTrouble,
+    StoreUnavailable,
+)
 from infoscreen.mqtt import probe
 from infoscreen.services.accounts import Accounts
 from infoscreen.services.passwords import Passwords
@@ -32,10 +38,10 @@ FEW_FILES = 1024
 """systemd's own default for a service; every open browser takes one."""
 
 ADVICE = {
-    Trouble.LOCKED: "Find out which process holds it, and for what.",
-    Trouble.FULL: "Make room, or lower RETENTION_DAYS.",
-    Trouble.READ_ONLY: "Let this user write it; after a fail-over connect to the primary server.",
-    Trouble.DAMAGED: "Stop everything that uses it and restore a backup.",
+    StoreTrouble.LOCKED: "Find out which process holds it, and for what.",
+    StoreTrouble.FULL: "Make room, or lower RETENTION_DAYS.",
+    StoreTrouble.READ_ONLY: "Let this user write it; after a fail-over connect to the primary server.",
+    StoreTrouble.DAMAGED: "Stop everything that uses it and restore a backup.",
 }
 
 ANSWER_SECONDS = 3

@@ -1,10 +1,12 @@
 """What the daemon counts, in a registry of its own. No label names a client: fleets are too big for that."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 import infoscreen
+from infoscreen.domain.alerts import Alert, Certificate
+from infoscreen.domain.certificates import Lifetime
 from infoscreen.domain.clients import Condition
 from infoscreen.domain.recovery import IncidentKind
 
@@ -111,6 +113,16 @@ class Metrics:
             "Messages the broker has dropped since it started, as it says itself.",
             registry=registry,
         )
+        self._certificates = Gauge(
+            "infoscreen_certificate_expiry_timestamp_seconds",
+            "When certificates end: the broker's as it is presented, its CA, our own, the panel's.",
+            ["which"],
+            registry=registry,
+        )
+        self._known_certificates: Callable[[], Mapping[Certificate, Lifetime]] = dict
+        self._alerts = Gauge(
+            "infoscreen_alerts", "Alerts about the installation.", ["alert", "severity"], registry=registry
+        )
         Gauge("infoscreen_build_info", "Always 1.", ["version"], registry=registry).labels(
             infoscreen.__version__
         ).set(1)
@@ -123,6 +135,16 @@ class Metrics:
     def watch_dropped(self, dropped: Callable[[], int]) -> None:
         """Show how many messages the broker says it has dropped."""
         self._dropped.set_function(dropped)
+
+    def watch_certificates(self, known: Callable[[], Mapping[Certificate, Lifetime]]) -> None:
+        """Show when the certificates end that are known."""
+        self._known_certificates = known
+
+    def alerts(self, alerts: Iterable[Alert]) -> None:
+        """Set which alerts are true; the others disappear."""
+        self._alerts.clear()
+        for alert in alerts:
+            self._alerts.labels(alert.fact.code.value, alert.severity.value).inc()
 
     def message(self, kind: str, outcome: str, count: int = 1) -> None:
         """Count messages from devices."""
@@ -182,4 +204,6 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """Return everything in the Prometheus text format 0.0.4."""
+        for which, life in self._known_certificates().items():
+            self._certificates.labels(which.value).set(life.not_after.timestamp())
         return generate_latest(self._registry)

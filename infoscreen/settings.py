@@ -16,6 +16,7 @@ from pydantic_core.core_schema import ValidationInfo
 
 from infoscreen import settings_sources
 from infoscreen.domain.errors import InvalidSettings
+from infoscreen.domain.hosts import is_loopback
 from infoscreen.settings_sources import MASK, Given, is_readable
 from infoscreen.settings_values import (
     Allowed,
@@ -27,8 +28,8 @@ from infoscreen.settings_values import (
     Host,
     Level,
     LogFormat,
-    LogLevel,
     LogLines,
+    MinimumLogLevel,
     Networks,
     Origin,
     Port,
@@ -53,7 +54,7 @@ def _knob(default: Any, help_line: str, *, shown: str | None = None) -> Any:
 
 
 class Settings(BaseModel):
-    """What the daemon can be told. Use ``load()``: it names every fault at once and masks secrets."""
+    """Settings of the daemon. Use ``load()``: it names every fault at once and masks secrets."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, validate_default=True, hide_input_in_errors=True)
 
@@ -64,6 +65,10 @@ class Settings(BaseModel):
     http_host: Host = _knob("127.0.0.1", "Address the panel and the API listen on.")
     http_port: Port = _knob(8080, "Port the panel and the API listen on.")
     public_origin: Origin | None = _knob(None, "External address of the panel, if it is behind a proxy.")
+    http_tls_certfile: File | None = _knob(
+        None, "Certificate for serving https without a proxy; read again on SIGHUP."
+    )
+    http_tls_keyfile: File | None = _knob(None, "Private key of that certificate.")
     trusted_proxies: Networks = _knob(
         (), "Proxies whose X-Forwarded-For and X-Forwarded-Proto headers are trusted."
     )
@@ -87,7 +92,7 @@ class Settings(BaseModel):
     mqtt_password: Secret | None = _knob(None, "Password of that account.")
     mqtt_client_id: Text = _knob(
         "infoscreen-server",
-        "Names the persistent session at the broker, with `-bulk` that of logs and screenshots; keep it.",
+        "MQTT client id, with `-bulk` appended for logs and screenshots; names the sessions, so keep it.",
     )
     mqtt_buffer_bytes: Bytes = _knob(
         64 * 2**20,
@@ -113,14 +118,14 @@ class Settings(BaseModel):
     )
     boot_grace_seconds: Seconds = _knob(300, "Time after a boot in which a reported crash is not acted on.")
     credible_absence_seconds: Seconds = _knob(
-        900, "Longest duration of a reboot, update or disk check; no one is called before that."
+        900, "Longest expected duration of a reboot, update or disk check; nobody is called earlier."
     )
     recovery_observer_grace_seconds: Seconds | None = _knob(
         None,
-        "No silence is judged for this long after a start or reconnect; unset: twice the thresholds.",
+        "Time after a start or reconnect in which no client counts as silent; unset: twice the thresholds.",
     )
     recovery_max_share: Share = _knob(
-        0.1, "Maximum part of the fleet that a group with the same trouble may have under way."
+        0.1, "Maximum share of the fleet with automatic actions under way, for clients with the same problem."
     )
     recovery_actions_per_day: TriesAboveZero = _knob(
         6, "Maximum automatic actions on one client per day; after that one each night."
@@ -130,7 +135,8 @@ class Settings(BaseModel):
     )
     recovered_seconds: Seconds = _knob(60, "... if it has also been online this long.")
     relapse_seconds: Seconds = _knob(
-        21_600, "If a client fails again within this time, the ladder continues where it stopped."
+        21_600,
+        "If a client fails again within this time, the recovery continues at the rung where it stopped.",
     )
     recovery_restart_attempts: Tries = _knob(2, "Attempts of `restart_app`; 0 removes the rung.")
     recovery_reboot_attempts: Tries = _knob(1, "Attempts of `reboot_host`; 0 removes the rung.")
@@ -153,7 +159,7 @@ class Settings(BaseModel):
     shutdown_timeout_seconds: Seconds = _knob(120, "Maximum duration of `shutdown_host`, once started.")
     power_cycle_timeout_seconds: Seconds = _knob(900, "Maximum duration of `power_cycle`, once started.")
 
-    log_level: Level = _knob(LogLevel.INFO, "Minimum log level; the log goes to standard error.")
+    log_level: Level = _knob(MinimumLogLevel.INFO, "Minimum log level; the log goes to standard error.")
     log_format: Format = _knob(LogFormat.TEXT, "Format of log lines.")
     metrics_token: Token | None = _knob(
         None, "Bearer token for `/metrics`; if unset, only the local host has access."
@@ -170,11 +176,12 @@ class Settings(BaseModel):
             raise ValueError(f"allowed is at most HEARTBEAT_STALE_SECONDS, which is {most:g}")
         return value
 
-    @field_validator("mqtt_tls_keyfile")
+    @field_validator("mqtt_tls_keyfile", "http_tls_keyfile")
     @classmethod
     def _comes_with_its_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
-        if "mqtt_tls_certfile" in info.data and (value is None) != (info.data["mqtt_tls_certfile"] is None):
-            raise ValueError("MQTT_TLS_CERTFILE and MQTT_TLS_KEYFILE are needed together")
+        certfile = str(info.field_name).replace("keyfile", "certfile")
+        if certfile in info.data and (value is None) != (info.data[certfile] is None):
+            raise ValueError(f"{certfile.upper()} and {str(info.field_name).upper()} are needed together")
         return value
 
 
@@ -183,7 +190,8 @@ NEEDED_TO_SERVE = {
     "mqtt_user": "the broker requires an account",
     "mqtt_password": "the broker requires a password",
 }
-TLS_FILES = ("mqtt_tls_ca_cert", "mqtt_tls_certfile", "mqtt_tls_keyfile")
+BROKER_TLS_FILES = ("mqtt_tls_ca_cert", "mqtt_tls_certfile", "mqtt_tls_keyfile")
+TLS_FILES = ("http_tls_certfile", "http_tls_keyfile", *BROKER_TLS_FILES)
 
 
 def load(*, serving: bool = False) -> Settings:
@@ -303,18 +311,25 @@ def cautions(settings: Settings) -> list[str]:
     """Return what is allowed but probably not meant."""
     given = settings_sources.read([*Settings.model_fields, *REPLACED])
     found = [*given.strangers, *_outdated()]
-    given_tls = [name.upper() for name in TLS_FILES if getattr(settings, name) is not None]
+    given_tls = [name.upper() for name in BROKER_TLS_FILES if getattr(settings, name) is not None]
     if given_tls and not settings.mqtt_tls_enabled:
         found.append(f"{', '.join(given_tls)}: without effect, MQTT_TLS_ENABLED is false.")
     if settings.mqtt_tls_enabled and settings.mqtt_tls_insecure:
         found.append("MQTT_TLS_INSECURE is true: anybody in between can pretend to be the broker.")
-    if not settings.mqtt_tls_enabled and not _is_loopback(settings.mqtt_host):
+    if not settings.mqtt_tls_enabled and not is_loopback(settings.mqtt_host):
         found.append(f"MQTT_TLS_ENABLED is false: the password goes to {settings.mqtt_host} in the clear.")
+    if is_http_open(settings):
+        found.append(
+            f"HTTP_HOST={settings.http_host}: the panel can be reached without TLS. Put a proxy before it "
+            "and set PUBLIC_ORIGIN, or set HTTP_TLS_CERTFILE."
+        )
     return found
 
 
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or host == "::1" or host.startswith("127.")
+def is_http_open(settings: Settings) -> bool:
+    """Tell whether the panel can be reached from other hosts without TLS or a proxy before it."""
+    proxied = bool(settings.trusted_proxies) or (settings.public_origin or "").startswith("https://")
+    return settings.http_tls_certfile is None and not proxied and not is_loopback(settings.http_host)
 
 
 def allowed(name: str) -> str:

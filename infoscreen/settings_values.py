@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from infoscreen.domain.hosts import BARE, bare_host
 from infoscreen.storage import address
 
 MOST_SECONDS, MOST_DAYS, LEAST = 30 * 86_400, 36_500, 0.01
@@ -20,7 +21,7 @@ MOST_CHARACTERS, MOST_SECRET_BYTES, MOST_PATH_BYTES, MOST_NETWORKS = 200, 1_000,
 MOST_TRIES = 1_000
 
 
-class LogLevel(StrEnum):
+class MinimumLogLevel(StrEnum):
     """Minimum log level."""
 
     DEBUG = "debug"
@@ -83,6 +84,7 @@ _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 def host(value: str) -> str:
     """Return a host name or address that the resolver takes; raise ``ValueError``."""
+    value = bare_host(value)
     try:
         ip_address(value)
     except ValueError:
@@ -91,7 +93,7 @@ def host(value: str) -> str:
         except UnicodeError:
             name = ""
         if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
-            raise ValueError("allowed is the name or the address of a host") from None
+            raise ValueError(BARE) from None
     return value
 
 
@@ -140,7 +142,7 @@ Text = Annotated[
     AfterValidator(_text),
     Allowed(f"text of at most {MOST_CHARACTERS} characters"),
 ]
-Host = Annotated[str, AfterValidator(host), Allowed("the name or the address of a host")]
+Host = Annotated[str, AfterValidator(host), Allowed(BARE.removeprefix("allowed is "))]
 Secret = Annotated[SecretStr, Field(min_length=1), AfterValidator(_secret), Allowed("text, secret")]
 Token = Annotated[
     SecretStr, Field(min_length=1), AfterValidator(_token), Allowed("visible ASCII characters, secret")
@@ -155,5 +157,5 @@ Networks = Annotated[
     Allowed("addresses or networks such as 10.0.0.0/8, separated by commas"),
 ]
 File = Annotated[Path, AfterValidator(_file), Allowed("a file")]
-Level = Annotated[LogLevel, BeforeValidator(_lower), Allowed(", ".join(LogLevel))]
+Level = Annotated[MinimumLogLevel, BeforeValidator(_lower), Allowed(", ".join(MinimumLogLevel))]
 Format = Annotated[LogFormat, BeforeValidator(_lower), Allowed(", ".join(LogFormat))]

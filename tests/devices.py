@@ -8,9 +8,9 @@ from random import Random
 
 from infoscreen.clock import SystemClock
 from infoscreen.simulator import device_uuids
-from infoscreen.simulator.connection import Broker as Address
+from infoscreen.simulator.connection import BrokerAddress as Address
 from infoscreen.simulator.connection import DeviceClock, DeviceConnection, Traffic
-from infoscreen.simulator.device import Fault, SimulatedDevice, Tally, Timing
+from infoscreen.simulator.device import DeviceFault, SimulatedDevice, Tally, Timing
 from infoscreen.simulator.identity import identities
 from tests.broker import Broker
 from tests.waiting import until
@@ -45,8 +45,8 @@ class Device:
             traffic=traffic,
         )
 
-    def suffer(self, fault: Fault) -> None:
-        """Let something befall it now."""
+    def suffer(self, fault: DeviceFault) -> None:
+        """Cause a fault now."""
         self._device.suffer(fault, self._clock.now())
         self._connection.wake()
 

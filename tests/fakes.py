@@ -40,7 +40,7 @@ class FakeClock:
             self._sleepers.remove(sleeper)
 
     def advance(self, seconds: float) -> None:
-        """Move wall and monotonic time, and wake whoever has slept long enough; they run once we await."""
+        """Move wall and monotonic time, and wake the sleepers that are due; they run at the next await."""
         self._now += timedelta(seconds=seconds)
         self._monotonic += seconds
         for wakes_at, future in self._sleepers:

@@ -16,6 +16,12 @@ class Proxy:
         """How long each piece is held up."""
         self.piece_bytes = 65_536
         """How much is let through at a time."""
+        self.cut_at: bytes | None = None
+        """Cut the connection once, as soon as this is sent to the server; no answer comes back."""
+        self.cut_passes_after: float | None = 0.0
+        """After how many seconds what was cut at still reaches the server; None: never."""
+        self.cuts = 0
+        """How often that was done."""
         self.connections = 0
         """How many were made so far."""
         self._to_port = to_port
@@ -36,16 +42,29 @@ class Proxy:
         with suppress(OSError):
             there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._to_port)
             async with asyncio.TaskGroup() as both:
-                both.create_task(self._pass_on(reader, there_writer))
+                both.create_task(self._pass_on(reader, there_writer, writer))
                 both.create_task(self._pass_on(there_reader, writer))
         writer.close()
 
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass_on(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        back: asyncio.StreamWriter | None = None,
+    ) -> None:
         try:
             with suppress(OSError):
                 while data := await reader.read(self.piece_bytes):
                     await asyncio.sleep(self.delay_seconds)
                     await self._open.wait()
+                    if back is not None and self.cut_at is not None and self.cut_at in data:
+                        self.cut_at = None
+                        self.cuts += 1
+                        back.transport.abort()
+                        if self.cut_passes_after is None:
+                            writer.transport.abort()
+                            return
+                        await asyncio.sleep(self.cut_passes_after)
                     writer.write(data)
                     await writer.drain()
         finally:

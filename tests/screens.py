@@ -51,7 +51,7 @@ class Screen:
     """
 
     def __init__(self, broker: Broker, uuid: str, *, dawdle: Callable[[], float] = lambda: 0.0) -> None:
-        """Keep the parts; ``dawdle`` tells how many seconds pass before the next step of a command."""
+        """``dawdle`` returns the seconds before the next step of a command."""
         self.uuid = uuid
         self.heard: Counter[str] = Counter()
         """How often each command arrived."""
@@ -108,7 +108,7 @@ class Screen:
         return failed_at
 
     async def live(self) -> None:
-        """Live for ever; broken connections are made again."""
+        """Run until cancelled; reconnect when the connection breaks."""
         async with asyncio.TaskGroup() as tasks:
             while True:
                 try:

@@ -75,13 +75,13 @@ def acting(user: User, role: Role | None = None) -> Actor:
 
 async def test_a_user_is_found_whatever_the_case_of_the_name(accounts: Accounts, anna: User) -> None:
     assert await accounts.user_named("ANNA") == anna
-    with pytest.raises(Conflict, match="already a user Anna"):
+    with pytest.raises(Conflict, match=r"user_exists \(username=Anna\)"):
         await accounts.add_user("Anna", PASSWORD, Role.VIEWER, CLI)
 
 
 @pytest.mark.parametrize("username", ["", "a b", "ä", "a" * 101, "a\n", "a/b", '"'])
 async def test_a_name_that_could_be_mistaken_is_refused(accounts: Accounts, username: str) -> None:
-    with pytest.raises(InvalidInput, match="1 to 100 letters"):
+    with pytest.raises(InvalidInput, match="not_a_user_name"):
         await accounts.add_user(username, PASSWORD, Role.VIEWER, CLI)
 
 
@@ -89,7 +89,7 @@ async def test_a_name_that_could_be_mistaken_is_refused(accounts: Accounts, user
 async def test_a_password_of_the_wrong_length_is_told_its_length(
     accounts: Accounts, anna: User, password: str, length: int
 ) -> None:
-    with pytest.raises(InvalidInput, match=f"has {length} characters; 10 to 1000 are allowed"):
+    with pytest.raises(InvalidInput, match=f"length={length}, least=10, most=1000"):
         await accounts.set_password(anna.id, password, CLI)
 
 
@@ -111,7 +111,7 @@ async def test_the_last_admin_can_be_neither_removed_nor_disabled(accounts: Acco
     berta = await accounts.add_user("berta", PASSWORD, Role.ADMIN, CLI)
     await accounts.change_user(berta.id, CLI, disabled=True)
     for attempt in (accounts.remove_user(anna.id, CLI), accounts.change_user(anna.id, CLI, disabled=True)):
-        with pytest.raises(Conflict, match="last admin"):
+        with pytest.raises(Conflict, match="last_admin"):
             await attempt
     await accounts.change_user(berta.id, CLI, disabled=False)
     await accounts.remove_user(anna.id, CLI)
@@ -199,7 +199,7 @@ async def test_guesses_fill_one_lane_and_people_who_are_known_have_another() -> 
     await until(lambda: hasher.now == 2)
     with pytest.raises(Busy) as busy:
         await passwords.check(None, "one more")
-    assert busy.value.headers["Retry-After"]
+    assert busy.value.retry_after
     hasher.free.set()
     assert await owner
     assert not any(await asyncio.gather(*guesses))
@@ -392,13 +392,13 @@ async def test_nobody_makes_a_token_above_their_own_role_or_for_somebody_else(
     accounts: Accounts, anna: User
 ) -> None:
     olga = await accounts.add_user("olga", PASSWORD, Role.OPERATOR, CLI)
-    with pytest.raises(Forbidden, match="at most operator"):
+    with pytest.raises(Forbidden, match="highest=operator"):
         await accounts.create_token(olga.id, "t", Role.ADMIN, acting(olga))
-    with pytest.raises(Forbidden, match="at most viewer"):
+    with pytest.raises(Forbidden, match="highest=viewer"):
         await accounts.create_token(olga.id, "t", Role.OPERATOR, acting(olga, Role.VIEWER))
-    with pytest.raises(Forbidden, match="at most operator"):
+    with pytest.raises(Forbidden, match="highest=operator"):
         await accounts.create_token(olga.id, "t", Role.ADMIN, acting(anna))
-    with pytest.raises(Forbidden, match="for others"):
+    with pytest.raises(Forbidden, match="tokens_for_others"):
         await accounts.create_token(anna.id, "t", Role.VIEWER, acting(olga))
 
 
@@ -432,7 +432,7 @@ async def test_a_new_password_revokes_tokens_only_if_asked(accounts: Accounts, a
 
 
 async def test_the_last_admin_keeps_the_role(accounts: Accounts, anna: User) -> None:
-    with pytest.raises(Conflict, match="last admin"):
+    with pytest.raises(Conflict, match="last_admin"):
         await accounts.change_user(anna.id, CLI, role=Role.OPERATOR)
     await accounts.add_user("berta", PASSWORD, Role.ADMIN, CLI)
     assert (await accounts.change_user(anna.id, CLI, role=Role.OPERATOR)).role is Role.OPERATOR
@@ -452,14 +452,14 @@ async def test_tokens_of_others_do_not_exist_but_for_admins(accounts: Accounts, 
 
 @pytest.mark.parametrize("name", ["", "x" * 65, "a\nb", "\x1b[31m"])
 async def test_a_token_has_a_name_that_can_be_printed(accounts: Accounts, anna: User, name: str) -> None:
-    with pytest.raises(InvalidInput, match="printable"):
+    with pytest.raises(InvalidInput, match="not_a_token_name"):
         await accounts.create_token(anna.id, name, Role.VIEWER, CLI)
 
 
 async def test_a_token_that_has_expired_already_is_refused(
     accounts: Accounts, anna: User, clock: FakeClock
 ) -> None:
-    with pytest.raises(InvalidInput, match="never be valid"):
+    with pytest.raises(InvalidInput, match="passed"):
         await accounts.create_token(anna.id, "t", Role.VIEWER, CLI, clock.now())
 
 

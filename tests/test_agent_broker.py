@@ -17,7 +17,7 @@ from infoscreen.agent.connection import Connection
 from infoscreen.agent.journal_file import FILE, JournalFile
 from infoscreen.agent.mail import Mail
 from infoscreen.agent.program import COMPLAINTS_PER_MINUTE
-from infoscreen.agent.protocol.journal import Known
+from infoscreen.agent.protocol.journal import JournalContents
 from infoscreen.agent.settings import AgentSettings, load
 from infoscreen.agent.state_files import StateFiles
 from infoscreen.clock import SystemClock
@@ -606,7 +606,7 @@ async def test_agents_that_lost_their_broker_do_not_come_back_in_the_same_second
         settings = load(given | {"AGENT_MQTT_PORT": str(broker.port)})
         files = StateFiles(tmp_path / uuid)
         files.prepare()
-        mail = Mail(JournalFile(tmp_path / uuid), Known.nothing(), SystemClock())
+        mail = Mail(JournalFile(tmp_path / uuid), JournalContents.nothing(), SystemClock())
         links.append(Link(settings, mail, Random(number)))
     running = [asyncio.create_task(link.connection.run()) for link in links]
     await until(lambda: all(link.connection.is_up for link in links))

@@ -15,16 +15,16 @@ import pytest
 from infoscreen.agent.journal_file import FILE, JournalFile, JournalUnavailable
 from infoscreen.agent.mail import Mail
 from infoscreen.agent.protocol.journal import (
+    AckGiven,
+    AckSent,
     Before,
     Entry,
     Forgotten,
-    Given,
     Journal,
-    Known,
+    JournalContents,
     Linked,
     Lost,
     Record,
-    Sent,
 )
 from infoscreen.agent.refusals import SIZE, SLOTS, Refusals
 from infoscreen.domain.commands import AckStatus, Action
@@ -48,8 +48,14 @@ def life() -> list[Record]:
     """Return the records of a device that did this and that."""
     first, second, third = entry(), entry(), entry()
     return [
-        *(Linked(1), Given(1, first), Sent(1), Given(2, later(first, AckStatus.COMPLETED))),
-        *(Linked(1, NOW), Given(3, second), Sent(2), Given(4, third), Forgotten(second.command.command_id)),
+        *(Linked(1), AckGiven(1, first), AckSent(1), AckGiven(2, later(first, AckStatus.COMPLETED))),
+        *(
+            Linked(1, NOW),
+            AckGiven(3, second),
+            AckSent(2),
+            AckGiven(4, third),
+            Forgotten(second.command.command_id),
+        ),
     ]
 
 
@@ -91,7 +97,7 @@ def test_a_power_loss_at_any_byte_leaves_what_was_written_before_it(
         shutil.copy(tmp_path / FILE, copy)
         (copy / f"{FILE}-wal").write_bytes(whole[:length])
         known = JournalFile(copy).open(NOW)
-        assert known in [Known.nothing(), *states]
+        assert known in [JournalContents.nothing(), *states]
         assert known.lost is None
     assert known == states[-1]
 
@@ -101,7 +107,7 @@ def test_whatever_happened_to_the_file_a_command_is_known_or_mistrusted(tmp_path
     file = JournalFile(tmp_path)
     file.open(NOW)
     given = [entry(AckStatus.COMPLETED) for _ in range(40)]
-    file.append([Given(serial, one) for serial, one in enumerate(given, start=1)])
+    file.append([AckGiven(serial, one) for serial, one in enumerate(given, start=1)])
     file.close()
     random = Random(seed)
     data = bytearray(file.path.read_bytes())
@@ -121,14 +127,14 @@ def test_whatever_happened_to_the_file_a_command_is_known_or_mistrusted(tmp_path
     known = again.open(NOW)
     ids = {one.command.command_id for one in known.commands.values()}
     assert known.lost == Lost(NOW) or ids == {one.command.command_id for one in given}
-    again.append([Given(1_000, entry())])
+    again.append([AckGiven(1_000, entry())])
     assert JournalFile(tmp_path).open(NOW + timedelta(days=1)).lost == known.lost
 
 
 def test_another_programs_database_is_moved_aside(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / FILE)) as other:
         other.execute("CREATE TABLE commands (id INTEGER)")
-    assert JournalFile(tmp_path).open(NOW) == Known.nothing(lost=Lost(NOW))
+    assert JournalFile(tmp_path).open(NOW) == JournalContents.nothing(lost=Lost(NOW))
     assert (tmp_path / "journal.damaged").exists()
 
 
@@ -147,7 +153,7 @@ def empty(file: JournalFile) -> None:
 async def test_on_a_full_disk_nothing_is_forgotten_and_everything_written_later(
     file: JournalFile, tmp_path: Path, clock: FakeClock
 ) -> None:
-    mail = Mail(file, Known.nothing(), clock)
+    mail = Mail(file, JournalContents.nothing(), clock)
     assert await mail.save()
     fill(file)
     given = [entry() for _ in range(30)]
@@ -169,7 +175,7 @@ async def test_on_a_full_disk_nothing_is_forgotten_and_everything_written_later(
 async def test_a_file_that_was_taken_away_is_written_again_with_all_that_is_known(
     file: JournalFile, tmp_path: Path, clock: FakeClock, instead: str
 ) -> None:
-    mail = Mail(file, Known.nothing(), clock)
+    mail = Mail(file, JournalContents.nothing(), clock)
     first, second = entry(), entry()
     mail.journal.give(first)
     assert await mail.save()
@@ -186,7 +192,7 @@ async def test_a_file_that_was_taken_away_is_written_again_with_all_that_is_know
 
 def test_rows_are_bounded(file: JournalFile, tmp_path: Path) -> None:
     kept: list[Record] = []
-    journal = Journal(Known.nothing(), keep=kept.append)
+    journal = Journal(JournalContents.nothing(), keep=kept.append)
     for _ in range(3_000):
         journal.give(entry(AckStatus.FAILED))
         journal.connected()
@@ -231,7 +237,7 @@ def test_the_journal_of_an_earlier_version_is_taken_over_once(tmp_path: Path) ->
     assert not old.exists()
     file = JournalFile(tmp_path)
     file.open(NOW)
-    file.append([Sent(4)])
+    file.append([AckSent(4)])
     old.write_bytes(data)  # as if the power had gone before it was deleted
     assert JournalFile(tmp_path).open(NOW).unsent == {}
 

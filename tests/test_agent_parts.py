@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import os
+import socket
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +14,12 @@ from uuid import uuid4
 import pytest
 
 from infoscreen.agent import readings
-from infoscreen.agent.app_logs import WINDOW_SECONDS, AppLogs, Limit, parse
+from infoscreen.agent.app_logs import WINDOW_SECONDS, AppLogs, RateLimit, parse
 from infoscreen.agent.children import NotStarted, child, environment
 from infoscreen.agent.connection import LONGEST_BACKOFF_SECONDS, backoff
 from infoscreen.agent.journal_file import JournalFile
 from infoscreen.agent.mail import Mail
-from infoscreen.agent.protocol.journal import Known
+from infoscreen.agent.protocol.journal import JournalContents
 from infoscreen.agent.screenshots import NoScreenshot, checked
 from infoscreen.agent.settings import load
 from infoscreen.agent.state_files import SPOOL_LENGTH, StateFiles
@@ -65,8 +66,14 @@ def test_the_start_of_a_unit_is_read_to_the_microsecond() -> None:
 def test_without_systemd_nobody_is_notified(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     notify("READY=1")
-    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
+    path = tmp_path / "notify"
+    monkeypatch.setenv("NOTIFY_SOCKET", str(path))
     notify("READY=1")
+    assert not path.exists()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(path))
+        notify("READY=1")
+        assert systemd.recv(100) == b"READY=1"
 
 
 # The machine.
@@ -164,7 +171,7 @@ def test_a_line_that_says_nothing_is_left_out(data: bytes) -> None:
 
 
 def test_a_flood_passes_at_its_rate_and_the_rest_is_counted() -> None:
-    limit = Limit(3)
+    limit = RateLimit(3)
     assert [limit.admits(100.0 + n) for n in range(5)] == [True, True, True, False, False]
     assert limit.ends == 100.0 + WINDOW_SECONDS
     assert limit.admits(limit.ends)
@@ -173,7 +180,7 @@ def test_a_flood_passes_at_its_rate_and_the_rest_is_counted() -> None:
 
 async def test_one_line_tells_how_many_were_dropped(files: StateFiles, clock: FakeClock) -> None:
     given = {"AGENT_UUID": str(uuid4()), "AGENT_MQTT_PASSWORD": "x", "AGENT_LOG_LINES_PER_MINUTE": "2"}
-    mail = Mail(JournalFile(files.directory), Known.nothing(), clock)
+    mail = Mail(JournalFile(files.directory), JournalContents.nothing(), clock)
     logs = AppLogs(load(given), mail, clock)
     found = parse(line())
     assert found is not None
@@ -193,7 +200,7 @@ async def test_a_flood_that_ended_is_told_of_without_another_line(
     files: StateFiles, clock: FakeClock
 ) -> None:
     given = {"AGENT_UUID": str(uuid4()), "AGENT_MQTT_PASSWORD": "x", "AGENT_LOG_LINES_PER_MINUTE": "1"}
-    mail = Mail(JournalFile(files.directory), Known.nothing(), clock)
+    mail = Mail(JournalFile(files.directory), JournalContents.nothing(), clock)
     logs = AppLogs(load(given), mail, clock)
     output = asyncio.StreamReader()
     reading = asyncio.create_task(logs._read(output))

@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 
 from infoscreen.agent.journal_file import JournalFile
 from infoscreen.agent.protocol import packets
-from infoscreen.agent.protocol.desk import CommandDesk, Fate, Verdict, fate
+from infoscreen.agent.protocol.desk import CommandDesk, CommandOutcome, Fate, fate
 from infoscreen.agent.protocol.journal import (
     JOURNAL_LENGTH,
     Before,
     Entry,
     Journal,
-    Known,
+    JournalContents,
     Lost,
     Record,
 )
-from infoscreen.agent.protocol.outbox import UNSENT_BYTES, UNSENT_EVENTS, Outbox
+from infoscreen.agent.protocol.packet_queue import UNSENT_BYTES, UNSENT_EVENTS, PacketQueue
 from infoscreen.agent.protocol.packets import Packet
 from infoscreen.agent.protocol.values import build
 from infoscreen.domain.commands import AckStatus, Action
@@ -68,16 +68,16 @@ class Agent:
 
     def __init__(self) -> None:
         self.kept: list[Record] = []
-        self.known = Known.nothing()
+        self.known = JournalContents.nothing()
         self.start()
 
     def start(self) -> None:
-        self.outbox = Outbox()
+        self.outbox = PacketQueue()
         self.journal = Journal(self._known(), keep=self.kept.append)
         self.desk = CommandDesk(UUID, can=lambda _: True, journal=self.journal, outbox=self.outbox)
         self.desk.send_unsent()
 
-    def _known(self) -> Known:
+    def _known(self) -> JournalContents:
         with TemporaryDirectory() as directory:
             file = JournalFile(Path(directory))
             file.open(NOW)
@@ -136,20 +136,20 @@ def test_a_command_known_from_before_the_restart_is_answered_and_not_taken_again
     agent.desk.complete(taken)
     agent.take()
     agent.start()
-    assert agent.desk.receive(payload, NOW + timedelta(days=1)).verdict is Verdict.REPEATED
+    assert agent.desk.receive(payload, NOW + timedelta(days=1)).verdict is CommandOutcome.REPEATED
     assert agent.take() == [C]
 
 
 def test_a_refused_command_is_refused_again_in_the_same_words(agent: Agent) -> None:
     payload = command(expires_at=NOW.isoformat())
-    assert agent.desk.receive(payload, NOW).verdict is Verdict.REFUSED
+    assert agent.desk.receive(payload, NOW).verdict is CommandOutcome.REFUSED
     assert agent.take() == [F]
-    assert agent.desk.receive(payload, NOW).verdict is Verdict.REPEATED
+    assert agent.desk.receive(payload, NOW).verdict is CommandOutcome.REPEATED
     assert agent.take() == [F]
 
 
 def test_a_retained_command_leaves_no_trace(agent: Agent) -> None:
-    assert agent.desk.receive(command(), NOW, retain=True).verdict is Verdict.RETAINED
+    assert agent.desk.receive(command(), NOW, retain=True).verdict is CommandOutcome.RETAINED
     assert (agent.take(), agent.kept) == ([], [])
 
 
@@ -166,13 +166,13 @@ def test_of_each_kind_one_command_is_carried_out_at_a_time_and_kinds_do_not_wait
 ) -> None:
     first = agent.receive(command(kind[0]))
     for action in Action:
-        verdict = Verdict.REFUSED if action in kind else Verdict.TAKEN
+        verdict = CommandOutcome.REFUSED if action in kind else CommandOutcome.TAKEN
         receipt = agent.desk.receive(command(action), NOW)
         assert receipt.verdict is verdict, action
         if receipt.command is not None:
             agent.desk.complete(receipt.command)
     agent.desk.complete(first)
-    assert agent.desk.receive(command(kind[-1]), NOW).verdict is Verdict.TAKEN
+    assert agent.desk.receive(command(kind[-1]), NOW).verdict is CommandOutcome.TAKEN
 
 
 # Restarts.
@@ -218,9 +218,9 @@ def test_a_restart_that_the_agent_did_not_see_through_still_occupies_the_device(
     agent.desk.start(taken, before)
     agent.start()
     assert [entry.before for entry in agent.desk.resume(BOOT)] == [before]
-    assert agent.desk.receive(command(), NOW).verdict is Verdict.REFUSED
+    assert agent.desk.receive(command(), NOW).verdict is CommandOutcome.REFUSED
     agent.desk.complete(taken)
-    assert agent.desk.receive(command(), NOW).verdict is Verdict.TAKEN
+    assert agent.desk.receive(command(), NOW).verdict is CommandOutcome.TAKEN
 
 
 def test_acks_that_were_not_sent_before_a_restart_are_sent_after_it_in_their_order(agent: Agent) -> None:
@@ -257,7 +257,7 @@ def test_a_flood_of_commands_does_not_push_out_one_that_is_not_over_or_may_come_
     assert len(agent.journal.entries) == JOURNAL_LENGTH
     agent.start()
     assert len(agent.journal.entries) == JOURNAL_LENGTH
-    assert agent.desk.receive(fresh, NOW).verdict is Verdict.REPEATED
+    assert agent.desk.receive(fresh, NOW).verdict is CommandOutcome.REPEATED
     assert agent.desk.resume(NEXT_BOOT) == []
     found = agent.journal.find(running.command_id)
     assert found is not None
@@ -267,16 +267,16 @@ def test_a_flood_of_commands_does_not_push_out_one_that_is_not_over_or_may_come_
 def test_commands_from_before_a_lost_journal_are_refused_and_later_ones_taken(agent: Agent) -> None:
     agent.journal.mistrust(NOW - timedelta(seconds=1))
     old = command(issued_at=(NOW - timedelta(minutes=1)).isoformat())
-    assert agent.desk.receive(old, NOW).verdict is Verdict.REFUSED
+    assert agent.desk.receive(old, NOW).verdict is CommandOutcome.REFUSED
     agent.start()
     assert agent.journal.lost == Lost(NOW - timedelta(seconds=1))
-    assert agent.desk.receive(command(), NOW).verdict is Verdict.TAKEN
+    assert agent.desk.receive(command(), NOW).verdict is CommandOutcome.TAKEN
 
 
 def test_a_command_that_an_earlier_process_refused_without_a_journal_is_refused_again(agent: Agent) -> None:
     payload = command()
     agent.journal.refused = frozenset({Command.model_validate_json(payload).command_id})
-    assert agent.desk.receive(payload, NOW).verdict is Verdict.REPEATED
+    assert agent.desk.receive(payload, NOW).verdict is CommandOutcome.REPEATED
     assert agent.take() == [F]
 
 
@@ -287,13 +287,13 @@ def test_what_is_learned_late_from_the_disk_is_added_to_what_the_process_knows(a
     known = agent._known()
     late = Journal(keep=lambda _: None, first_serial=1_000_000)
     late.connected()
-    desk = CommandDesk(UUID, can=lambda _: True, journal=late, outbox=Outbox())
+    desk = CommandDesk(UUID, can=lambda _: True, journal=late, outbox=PacketQueue())
     new = command(Action.SCREENSHOT)
-    assert desk.receive(new, NOW).verdict is Verdict.TAKEN
+    assert desk.receive(new, NOW).verdict is CommandOutcome.TAKEN
     late.recall(known)
     late.recall(known)
     assert late.link.connections == 2
-    assert desk.receive(old, NOW).verdict is Verdict.REPEATED
+    assert desk.receive(old, NOW).verdict is CommandOutcome.REPEATED
     assert [entry.command.command_id for entry in late.entries] == [
         Command.model_validate_json(one).command_id for one in (old, new)
     ]
@@ -349,7 +349,7 @@ FIELDS = list(Command.model_fields)
 )
 @settings(max_examples=300)
 def test_whatever_comes_on_a_command_topic_the_desk_goes_on(payload: bytes) -> None:
-    desk = CommandDesk(UUID, can=lambda _: True, journal=Journal(), outbox=Outbox())
+    desk = CommandDesk(UUID, can=lambda _: True, journal=Journal(), outbox=PacketQueue())
     receipt = desk.receive(payload, NOW)
     if receipt.complaint is not None:
         packet = packets.log_line(UUID, LogLevel.WARN, receipt.complaint, NOW)
@@ -360,7 +360,7 @@ def test_whatever_comes_on_a_command_topic_the_desk_goes_on(payload: bytes) -> N
         desk.start(receipt.command, Before(BOOT))
         desk.fail(receipt.command, "x", "y")
     first = desk.receive(command(Action.REBOOT_HOST), NOW)
-    assert first.verdict is Verdict.TAKEN
+    assert first.verdict is CommandOutcome.TAKEN
 
 
 # Values of the device itself.
@@ -390,7 +390,7 @@ def test_no_value_of_its_own_keeps_the_device_from_speaking(text: str, number: f
 
 
 def test_log_lines_make_room_for_acks_and_not_the_other_way_round() -> None:
-    outbox = Outbox()
+    outbox = PacketQueue()
     ack = Packet("ack", b"")
     outbox.event(Packet("log", b"oldest"))
     outbox.event(ack, 1)
@@ -406,7 +406,7 @@ def test_log_lines_make_room_for_acks_and_not_the_other_way_round() -> None:
 
 
 def test_pictures_that_are_not_sent_take_no_more_than_their_share_of_memory() -> None:
-    outbox = Outbox()
+    outbox = PacketQueue()
     outbox.event(Packet("ack", b"x"), 1)
     for _ in range(100):
         outbox.event(Packet("screenshot", bytes(500_000)))
@@ -417,7 +417,7 @@ def test_pictures_that_are_not_sent_take_no_more_than_their_share_of_memory() ->
 
 
 def test_a_token_is_handed_back_with_the_last_packet_under_it() -> None:
-    outbox = Outbox()
+    outbox = PacketQueue()
     for name, token in [("a", 1), ("b", 1), ("c", None), ("d", 2)]:
         outbox.event(Packet(name, b""), token)
     tokens = []

@@ -346,7 +346,7 @@ async def test_five_thousand_clients_fit_into_one_request_and_one_more_does_not(
     assert batch["counts"] == {"queued": 1, "unknown_client": 4_999}
     problem = await ask(operator, "POST", "/api/commands", status=422, json=body | {"client_uuids": uuids})
     assert problem["errors"][0]["field"] == "client_uuids"
-    assert "5000" in problem["errors"][0]["message"]
+    assert "5,000" in problem["errors"][0]["message"]
 
 
 @pytest.mark.parametrize(

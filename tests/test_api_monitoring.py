@@ -17,7 +17,15 @@ async def test_the_overview_counts_every_status_also_those_of_nobody(site: Site)
         (f"{U}/health", {"timestamp": zulu(site.spine.clock.now()), "broker_connection": broker})
     )
     overview = await ask(await site.program(Role.VIEWER), "GET", "/api/monitoring/overview")
-    assert overview.keys() == {"generated_at", "totals", "broker", "database", "recovery", "clients"}
+    assert overview.keys() == {
+        "generated_at",
+        "totals",
+        "broker",
+        "database",
+        "recovery",
+        "alerts",
+        "clients",
+    }
     assert overview["generated_at"] == zulu(site.spine.clock.now())
     nobody = dict.fromkeys(Condition, 0)
     assert overview["totals"] == nobody | {"online": 1, "crashed": 1}
@@ -28,6 +36,7 @@ async def test_the_overview_counts_every_status_also_those_of_nobody(site: Site)
         "listening_since": zulu(listening_since),
         "reconnects": 0,
         "last_error": None,
+        "fault": None,
         "dropped": 0,
         "dropped_at": None,
     }
@@ -63,7 +72,7 @@ async def test_rejected_messages_are_shown_newest_first_and_readable(site: Site)
     listed = await ask(operator, "GET", "/api/monitoring/rejected")
     assert (listed["total"], listed["next_cursor"]) == (None, None)
     newest, oldest = listed["items"]
-    assert newest.keys() == {"at", "topic", "reason", "detail", "size", "head"}
+    assert newest.keys() == {"at", "topic", "reason", "detail", "code", "arguments", "size", "head"}
     assert (newest["topic"], newest["size"]) == (f"infoscreen/{U}/heartbeat", 402)
     assert len(newest["head"]) == 200
     assert oldest["head"] == "\ufffd\ufffd\0nonsense"

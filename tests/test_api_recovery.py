@@ -111,7 +111,7 @@ async def test_the_report_tells_mode_counts_and_decisions(site: Site, program: C
 async def test_decisions_are_filtered(program: ClientSession, query: str, count: int) -> None:
     decisions = (await ask(program, "GET", f"/api/recovery?{query}"))["decisions"]
     assert len(decisions["items"]) == count
-    # The past grows for ever and is not counted.
+    # Histories grow without bound and are not counted.
     assert decisions["total"] == (None if "past" in query else count)
 
 

@@ -15,10 +15,10 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 450
 
 # Parts that put the others together: they may import everything, and only they import each other.
-COMPOSITION = {"app", "config_check", "cli", "demo", "doctor", "judge", "__main__"}
+COMPOSITION = {"app", "config_check", "cli", "demo", "doctor", "installation", "judge", "__main__"}
 
 # The one MQTT client, which serves the daemon, the agent and the simulator.
-MQTT_CLIENT = {"mqtt.answers", "mqtt.client", "mqtt.connection", "mqtt.device"}
+MQTT_CLIENT = {"mqtt.answers", "mqtt.client", "mqtt.connection", "mqtt.device", "mqtt.diagnosis"}
 
 # room or top-level module -> what it may import of ours
 ROOMS = {
@@ -30,7 +30,8 @@ ROOMS = {
     "power": {"domain", "wire", "services.ports", "clock"},
     "web": {"domain", "storage", "services", "words", "clock", "resources"},
     "words": {"domain"},
-    "provisioning": {"domain", "wire"},
+    "pki": {"domain"},
+    "provisioning": {"domain", "wire", "pki"},
     "agent": {"domain", "wire", "clock", *MQTT_CLIENT, "settings_sources"},
     "simulator": {"domain", "wire", "clock", "agent.protocol", *MQTT_CLIENT},
     "settings": {"domain", "storage.address"},
@@ -45,12 +46,13 @@ LIBRARIES = {
     "sqlalchemy": {"storage"},
     "alembic": {"storage"},
     "aiomqtt": {"mqtt.client"},
-    "paho": {"mqtt.client"},
+    "paho": {"mqtt.client", "mqtt.properties"},
     "aiohttp": {"web", "power", *COMPOSITION},
     "jinja2": {"web"},
     "prometheus_client": {"metrics"},
     "pydantic": {"wire", "web", "settings", "agent", "judge", "simulator"},
     "psutil": {"agent"},
+    "cryptography": {"pki"},
 }
 ASKS_THE_TIME = {"now", "utcnow", "today", "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter"}
 INPUT_AND_OUTPUT = {"asyncio", "os", "pathlib", "socket", "sqlite3", "subprocess", "threading", "time"}

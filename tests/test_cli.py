@@ -25,6 +25,7 @@ COMMANDS = [
     "send",
     "recovery",
     "config",
+    "pki",
     "agent",
     "report-service-failed",
     "simulate",

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from infoscreen.domain.accounts import Role
-from infoscreen.domain.errors import StoreUnavailable, Trouble
+from infoscreen.domain.errors import StoreTrouble, StoreUnavailable
 from infoscreen.services.loops import every
 from infoscreen.services.monitoring import Monitoring
 from infoscreen.storage.engine import Store
@@ -61,36 +61,36 @@ def wrapped(error: Exception) -> DBAPIError:
 
 
 SQLITE_TROUBLE = {
-    sqlite3.SQLITE_BUSY: Trouble.LOCKED,
-    sqlite3.SQLITE_BUSY_SNAPSHOT: Trouble.LOCKED,
-    sqlite3.SQLITE_LOCKED: Trouble.LOCKED,
-    sqlite3.SQLITE_FULL: Trouble.FULL,
-    sqlite3.SQLITE_IOERR_FSYNC: Trouble.INPUT_OUTPUT,
-    sqlite3.SQLITE_IOERR_READ: Trouble.INPUT_OUTPUT,
-    sqlite3.SQLITE_CANTOPEN: Trouble.INPUT_OUTPUT,
-    sqlite3.SQLITE_READONLY: Trouble.READ_ONLY,
-    sqlite3.SQLITE_READONLY_DBMOVED: Trouble.READ_ONLY,
-    sqlite3.SQLITE_CORRUPT: Trouble.DAMAGED,
-    sqlite3.SQLITE_NOTADB: Trouble.DAMAGED,
+    sqlite3.SQLITE_BUSY: StoreTrouble.LOCKED,
+    sqlite3.SQLITE_BUSY_SNAPSHOT: StoreTrouble.LOCKED,
+    sqlite3.SQLITE_LOCKED: StoreTrouble.LOCKED,
+    sqlite3.SQLITE_FULL: StoreTrouble.FULL,
+    sqlite3.SQLITE_IOERR_FSYNC: StoreTrouble.INPUT_OUTPUT,
+    sqlite3.SQLITE_IOERR_READ: StoreTrouble.INPUT_OUTPUT,
+    sqlite3.SQLITE_CANTOPEN: StoreTrouble.INPUT_OUTPUT,
+    sqlite3.SQLITE_READONLY: StoreTrouble.READ_ONLY,
+    sqlite3.SQLITE_READONLY_DBMOVED: StoreTrouble.READ_ONLY,
+    sqlite3.SQLITE_CORRUPT: StoreTrouble.DAMAGED,
+    sqlite3.SQLITE_NOTADB: StoreTrouble.DAMAGED,
 }
 POSTGRES_TROUBLE = {
-    "08006": Trouble.UNREACHABLE,
-    "08003": Trouble.UNREACHABLE,
-    "57P01": Trouble.STARTING,
-    "57P02": Trouble.STARTING,
-    "57P03": Trouble.STARTING,
-    "57014": Trouble.TIMED_OUT,
-    "53100": Trouble.FULL,
-    "53200": Trouble.FULL,
-    "53300": Trouble.NO_CONNECTION_FREE,
-    "53400": Trouble.NO_CONNECTION_FREE,
-    "40001": Trouble.CONFLICT,
-    "40P01": Trouble.CONFLICT,
-    "55P03": Trouble.LOCKED,
-    "25006": Trouble.READ_ONLY,
-    "25P03": Trouble.TIMED_OUT,
-    "58030": Trouble.INPUT_OUTPUT,
-    "XX001": Trouble.DAMAGED,
+    "08006": StoreTrouble.UNREACHABLE,
+    "08003": StoreTrouble.UNREACHABLE,
+    "57P01": StoreTrouble.STARTING,
+    "57P02": StoreTrouble.STARTING,
+    "57P03": StoreTrouble.STARTING,
+    "57014": StoreTrouble.TIMED_OUT,
+    "53100": StoreTrouble.FULL,
+    "53200": StoreTrouble.FULL,
+    "53300": StoreTrouble.NO_CONNECTION_FREE,
+    "53400": StoreTrouble.NO_CONNECTION_FREE,
+    "40001": StoreTrouble.CONFLICT,
+    "40P01": StoreTrouble.CONFLICT,
+    "55P03": StoreTrouble.LOCKED,
+    "25006": StoreTrouble.READ_ONLY,
+    "25P03": StoreTrouble.TIMED_OUT,
+    "58030": StoreTrouble.INPUT_OUTPUT,
+    "XX001": StoreTrouble.DAMAGED,
 }
 OURS: list[Exception] = [
     sqlite_error(sqlite3.SQLITE_CONSTRAINT_UNIQUE, "database is locked and busy, disk is full"),
@@ -118,7 +118,7 @@ def all_trouble() -> list[Exception]:
 
 
 @pytest.mark.parametrize(("code", "trouble"), SQLITE_TROUBLE.items())
-def test_sqlites_trouble_is_known_by_its_result_code(code: int, trouble: Trouble) -> None:
+def test_sqlites_trouble_is_known_by_its_result_code(code: int, trouble: StoreTrouble) -> None:
     for error in (sqlite_error(code), wrapped(sqlite_error(code))):
         found = trouble_of(error)
         assert found is not None
@@ -129,7 +129,7 @@ def test_sqlites_trouble_is_known_by_its_result_code(code: int, trouble: Trouble
 
 @pytest.mark.parametrize(("sqlstate", "trouble"), POSTGRES_TROUBLE.items())
 def test_postgresqls_trouble_is_known_by_its_sqlstate_in_any_language(
-    sqlstate: str, trouble: Trouble
+    sqlstate: str, trouble: StoreTrouble
 ) -> None:
     for error in (postgres_error(sqlstate), wrapped(postgres_error(sqlstate))):
         found = trouble_of(error)
@@ -149,23 +149,23 @@ def test_our_own_faults_are_no_trouble_whatever_their_text_says(error: Exception
 @pytest.mark.parametrize(
     ("error", "trouble"),
     [
-        (ConnectionRefusedError(errno.ECONNREFUSED, "x"), Trouble.UNREACHABLE),
-        (ConnectionResetError(errno.ECONNRESET, "x"), Trouble.UNREACHABLE),
-        (OSError(errno.ENETUNREACH, "x"), Trouble.UNREACHABLE),
-        (OSError(errno.ENOSPC, "x"), Trouble.FULL),
-        (OSError(errno.EIO, "x"), Trouble.INPUT_OUTPUT),
-        (OSError(errno.EROFS, "x"), Trouble.READ_ONLY),
-        (OSError(errno.EMFILE, "x"), Trouble.NO_CONNECTION_FREE),
-        (TimeoutError(), Trouble.TIMED_OUT),
-        (PoolTimeoutError(), Trouble.NO_CONNECTION_FREE),
-        (pg.InterfaceError("connection is closed"), Trouble.UNREACHABLE),
-        (wrapped(pg.InterfaceError("cannot call Transaction.commit()")), Trouble.UNREACHABLE),
-        (pg.ConnectionDoesNotExistError("connection was closed in the middle"), Trouble.UNREACHABLE),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "x"), StoreTrouble.UNREACHABLE),
+        (ConnectionResetError(errno.ECONNRESET, "x"), StoreTrouble.UNREACHABLE),
+        (OSError(errno.ENETUNREACH, "x"), StoreTrouble.UNREACHABLE),
+        (OSError(errno.ENOSPC, "x"), StoreTrouble.FULL),
+        (OSError(errno.EIO, "x"), StoreTrouble.INPUT_OUTPUT),
+        (OSError(errno.EROFS, "x"), StoreTrouble.READ_ONLY),
+        (OSError(errno.EMFILE, "x"), StoreTrouble.NO_CONNECTION_FREE),
+        (TimeoutError(), StoreTrouble.TIMED_OUT),
+        (PoolTimeoutError(), StoreTrouble.NO_CONNECTION_FREE),
+        (pg.InterfaceError("connection is closed"), StoreTrouble.UNREACHABLE),
+        (wrapped(pg.InterfaceError("cannot call Transaction.commit()")), StoreTrouble.UNREACHABLE),
+        (pg.ConnectionDoesNotExistError("connection was closed in the middle"), StoreTrouble.UNREACHABLE),
     ],
     ids=repr,
 )
 def test_the_systems_and_the_drivers_trouble_is_known_by_errno_and_by_type(
-    error: Exception, trouble: Trouble
+    error: Exception, trouble: StoreTrouble
 ) -> None:
     found = trouble_of(error)
     assert found is not None
@@ -175,22 +175,22 @@ def test_the_systems_and_the_drivers_trouble_is_known_by_errno_and_by_type(
 @pytest.mark.parametrize(
     ("error", "trouble"),
     [
-        (OSError("Multiple exceptions: [Errno 111] ..."), Trouble.UNREACHABLE),
-        (FileNotFoundError(errno.ENOENT, "no socket"), Trouble.UNREACHABLE),
-        (ConnectionError("unexpected connection_lost() call"), Trouble.UNREACHABLE),
-        (ssl.SSLError(1, "handshake"), Trouble.UNREACHABLE),
-        (ssl.SSLCertVerificationError(1, "self-signed"), Trouble.REFUSED),
-        (postgres_error("28P01"), Trouble.REFUSED),
-        (postgres_error("28000"), Trouble.REFUSED),
-        (postgres_error("3D000"), Trouble.REFUSED),
-        (postgres_error("57P03"), Trouble.STARTING),
-        (postgres_error("53300"), Trouble.NO_CONNECTION_FREE),
-        (asyncpg.InternalClientError("got an empty response"), Trouble.UNREACHABLE),
+        (OSError("Multiple exceptions: [Errno 111] ..."), StoreTrouble.UNREACHABLE),
+        (FileNotFoundError(errno.ENOENT, "no socket"), StoreTrouble.UNREACHABLE),
+        (ConnectionError("unexpected connection_lost() call"), StoreTrouble.UNREACHABLE),
+        (ssl.SSLError(1, "handshake"), StoreTrouble.UNREACHABLE),
+        (ssl.SSLCertVerificationError(1, "self-signed"), StoreTrouble.REFUSED),
+        (postgres_error("28P01"), StoreTrouble.REFUSED),
+        (postgres_error("28000"), StoreTrouble.REFUSED),
+        (postgres_error("3D000"), StoreTrouble.REFUSED),
+        (postgres_error("57P03"), StoreTrouble.STARTING),
+        (postgres_error("53300"), StoreTrouble.NO_CONNECTION_FREE),
+        (asyncpg.InternalClientError("got an empty response"), StoreTrouble.UNREACHABLE),
     ],
     ids=repr,
 )
 def test_while_connecting_every_failure_of_the_way_there_is_trouble(
-    error: Exception, trouble: Trouble
+    error: Exception, trouble: StoreTrouble
 ) -> None:
     found = trouble_of(error, connecting=True)
     assert found is not None
@@ -198,7 +198,7 @@ def test_while_connecting_every_failure_of_the_way_there_is_trouble(
 
 
 def test_each_trouble_has_a_sentence() -> None:
-    assert set(SENTENCES) == set(Trouble)
+    assert set(SENTENCES) == set(StoreTrouble)
 
 
 @contextmanager

@@ -17,8 +17,8 @@ from infoscreen.domain.commands import (
     Action,
     ClientCommand,
     CommandStatus,
+    CommandStep,
     Source,
-    Step,
     Timeouts,
     Verification,
     acknowledged,
@@ -28,7 +28,7 @@ from infoscreen.domain.commands import (
 from infoscreen.domain.history import Finding
 from infoscreen.domain.verification import Evidence, verify
 
-S, T = CommandStatus, Step
+S, T = CommandStatus, CommandStep
 NOW = datetime(2026, 3, 1, 7, 0, tzinfo=UTC)
 TIMEOUTS = Timeouts(timedelta(seconds=120), timedelta(seconds=600), timedelta(seconds=120))
 ORDER = [S.QUEUED, S.PUBLISH_IN_PROGRESS, S.PUBLISHED, S.ACCEPTED, S.EXECUTION_STARTED, S.EXPIRED]
@@ -65,8 +65,8 @@ def test_open_states_are_those_that_can_still_expire() -> None:
 
 
 @pytest.mark.parametrize("status", CommandStatus)
-@pytest.mark.parametrize("step", Step)
-def test_no_step_leads_backwards(status: CommandStatus, step: Step) -> None:
+@pytest.mark.parametrize("step", CommandStep)
+def test_no_step_leads_backwards(status: CommandStatus, step: CommandStep) -> None:
     after = next_status(status, step)
     if after is None or after in FINAL:
         return
@@ -74,8 +74,8 @@ def test_no_step_leads_backwards(status: CommandStatus, step: Step) -> None:
 
 
 @pytest.mark.parametrize("status", sorted(FINAL))
-@pytest.mark.parametrize("step", Step)
-def test_nothing_leaves_a_final_state(status: CommandStatus, step: Step) -> None:
+@pytest.mark.parametrize("step", CommandStep)
+def test_nothing_leaves_a_final_state(status: CommandStatus, step: CommandStep) -> None:
     assert next_status(status, step) is None
 
 

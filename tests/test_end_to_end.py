@@ -97,7 +97,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture
 async def device(site: Site) -> Stranger:
-    """Return a device that the broker lets in, and of which the daemon has never heard."""
+    """Return a device with an account at the broker that the daemon does not know."""
     uuid = str(uuid4())
     await site.broker.add_device(uuid)
     return Stranger(site.broker, uuid)

@@ -171,12 +171,12 @@ async def test_a_broker_of_another_authority_is_refused(secure: SecureSite, tmp_
     other = Authority.make(tmp_path / "other")
     for insecure in (False, True):
         tls = TlsSettings(ca_cert=other.ca_cert, insecure=insecure)
-        assert "certificate verify failed" in await error_of(secure.address(tls))
+        assert "not from a trusted CA" in await error_of(secure.address(tls))
 
 
 @pytest.mark.broker
 async def test_a_wrong_host_name_is_refused_unless_told_otherwise(secure: SecureSite) -> None:
-    assert "Hostname mismatch" in await error_of(secure.address(secure.trusted, "localhost"))
+    assert "for other names" in await error_of(secure.address(secure.trusted, "localhost"))
     lax = replace(secure.trusted, insecure=True)
     async with listening(listener_for(secure.address(lax, "localhost"), Shelf())):
         pass

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from infoscreen.clock import SystemClock
+from infoscreen.domain.broker import BrokerFault
 from infoscreen.mqtt.connection import BrokerAddress
 from infoscreen.mqtt.inbox import Batch
 from infoscreen.mqtt.listener import Listener
@@ -344,7 +345,7 @@ async def test_it_starts_without_a_broker_and_connects_when_there_is_one(site: B
     async with running(listener.run):
         await eventually(lambda: listener.state.last_error)
         error = f"cannot connect to {site.host}:{site.port}: Connection refused"
-        assert listener.state == LinkState(False, None, 0, error)
+        assert listener.state == LinkState(False, None, 0, error, fault=BrokerFault.UNREACHABLE)
         await site.start()
         await eventually(lambda: listener.state.listening_since)
         assert states[-1] == listener.state

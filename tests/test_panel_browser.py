@@ -13,7 +13,7 @@ from playwright.async_api import Browser, Page, Request, Route, expect
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.commands import Action
 from infoscreen.storage import commands
-from infoscreen.storage.recovery.pauses import Scope
+from infoscreen.storage.recovery.pauses import PauseScope
 from tests.browser import DESKTOP, PHONE, chromium, window
 from tests.panel import CRASHED, FAILED, HUNG, ONLINE, UNIT, crash, fail_service, settle_fleet
 from tests.spine import OPERATOR, uuid_of, zulu
@@ -50,8 +50,8 @@ async def test_every_page_is_accessible_and_fits(
     await crash(site.spine, ONLINE)
     command = await site.spine.request(CRASHED, Action.RESTART_APP)
     until = site.spine.clock.now() + timedelta(hours=1)
-    await site.spine.pausing.pause(Scope.CLIENT, "Umbau", until, OPERATOR, client_uuid=HUNG)
-    await site.spine.pausing.pause(Scope.SITE, "Messe", until, OPERATOR, site="Rathaus")
+    await site.spine.pausing.pause(PauseScope.CLIENT, "Umbau", until, OPERATOR, client_uuid=HUNG)
+    await site.spine.pausing.pause(PauseScope.SITE, "Messe", until, OPERATOR, site="Rathaus")
     await site.spine.recovering.poll()
     paths = (
         "/",

@@ -10,13 +10,13 @@ from infoscreen.services.commanding import Because
 from infoscreen.storage import commands
 from infoscreen.storage.commands import CommandQuery
 from infoscreen.storage.recovery import incidents, pauses
-from infoscreen.storage.recovery.pauses import Pause
+from infoscreen.storage.recovery.pauses import StoredPause
 from tests.panel import CRASHED, FAILED, HUNG, ONLINE, RESTING, look, send, settle_fleet
 from tests.spine import OPERATOR, uuid_of, zulu
 from tests.web import Site
 
 
-async def in_force(site: Site) -> list[Pause]:
+async def in_force(site: Site) -> list[StoredPause]:
     async with site.spine.store.read() as connection:
         return await pauses.in_force(connection, site.spine.clock.now())
 

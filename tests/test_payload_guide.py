@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from infoscreen.domain.error_codes import MessageDefect, reason_of
 from infoscreen.storage import rejected
 from infoscreen.wire import examples, topics
 from infoscreen.wire.asyncapi import document
@@ -24,7 +25,7 @@ from infoscreen.wire.messages import (
 )
 from tests.broker import Broker
 from tests.daemon import installed
-from tests.pages import ROOT, blocks, demo_env, page, require_infoscreen, shell, steps
+from tests.pages import blocks, demo_env, page, require_infoscreen, shell, steps
 from tests.programs import require
 from tests.spine import Spine, open_spine, sqlite_url, uuid_of
 
@@ -151,11 +152,7 @@ async def _command_of_another(spine: Spine) -> bytes:
 
 
 def test_every_reason_that_the_code_knows_is_in_the_guide() -> None:
-    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "infoscreen").rglob("*.py"))
-    known = {
-        *re.findall(r'BadMessage\(\s*"(\w+)"', code),
-        *re.findall(r'rejection\(\s*message, now, "(\w+)"', code),
-    }
+    known = {reason_of(defect) for defect in MessageDefect if defect is not MessageDefect.TEXT}
     assert len(known) == 9
     assert {mistake.reason for mistake in mistakes()} == known
 

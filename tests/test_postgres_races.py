@@ -17,7 +17,7 @@ from sqlalchemy.util import await_only
 from infoscreen.domain.commands import Action, Source
 from infoscreen.domain.errors import CommandInFlight, Conflict, NotFound, Refused
 from infoscreen.domain.recovery import RecoveryPolicy
-from infoscreen.storage.recovery.pauses import Scope
+from infoscreen.storage.recovery.pauses import PauseScope
 from tests.spine import ADMIN, OPERATOR, Spine, open_spine, uuid_of, zulu
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
@@ -105,7 +105,7 @@ async def recover(spine: Spine) -> object:
 
 async def pause_client(spine: Spine) -> object:
     until = spine.clock.now() + timedelta(hours=1)
-    return await spine.pausing.pause(Scope.CLIENT, "work", until, ADMIN, client_uuid=U)
+    return await spine.pausing.pause(PauseScope.CLIENT, "work", until, ADMIN, client_uuid=U)
 
 
 async def rename(spine: Spine) -> object:
@@ -156,7 +156,7 @@ async def test_two_requests_make_one_command(spine: Spine) -> None:
 async def test_two_pauses_of_one_scope_leave_one(spine: Spine) -> None:
     async def pause(spine: Spine) -> object:
         until = spine.clock.now() + timedelta(hours=1)
-        return await spine.pausing.pause(Scope.FLEET, "work", until, ADMIN)
+        return await spine.pausing.pause(PauseScope.FLEET, "work", until, ADMIN)
 
     for seed in SEEDS:
         await interleaved(spine, seed, pause, pause, pause)

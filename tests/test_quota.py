@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from infoscreen.domain.events import Kind
-from infoscreen.domain.history import Happening, TimelineEntry
+from infoscreen.domain.events import TimelineKind
+from infoscreen.domain.history import Happening
+from infoscreen.domain.timeline import TimelineEntry
 from infoscreen.services.log_lines import CUT_FROM, MOST_CONTEXT_BYTES, shortened
 from infoscreen.services.quota import QuotaPolicy
 from infoscreen.storage import rejected, timeline
@@ -26,7 +27,7 @@ async def spine(tmp_path: Path) -> AsyncIterator[Spine]:
         yield parts
 
 
-async def lines(spine: Spine, uuid: str, kind: Kind = Kind.LOG) -> list[TimelineEntry]:
+async def lines(spine: Spine, uuid: str, kind: TimelineKind = TimelineKind.LOG) -> list[TimelineEntry]:
     async with spine.store.read() as connection:
         found: list[TimelineEntry] = []
         cursor = None
@@ -57,7 +58,7 @@ async def test_a_flood_of_log_lines_is_cut_off_and_its_rest_is_one_line(spine: S
     assert [line.text for line in await lines(spine, V)] == ["after", "before"]
     assert spine.measures.counts["message", "logs", "dropped"] == 4 * most
     spine.clock.advance(61)
-    await spine.beat(V)  # whoever is heard next ends the minute
+    await spine.beat(V)  # the next message of any client ends the minute
     dropped = [line for line in await lines(spine, U) if (line.data or {}).get("dropped")]
     assert [(line.data or {})["dropped"] for line in dropped] == [4 * most]
     spine.clock.advance(61)
@@ -117,7 +118,7 @@ async def test_flapping_leaves_a_bounded_number_of_lines_but_the_state_is_right(
             await spine.hear((f"{U}/presence", "offline" if number % 2 else "online"))
         else:
             await spine.beat(U, process_status="running" if number % 2 else "crashed")
-    assert len(await lines(spine, U, Kind(kind))) <= POLICY.happenings.most
+    assert len(await lines(spine, U, TimelineKind(kind))) <= POLICY.happenings.most
     if kind == "presence":
         assert (await spine.client(U)).presence == "offline"
     else:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
-from infoscreen.simulator.device import Fault
+from infoscreen.simulator.device import DeviceFault
 from tests.api import ask
 from tests.broker import Broker
 from tests.daemon import Daemon, ask_until, installed
@@ -158,7 +158,7 @@ async def test_a_daemon_that_is_killed_during_a_recovery_goes_on_and_does_nothin
 ) -> None:
     async with scene(tmp_path, broker, 6) as here:
         victim = here.devices[0]
-        victim.suffer(Fault.CRASH)
+        victim.suffer(DeviceFault.CRASH)
         await until(lambda: here.asked_for, within=60)
         await here.daemon.kill()
         await here.daemon.start()
@@ -176,7 +176,7 @@ async def test_a_daemon_that_is_killed_between_decision_and_command_does_not_dou
     """The attempt stands, its command does not: what a kill in just that moment leaves behind."""
     async with scene(tmp_path, broker, 6) as here:
         victim = here.devices[0]
-        victim.suffer(Fault.CRASH)
+        victim.suffer(DeviceFault.CRASH)
         await until(lambda: here.asked_for, within=60)
         await here.daemon.kill()
         [[command_id]] = here.daemon.rows("SELECT command_id FROM client_commands")
@@ -184,7 +184,7 @@ async def test_a_daemon_that_is_killed_between_decision_and_command_does_not_dou
         here.daemon.change(
             "UPDATE recovery_attempts SET published_at = NULL, ended_at = NULL, outcome = NULL"
         )
-        victim.suffer(Fault.CRASH)
+        victim.suffer(DeviceFault.CRASH)
         await here.daemon.start()
         await here.all_are("online")
         rows = here.daemon.rows("SELECT command_id, outcome FROM recovery_attempts ORDER BY id")
@@ -198,7 +198,7 @@ async def test_three_in_a_hundred_of_300_devices_crash_and_each_is_restarted_onc
     async with scene(tmp_path, broker, 300) as here:
         victims = [here.devices[number] for number in range(0, 270, 30)]
         for victim in victims:
-            victim.suffer(Fault.CRASH)
+            victim.suffer(DeviceFault.CRASH)
         await until(lambda: len(set(here.asked_for)) == len(victims), within=90)
         await here.all_are("online")
         assert Counter(here.asked_for) == Counter((victim.uuid, "restart_app") for victim in victims)
@@ -213,9 +213,9 @@ async def test_a_dark_site_is_one_incident_and_the_rest_of_the_fleet_is_recovere
         for device in dark:
             await ask(here.api, "PATCH", f"/api/clients/{device.uuid}", json={"site": "Depot"})
         for device in dark:
-            device.suffer(Fault.SILENCE)
+            device.suffer(DeviceFault.SILENCE)
         await here.all_are("unreachable", len(dark))
-        crashed.suffer(Fault.CRASH)
+        crashed.suffer(DeviceFault.CRASH)
         path = "/api/recovery?limit=1"
         answer = await ask_until(here.api, path, lambda answer: answer["incidents"], within=60)
         await until(lambda: here.asked_for == [(crashed.uuid, "restart_app")], within=60)

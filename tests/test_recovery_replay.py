@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from infoscreen.cli import cli
 from infoscreen.clock import SystemClock
 from infoscreen.domain.clients import Client, Condition
-from infoscreen.domain.events import Kind
+from infoscreen.domain.events import TimelineKind
 from infoscreen.judge.replay import Replay, Replayed, compare
 from infoscreen.storage import clients, past, schema, timeline
 from infoscreen.storage.engine import Store
@@ -98,7 +98,9 @@ async def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
             ),
         )
         entries = [
-            NewEntry(client_uuid=uuid_of(1), at=when, kind=Kind.STATUS, data={"from": before, "to": after})
+            NewEntry(
+                client_uuid=uuid_of(1), at=when, kind=TimelineKind.STATUS, data={"from": before, "to": after}
+            )
             for when, before, after in told
         ]
         await timeline.add(connection, entries)

@@ -17,7 +17,7 @@ from alembic.operations import Operations
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import IntegrityError
 
-from infoscreen.domain.errors import Conflict, DatabaseNotReady, Refused
+from infoscreen.domain.errors import DatabaseNotReady, ToolFailed
 from infoscreen.storage import clients, failed_services, schema
 from infoscreen.storage.engine import Store
 from infoscreen.storage.tables import metadata
@@ -550,7 +550,7 @@ async def test_a_backup_never_overwrites(sqlite_url: str, tmp_path: Path) -> Non
     await schema.upgrade(sqlite_url)
     saved = tmp_path / "copy.db"
     saved.write_text("precious")
-    with pytest.raises(Conflict, match="not overwritten"):
+    with pytest.raises(ToolFailed, match="not overwritten"):
         await schema.backup(sqlite_url, saved)
     assert saved.read_text() == "precious"
 
@@ -561,24 +561,24 @@ async def test_a_damaged_database_is_not_saved_as_a_backup(sqlite_url: str, tmp_
     data = bytearray(database.read_bytes())
     data[4096 * 3 : 4096 * 12] = b"\xff" * (4096 * 9)
     database.write_bytes(data)
-    with pytest.raises(Refused, match=r"damaged|malformed"):
+    with pytest.raises(ToolFailed, match=r"damaged|malformed"):
         await schema.backup(sqlite_url, tmp_path / "copy.db")
     assert not (tmp_path / "copy.db").exists()
     assert [name for name in names_in(tmp_path) if name.startswith(".copy")] == []
 
 
 async def test_there_is_nothing_to_save_before_the_first_upgrade(sqlite_url: str, tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="nothing to save"):
+    with pytest.raises(ToolFailed, match="nothing to save"):
         await schema.backup(sqlite_url, tmp_path / "copy.db")
     assert names_in(tmp_path) == []
 
 
 async def test_a_backup_into_a_missing_directory_is_refused(sqlite_url: str, tmp_path: Path) -> None:
     await schema.upgrade(sqlite_url)
-    with pytest.raises(Refused, match="No such file or directory"):
+    with pytest.raises(ToolFailed, match="No such file or directory"):
         await schema.backup(sqlite_url, tmp_path / "missing" / "copy.db")
 
 
 async def test_postgresql_is_saved_with_its_own_tool(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="pg_dump"):
+    with pytest.raises(ToolFailed, match="pg_dump"):
         await schema.backup("postgresql+asyncpg://infoscreen@127.0.0.1/infoscreen", tmp_path / "copy.db")

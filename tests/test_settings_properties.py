@@ -190,7 +190,9 @@ WRONG = {
 
 @pytest.mark.parametrize("url", FINE)
 def test_the_usual_parameters_of_a_database_url_are_understood(url: str) -> None:
-    address.prove(address.parse(url))
+    parsed = address.parse(url)
+    address.prove(parsed)
+    assert parsed.is_sqlite == url.startswith("sqlite")
 
 
 @pytest.mark.parametrize(("url", "reason"), WRONG.items())

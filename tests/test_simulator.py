@@ -10,13 +10,13 @@ from uuid import uuid4
 
 import pytest
 
-from infoscreen.agent.protocol.outbox import UNSENT_EVENTS
+from infoscreen.agent.protocol.packet_queue import UNSENT_EVENTS
 from infoscreen.agent.protocol.packets import Packet
 from infoscreen.domain.clients import ProcessStatus
 from infoscreen.domain.commands import AckStatus, Action
-from infoscreen.domain.errors import BadMessage, InvalidInput
+from infoscreen.domain.errors import BadMessage, InvalidArguments
 from infoscreen.simulator.connection import DeviceClock
-from infoscreen.simulator.device import Fault, Link, SimulatedDevice, Tally, Timing
+from infoscreen.simulator.device import DeviceFault, SimulatedDevice, Tally, Timing, WantedLink
 from infoscreen.simulator.faults import FaultPlan
 from infoscreen.simulator.identity import device_uuids, identities
 from infoscreen.simulator.picture import Shown, screenshot
@@ -165,7 +165,7 @@ def test_a_reconnected_device_does_not_introduce_itself_again() -> None:
 def test_state_is_not_kept_for_later_but_events_are() -> None:
     rig = Rig()
     rig.device.disconnected(rig.now)
-    rig.device.suffer(Fault.SERVICE_FAILED, rig.now)
+    rig.device.suffer(DeviceFault.SERVICE_FAILED, rig.now)
     rig.pass_time(timedelta(hours=1))
     kinds = [parse(packet.topic).kind for packet in rig.take()]
     assert kinds == ["service_failed", "logs"]
@@ -173,7 +173,7 @@ def test_state_is_not_kept_for_later_but_events_are() -> None:
 
 def test_a_packet_that_was_not_acknowledged_is_sent_again_in_its_place() -> None:
     rig = Rig()
-    rig.device.suffer(Fault.SERVICE_FAILED, rig.now)
+    rig.device.suffer(DeviceFault.SERVICE_FAILED, rig.now)
     before = rig.device.next_packet()
     rig.device.disconnected(rig.now)
     rig.device.connected(rig.now)
@@ -223,14 +223,14 @@ def test_reboot_host_completes_after_the_reboot_with_a_new_boot() -> None:
     rig.receive(rig.command(Action.REBOOT_HOST))
     rig.pass_time(SECOND)
     assert rig.acks() == [(A, None), (E, None)]
-    assert rig.device.link is Link.UP
+    assert rig.device.link is WantedLink.UP
     rig.pass_time(SECOND)
-    assert rig.device.link is Link.DROPPED
+    assert rig.device.link is WantedLink.DROPPED
     rig.device.disconnected(rig.now)
     rig.pass_time(19 * SECOND)
-    assert (rig.device.link, rig.take()) == (Link.DROPPED, [])
+    assert (rig.device.link, rig.take()) == (WantedLink.DROPPED, [])
     rig.pass_time(2 * SECOND)
-    assert rig.device.link is Link.UP
+    assert rig.device.link is WantedLink.UP
     rig.device.connected(rig.now)
     messages = rig.messages()
     assert [ack.status for ack in messages if isinstance(ack, CommandAck)] == [C, C]
@@ -244,16 +244,16 @@ def test_shutdown_host_completes_just_before_the_halt_and_stays_off_until_power_
     rig = Rig()
     rig.receive(rig.command(Action.SHUTDOWN_HOST))
     rig.pass_time(SECOND)
-    assert rig.device.link is Link.UP
+    assert rig.device.link is WantedLink.UP
     assert rig.acks() == [(A, None), (E, None), (C, None)]
     rig.pass_time(SECOND)
-    assert rig.device.link is Link.LEFT
+    assert rig.device.link is WantedLink.LEFT
     rig.device.disconnected(rig.now)
     rig.pass_time(timedelta(days=1))
-    assert rig.device.link is Link.LEFT
+    assert rig.device.link is WantedLink.LEFT
     rig.device.relieve(rig.now)
     rig.pass_time(timedelta(minutes=1))
-    assert rig.device.link is Link.UP
+    assert rig.device.link is WantedLink.UP
 
 
 def test_a_screenshot_comes_before_the_command_for_it_is_completed() -> None:
@@ -299,7 +299,7 @@ def test_an_expired_command_is_refused() -> None:
     rig.receive(rig.command(Action.REBOOT_HOST, expires_at=rig.now.isoformat()))
     assert rig.acks() == [(F, "expired")]
     rig.pass_time(10 * SECOND)
-    assert rig.device.link is Link.UP
+    assert rig.device.link is WantedLink.UP
 
 
 @pytest.mark.parametrize("repeated_after", [0, 1, 60])
@@ -327,7 +327,7 @@ def test_a_repeated_command_is_known_after_a_reboot() -> None:
     rig.receive(payload)
     assert rig.acks() == [(C, None)]
     rig.pass_time(timedelta(minutes=1))
-    assert rig.device.link is Link.UP
+    assert rig.device.link is WantedLink.UP
 
 
 def test_a_repeated_command_that_has_expired_meanwhile_is_still_answered_with_its_ack() -> None:
@@ -406,7 +406,7 @@ def test_acks_not_sent_before_a_reboot_are_sent_after_it() -> None:
 def test_what_was_being_done_when_the_power_went_has_failed() -> None:
     rig = Rig()
     rig.receive(rig.command(Action.RESTART_APP))
-    rig.device.suffer(Fault.POWER_LOSS, rig.now)
+    rig.device.suffer(DeviceFault.POWER_LOSS, rig.now)
     rig.device.disconnected(rig.now)
     rig.device.relieve(rig.now)
     rig.pass_time(timedelta(minutes=1))
@@ -418,7 +418,7 @@ def test_what_was_being_done_when_the_power_went_has_failed() -> None:
 
 def test_a_crashed_application_is_reported_until_it_is_restarted() -> None:
     rig = Rig()
-    rig.device.suffer(Fault.CRASH, rig.now)
+    rig.device.suffer(DeviceFault.CRASH, rig.now)
     assert only(rig.messages(), Heartbeat).process_status is ProcessStatus.CRASHED
     rig.pass_time(timedelta(minutes=10))
     assert only(rig.messages(), Heartbeat).process_status is ProcessStatus.CRASHED
@@ -429,9 +429,9 @@ def test_a_crashed_application_is_reported_until_it_is_restarted() -> None:
 
 def test_a_hung_device_stays_connected_says_nothing_and_can_be_rebooted() -> None:
     rig = Rig(Timing(log=SECOND, screenshot=SECOND))
-    rig.device.suffer(Fault.HANG, rig.now)
+    rig.device.suffer(DeviceFault.HANG, rig.now)
     rig.pass_time(timedelta(minutes=10))
-    assert (rig.device.link, rig.take()) == (Link.UP, [])
+    assert (rig.device.link, rig.take()) == (WantedLink.UP, [])
     rig.receive(rig.command(Action.REBOOT_HOST))
     rig.pass_time(2 * SECOND)
     rig.device.disconnected(rig.now)
@@ -442,9 +442,9 @@ def test_a_hung_device_stays_connected_says_nothing_and_can_be_rebooted() -> Non
 
 def test_a_deaf_device_hears_no_command() -> None:
     rig = Rig()
-    rig.device.suffer(Fault.DEAF, rig.now)
+    rig.device.suffer(DeviceFault.DEAF, rig.now)
     rig.receive(rig.command(Action.REBOOT_HOST))
-    assert (rig.device.link, rig.take()) == (Link.UP, [])
+    assert (rig.device.link, rig.take()) == (WantedLink.UP, [])
     assert rig.tally.ignored == {"not_heard": 1}
 
 
@@ -452,20 +452,20 @@ def test_a_silent_device_drops_off_and_comes_back_as_the_same_boot() -> None:
     rig = Rig()
     rig.device.connected(rig.now)
     before = only(rig.messages(), Heartbeat)
-    rig.device.plan(rig.now + SECOND, Fault.SILENCE)
+    rig.device.plan(rig.now + SECOND, DeviceFault.SILENCE)
     rig.device.plan_relief(rig.now + 60 * SECOND)
     rig.pass_time(SECOND)
-    assert rig.device.link is Link.DROPPED
+    assert rig.device.link is WantedLink.DROPPED
     rig.device.disconnected(rig.now)
     rig.pass_time(60 * SECOND)
-    assert rig.device.link is Link.UP
+    assert rig.device.link is WantedLink.UP
     rig.device.connected(rig.now)
     assert only(rig.messages(), Heartbeat).boot_id == before.boot_id
 
 
 def test_a_failed_service_is_reported_once_and_retained() -> None:
     rig = Rig()
-    rig.device.suffer(Fault.SERVICE_FAILED, rig.now)
+    rig.device.suffer(DeviceFault.SERVICE_FAILED, rig.now)
     packets = rig.take()
     retained = [packet for packet in packets if packet.retain]
     assert [packet.topic for packet in retained] == [topics.service_failed(UUID)]
@@ -478,7 +478,7 @@ def test_a_failed_service_is_reported_once_and_retained() -> None:
 
 def test_nonsense_is_refused_by_every_decoder() -> None:
     rig = Rig()
-    rig.device.suffer(Fault.NONSENSE, rig.now)
+    rig.device.suffer(DeviceFault.NONSENSE, rig.now)
     refused = 0
     packets = rig.take()
     for packet in packets:
@@ -491,19 +491,19 @@ def test_nonsense_is_refused_by_every_decoder() -> None:
     assert refused == len(packets) - 1 > 3
 
 
-@pytest.mark.parametrize("fault", Fault)
-def test_a_device_that_is_off_suffers_nothing(fault: Fault) -> None:
+@pytest.mark.parametrize("fault", DeviceFault)
+def test_a_device_that_is_off_suffers_nothing(fault: DeviceFault) -> None:
     rig = Rig()
-    rig.device.suffer(Fault.POWER_LOSS, rig.now)
+    rig.device.suffer(DeviceFault.POWER_LOSS, rig.now)
     rig.device.disconnected(rig.now)
     rig.device.suffer(fault, rig.now)
     assert rig.take() == []
-    assert rig.tally.faults == {Fault.POWER_LOSS.value: 1}
+    assert rig.tally.faults == {DeviceFault.POWER_LOSS.value: 1}
 
 
 def test_power_given_back_twice_boots_once() -> None:
     rig = Rig()
-    rig.device.suffer(Fault.POWER_LOSS, rig.now)
+    rig.device.suffer(DeviceFault.POWER_LOSS, rig.now)
     rig.device.disconnected(rig.now)
     rig.device.relieve(rig.now)
     rig.device.relieve(rig.now)
@@ -531,16 +531,20 @@ def test_the_same_seed_makes_the_same_fleet_of_different_devices() -> None:
     assert not {one.uuid for one in fleet} & set(device_uuids(5_000, "another"))
 
 
-def test_each_fault_befalls_its_share_of_the_fleet_and_at_least_one() -> None:
-    plan = FaultPlan({Fault.CRASH: 0.08, Fault.SILENCE: 0.2, Fault.HANG: 0.001, Fault.DEAF: 0})
+def test_each_fault_hits_its_share_of_the_fleet_and_at_least_one() -> None:
+    plan = FaultPlan(
+        {DeviceFault.CRASH: 0.08, DeviceFault.SILENCE: 0.2, DeviceFault.HANG: 0.001, DeviceFault.DEAF: 0}
+    )
     faults = Counter(plan.victims(25, Random(1)).values())
-    assert faults == {Fault.CRASH: 2, Fault.SILENCE: 5, Fault.HANG: 1}
+    assert faults == {DeviceFault.CRASH: 2, DeviceFault.SILENCE: 5, DeviceFault.HANG: 1}
     assert plan.victims(25, Random(1)) == plan.victims(25, Random(1))
 
 
-@pytest.mark.parametrize("shares", [{Fault.CRASH: 0.6, Fault.HANG: 0.6}, {Fault.CRASH: -0.1}])
-def test_impossible_shares_are_refused(shares: dict[Fault, float]) -> None:
-    with pytest.raises(InvalidInput):
+@pytest.mark.parametrize(
+    "shares", [{DeviceFault.CRASH: 0.6, DeviceFault.HANG: 0.6}, {DeviceFault.CRASH: -0.1}]
+)
+def test_impossible_shares_are_refused(shares: dict[DeviceFault, float]) -> None:
+    with pytest.raises(InvalidArguments):
         FaultPlan(shares)
 
 

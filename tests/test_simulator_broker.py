@@ -14,15 +14,14 @@ import pytest
 
 from infoscreen.clock import SystemClock
 from infoscreen.domain.commands import Action
-from infoscreen.domain.errors import InvalidInput
+from infoscreen.domain.errors import InvalidArguments
 from infoscreen.provisioning.broker_files import SERVER_ACCOUNT
 from infoscreen.simulator import device_uuids
 from infoscreen.simulator import run as simulate
-from infoscreen.simulator.connection import Broker as Address
-from infoscreen.simulator.connection import DeviceClock, DeviceConnection
-from infoscreen.simulator.device import Fault, SimulatedDevice, Tally, Timing
+from infoscreen.simulator.connection import DeviceClock, DeviceConnection, Endpoint
+from infoscreen.simulator.device import DeviceFault, SimulatedDevice, Tally, Timing
 from infoscreen.simulator.faults import FaultPlan
-from infoscreen.simulator.fleet import Fleet
+from infoscreen.simulator.fleet import SimulatedFleet
 from infoscreen.simulator.identity import identities
 from infoscreen.simulator.traffic import Traffic
 from infoscreen.wire import topics
@@ -104,14 +103,14 @@ class Life:
         )
         self.connection = DeviceConnection(
             self.device,
-            Address(broker.host, broker.port),
+            Endpoint(broker.host, broker.port),
             broker.passwords[UUID],
             clock=self._clock,
             random=Random(2),
             traffic=self.traffic,
         )
 
-    def suffer(self, fault: Fault) -> None:
+    def suffer(self, fault: DeviceFault) -> None:
         self.device.suffer(fault, self._clock.now())
         self.connection.wake()
 
@@ -172,7 +171,7 @@ async def test_a_device_that_falls_silent_leaves_its_last_will(
     server: Server, life: Life, broker: Broker
 ) -> None:
     assert (await server.next(PRESENCE)).payload == b"online"
-    life.suffer(Fault.SILENCE)
+    life.suffer(DeviceFault.SILENCE)
     assert (await server.next(PRESENCE)).payload == b"offline"
     await until(lambda: f"Client {UUID} closed its connection" in broker.log)
     life.relieve()
@@ -254,7 +253,7 @@ async def test_a_retained_command_is_not_carried_out_however_often_the_device_re
     await server.send(Action.REBOOT_HOST, retain=True)
     async with Life(broker).lived() as life:
         await until(lambda: life.tally.ignored["retained"] == 1)
-        life.suffer(Fault.SILENCE)
+        life.suffer(DeviceFault.SILENCE)
         await until(lambda: life.traffic.connected == 0)
         life.relieve()
         await until(lambda: life.tally.ignored["retained"] == 2)
@@ -270,7 +269,7 @@ async def test_a_screenshot_on_demand_is_a_picture(server: Server, life: Life) -
 
 
 async def test_a_failed_service_waits_at_the_broker(server: Server, life: Life, broker: Broker) -> None:
-    life.suffer(Fault.SERVICE_FAILED)
+    life.suffer(DeviceFault.SERVICE_FAILED)
     await server.next(topics.service_failed(UUID))
     async with broker.sub(topics.service_failed(UUID), account=SERVER_ACCOUNT) as late:
         report = await late.next()
@@ -281,7 +280,7 @@ async def test_a_failed_service_waits_at_the_broker(server: Server, life: Life, 
 async def test_a_command_sent_while_the_device_was_away_waits_in_its_session(
     server: Server, life: Life
 ) -> None:
-    life.suffer(Fault.SILENCE)
+    life.suffer(DeviceFault.SILENCE)
     await until(lambda: life.traffic.connected == 0)
     command_id = await server.send()
     life.relieve()
@@ -323,14 +322,16 @@ async def test_a_wrong_password_is_tried_again_and_counted(server: Server, broke
 async def test_a_fleet_starts_suffers_its_faults_and_says_goodbye(broker: Broker) -> None:
     uuids = device_uuids(30, "fleet")
     passwords = await broker.add_devices(uuids)
-    fleet = Fleet(
+    fleet = SimulatedFleet(
         identities(uuids),
         passwords,
-        Address(broker.host, broker.port),
+        Endpoint(broker.host, broker.port),
         SystemClock(),
         timing=Timing(heartbeat=timedelta(milliseconds=500)),
         faults=FaultPlan(
-            {Fault.CRASH: 0.1, Fault.SILENCE: 0.1}, timedelta(0), relief_after=timedelta(milliseconds=500)
+            {DeviceFault.CRASH: 0.1, DeviceFault.SILENCE: 0.1},
+            timedelta(0),
+            relief_after=timedelta(milliseconds=500),
         ),
         start_within=timedelta(milliseconds=500),
     )
@@ -382,11 +383,11 @@ def test_a_simulation_by_the_clock_ends_with_figures(tmp_path: Path, free_port: 
 def test_credentials_that_are_no_good_are_named(tmp_path: Path, text: str, words: str) -> None:
     credentials = tmp_path / "devices"
     credentials.write_text(text)
-    with pytest.raises(InvalidInput, match=words):
+    with pytest.raises(InvalidArguments, match=words):
         simulate(1, credentials=credentials)
 
 
 def test_one_way_of_getting_passwords_is_needed(tmp_path: Path) -> None:
     for given in ({}, {"credentials": tmp_path / "devices", "password": "secret"}):
-        with pytest.raises(InvalidInput, match="either a file of credentials or one password"):
+        with pytest.raises(InvalidArguments, match="either a file of credentials or one password"):
             simulate(1, **given)

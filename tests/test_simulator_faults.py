@@ -1,4 +1,4 @@
-"""What befalls simulated fleets by rate, and how what they did is counted and told."""
+"""Faults of simulated fleets by rate, and the figures of a run."""
 
 import asyncio
 import contextlib
@@ -15,12 +15,12 @@ import pytest
 
 from infoscreen.agent.protocol.packets import Packet
 from infoscreen.cli.simulate import FaultType
-from infoscreen.domain.errors import InvalidInput
+from infoscreen.domain.errors import InvalidArguments
 from infoscreen.simulator import device_uuids
-from infoscreen.simulator.connection import Broker as Address
-from infoscreen.simulator.device import Fault
+from infoscreen.simulator.connection import BrokerAddress as Address
+from infoscreen.simulator.device import DeviceFault
 from infoscreen.simulator.faults import FaultPlan
-from infoscreen.simulator.fleet import Fleet
+from infoscreen.simulator.fleet import SimulatedFleet
 from infoscreen.simulator.identity import identities
 from infoscreen.simulator.line import Account
 from infoscreen.simulator.multiplexer import Gateway
@@ -36,9 +36,9 @@ NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
 def test_a_rate_is_met_on_average_by_every_device_and_every_fault() -> None:
-    plan = FaultPlan(per_hour={Fault.CRASH: 1.0, Fault.HANG: 0.25, Fault.DEAF: 0})
+    plan = FaultPlan(per_hour={DeviceFault.CRASH: 1.0, DeviceFault.HANG: 0.25, DeviceFault.DEAF: 0})
     random, passed = Random(1), timedelta(0)
-    faults: Counter[Fault] = Counter()
+    faults: Counter[DeviceFault] = Counter()
     victims: Counter[int] = Counter()
     while passed < timedelta(hours=100):
         chosen = plan.next_by_rate(20, random)
@@ -47,33 +47,33 @@ def test_a_rate_is_met_on_average_by_every_device_and_every_fault() -> None:
         passed += pause
         faults[fault] += 1
         victims[victim] += 1
-    assert faults.keys() == {Fault.CRASH, Fault.HANG}
-    assert faults[Fault.CRASH] == pytest.approx(2_000, rel=0.1)
-    assert faults[Fault.HANG] == pytest.approx(500, rel=0.15)
+    assert faults.keys() == {DeviceFault.CRASH, DeviceFault.HANG}
+    assert faults[DeviceFault.CRASH] == pytest.approx(2_000, rel=0.1)
+    assert faults[DeviceFault.HANG] == pytest.approx(500, rel=0.15)
     assert victims.keys() == set(range(20))
 
 
-def test_without_rates_nothing_befalls_and_the_rarest_rate_does_no_harm() -> None:
-    assert FaultPlan(per_hour={Fault.CRASH: 0}).next_by_rate(50_000, Random(1)) is None
-    chosen = FaultPlan(per_hour={Fault.CRASH: 1e-300}).next_by_rate(1, Random(1))
+def test_without_rates_no_fault_occurs_and_the_rarest_rate_does_no_harm() -> None:
+    assert FaultPlan(per_hour={DeviceFault.CRASH: 0}).next_by_rate(50_000, Random(1)) is None
+    chosen = FaultPlan(per_hour={DeviceFault.CRASH: 1e-300}).next_by_rate(1, Random(1))
     assert chosen is not None
     assert chosen[0] > timedelta(days=10_000)
 
 
 @pytest.mark.parametrize("rate", [-1, 3_601, float("nan"), float("inf")])
 def test_impossible_rates_are_refused_with_what_was_given_and_what_is_allowed(rate: float) -> None:
-    with pytest.raises(InvalidInput, match=rf"crash={rate:g}/h: a rate is 0 to 3600 per hour and device"):
-        FaultPlan(per_hour={Fault.CRASH: rate})
+    with pytest.raises(InvalidArguments, match=rf"crash={rate:g}/h: a rate is 0 to 3600 per hour and device"):
+        FaultPlan(per_hour={DeviceFault.CRASH: rate})
 
 
 async def test_a_long_run_keeps_having_faults(clock: FakeClock, free_port: int) -> None:
-    fleet = Fleet(
+    fleet = SimulatedFleet(
         identities(device_uuids(20, "long run")),
         {},
         Address("127.0.0.1", free_port),  # nobody is there, and none of this needs a broker
         clock,
         faults=FaultPlan(
-            per_hour={Fault.CRASH: 1.0, Fault.POWER_LOSS: 0.5}, relief_after=timedelta(minutes=10)
+            per_hour={DeviceFault.CRASH: 1.0, DeviceFault.POWER_LOSS: 0.5}, relief_after=timedelta(minutes=10)
         ),
         gateway=Gateway(Account("nobody", "nobody")),
     )

@@ -14,18 +14,18 @@ import pytest
 
 from infoscreen.clock import SystemClock
 from infoscreen.domain.commands import Action
-from infoscreen.domain.errors import InvalidInput
+from infoscreen.domain.errors import InvalidArguments
 from infoscreen.provisioning.broker_files import SERVER_ACCOUNT, password_line
 from infoscreen.resources import resource
 from infoscreen.services.ports import Incoming
 from infoscreen.simulator import device_uuids
 from infoscreen.simulator import run as simulate
-from infoscreen.simulator.connection import Broker as Address
+from infoscreen.simulator.connection import BrokerAddress as Address
 from infoscreen.simulator.connection import DeviceClock
-from infoscreen.simulator.device import Fault, SimulatedDevice, Tally, Timing
+from infoscreen.simulator.device import DeviceFault, SimulatedDevice, Tally, Timing
 from infoscreen.simulator.faults import FaultPlan
 from infoscreen.simulator.figures import figures
-from infoscreen.simulator.fleet import Fleet
+from infoscreen.simulator.fleet import SimulatedFleet
 from infoscreen.simulator.identity import identities
 from infoscreen.simulator.line import Account
 from infoscreen.simulator.multiplexer import MOST_DEVICES_PER_LINE, Gateway, Multiplexer, Seat
@@ -64,8 +64,10 @@ async def broker(tmp_path: Path, free_port: int) -> AsyncIterator[Broker]:
         await running.stop()
 
 
-def fleet_at(broker: Broker, uuids: list[str], *, lines: int = 2, faults: FaultPlan | None = None) -> Fleet:
-    return Fleet(
+def fleet_at(
+    broker: Broker, uuids: list[str], *, lines: int = 2, faults: FaultPlan | None = None
+) -> SimulatedFleet:
+    return SimulatedFleet(
         identities(uuids),
         {},
         Address(broker.host, broker.port),
@@ -78,7 +80,7 @@ def fleet_at(broker: Broker, uuids: list[str], *, lines: int = 2, faults: FaultP
 
 
 @contextlib.asynccontextmanager
-async def living(fleet: Fleet) -> AsyncIterator[None]:
+async def living(fleet: SimulatedFleet) -> AsyncIterator[None]:
     """Let the fleet live, from all being online to all having left."""
     stop = asyncio.Event()
     task = asyncio.create_task(fleet.run(stop))
@@ -221,7 +223,7 @@ class Room:
             yield
             await self._multiplexer.leave(10)
 
-    def suffer(self, fault: Fault) -> None:
+    def suffer(self, fault: DeviceFault) -> None:
         """Let the first device suffer."""
         self._devices[0].suffer(fault, self._clock.now())
         self._seats[0].wake()
@@ -237,9 +239,9 @@ class Room:
         await until(lambda: self.tally.acks == wanted)
 
 
-@pytest.mark.parametrize("fault", [Fault.SILENCE, Fault.POWER_LOSS])
+@pytest.mark.parametrize("fault", [DeviceFault.SILENCE, DeviceFault.POWER_LOSS])
 async def test_a_device_that_is_gone_is_offline_and_gets_its_commands_when_it_is_back(
-    broker: Broker, fault: Fault
+    broker: Broker, fault: DeviceFault
 ) -> None:
     room = Room(broker)
     presence = topics.presence(room.uuid)
@@ -266,7 +268,7 @@ async def test_a_device_that_is_gone_is_offline_and_gets_its_commands_when_it_is
 async def test_without_a_session_a_device_that_is_gone_misses_its_commands(broker: Broker) -> None:
     room = Room(broker, persistent_sessions=False)
     async with broker.sub(*topics.acks(room.uuid), account=SERVER_ACCOUNT) as heard, room.lived():
-        room.suffer(Fault.SILENCE)
+        room.suffer(DeviceFault.SILENCE)
         await send(broker, room.uuid)
         await room.settle()
         room.relieve()
@@ -307,17 +309,18 @@ async def spine(tmp_path: Path) -> AsyncIterator[Spine]:
 
 
 @pytest.mark.parametrize(
-    "befalls", [tuple(fault for fault in Fault if fault is not Fault.NONSENSE), (Fault.NONSENSE,)]
+    "kinds",
+    [tuple(fault for fault in DeviceFault if fault is not DeviceFault.NONSENSE), (DeviceFault.NONSENSE,)],
 )
 async def test_the_daemon_takes_in_all_they_say_but_nonsense(
-    broker: Broker, spine: Spine, befalls: tuple[Fault, ...]
+    broker: Broker, spine: Spine, kinds: tuple[DeviceFault, ...]
 ) -> None:
     uuids = device_uuids(60, "ingest")
-    faults = FaultPlan(dict.fromkeys(befalls, 0.1), timedelta(0), relief_after=timedelta(milliseconds=300))
+    faults = FaultPlan(dict.fromkeys(kinds, 0.1), timedelta(0), relief_after=timedelta(milliseconds=300))
     victims = faults.victims(60, Random(SEED))
     unharmed = next(uuid for number, uuid in enumerate(uuids) if number not in victims)
     fleet = fleet_at(broker, uuids, faults=faults)
-    expected = 6 * len(befalls)
+    expected = 6 * len(kinds)
     async with broker.sub(*topics.DEVICE_FILTERS, account=SERVER_ACCOUNT) as heard:
         async with living(fleet):
             await until(lambda: sum(fleet.tally.faults.values()) == expected)
@@ -331,7 +334,7 @@ async def test_the_daemon_takes_in_all_they_say_but_nonsense(
     rejected = {key[1]: times for key, times in spine.measures.counts.items() if key[0] == "rejected"}
     # The ack of a restart that the server never asked for is the one thing it does not know.
     rejected.pop("unknown_command", None)
-    assert bool(rejected) == (befalls == (Fault.NONSENSE,)), rejected
+    assert bool(rejected) == (kinds == (DeviceFault.NONSENSE,)), rejected
     assert (await spine.client(uuids[-1])).hostname == identities(uuids)[-1].hostname
 
 
@@ -339,7 +342,7 @@ def test_lines_are_as_many_as_the_devices_need() -> None:
     account = Account(GATEWAY_USER, GATEWAY_PASSWORD)
     assert [Gateway(account).lines_for(size) for size in (1, 2_500, 2_501, 50_000)] == [1, 1, 2, 20]
     assert Gateway(account, 3).lines_for(50_000) == 3
-    with pytest.raises(InvalidInput, match="50000 devices do not fit 2 connections"):
+    with pytest.raises(InvalidArguments, match="50000 devices do not fit 2 connections"):
         Gateway(account, 2).lines_for(50_000)
     assert 3 * MOST_DEVICES_PER_LINE < 65_535, "packet ids have 16 bits"
     assert GATEWAY_PASSWORD not in repr(Gateway(account))
@@ -360,5 +363,5 @@ def test_lines_are_as_many_as_the_devices_need() -> None:
     ],
 )
 def test_impossible_fleets_are_refused(given: dict[str, object], words: str) -> None:
-    with pytest.raises(InvalidInput, match=words):
+    with pytest.raises(InvalidArguments, match=words):
         simulate(**given)  # type: ignore[arg-type]  # the values fit, mypy cannot see which is which

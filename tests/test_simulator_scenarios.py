@@ -7,9 +7,17 @@ import pytest
 from click.testing import CliRunner
 
 from infoscreen.cli import cli
-from infoscreen.domain.errors import InvalidInput
-from infoscreen.judge.playing import Mode, play
-from infoscreen.simulator.scenarios import Event, Fleet, Kind, Rhythm, Scenario, load, names
+from infoscreen.domain.errors import InvalidArguments
+from infoscreen.judge.playing import Decider, play
+from infoscreen.simulator.scenarios import (
+    Event,
+    FleetTable,
+    RhythmTable,
+    Scenario,
+    ScenarioEventKind,
+    load,
+    names,
+)
 from infoscreen.simulator.scenarios.reading import parse
 from infoscreen.simulator.worlds import Score
 from infoscreen.simulator.worlds.figures import figures_of
@@ -34,15 +42,15 @@ WANTED = {
 
 
 async def played(
-    scenario: Scenario, clients: int = 30, seed: str = "test", mode: Mode = Mode.RECOVERY
+    scenario: Scenario, clients: int = 30, seed: str = "test", mode: Decider = Decider.RECOVERY
 ) -> Score:
     world = world_of(scenario, clients, seed)
     await play(world, scenario.lasts, mode=mode)
     return world.score
 
 
-def scenario_of(*events: Event, lasts: float = 3_600, fleet: Fleet | None = None) -> Scenario:
-    return Scenario(name="mine", lasts=lasts, clients=30, fleet=fleet or Fleet(), event=events)
+def scenario_of(*events: Event, lasts: float = 3_600, fleet: FleetTable | None = None) -> Scenario:
+    return Scenario(name="mine", lasts=lasts, clients=30, fleet=fleet or FleetTable(), event=events)
 
 
 def test_every_scenario_that_was_asked_for_is_there_and_says_what_it_is() -> None:
@@ -51,7 +59,7 @@ def test_every_scenario_that_was_asked_for_is_there_and_says_what_it_is() -> Non
 
 
 async def test_crashes_are_cured_soon_and_nobody_else_is_touched() -> None:
-    score = await played(scenario_of(Event(what=Kind.CRASH, at=1_000, clients=2, within=600)))
+    score = await played(scenario_of(Event(what=ScenarioEventKind.CRASH, at=1_000, clients=2, within=600)))
     assert [fault.healed is not None for _, fault in score.recoverable()] == [True, True]
     assert max(fault.late for _, fault in score.recoverable()) < 2
     assert {act.needless for act in score.acts} == {None}
@@ -60,22 +68,24 @@ async def test_crashes_are_cured_soon_and_nobody_else_is_touched() -> None:
 
 
 async def test_the_naive_policy_reboots_who_would_have_come_back() -> None:
-    cut = Event(what=Kind.NETWORK, at=900, share=0.9, lasts=(400, 400))
+    cut = Event(what=ScenarioEventKind.NETWORK, at=900, share=0.9, lasts=(400, 400))
     outage = scenario_of(cut, lasts=1_500)
-    naive, careful = await played(outage, mode=Mode.NAIVE), await played(outage)
+    naive, careful = await played(outage, mode=Decider.NAIVE), await played(outage)
     assert sum(act.needless is not None for act in naive.acts) > 10
     assert careful.acts == []
 
 
 async def test_an_action_that_was_needless_is_counted_as_one() -> None:
     # A client that hangs and recovers by itself: nobody can know, and the score says so.
-    score = await played(scenario_of(Event(what=Kind.HANG, at=1_000, clients=1, lasts=(2_000, 2_000))))
+    score = await played(
+        scenario_of(Event(what=ScenarioEventKind.HANG, at=1_000, clients=1, lasts=(2_000, 2_000)))
+    )
     assert [act.needless for act in score.acts] == ["hang would have passed by itself"]
 
 
 async def test_a_client_whose_failed_service_is_shown_and_that_loses_its_network_does_not_stop_time() -> None:
-    # The simulator's own copy of ingest looped for ever here.
-    failed = Event(what=Kind.SERVICE_FAILED, at=1_000, clients=5, cured_by="nothing")
+    # The simulator's own copy of ingest never returned here.
+    failed = Event(what=ScenarioEventKind.SERVICE_FAILED, at=1_000, clients=5, cured_by="nothing")
     world = world_of(scenario_of(failed), 10, "x")
     for device in world.devices:
         world.at(1_400, world.cut, device)
@@ -94,7 +104,7 @@ async def test_the_same_seed_makes_the_same_world_and_another_makes_another() ->
 
 
 async def test_the_same_lines_make_the_same_answers() -> None:
-    scenario = scenario_of(Event(what=Kind.CRASH, at=700, clients=2), lasts=1_200)
+    scenario = scenario_of(Event(what=ScenarioEventKind.CRASH, at=700, clients=2), lasts=1_200)
     first, again = [await played(scenario, 10) for _ in range(2)]
     assert [(act.at, act.device) for act in first.acts] == [(act.at, act.device) for act in again.acts]
     assert first.reasons == again.reasons
@@ -134,10 +144,10 @@ def test_a_file_says_everything_a_scenario_can_say() -> None:
         "mine.toml",
     )
     assert (scenario.name, scenario.lasts, scenario.clients, scenario.fleet.sites) == ("mine", 86_400, 20, 4)
-    assert scenario.fleet.heartbeat == (Rhythm(every=10, share=0.25), Rhythm(every=60, share=0.75))
+    assert scenario.fleet.heartbeat == (RhythmTable(every=10, share=0.25), RhythmTable(every=60, share=0.75))
     (event,) = scenario.event
     assert (event.what, event.at, event.lasts, event.cured_by) == (
-        Kind.CRASH,
+        ScenarioEventKind.CRASH,
         600,
         (60, 7_200),
         "reboot_host",
@@ -169,13 +179,13 @@ def test_a_file_says_everything_a_scenario_can_say() -> None:
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_with_its_place_and_what_is_allowed(text: str, fault: str) -> None:
-    with pytest.raises(InvalidInput) as error:
+    with pytest.raises(InvalidArguments) as error:
         parse(text, "mine", "mine.toml")
     assert fault in str(error.value)
 
 
 def test_all_faults_of_a_file_are_said_at_once() -> None:
-    with pytest.raises(InvalidInput) as error:
+    with pytest.raises(InvalidArguments) as error:
         parse('lasts = "soon"\nclients = 0\n[[event]]\nwhat = "crash"', "mine", "mine.toml")
     assert str(error.value).count("mine.toml: ") == 3
 

@@ -10,8 +10,15 @@ from sqlalchemy import event
 
 from infoscreen.domain.clients import Condition
 from infoscreen.domain.commands import Action, CommandStatus, Source, Verification
-from infoscreen.domain.errors import CommandInFlight, Conflict, Forbidden, InvalidInput, LockedOut, NotFound
-from infoscreen.domain.events import ClientChanged, Kind
+from infoscreen.domain.errors import (
+    CommandInFlight,
+    Forbidden,
+    InvalidInput,
+    LockedOut,
+    NotFound,
+    NotQueued,
+)
+from infoscreen.domain.events import ClientChanged, TimelineKind
 from infoscreen.storage import client_deadlines, client_lists, clients, rejected, screenshots, timeline
 from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.wire.messages import Command
@@ -190,7 +197,7 @@ async def test_a_redelivered_log_line_stands_in_the_timeline_once(spine: Spine) 
     await spine.hear((f"{U}/logs/error", line), (f"{U}/logs/error", line))
     await spine.hear((f"{U}/logs/error", line))
     async with spine.store.read() as connection:
-        page = await timeline.page(connection, U, 10, kinds={Kind.LOG})
+        page = await timeline.page(connection, U, 10, kinds={TimelineKind.LOG})
     assert [(entry.level, len(entry.text)) for entry in page.items] == [("error", 4_000)]
 
 
@@ -385,7 +392,7 @@ async def test_of_two_hundred_concurrent_requests_exactly_one_wins(spine: Spine)
     won = [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
     lost = [outcome for outcome in outcomes if isinstance(outcome, CommandInFlight)]
     assert (len(won), len(lost)) == (1, 199)
-    assert {outcome.extra["command_id"] for outcome in lost} == {won[0].command_id}
+    assert {outcome.command.command_id for outcome in lost} == {won[0].command_id}
 
 
 async def test_the_third_published_command_locks_every_disruptive_action(spine: Spine) -> None:
@@ -396,8 +403,8 @@ async def test_the_third_published_command_locks_every_disruptive_action(spine: 
         await spine.ack(command, "failed")
     with pytest.raises(LockedOut) as refused:
         await spine.request(U, Action.RESTART_APP)
-    assert refused.value.extra["locked_until"] == spine.clock.now() + timedelta(seconds=900)
-    blocked = refused.value.extra["command"]
+    assert refused.value.locked_until == spine.clock.now() + timedelta(seconds=900)
+    blocked = refused.value.command
     assert (await spine.command(blocked)).status is CommandStatus.BLOCKED_SAFETY
     spine.clock.advance(900)
     assert (await spine.request(U, Action.RESTART_APP)).status is CommandStatus.QUEUED
@@ -571,9 +578,9 @@ async def test_cancelling_is_possible_only_before_publication(spine: Spine) -> N
     await spine.beat(U)
     command = await spine.request(U)
     await spine.outbox.step()
-    with pytest.raises(Conflict) as refused:
+    with pytest.raises(NotQueued) as refused:
         await spine.commanding.cancel(command.command_id, OPERATOR)
-    assert refused.value.extra["command_status"] == "published"
+    assert refused.value.command_status == "published"
 
 
 async def test_a_verified_shutdown_is_on_purpose_until_the_device_is_heard_again(spine: Spine) -> None:
@@ -676,7 +683,7 @@ async def test_the_timeline_merges_status_commands_and_operator_acts_newest_firs
     command = await spine.request(U)
     spine.clock.advance(1)
     await spine.fleet.edit(U, {"name": "Lobby"}, OPERATOR)
-    seen: list[Kind] = []
+    seen: list[TimelineKind] = []
     cursor = None
     while True:
         async with spine.store.read() as connection:
@@ -685,9 +692,9 @@ async def test_the_timeline_merges_status_commands_and_operator_acts_newest_firs
         cursor = page.next_cursor
         if cursor is None:
             break
-    assert seen == [Kind.OPERATOR, Kind.COMMAND, Kind.STATUS]
+    assert seen == [TimelineKind.OPERATOR, TimelineKind.COMMAND, TimelineKind.STATUS]
     async with spine.store.read() as connection:
-        only = await timeline.page(connection, U, 10, kinds={Kind.COMMAND})
+        only = await timeline.page(connection, U, 10, kinds={TimelineKind.COMMAND})
     assert only.items[0].data is not None
     assert only.items[0].data["command_id"] == command.command_id
 

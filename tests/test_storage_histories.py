@@ -12,7 +12,7 @@ from sqlalchemy import insert
 from infoscreen.domain.clients import Client, Condition
 from infoscreen.domain.commands import Action, CommandStatus, Source
 from infoscreen.domain.errors import InvalidInput
-from infoscreen.domain.events import Kind
+from infoscreen.domain.events import TimelineKind
 from infoscreen.storage import (
     account_tables,
     audit,
@@ -67,7 +67,7 @@ async def fill(connection: Connection, seed: int = 7) -> None:
     entries = [
         NewEntry(client_uuid=U, at=random.choice(moments), kind=kind, text=f"{kind} {number}")
         for number in range(6)
-        for kind in (Kind.LOG, Kind.STATUS, Kind.OPERATOR)
+        for kind in (TimelineKind.LOG, TimelineKind.STATUS, TimelineKind.OPERATOR)
     ]
     random.shuffle(entries)
     await timeline.add(connection, entries)
@@ -99,10 +99,16 @@ async def fill(connection: Connection, seed: int = 7) -> None:
 
 
 @pytest.mark.parametrize(
-    "kinds", [frozenset(), {Kind.LOG}, {Kind.COMMAND, Kind.STATUS}, {Kind.RECOVERY, Kind.LOG}]
+    "kinds",
+    [
+        frozenset(),
+        {TimelineKind.LOG},
+        {TimelineKind.COMMAND, TimelineKind.STATUS},
+        {TimelineKind.RECOVERY, TimelineKind.LOG},
+    ],
 )
 async def test_the_timeline_is_whole_however_it_is_cut_into_pages(
-    store: Store, kinds: frozenset[Kind]
+    store: Store, kinds: frozenset[TimelineKind]
 ) -> None:
     async with store.write() as connection:
         await fill(connection)
@@ -111,7 +117,14 @@ async def test_the_timeline_is_whole_however_it_is_cut_into_pages(
         assert whole.next_cursor is None
         assert [entry.at for entry in whole.items] == sorted((e.at for e in whole.items), reverse=True)
         assert {entry.kind for entry in whole.items} == (
-            kinds or {Kind.LOG, Kind.STATUS, Kind.OPERATOR, Kind.COMMAND, Kind.RECOVERY}
+            kinds
+            or {
+                TimelineKind.LOG,
+                TimelineKind.STATUS,
+                TimelineKind.OPERATOR,
+                TimelineKind.COMMAND,
+                TimelineKind.RECOVERY,
+            }
         )
         for size in (1, 2, 3, 7):
             pieces: list[Any] = []
@@ -155,14 +168,22 @@ async def test_rows_numbered_beyond_32_bits_are_listed_and_paged(store: Store) -
         for number in (BIG, BIG + 1):
             common = {"id": number, "at": MORNING}
             await connection.execute(
-                insert(tables.timeline).values(client_uuid=U, kind=Kind.LOG, text=f"line {number}", **common)
+                insert(tables.timeline).values(
+                    client_uuid=U, kind=TimelineKind.LOG, text=f"line {number}", **common
+                )
             )
             await connection.execute(
                 insert(account_tables.audit).values(actor="a", via="cli", action="act", **common)
             )
             await connection.execute(
                 insert(tables.rejected_messages).values(
-                    topic="t", reason="r", detail=f"line {number}", size=1, head=b"", **common
+                    topic="t",
+                    reason="r",
+                    code="text",
+                    arguments={"text": f"line {number}"},
+                    size=1,
+                    head=b"",
+                    **common,
                 )
             )
     async with store.read() as connection:
@@ -173,4 +194,4 @@ async def test_rows_numbered_beyond_32_bits_are_listed_and_paged(store: Store) -
         assert (await audit.page(connection, 1, acts.next_cursor)).items[0].id == BIG
         refused = await rejected.page(connection, 1)
         rest = await rejected.page(connection, 1, refused.next_cursor)
-        assert (rest.items[0].detail, rest.next_cursor) == (f"line {BIG}", None)
+        assert (rest.items[0].defect.arguments["text"], rest.next_cursor) == (f"line {BIG}", None)

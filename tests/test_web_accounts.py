@@ -83,7 +83,7 @@ async def test_a_time_without_a_zone_is_refused(site: Site) -> None:
     wanted = {"name": "t", "role": "viewer", "expires_at": "2026-04-01T00:00:00"}
     document = await json_of(viewer.post("/api/tokens", json=wanted), 422)
     assert document["errors"][0]["field"] == "expires_at"
-    assert "timezone" in document["errors"][0]["message"]
+    assert "time zone" in document["errors"][0]["message"]
 
 
 async def test_the_audit_trail_is_newest_first_filtered_and_paged(site: Site) -> None:

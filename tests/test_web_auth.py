@@ -216,7 +216,7 @@ async def test_failures_slow_an_account_down_ever_more_even_for_the_right_passwo
         assert (await login(visitor, "admin", "wrong")).status == 401
     site.spine.clock.advance(16)
     assert (await login(visitor, "admin")).status == 200
-    assert (await login(visitor, "admin", "wrong")).status == 401, "success starts the count anew"
+    assert (await login(visitor, "admin", "wrong")).status == 401, "success resets the count"
 
 
 async def test_many_guesses_at_the_same_time_are_as_few_as_one_after_another(site: Site) -> None:

@@ -57,31 +57,31 @@ async def test_a_wrong_method_is_told_which_are_right(site: Site) -> None:
 @pytest.mark.parametrize(
     ("body", "field", "message"),
     [
-        ({}, "username", "Field required"),
+        ({}, "username", "is required"),
         (
             {"username": "u", "password": "x" * 10, "role": "king"},
             "role",
-            "Input should be 'viewer', 'operator' or 'admin'; given \"king\"",
+            'must be one of: viewer, operator, admin; given "king"',
         ),
         (
             {"username": 7, "password": "x" * 10, "role": "viewer"},
             "username",
-            "Input should be a valid string; given 7",
+            "must be text; given 7",
         ),
         (
             {"username": "u", "password": "x" * 10, "role": "viewer", "rolle": 1},
             "rolle",
-            "not known here; allowed: username, password, role",
+            "is not known here; allowed: username, password, role",
         ),
         (
             {"username": "u", "password": "secret", "role": "viewer"},
             "password",
-            "has 6 characters; 10 to 1000 are allowed",
+            "has 6 characters; 10 to 1,000 are allowed",
         ),
         (
             {"username": "a b", "password": "x" * 10, "role": "viewer"},
             "username",
-            "1 to 100 letters, digits or any of . _ @ - are allowed",
+            "must be 1 to 100 letters, digits or any of . _ @ -",
         ),
         (
             {"username": "u\0", "password": "x" * 10, "role": "viewer"},
@@ -91,9 +91,9 @@ async def test_a_wrong_method_is_told_which_are_right(site: Site) -> None:
         (
             {"username": "u" * 500, "password": "x" * 10, "role": ["u" * 500]},
             "role",
-            "Input should be 'viewer', 'operator' or 'admin'; given [\"" + "u" * 75 + "...",
+            'must be one of: viewer, operator, admin; given ["' + "u" * 75 + "...",
         ),
-        ([], "", "Input should be an object"),
+        ([], "", "must be an object"),
     ],
     ids=str,
 )
@@ -102,7 +102,7 @@ async def test_wrong_input_is_told_what_was_given_and_what_is_allowed(
 ) -> None:
     async with admin.post("/api/users", json=body) as response:
         errors = (await problem(response, 422, "invalid-input"))["errors"]
-    assert {"field": field, "message": message} in errors
+    assert (field, message) in [(error["field"], error["message"]) for error in errors]
 
 
 async def test_a_password_of_the_wrong_type_is_not_repeated(admin: ClientSession) -> None:
@@ -155,16 +155,16 @@ async def test_a_body_that_grows_when_unpacked_is_refused(admin: ClientSession) 
 @pytest.mark.parametrize(
     ("query", "field", "message"),
     [
-        ("limit=0", "limit", 'Input should be greater than or equal to 1; given "0"'),
-        ("limit=501", "limit", 'Input should be less than or equal to 500; given "501"'),
+        ("limit=0", "limit", 'must be at least 1; given "0"'),
+        ("limit=501", "limit", 'must be at most 500; given "501"'),
         (
             "limit=many",
             "limit",
-            'Input should be a valid integer, unable to parse string as an integer; given "many"',
+            'must be a whole number; given "many"',
         ),
-        ("limit=1&limit=2", "limit", "given 2 times; allowed once"),
-        ("page=2", "page", "not known here; allowed: limit, cursor"),
-        ("cursor=x", "cursor", "use next_cursor of the page before, unchanged"),
+        ("limit=1&limit=2", "limit", "is given 2 times; allowed once"),
+        ("page=2", "page", "is not known here; allowed: limit, cursor"),
+        ("cursor=x", "cursor", "must be next_cursor of the page before, unchanged"),
         ("cursor=%00", "cursor", "holds NUL or an unpaired surrogate; allowed is Unicode text"),
     ],
 )
@@ -173,7 +173,7 @@ async def test_a_wrong_query_is_told_what_was_given_and_what_is_allowed(
 ) -> None:
     async with admin.get(f"/api/users?{query}") as response:
         errors = (await problem(response, 422, "invalid-input"))["errors"]
-    assert errors == [{"field": field, "message": message}]
+    assert [(error["field"], error["message"]) for error in errors] == [(field, message)]
 
 
 FORGED = [
@@ -328,7 +328,7 @@ async def test_a_database_that_is_locked_is_told_to_be_tried_again(site: Site, t
 
 async def test_a_page_for_people_is_rendered_by_the_panel_and_not_for_programs(site: Site) -> None:
     async def page(request: web.Request, problem: Problem) -> web.StreamResponse:
-        return web.Response(text=f"<h1>{problem.title}</h1>", status=problem.status, content_type="text/html")
+        return web.Response(text=f"<h1>{problem.slug}</h1>", status=problem.status, content_type="text/html")
 
     for path, accept, content_type in (
         ("/nowhere", "text/html,*/*", "text/html"),

@@ -24,6 +24,7 @@ from tests.api import ask
 from tests.broker import Broker
 from tests.daemon import Daemon, ask_until, installed
 from tests.doors import stranger
+from tests.malformed import MALFORMED
 from tests.programs import find_free_port
 from tests.waiting import DEADLINE_SECONDS
 
@@ -75,7 +76,7 @@ async def _it_lives_on(site: Site) -> AsyncIterator[None]:
 
 @pytest.fixture
 async def device(site: Site) -> str:
-    """Return the UUID of a device that the broker lets in."""
+    """Return the UUID of a device with an account at the broker."""
     uuid = str(uuid4())
     await site.broker.add_device(uuid)
     return uuid
@@ -269,34 +270,6 @@ async def test_one_of_200_requests_to_two_daemons_on_one_database_wins(
         await other.kill()
 
 
-NO_HTTP = [
-    b"\r\n\r\n",
-    b"GET\r\n\r\n",
-    b"GET / HTTP/9.9\r\n\r\n",
-    b"GET / HTTP/1.1\r\n\r\n",
-    b"GET http://[::1/ HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"GET /%zz%00 HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: x\r\nNo colon\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: x\r\nX: a\x00b\r\n\r\n",
-    b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 20_000 + b"\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 500 + b"\r\n",
-    b"GET / HTTP/1.1\r\nHost: x\r\nCookie: \xff\xfe=;;=\r\n\r\n",
-    b"GET /api/clients HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xe4\r\n\r\n",
-    b"BREW /api/clients HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-    b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n",
-    b"POST /login HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-    b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope",
-    b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{",
-    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-    *(Random(seed).randbytes(300) for seed in range(30)),
-]
-
-
 def exchange(port: int, sent: bytes) -> bytes:
     """Send bytes, say that this is all, and return all that comes back."""
     with socket.create_connection(("127.0.0.1", port), DEADLINE_SECONDS) as connection:
@@ -311,7 +284,7 @@ def exchange(port: int, sent: bytes) -> bytes:
         return answer
 
 
-@pytest.mark.parametrize("sent", NO_HTTP, ids=lambda sent: repr(sent[:40]))
+@pytest.mark.parametrize("sent", MALFORMED, ids=lambda sent: repr(sent[:40]))
 async def test_what_is_no_http_is_refused_or_hung_up_on(site: Site, sent: bytes) -> None:
     answer = await asyncio.to_thread(exchange, site.daemon.port, sent)
     assert b"Traceback" not in answer

@@ -40,7 +40,7 @@ async def spine(tmp_path: Path) -> AsyncIterator[Spine]:
 
 
 def set_clock(spine: Spine, step: timedelta) -> None:
-    """Set the clock, with which listening begins anew, as the listener has it."""
+    """Set the clock and restart listening, as the listener does."""
     spine.clock.set_wall_time(spine.clock.now() + step)
     spine.link.listening_since = spine.clock.now()
 

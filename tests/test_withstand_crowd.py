@@ -72,7 +72,7 @@ class Device(asyncio.Protocol):
         self.lost.set()
 
     async def live(self, port: int) -> None:
-        """Come again at once, for ever, whenever the connection is lost."""
+        """Reconnect at once whenever the connection is lost."""
         loop = asyncio.get_running_loop()
         try:
             while True:

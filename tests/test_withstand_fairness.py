@@ -143,7 +143,7 @@ async def test_the_others_do_not_notice_a_device_that_floods(tmp_path: Path) -> 
 
             lines = [f"flood {number}" for number in range(1, flooder.acknowledged + 1) if number % 4 == 0]
             await until(lambda: len(floods()) >= len(lines), within=60)
-            assert floods() == lines  # nothing of what was received is lost, whoever said it
+            assert floods() == lines  # nothing that was received is lost, from any device
             assert daemon.rows("SELECT count(*) FROM rejected_messages") == [(KEPT_OF_ONE,)]
             rejections = daemon.logged("message_rejected")
             minutes = (time.monotonic() - began) // 60

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from infoscreen.domain.errors import StoreUnavailable, Trouble
+from infoscreen.domain.errors import StoreTrouble, StoreUnavailable
 from infoscreen.storage import schema
 from infoscreen.storage.engine import Store
 from tests.api import ask
@@ -70,14 +70,14 @@ def replace_log(path: Path) -> None:
     log.touch()
 
 
-LOSSES: dict[Callable[[Path], None], Trouble] = {
-    Path.unlink: Trouble.MISSING,
-    move_away: Trouble.MISSING,
-    replace_by_a_copy: Trouble.REPLACED,
-    replace_by_a_directory: Trouble.REPLACED,
-    empty: Trouble.DAMAGED,
-    unlink_log: Trouble.MISSING,
-    replace_log: Trouble.REPLACED,
+LOSSES: dict[Callable[[Path], None], StoreTrouble] = {
+    Path.unlink: StoreTrouble.MISSING,
+    move_away: StoreTrouble.MISSING,
+    replace_by_a_copy: StoreTrouble.REPLACED,
+    replace_by_a_directory: StoreTrouble.REPLACED,
+    empty: StoreTrouble.DAMAGED,
+    unlink_log: StoreTrouble.MISSING,
+    replace_log: StoreTrouble.REPLACED,
 }
 
 
@@ -109,7 +109,7 @@ async def test_a_file_that_is_lost_during_a_transaction_is_not_acknowledged(tmp_
     store = await store_at(path)
     with pytest.raises(StoreUnavailable) as caught:
         await lose_halfway(store, path)
-    assert caught.value.trouble is Trouble.MISSING
+    assert caught.value.trouble is StoreTrouble.MISSING
     assert caught.value.outcome_unknown
     await store.close()
 

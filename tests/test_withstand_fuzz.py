@@ -31,6 +31,7 @@ from infoscreen.wire.messages import (
     decode_command,
     encode,
 )
+from infoscreen.words.speaking import say
 from tests.spine import Spine, open_spine, sqlite_url, uuid_of
 
 T = TypeVar("T")
@@ -240,7 +241,7 @@ def understood(decode_it: Callable[[], T], *reasons: str) -> T | None:
     try:
         return decode_it()
     except BadMessage as refusal:
-        if refusal.reason in reasons and refusal.detail:
+        if refusal.reason in reasons and say(refusal.fact):
             return None
         raise
 
@@ -321,7 +322,7 @@ class House:
         for shown in (
             models.client_list(page, now, since),
             models.Timeline.of(lines),
-            *(models.RejectedMessage.of(message) for message in refused),
+            *(models.RejectedMessageModel.of(message) for message in refused),
         ):
             json.loads(shown.model_dump_json(), parse_constant=_no_json)
         await self._spine.watch.look()

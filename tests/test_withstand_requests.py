@@ -24,6 +24,7 @@ from infoscreen.web.auth import SAFE_METHODS
 from infoscreen.web.middleware import SECURITY_HEADERS
 from infoscreen.web.registry import BODY_TIMEOUT_SECONDS, Route
 from infoscreen.web.routes import ROUTES
+from tests.malformed import ANSWERED
 from tests.spine import sqlite_url, uuid_of
 from tests.waiting import DEADLINE_SECONDS
 from tests.web import PASSWORD, Site, serving
@@ -326,22 +327,7 @@ MOST_PER_ROUTE = 45
 """Of some 60 to 600 wrong requests to a route: half a minute in all."""
 
 
-@pytest.mark.parametrize(
-    "sent",
-    [
-        b"GET\r\n\r\n",
-        b"GET / HTTP/9.9\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nNo colon\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nX: a\x00b\r\n\r\n",
-        b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 20_000 + b"\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 500 + b"\r\n",
-        b"POST /login HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-        b"POST /login HTTP/1.1\r\nHost:x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
-    ],
-    ids=lambda sent: repr(sent[:40]),
-)
+@pytest.mark.parametrize("sent", ANSWERED, ids=lambda sent: repr(sent[:40]))
 async def test_what_is_no_http_is_answered_with_our_headers_and_without_a_version(
     tmp_path: Path, sent: bytes
 ) -> None:

@@ -168,7 +168,7 @@ class Operator:
 
 
 async def report(screen: Screen, random: Random) -> None:
-    """Let a device report this and that for ever."""
+    """Let a device report continuously."""
     for number in itertools.count(1):
         await asyncio.sleep(random.uniform(0, 2 * REPORT_SECONDS))
         await until(lambda: screen.waiting < 10)

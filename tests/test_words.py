@@ -288,6 +288,8 @@ READS = {
     "storage/address.py": "the address of the database",
     "cli/recovery.py": "durations on the command line",
     "cli/descriptions.py": "values of YAML",
+    "pki/authority.py": "labels of certificates",
+    "pki/names.py": "host names",
 }
 """Modules with regular expressions, and what they read: never sentences of our own."""
 

@@ -151,13 +151,13 @@ def singles(
 
 def own(world: World, device: Device, kind: str, cure: str, **more: object) -> None:
     """Begin a fault of the device's own now."""
-    world.befall(device, Fault(kind, world.now, cure, **more))  # type: ignore[arg-type]
+    world.strike(device, Fault(kind, world.now, cure, **more))  # type: ignore[arg-type]
 
 
 def shared(world: World, device: Device, kind: str, cause: str, lasts: float | None, cure: str) -> None:
     """Begin a fault that the device shares with others now."""
     heals = None if lasts is None else world.now + lasts
-    world.befall(device, Fault(kind, world.now, cure, heals, cause=cause))
+    world.strike(device, Fault(kind, world.now, cure, heals, cause=cause))
 
 
 def outage(

@@ -132,7 +132,7 @@ def mass_cured_outside(random: Random, size: int) -> Case:
 
 
 def dead_beside(random: Random, size: int) -> Case:
-    """Some hosts die for good, one after the other; single crashes beside are cured as ever."""
+    """Some hosts die for good, one after the other; single crashes at the same time are cured as usual."""
     world = _world(random, size)
     dead = some(random, world.devices, max(2, size // 50))
     for device in dead:

@@ -30,7 +30,7 @@ _LONGEST_LINE = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class JournalLine:
     """A line of the journal."""
 
     at: datetime
@@ -40,7 +40,7 @@ class Line:
     context: dict[str, Any]
 
 
-def parse(line: bytes) -> Line | None:
+def parse(line: bytes) -> JournalLine | None:
     """Read a line of ``journalctl -o json``; None for one that says nothing."""
     try:
         fields = json.loads(line)
@@ -53,7 +53,7 @@ def parse(line: bytes) -> Line | None:
         return None
     context = {"unit": fields.get("_SYSTEMD_UNIT") or fields.get("UNIT"), "pid": fields.get("_PID")}
     logger = fields.get("SYSLOG_IDENTIFIER")
-    return Line(at, level, message, logger if isinstance(logger, str) else None, context)
+    return JournalLine(at, level, message, logger if isinstance(logger, str) else None, context)
 
 
 def _text(message: object) -> str:
@@ -63,7 +63,7 @@ def _text(message: object) -> str:
     return message[:MAX_LOG_CHARACTERS] if isinstance(message, str) else ""
 
 
-class Limit:
+class RateLimit:
     """So many in a window of a minute; counts what it does not let through. Seconds are monotonic."""
 
     def __init__(self, most: int) -> None:
@@ -100,11 +100,11 @@ class AppLogs:
         self._settings = settings
         self._mail = mail
         self._clock = clock
-        self._limit = Limit(settings.log_lines_per_minute)
+        self._limit = RateLimit(settings.log_lines_per_minute)
         self._told: str | None = None
 
     async def run(self) -> None:
-        """Follow for ever; a journalctl that ends is started again."""
+        """Follow until cancelled; a journalctl that ends is started again."""
         while True:
             await self._follow()
             await self._clock.sleep(AGAIN_SECONDS)
@@ -140,7 +140,7 @@ class AppLogs:
             if found is not None:
                 self._forward(found)
 
-    def _forward(self, line: Line) -> None:
+    def _forward(self, line: JournalLine) -> None:
         now = self._clock.monotonic()
         if self._limit.dropped and now >= self._limit.ends:
             self._report_dropped()
@@ -158,7 +158,7 @@ class AppLogs:
         )
         self._mail.event(packets.log_line(self._settings.name, LogLevel.WARN, text, self._clock.now()))
 
-    def _packet(self, line: Line) -> Packet:
+    def _packet(self, line: JournalLine) -> Packet:
         return packets.log_line(
             self._settings.name,
             line.level,

@@ -56,7 +56,7 @@ class Connection:
         self._random = random
         self._stopping = asyncio.Event()
         self._told: str | None = None
-        self.is_up = False
+        self.is_up = self._has_been_up = False
         self.local_address: str | None = None
         """The device's own address towards the broker, while there is a connection."""
 
@@ -102,7 +102,8 @@ class Connection:
         client = None
         trouble = None
         try:
-            client = await make_client(self._settings, will=True)
+            # Later on a second look at a broker that is overloaded would make it worse.
+            client = await make_client(self._settings, will=True, explains=not self._has_been_up)
             async with client, asyncio.TaskGroup() as tasks:
                 listening = tasks.create_task(self._listen(client))
                 # Should a library swallow the cancellation that an error there causes, the loss of the
@@ -135,7 +136,7 @@ class Connection:
         self._mail.outbox.drop_state()  # what was read while there was no connection is old by now
         self._mail.journal.connected()
         self._mail.outbox.greet(packets.presence(self._settings.name, Presence.ONLINE))
-        self.is_up = True
+        self.is_up = self._has_been_up = True
         self._told = None
         log.info("connected to the broker", extra={"event": "broker_connected"})
         try:
@@ -178,7 +179,7 @@ def command_topics(uuid: str) -> tuple[str, str]:
     return topics.commands(uuid), topics.command_alias(uuid)
 
 
-async def make_client(settings: AgentSettings, *, will: bool) -> DeviceClient:
+async def make_client(settings: AgentSettings, *, will: bool, explains: bool = False) -> DeviceClient:
     """Prepare a connection as this device; renewed TLS files count at once.
 
     Never with a clean session: it would throw away the commands that wait for the device.
@@ -188,7 +189,7 @@ async def make_client(settings: AgentSettings, *, will: bool) -> DeviceClient:
     """
     address = broker_address(settings)
     offline = packets.presence(settings.name, Presence.OFFLINE)
-    return DeviceClient(address, await load_tls(address), will=offline if will else None)
+    return DeviceClient(address, await load_tls(address), will=offline if will else None, explains=explains)
 
 
 def broker_address(settings: AgentSettings) -> BrokerAddress:

@@ -1,6 +1,6 @@
 """The agent's journal on disk: a small SQLite database with the newest commands and the acks not yet sent.
 
-Blocks; call it in a thread, one call at a time. A record that the device must not forget is on the disk when
+Blocks; call it in a thread, one call at a time. A record that must survive a power cut is on the disk when
 ``append`` returns; a power loss at any moment leaves what was there. The journal in memory decides what is
 kept, so the number of rows is bounded by it.
 """
@@ -14,15 +14,15 @@ from pathlib import Path
 
 from infoscreen.agent import old_journal
 from infoscreen.agent.protocol.journal import (
+    AckGiven,
+    AckSent,
     Before,
     Entry,
     Forgotten,
-    Given,
-    Known,
+    JournalContents,
     Linked,
     Lost,
     Record,
-    Sent,
 )
 from infoscreen.domain.errors import BadMessage
 from infoscreen.wire.messages import CommandAck, decode_command
@@ -75,7 +75,7 @@ class JournalFile:
         """Tell whether ``append`` can be called; ``open`` must come first at the start and after trouble."""
         return self._database is not None
 
-    def open(self, now: datetime) -> Known:
+    def open(self, now: datetime) -> JournalContents:
         """Open the file and return what it knows; a damaged one is moved aside and said to be lost ``now``.
 
         Raises:
@@ -89,7 +89,7 @@ class JournalFile:
                 self._move_aside(str(damage))
             self._open()
             self.append([Lost(now)])
-            return Known.nothing(lost=Lost(now))
+            return JournalContents.nothing(lost=Lost(now))
         except (sqlite3.Error, OSError, _Damaged) as error:
             self.close()
             raise JournalUnavailable(f"{self.path.name}: {error}") from None
@@ -106,7 +106,7 @@ class JournalFile:
         try:
             self._check_place()
             with self._transaction(
-                lasting=any(not isinstance(one, Sent | Linked) for one in records)
+                lasting=any(not isinstance(one, AckSent | Linked) for one in records)
             ) as database:
                 for table in TABLES if instead else ():
                     database.execute(f"DELETE FROM {table}")
@@ -124,7 +124,7 @@ class JournalFile:
                 self._database.close()
         self._database = None
 
-    def _open(self) -> Known:
+    def _open(self) -> JournalContents:
         try:
             self._database = database = sqlite3.connect(
                 self.path, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False
@@ -200,7 +200,7 @@ def _code(error: Exception) -> int:
 
 def _apply(database: sqlite3.Connection, record: Record) -> None:
     match record:
-        case Given(serial, entry):
+        case AckGiven(serial, entry):
             before = entry.before
             ack = entry.ack.model_dump_json()
             row = (
@@ -213,7 +213,7 @@ def _apply(database: sqlite3.Connection, record: Record) -> None:
             )
             database.execute("INSERT OR REPLACE INTO commands VALUES (?, ?, ?, ?, ?, ?)", row)
             database.execute("INSERT OR REPLACE INTO unsent VALUES (?, ?)", (serial, ack))
-        case Sent(serial):
+        case AckSent(serial):
             database.execute("DELETE FROM unsent WHERE serial = ?", (serial,))
         case Forgotten(command_id):
             database.execute("DELETE FROM commands WHERE command_id = ?", (str(command_id),))
@@ -225,7 +225,7 @@ def _apply(database: sqlite3.Connection, record: Record) -> None:
             database.execute("INSERT INTO lost VALUES (?)", (_text(at),))
 
 
-def _known(database: sqlite3.Connection) -> Known:
+def _known(database: sqlite3.Connection) -> JournalContents:
     """Read everything. Raises ``ValueError``, ``TypeError`` or ``BadMessage`` for what we did not write."""
     commands = {}
     for command_id, serial, text, ack, boot_id, app_started_at in database.execute(
@@ -246,7 +246,7 @@ def _known(database: sqlite3.Connection) -> Known:
     lost = None
     for (at,) in database.execute("SELECT at FROM lost"):
         lost = Lost(datetime.fromisoformat(at))
-    return Known(commands, unsent, link, lost)
+    return JournalContents(commands, unsent, link, lost)
 
 
 def _text(time: datetime | None) -> str | None:

@@ -1,4 +1,4 @@
-"""What the agent has yet to say and must not forget.
+"""Messages of the agent that are not delivered yet, kept on disk.
 
 What is to be kept is on disk before it is sent, as long as the disk can be written.
 """
@@ -10,8 +10,8 @@ from collections.abc import Hashable
 from pathlib import Path
 
 from infoscreen.agent.journal_file import JournalFile, JournalUnavailable
-from infoscreen.agent.protocol.journal import Journal, Known, Record
-from infoscreen.agent.protocol.outbox import Outbox
+from infoscreen.agent.protocol.journal import Journal, JournalContents, Record
+from infoscreen.agent.protocol.packet_queue import PacketQueue
 from infoscreen.agent.protocol.packets import Packet
 from infoscreen.clock import Clock
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 class Mail:
     """Outbox and journal of one agent. A ``Path`` as token is a file that goes when its event is sent."""
 
-    def __init__(self, file: JournalFile, known: Known | None, clock: Clock) -> None:
+    def __init__(self, file: JournalFile, known: JournalContents | None, clock: Clock) -> None:
         """Prepare; ``known`` is None when the file could not be opened, which is tried again."""
         self._file = file
         self._clock = clock
@@ -32,7 +32,7 @@ class Mail:
         self._closing = False
         self._broken = False
         self._told = False
-        self.outbox = Outbox()
+        self.outbox = PacketQueue()
         # Serials count from 1, so those of a process that does not know them yet begin far above.
         first = 1 if known is not None else int(clock.now().timestamp()) * 1_000
         self.journal = Journal(known, keep=self._unsaved.append, first_serial=first)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from infoscreen.agent.protocol.journal import Before, Entry, Given, Linked, Record, Sent
+from infoscreen.agent.protocol.journal import AckGiven, AckSent, Before, Entry, Linked, Record
 from infoscreen.domain.errors import BadMessage
 from infoscreen.wire.messages import CommandAck, decode_command
 
@@ -33,9 +33,9 @@ def _record(fields: dict[str, Any]) -> Record:
             before = Before(str(fields["boot_id"]), _time(fields["app_started_at"]))
         command = decode_command(json.dumps(fields["command"]).encode())
         ack = CommandAck.model_validate_json(json.dumps(fields["ack"]))
-        return Given(int(fields["given"]), Entry(command, ack, before))
+        return AckGiven(int(fields["given"]), Entry(command, ack, before))
     if "sent" in fields:
-        return Sent(int(fields["sent"]))
+        return AckSent(int(fields["sent"]))
     return Linked(int(fields["connections"]), _time(fields["last_disconnect_at"]))
 
 

@@ -13,14 +13,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from infoscreen.agent import readings, systemd
-from infoscreen.agent.app_logs import AppLogs, Limit
+from infoscreen.agent.app_logs import AppLogs, RateLimit
 from infoscreen.agent.connection import Connection
 from infoscreen.agent.executor import Executor
 from infoscreen.agent.journal_file import JournalFile, JournalUnavailable
 from infoscreen.agent.mail import Mail
 from infoscreen.agent.protocol import packets
-from infoscreen.agent.protocol.desk import JOURNAL_UNAVAILABLE, CommandDesk, Verdict
-from infoscreen.agent.protocol.journal import Known, Lost
+from infoscreen.agent.protocol.desk import JOURNAL_UNAVAILABLE, CommandDesk, CommandOutcome
+from infoscreen.agent.protocol.journal import JournalContents, Lost
 from infoscreen.agent.protocol.packets import Packet
 from infoscreen.agent.refusals import Refusals
 from infoscreen.agent.reports import Reporter, capabilities
@@ -45,7 +45,7 @@ HEARTBEATS_MISSED = 5
 """So many heartbeats that were not made stop the answers to systemd's watchdog."""
 COMPLAINTS_PER_MINUTE = 10
 """More commands that are none are ignored in silence."""
-IGNORED = frozenset({Verdict.RETAINED, Verdict.INVALID, Verdict.FOREIGN})
+IGNORED = frozenset({CommandOutcome.RETAINED, CommandOutcome.INVALID, CommandOutcome.FOREIGN})
 REMEMBER_SECONDS = 5.0
 """How often it is tried to write down that a command is refused."""
 CLOCK_TOLERANCE = timedelta(seconds=1)
@@ -91,7 +91,7 @@ class Agent:
         self._refusals = Refusals(settings.state_dir, settings.name)
         self._mail.journal.refused = self._refusals.load()
         self._came_up = clock.monotonic()
-        self._complaints = Limit(COMPLAINTS_PER_MINUTE)
+        self._complaints = RateLimit(COMPLAINTS_PER_MINUTE)
         able = capabilities(settings)
         self._desk = CommandDesk(
             settings.name,
@@ -264,7 +264,7 @@ def _read_reports(files: StateFiles, known: set[Path]) -> list[tuple[Path, Servi
     return found
 
 
-def _known(file: JournalFile, now: datetime) -> Known | None:
+def _known(file: JournalFile, now: datetime) -> JournalContents | None:
     """Return what the journal knows; None if it cannot be used.
 
     The agent starts all the same: better a screen that refuses commands than a silent one.

@@ -36,7 +36,7 @@ def capabilities(settings: AgentSettings) -> list[Action]:
 
 
 SENSORS_SECONDS = 5.0
-"""How long reading the sensors may take; a disk that is gone may keep it waiting for ever."""
+"""How long reading the sensors may take; a disk that is gone may block without end."""
 
 
 class Reporter:

@@ -23,6 +23,7 @@ from pydantic import (
 
 from infoscreen import settings_sources
 from infoscreen.domain.errors import InvalidSettings
+from infoscreen.domain.hosts import bare_host
 from infoscreen.settings_sources import MASK
 
 PREFIX = "AGENT_"
@@ -46,9 +47,10 @@ def _words(value: object) -> object:
 
 
 def _host(value: str) -> str:
+    value = bare_host(value)
     labels = value.removesuffix(".").split(".")
     if not value.isprintable() or " " in value or not all(0 < len(label) < 64 for label in labels):
-        raise ValueError
+        raise ValueError("allowed is a host name or an IP address")
     return value
 
 
@@ -69,64 +71,70 @@ _SWITCH = "true or false"
 
 
 class AgentSettings(BaseModel):
-    """What the agent can be told. Use ``load()``: it names every fault at once and masks the password."""
+    """Settings of the agent. Use ``load()``: it names every fault at once and masks the password."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
-    uuid: UUID = _knob(
-        ..., "The device's UUID: its name on all topics, and its account at the broker.", "a UUID"
-    )
+    uuid: UUID = _knob(..., "UUID of the device; also its account at the broker.", "a UUID")
     mqtt_password: Annotated[SecretStr, Field(min_length=1)] = _knob(
-        ..., "The password of that account.", "text, secret"
+        ..., "Password of that account.", "text, secret"
     )
-    mqtt_host: Host = _knob("127.0.0.1", "Where the broker is.", "a host name or an IP address")
+    mqtt_host: Host = _knob(
+        "127.0.0.1", "Host name or address of the broker.", "a host name or an IP address"
+    )
     mqtt_port: Annotated[int, Field(ge=1, le=65535)] | None = _knob(
-        None, "The broker's port; unset: 1883, with TLS 8883.", "a port, 1 to 65535"
+        None, "Port of the broker; unset: 1883, with TLS 8883.", "a port, 1 to 65535"
     )
-    mqtt_tls_enabled: bool = _knob(False, "Talk TLS with the broker.", _SWITCH)
+    mqtt_tls_enabled: bool = _knob(False, "Use TLS for the connection to the broker.", _SWITCH)
     mqtt_tls_ca_cert: Path | None = _knob(
-        None, "CA that the broker's certificate is checked with; unset: the system's.", "a file"
+        None, "CA certificate for checking the broker's certificate; unset: the system's.", "a file"
     )
-    mqtt_tls_certfile: Path | None = _knob(None, "The device's own certificate, for mutual TLS.", "a file")
-    mqtt_tls_keyfile: Path | None = _knob(None, "The key of that certificate.", "a file")
+    mqtt_tls_certfile: Path | None = _knob(
+        None, "Client certificate of the device, for mutual TLS.", "a file"
+    )
+    mqtt_tls_keyfile: Path | None = _knob(None, "Private key of that certificate.", "a file")
     mqtt_tls_insecure: bool = _knob(
-        False, "Do not check whom the broker's certificate names. For tests only.", _SWITCH
+        False, "Do not check the host name in the broker's certificate. For tests only.", _SWITCH
     )
     reconnect_seconds: Seconds = _knob(
         10,
-        "When a lost connection is made again: at a random moment within so long, doubled up to 60 s.",
+        "Longest random delay before the first reconnect; doubled for each further one, up to 60 s.",
         _SECONDS,
     )
-    app_unit: Unit = _knob("infoscreen-app.service", "The systemd unit of the application.", "NAME.service")
+    app_unit: Unit = _knob("infoscreen-app.service", "systemd unit of the application.", "NAME.service")
     app_restart_seconds: Seconds = _knob(
-        90, "How long `restart_app` waits for the unit to be active.", _SECONDS
+        90, "Maximum time that `restart_app` waits for the unit to become active.", _SECONDS
     )
-    software_version: str | None = _knob(None, "The application's version, as it is reported.", "text")
-    heartbeat_seconds: Seconds = _knob(30, "How often a heartbeat is sent.", _SECONDS)
-    health_seconds: Seconds = _knob(60, "How often health is sent.", _SECONDS)
-    disk_path: Path = _knob(Path("/"), "The file system whose use is reported.", "a directory")
+    software_version: str | None = _knob(
+        None, "Version of the application, as reported to the server.", "text"
+    )
+    heartbeat_seconds: Seconds = _knob(30, "Interval between heartbeats.", _SECONDS)
+    health_seconds: Seconds = _knob(60, "Interval between health messages.", _SECONDS)
+    disk_path: Path = _knob(Path("/"), "File system whose usage is reported.", "a directory")
     log_forwarding: bool = _knob(True, "Forward warnings and errors from the unit's journal.", _SWITCH)
     log_lines_per_minute: Annotated[int, Field(ge=1, le=10_000)] = _knob(
-        60, "More lines are dropped, and counted in one line.", "a whole number, 1 to 10000"
+        60,
+        "Maximum log lines forwarded per minute; further ones are dropped and counted.",
+        "a whole number, 1 to 10000",
     )
     screenshot_command: Words = _knob(
         (),
-        "Writes a JPEG or PNG to standard output, or to the file for which `{file}` stands; no shell.",
+        "Command that writes a JPEG or PNG to standard output, or to the file `{file}`; run without a shell.",
         "a command with its arguments",
     )
     screenshot_seconds: NoneOrMore = _knob(
-        0, "How often a screenshot is sent unasked; 0: never.", "seconds, 0 to 86400"
+        0, "Interval between automatic screenshots; 0: none.", "seconds, 0 to 86400"
     )
     state_dir: Path = _knob(
         Path("/var/lib/infoscreen-agent"),
-        "Journal and unsent reports; it must outlive a reboot. systemd's STATE_DIRECTORY if that is set.",
+        "Persistent directory for the journal and unsent reports; unset: STATE_DIRECTORY of systemd.",
         "a directory",
     )
     log_level: Annotated[
         Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)
     ] = _knob("info", "Minimum log level.", "debug, info, warning, error, critical")
     log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = _knob(
-        "text", "How a log line looks.", "text, json"
+        "text", "Format of log lines.", "text, json"
     )
 
     @property
@@ -176,7 +184,8 @@ def load(environment: Mapping[str, str] = os.environ) -> AgentSettings:
                 continue
             name = str(detail["loc"][0])
             said = f"{variable(name)} is not set" if name not in given else _assignment(name, given[name])
-            faults.append(f"{said}: allowed is {allowed(name)}")
+            why = str(detail.get("ctx", {}).get("error", ""))
+            faults.append(f"{said}: {why or f'allowed is {allowed(name)}'}")
     if settings is None or faults:
         raise InvalidSettings("\n".join(faults))
     return settings

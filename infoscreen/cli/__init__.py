@@ -16,6 +16,7 @@ from infoscreen.cli.daemon import demo, doctor, serve
 from infoscreen.cli.database import db
 from infoscreen.cli.descriptions import describe
 from infoscreen.cli.device import agent, report_service_failed
+from infoscreen.cli.pki import pki
 from infoscreen.cli.recovery import recovery
 from infoscreen.cli.remote import clients, send, show
 from infoscreen.cli.simulate import simulate
@@ -48,7 +49,7 @@ def cli() -> None:
 
 
 for command in (
-    *(serve, demo, db, user, token, clients, show, send, recovery, config),
+    *(serve, demo, db, user, token, clients, show, send, recovery, config, pki),
     *(agent, report_service_failed, simulate, describe, doctor),
 ):
     cli.add_command(command)

@@ -13,7 +13,7 @@ from infoscreen.cli.output import as_json_option, write_json, write_table
 from infoscreen.domain.accounts import ApiToken, Role, User
 
 if TYPE_CHECKING:
-    from infoscreen.services.accounts import Accounts, NewToken
+    from infoscreen.services.accounts import Accounts, IssuedToken
 
 T = TypeVar("T")
 PAGE = 500
@@ -23,7 +23,7 @@ role_option = click.option(
     type=click.Choice([role.value for role in Role]),
     default=Role.VIEWER.value,
     show_default=True,
-    help="What the account may do; each role may all that the one before it may.",
+    help="Role; each one includes the permissions of those before it.",
 )
 
 
@@ -136,7 +136,9 @@ def token() -> None:
 @click.option("--user", "username", required=True, help="Whose token it is.")
 @role_option
 @click.option(
-    "--days", type=click.FloatRange(min=0, min_open=True), help="Valid for so long; for ever without."
+    "--days",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Days until the token expires; by default it does not expire.",
 )
 @click.option("--manages-accounts", is_flag=True, help="It may manage users, tokens, sessions and passwords.")
 @as_json_option
@@ -152,7 +154,7 @@ def create(
 
     expires_at = None if days is None else SystemClock().now() + timedelta(days=days)
 
-    async def make(accounts: "Accounts") -> "NewToken":
+    async def make(accounts: "Accounts") -> "IssuedToken":
         owner = await accounts.user_named(username)
         return await accounts.create_token(
             owner.id, name, Role(role), CLI, expires_at, manages_accounts=manages_accounts

@@ -12,7 +12,7 @@ import click
 from infoscreen.cli.output import as_json_option, plain, write_json, write_table
 
 if TYPE_CHECKING:
-    from infoscreen.judge.replay import Act, Comparison, Replayed
+    from infoscreen.judge.replay import Comparison, Replayed, ReplayedAct
     from infoscreen.settings import Settings
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -157,7 +157,7 @@ def _tell(comparison: "Comparison", changes: Sequence[str]) -> None:
         click.echo(f"- {plain(limit)}")
 
 
-def _list(title: str, acts: Sequence["Act"]) -> None:
+def _list(title: str, acts: Sequence["ReplayedAct"]) -> None:
     if not acts:
         return
     click.echo(f"\n{title}")
@@ -166,13 +166,13 @@ def _list(title: str, acts: Sequence["Act"]) -> None:
 
 
 @recovery.command()
-@click.option("--quiet", "-q", is_flag=True, help="Do not say on standard error what has no effect.")
+@click.option("--quiet", "-q", is_flag=True, help="Do not report ignored input on standard error.")
 def judge(quiet: bool) -> None:
-    """Let the recovery judge a world of devices that is told in lines of JSON.
+    """Run the automatic recovery on events that are read as lines of JSON.
 
-    Reads one object a line from standard input, in order of time, and answers each `poll` with one line. The
-    daemon's own services run on a virtual clock and a database in memory; nothing of this machine's settings
-    counts. docs/judge.md describes the lines.
+    Reads one object per line from standard input, in order of time, and answers each `poll` with one line.
+    The services of the daemon run on a virtual clock and a database in memory; the settings of this machine
+    are not used. docs/judge.md describes the lines.
     """
     from infoscreen.cli.judge import run
 

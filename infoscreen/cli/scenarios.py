@@ -63,7 +63,7 @@ def _refuse_others() -> None:
 
 
 def _play(name: str, modes: list[str], clients: int | None, seed: str | None, as_json: bool) -> None:
-    from infoscreen.judge.playing import Mode, play
+    from infoscreen.judge.playing import Decider, play
     from infoscreen.simulator.scenarios import load
     from infoscreen.simulator.worlds.figures import figures_of, lines_of
     from infoscreen.simulator.worlds.scenes import world_of
@@ -73,7 +73,7 @@ def _play(name: str, modes: list[str], clients: int | None, seed: str | None, as
     for mode in modes:
         world = world_of(scenario, clients, seed or "infoscreen")
         with _progress(f"{scenario.name}, {mode}") as progress:
-            asyncio.run(play(world, scenario.lasts, mode=Mode(mode), progress=progress))
+            asyncio.run(play(world, scenario.lasts, mode=Decider(mode), progress=progress))
         played.append({"scenario": scenario.name, "policy": mode, **figures_of(world)})
     if as_json:
         write_json(played if len(played) > 1 else played[0])

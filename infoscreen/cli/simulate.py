@@ -8,6 +8,7 @@ import click
 
 from infoscreen.cli.output import as_json_option, write_json
 from infoscreen.cli.scenarios import playable
+from infoscreen.domain.hosts import bare_host
 
 seconds = click.FloatRange(min=0, min_open=True)
 file = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -30,11 +31,11 @@ class FaultType(click.ParamType[GivenFault]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> GivenFault:
         """Return what was given, or say what could have been."""
-        from infoscreen.simulator import Fault
+        from infoscreen.simulator import DeviceFault
 
         name, _, amount = str(value).partition("=")
         number, slash, unit = amount.partition("/")
-        known = [fault.value for fault in Fault]
+        known = [fault.value for fault in DeviceFault]
         if name not in known:
             self.fail(f"{name!r} is no fault; there are {', '.join(known)}.", param, ctx)
         try:
@@ -55,12 +56,30 @@ class FaultType(click.ParamType[GivenFault]):
         return GivenFault(name, times, is_rate=False)
 
 
+def _host(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    try:
+        return bare_host(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
 @click.command()
 @playable
 @click.option("--clients", type=click.IntRange(1, 50_000), required=True, help="Number of devices.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The broker's.")
-@click.option("--port", type=click.IntRange(1, 65535), default=1883, show_default=True, help="The broker's.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    callback=_host,
+    help="Host name or address of the broker.",
+)
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=1883, show_default=True, help="Port of the broker."
+)
 @click.option("--ca", type=file, help="Use TLS with this CA certificate.")
+@click.option("--cert", type=file, help="Client certificate of all devices, for mutual TLS.")
+@click.option("--key", type=file, help="Private key of that certificate.")
+@click.option("--insecure", is_flag=True, help="Do not check the host name in the broker's certificate.")
 @click.option("--credentials", type=file, help="File with a line `UUID PASSWORD` for each device.")
 @click.option(
     "--password",
@@ -120,7 +139,7 @@ def simulate(
     Up to 5,000 devices have a connection each, with --credentials or --password. Up to 50,000 share a few
     connections, with --gateway-user; docs/simulator.md says what that account must be allowed.
 
-    With --scenario nothing is live: it judges the automatic recovery on a virtual clock (docs/recovery.md).
+    With --scenario, the automatic recovery is tested on a virtual clock, without a broker (docs/recovery.md).
     """
     from infoscreen import simulator
 
@@ -132,9 +151,11 @@ def simulate(
     done = simulator.run(
         **given,
         gateway_password=gateway_password if options["gateway_user"] is not None else None,
-        faults={simulator.Fault(name): amount for name, amount in _once_each(faults, rates=False).items()},
+        faults={
+            simulator.DeviceFault(name): amount for name, amount in _once_each(faults, rates=False).items()
+        },
         faults_per_hour={
-            simulator.Fault(name): amount for name, amount in _once_each(faults, rates=True).items()
+            simulator.DeviceFault(name): amount for name, amount in _once_each(faults, rates=True).items()
         },
         persistent_sessions=not clean_sessions,
     )

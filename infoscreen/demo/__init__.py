@@ -13,10 +13,10 @@ from pathlib import Path
 
 import click
 
-from infoscreen.demo.parts import Part, PartDied, Program, is_listening, running
-from infoscreen.demo.plan import ADMIN, Plan, find_mosquitto, http_port, make_plan
+from infoscreen.demo.parts import DemoProcess, PartDied, Program, is_listening, running
+from infoscreen.demo.plan import ADMIN, DemoPlan, find_mosquitto, http_port, make_plan
 from infoscreen.demo.visit import is_ready, name_clients, prepare_database, sign_in, visitor
-from infoscreen.domain.errors import InvalidInput
+from infoscreen.domain.errors import InvalidArguments
 from infoscreen.simulator import allow_open_files
 
 __all__ = ["PartDied", "run"]
@@ -34,12 +34,12 @@ def run(*, clients: int = 25, port: int | None = None, directory: Path | None = 
             takes a temporary one.
 
     Raises:
-        InvalidInput: no devices are wanted.
+        InvalidArguments: no devices are wanted.
         CannotStart: mosquitto is missing, or the port cannot be had.
         PartDied: one of the processes ended by itself.
     """
     if clients < 1:
-        raise InvalidInput("at least one device is needed")
+        raise InvalidArguments("at least one device is needed")
     mosquitto = find_mosquitto()
     allow_open_files(clients + _FILES_BESIDES_SOCKETS)
     with contextlib.ExitStack() as stack:
@@ -73,7 +73,7 @@ async def _until_signal(work: Coroutine[None, None, None]) -> None:
             raise
 
 
-async def _show(plan: Plan, farewell: str) -> None:
+async def _show(plan: DemoPlan, farewell: str) -> None:
     """Start all parts, say where to look, and wait; end all parts on the way out.
 
     Raises:
@@ -83,7 +83,7 @@ async def _show(plan: Plan, farewell: str) -> None:
         # The parts end before the group does: what dies then was told to.
         async with asyncio.TaskGroup() as tasks, contextlib.AsyncExitStack() as stack:
 
-            async def start(program: Program) -> Part:
+            async def start(program: Program) -> DemoProcess:
                 part = await stack.enter_async_context(running(program, plan.path, plan.environment))
                 tasks.create_task(part.must_live())
                 return part
@@ -115,7 +115,7 @@ def _first(group: BaseExceptionGroup[PartDied]) -> BaseException:
     return found
 
 
-def _invitation(plan: Plan, farewell: str) -> str:
+def _invitation(plan: DemoPlan, farewell: str) -> str:
     return f"""
 {len(plan.devices)} simulated screens are coming up. Within a minute some crash, hang, fall silent or report
 a failed service; watch the automatic recovery bring back those that can be brought back.

@@ -34,7 +34,7 @@ class Program:
     log: Path
 
 
-class Part:
+class DemoProcess:
     """A running process of the demo."""
 
     def __init__(self, program: Program, process: asyncio.subprocess.Process) -> None:
@@ -82,7 +82,9 @@ class Part:
 
 
 @contextlib.asynccontextmanager
-async def running(program: Program, directory: Path, environment: Mapping[str, str]) -> AsyncIterator[Part]:
+async def running(
+    program: Program, directory: Path, environment: Mapping[str, str]
+) -> AsyncIterator[DemoProcess]:
     """Run a program in ``directory`` while the block lasts, out of reach of the terminal's Ctrl-C."""
     # Should the demo be killed, nothing of it stays.
     tied = [setpriv, "--pdeathsig", "TERM"] if (setpriv := shutil.which("setpriv")) else []
@@ -97,7 +99,7 @@ async def running(program: Program, directory: Path, environment: Mapping[str, s
             env=environment,
             start_new_session=True,
         )
-    part = Part(program, process)
+    part = DemoProcess(program, process)
     try:
         yield part
     finally:

@@ -25,7 +25,7 @@ from infoscreen.provisioning.broker_files import (
 )
 from infoscreen.resources import resource
 from infoscreen.settings import Settings
-from infoscreen.simulator import Fault, device_uuids
+from infoscreen.simulator import DeviceFault, device_uuids
 from infoscreen.simulator.faults import FaultPlan
 from infoscreen.simulator.identity import Identity, identities
 
@@ -60,11 +60,11 @@ DAEMON_SETTINGS = {
 """Shorter than in production, for nobody watches a demo for ten minutes; and the recovery acts."""
 
 FAULTS = {
-    Fault.CRASH: 0.08,
-    Fault.SILENCE: 0.08,
-    Fault.SERVICE_FAILED: 0.08,
-    Fault.HANG: 0.04,
-    Fault.NONSENSE: 0.04,
+    DeviceFault.CRASH: 0.08,
+    DeviceFault.SILENCE: 0.08,
+    DeviceFault.SERVICE_FAILED: 0.08,
+    DeviceFault.HANG: 0.04,
+    DeviceFault.NONSENSE: 0.04,
 }
 """The share of the devices that each fault happens to, soon after their start."""
 
@@ -80,7 +80,7 @@ DEVICE_OPTIONS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DemoPlan:
     """Everything that is known before the first process runs."""
 
     path: Path
@@ -95,7 +95,7 @@ class Plan:
     password: str
 
 
-def make_plan(path: Path, mosquitto: str, panel_port: int, clients: int) -> Plan:
+def make_plan(path: Path, mosquitto: str, panel_port: int, clients: int) -> DemoPlan:
     """Write the files of broker and devices, and say what is to be started with them.
 
     ``demo.env`` is for people: it names a device without faults (``CANARY``), and an account that no
@@ -133,7 +133,7 @@ def make_plan(path: Path, mosquitto: str, panel_port: int, clients: int) -> Plan
         {"HAND": by_hand, "HAND_PASSWORD": hand_password},
     )
     ours = [sys.executable, "-m", "infoscreen"]
-    return Plan(
+    return DemoPlan(
         path=path,
         devices=devices,
         environment=_environment(

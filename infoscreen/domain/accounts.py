@@ -1,6 +1,6 @@
 """Who may do what: roles, users, API tokens and how failed logins are slowed down."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -74,6 +74,7 @@ class Actor:
     """Who acts: a user of the panel, a program with a token, or the daemon itself (``user_id`` None).
 
     A token that was not made to manage accounts acts with ``manages_accounts`` False; ``ends_at`` is its end.
+    ``credential`` is the stored hash of the session or token that it acts with.
     """
 
     user_id: int | None
@@ -83,6 +84,7 @@ class Actor:
     address: str | None = None
     manages_accounts: bool = True
     ends_at: datetime | None = None
+    credential: str | None = field(default=None, repr=False)
 
 
 FREE_FAILURES = 3

@@ -6,7 +6,9 @@ The device behind a screen, as the daemon knows it. Facts only; ``presence`` dra
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypedDict
+
+from infoscreen.domain.codes import Packed
 
 
 class Condition(StrEnum):
@@ -75,6 +77,17 @@ class Speaker:
     heard_at: datetime
 
 
+class ClientEdit(TypedDict, total=False):
+    """What people can change about a client; what is left out stays, None empties."""
+
+    name: str | None
+    site: str | None
+    tags: list[str]
+    description: str | None
+    maintenance_until: datetime | None
+    auto_recovery: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
     """One client, named by its UUID as canonical text, which is how topics, rows and JSON spell it.
@@ -91,7 +104,8 @@ class Client:
     ``failed_services`` are all failures that nobody has acknowledged, the newest first; ``service_failed_*``
     repeat that one. ``unread_fields`` are the fields of its newest messages that could not be read, by kind
     and name, with the JSON that stood there. ``refused_*`` is about the last message that could not be read
-    at all; ``refused_until`` is until when the client counts as speaking because of it.
+    at all; ``refused_until`` is until when the client counts as speaking because of it,
+    ``refused_defect`` the code of what was wrong and its arguments.
     ``keepalive_seconds`` is that of its broker connection, as it announced it. ``best_skew_seconds`` is the
     clock's offset by the promptest message of the present boot. ``speakers`` are the boots before it, or the
     other devices that use its identity; see ``duplicates``.
@@ -157,7 +171,7 @@ class Client:
     refused_at: datetime | None = None
     refused_until: datetime | None = None
     refused_reason: str | None = None
-    refused_detail: str | None = None
+    refused_defect: Packed | None = None
     refused_count: int = 0
     best_skew_seconds: float | None = None
     speakers: list[Speaker] = field(default_factory=list)

@@ -59,6 +59,11 @@ class Fact(Generic[C_co]):
             if not _is_a(value, kind):
                 raise TypeError(f"{self.code}: {name} is {value!r}, not a {kind}")
 
+    def __str__(self) -> str:
+        """Return the code and its arguments, for logs."""
+        arguments = ", ".join(f"{name}={value}" for name, value in self.arguments.items())
+        return f"{self.code.value} ({arguments})" if arguments else self.code.value
+
     def packed(self) -> Packed:
         """Return the arguments as JSON has them."""
         return {name: _packed(value) for name, value in self.arguments.items()}

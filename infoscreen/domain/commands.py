@@ -47,7 +47,7 @@ class CommandStatus(StrEnum):
     BLOCKED_SAFETY = "blocked_safety"
 
 
-class Step(StrEnum):
+class CommandStep(StrEnum):
     """What can happen to a command."""
 
     PUBLISH = "publish"
@@ -62,9 +62,9 @@ class Step(StrEnum):
 
 
 S = CommandStatus
-T = Step
+T = CommandStep
 
-TRANSITIONS: Mapping[CommandStatus, Mapping[Step, CommandStatus]] = {
+TRANSITIONS: Mapping[CommandStatus, Mapping[CommandStep, CommandStatus]] = {
     S.QUEUED: {
         T.PUBLISH: S.PUBLISH_IN_PROGRESS,
         T.GIVE_UP: S.FAILED,
@@ -126,7 +126,7 @@ class AckStatus(StrEnum):
     FAILED = "failed"
 
 
-STEP_OF_ACK: Mapping[AckStatus, Step] = {
+STEP_OF_ACK: Mapping[AckStatus, CommandStep] = {
     AckStatus.ACCEPTED: T.ACK_ACCEPTED,
     AckStatus.EXECUTION_STARTED: T.ACK_STARTED,
     AckStatus.COMPLETED: T.ACK_COMPLETED,
@@ -241,14 +241,14 @@ class Timeouts:
                 return self.other
 
 
-def next_status(status: CommandStatus, step: Step) -> CommandStatus | None:
+def next_status(status: CommandStatus, step: CommandStep) -> CommandStatus | None:
     """Return the state after ``step``, or None when the step is not legal here and changes nothing."""
     return TRANSITIONS[status].get(step)
 
 
 def published(command: ClientCommand, now: datetime) -> ClientCommand:
     """Return the command after the broker's PUBACK, whatever the device has said meanwhile."""
-    status = next_status(command.status, Step.PUBACK) or command.status
+    status = next_status(command.status, CommandStep.PUBACK) or command.status
     return replace(
         command,
         status=status,

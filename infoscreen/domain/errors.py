@@ -5,9 +5,15 @@ The caller (``Refused``) gets an HTTP 4xx, the device (``BadMessage``) is counte
 fault: it leaves a traceback and ends the process, so that systemd restarts it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from datetime import datetime
 from enum import StrEnum
-from typing import Any
+
+from infoscreen.domain.broker import BrokerFault
+from infoscreen.domain.codes import Fact, Value
+from infoscreen.domain.commands import ClientCommand
+from infoscreen.domain.error_codes import ErrorCode, MessageDefect, reason_of
+from infoscreen.domain.faults import FieldError, FieldFault
 
 
 class InfoscreenError(Exception):
@@ -17,36 +23,37 @@ class InfoscreenError(Exception):
 class Refused(InfoscreenError):
     """The caller asked for something that is not allowed or makes no sense.
 
-    ``slug`` is stable and ends up as the problem ``type``; ``status`` is the HTTP status that tells it best;
-    ``detail`` is a sentence for people; ``extra`` are further members of the problem document.
+    ``slug`` is stable and ends up as the problem ``type``; ``status`` is the HTTP status that tells it best.
+    ``fact`` says why; its sentence is made by ``words/``. After ``retry_after`` seconds it may work.
     """
 
     slug = "refused"
     status = 400
-    title = "Refused"
+    retry_after: int | None = None
 
-    def __init__(
-        self,
-        detail: str,
-        *,
-        extra: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.extra: dict[str, Any] = dict(extra or {})
-        self.headers: dict[str, str] = dict(headers or {})
+    def __init__(self, code: ErrorCode, /, **arguments: Value) -> None:
+        self.fact: Fact[ErrorCode] = Fact(code, arguments)
+        super().__init__(str(self.fact))
 
 
 class InvalidInput(Refused):
-    """A field is missing, of the wrong type or out of range; ``errors`` names each one."""
+    """Fields are missing, of the wrong type or out of range; ``errors`` names each one."""
 
     slug = "invalid-input"
     status = 422
-    title = "Invalid input"
 
-    def __init__(self, detail: str, errors: list[dict[str, str]] | None = None) -> None:
-        super().__init__(detail, extra={"errors": errors or []})
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        named = ", ".join(dict.fromkeys(error.field for error in errors if error.field))
+        if len(errors) == 1:
+            super().__init__(ErrorCode.WRONG_FIELD, field=errors[0].field, fault=errors[0].fault)
+        else:
+            super().__init__(ErrorCode.WRONG_FIELDS, fields=named)
+        self.errors = tuple(errors)
+
+    @classmethod
+    def of(cls, field: str, code: FieldFault, /, **arguments: Value) -> "InvalidInput":
+        """Return the refusal for one wrong field."""
+        return cls([FieldError(field, Fact(code, arguments))])
 
 
 class UnreadableBody(Refused):
@@ -54,7 +61,6 @@ class UnreadableBody(Refused):
 
     slug = "unreadable-body"
     status = 400
-    title = "Unreadable body"
 
 
 class NotFound(Refused):
@@ -62,7 +68,6 @@ class NotFound(Refused):
 
     slug = "not-found"
     status = 404
-    title = "Not found"
 
 
 class Unauthenticated(Refused):
@@ -70,7 +75,6 @@ class Unauthenticated(Refused):
 
     slug = "unauthenticated"
     status = 401
-    title = "Sign in first"
 
 
 class Forbidden(Refused):
@@ -78,7 +82,6 @@ class Forbidden(Refused):
 
     slug = "forbidden"
     status = 403
-    title = "Not allowed"
 
 
 class CrossSite(Refused):
@@ -86,7 +89,6 @@ class CrossSite(Refused):
 
     slug = "cross-site"
     status = 403
-    title = "Request from another site"
 
 
 class TooManyAttempts(Refused):
@@ -94,23 +96,18 @@ class TooManyAttempts(Refused):
 
     slug = "too-many-attempts"
     status = 429
-    title = "Too many failed attempts"
 
-    def __init__(self, detail: str, retry_after: int) -> None:
-        super().__init__(
-            detail, extra={"retry_after": retry_after}, headers={"Retry-After": str(retry_after)}
-        )
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(ErrorCode.TOO_MANY_ATTEMPTS, seconds=retry_after)
+        self.retry_after: int = retry_after
 
 
 class Busy(Refused):
-    """So much is asked for at once that this would be at the expense of the rest; try again in seconds."""
+    """So much is asked for at once that this would be at the expense of the rest."""
 
     slug = "busy"
     status = 503
-    title = "Too busy"
-
-    def __init__(self, detail: str, retry_after: int = 5) -> None:
-        super().__init__(detail, headers={"Retry-After": str(retry_after)})
+    retry_after = 5
 
 
 class Conflict(Refused):
@@ -118,22 +115,36 @@ class Conflict(Refused):
 
     slug = "conflict"
     status = 409
-    title = "Conflict"
+
+
+class NotQueued(Conflict):
+    """The command cannot be cancelled any more; ``command_status`` is what became of it."""
+
+    def __init__(self, command: ClientCommand) -> None:
+        super().__init__(ErrorCode.NOT_QUEUED, status=command.status)
+        self.command_status = command.status
 
 
 class CommandInFlight(Conflict):
-    """The client already has an unfinished disruptive command; ``command_id`` names it."""
+    """The client already has an unfinished disruptive command, which ``command`` is."""
 
     slug = "command-in-flight"
-    title = "Another command is in flight"
+
+    def __init__(self, command: ClientCommand) -> None:
+        super().__init__(ErrorCode.COMMAND_IN_FLIGHT, action=command.action)
+        self.command = command
 
 
 class LockedOut(Refused):
-    """Too many disruptive commands lately; ``locked_until`` tells when the lockout ends."""
+    """Too many disruptive commands lately; ``command`` was stored as blocked."""
 
     slug = "locked-out"
     status = 423
-    title = "Client is locked out"
+
+    def __init__(self, locked_until: datetime | None, command: ClientCommand) -> None:
+        super().__init__(ErrorCode.LOCKED_OUT)
+        self.locked_until = locked_until
+        self.command = command
 
 
 class TooManyStreams(Refused):
@@ -141,7 +152,7 @@ class TooManyStreams(Refused):
 
     slug = "too-many-streams"
     status = 503
-    title = "Too many live views"
+    retry_after = 30
 
 
 class QueryTooExpensive(Refused):
@@ -149,32 +160,45 @@ class QueryTooExpensive(Refused):
 
     slug = "query-too-expensive"
     status = 503
-    title = "Too expensive for the database"
 
     def __init__(self) -> None:
-        super().__init__(
-            "This takes the database too long. Ask for less: a smaller page, or narrower filters."
-        )
+        super().__init__(ErrorCode.QUERY_TOO_EXPENSIVE)
 
 
 class BadMessage(InfoscreenError):
     """A device sent something that can never be stored; ``reason`` is a stable code for counting."""
 
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-        self.detail = detail
+    def __init__(self, code: MessageDefect, /, **arguments: Value) -> None:
+        self.fact: Fact[MessageDefect] = Fact(code, arguments)
+        super().__init__(str(self.fact))
+
+    @property
+    def reason(self) -> str:
+        """Return the name under which this is counted."""
+        return reason_of(self.fact.code)
+
+
+class ToolFailed(InfoscreenError):
+    """A command of the command line cannot do what it was asked for; the text, in English, says why."""
+
+
+class InvalidArguments(ToolFailed):
+    """Arguments of the command line make no sense; the text has one line for each fault."""
 
 
 class BrokerUnavailable(InfoscreenError):
-    """The broker cannot be reached, or did not acknowledge in time."""
+    """The broker cannot be reached, or did not acknowledge in time; ``fault`` says why, if that is known."""
+
+    def __init__(self, detail: str, fault: BrokerFault | None = None) -> None:
+        super().__init__(detail)
+        self.fault = fault
 
 
 class PublishRefused(InfoscreenError):
     """The broker understood a message and will never take it (not authorised, too large)."""
 
 
-class Trouble(StrEnum):
+class StoreTrouble(StrEnum):
     """What keeps the database from being used; stable codes."""
 
     UNREACHABLE = "unreachable"
@@ -203,7 +227,7 @@ class StoreUnavailable(InfoscreenError):
     def __init__(
         self,
         detail: str,
-        trouble: Trouble = Trouble.UNREACHABLE,
+        trouble: StoreTrouble = StoreTrouble.UNREACHABLE,
         code: str | None = None,
         *,
         outcome_unknown: bool = False,
@@ -231,3 +255,7 @@ class InvalidSettings(InfoscreenError):
 
 class CannotStart(InfoscreenError):
     """The daemon, or a tool of it, lacks something it needs; the text says what and how to get it."""
+
+
+class PkiError(InfoscreenError):
+    """Certificates cannot be issued or read: a wrong request, or a damaged directory. The text says which."""

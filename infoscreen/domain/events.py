@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class TimelineKind(StrEnum):
     """What a line of a client's timeline is about."""
 
     STATUS = "status"

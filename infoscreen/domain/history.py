@@ -1,14 +1,10 @@
 """What can be said about a client's past and a command's: codes for lines of both histories. No text here."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
 
 from infoscreen.domain.clients import Condition, Presence
 from infoscreen.domain.codes import Code, Fact
-from infoscreen.domain.events import Kind
 
 UNKNOWN = "?"
 """In place of the name of a unit that was not stored."""
@@ -115,19 +111,3 @@ def note_of_ack(ack: str, error_code: str | None, error_message: str | None, *, 
         code = Note.ACK_WITH_ERROR_IGNORED if ignored else Note.ACK_WITH_ERROR
         return Fact(code, {"ack": str(ack), "error": error})
     return Fact(Note.ACK_IGNORED if ignored else Note.ACK, {"ack": str(ack)})
-
-
-@dataclass(frozen=True, slots=True)
-class TimelineEntry:
-    """One line of a client's timeline.
-
-    ``text`` is a log line's, in the device's words; ``level`` is set for logs. ``fact`` is what else there
-    is to say. ``data`` is for programs: the arguments of the fact, and more.
-    """
-
-    at: datetime
-    kind: Kind
-    text: str | None = None
-    level: str | None = None
-    data: Mapping[str, Any] | None = None
-    fact: Fact[Code] | None = None

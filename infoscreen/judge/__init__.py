@@ -1,6 +1,6 @@
 """The daemon's own services on a virtual clock, fed by lines and answering with lines. No rule lives here.
 
-Whoever has a world of devices can drive the recovery with it: see ``docs/judge.md``.
+Other programs can drive the recovery with simulated devices through it: see ``docs/judge.md``.
 """
 
 from infoscreen.judge.court import Judge

@@ -3,9 +3,11 @@
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from random import Random
+from typing import cast
 from uuid import UUID
 
 from infoscreen.domain.accounts import Actor, Role
+from infoscreen.domain.clients import ClientEdit
 from infoscreen.domain.commands import Action, Source
 from infoscreen.domain.errors import Conflict, Refused
 from infoscreen.judge.daemon import Daemon
@@ -23,7 +25,7 @@ from infoscreen.judge.time import TimeScale, VirtualClock
 from infoscreen.storage import client_lists, clients
 from infoscreen.storage.engine import Store
 from infoscreen.storage.recovery import incidents
-from infoscreen.storage.recovery.pauses import Scope
+from infoscreen.storage.recovery.pauses import PauseScope
 
 OPERATOR = Actor(1, "judge", Role.ADMIN, "judge")
 FOR = timedelta(hours=1)
@@ -88,7 +90,9 @@ class Acts:
             ip = optional_text(line, "ip")
             if ip is not None:
                 await clients.change(connection, uuid, {"ip": ip})
-        told = {name: line[name] for name in ("name", "site", "auto_recovery") if name in line}
+        told = cast(
+            ClientEdit, {name: line[name] for name in ("name", "site", "auto_recovery") if name in line}
+        )
         if told:
             await self._daemon().fleet.edit(uuid, told, OPERATOR)
         unused = sorted(name for name in ENTERED if line.get(name))
@@ -178,9 +182,9 @@ def _lasts(line: Line) -> timedelta | None:
     return seconds_of(line, "seconds", "duration_seconds", "for_seconds")
 
 
-def _scope(line: Line) -> tuple[Scope, str | None, str | None]:
+def _scope(line: Line) -> tuple[PauseScope, str | None, str | None]:
     uuid = optional_uuid(line)
     if uuid is not None:
-        return Scope.CLIENT, None, uuid
+        return PauseScope.CLIENT, None, uuid
     site = optional_text(line, "site")
-    return (Scope.FLEET, None, None) if site is None else (Scope.SITE, site, None)
+    return (PauseScope.FLEET, None, None) if site is None else (PauseScope.SITE, site, None)

@@ -11,7 +11,7 @@ from infoscreen.judge.lines import Line
 from infoscreen.simulator.worlds import World
 
 
-class Mode(StrEnum):
+class Decider(StrEnum):
     """Who decides."""
 
     RECOVERY = "recovery"
@@ -26,14 +26,14 @@ async def play(
     world: World,
     lasts: float,
     *,
-    mode: Mode = Mode.RECOVERY,
+    mode: Decider = Decider.RECOVERY,
     settings: Mapping[str, object] | None = None,
     progress: Callable[[float], object] | None = None,
     record: Callable[[Line], object] | None = None,
 ) -> None:
     """Let so many seconds of the world pass; ``record`` is told every line in."""
     judge = Judge()
-    values = {"CRASH_RECOVERY_ENABLED": mode is Mode.RECOVERY, **(settings or {})}
+    values = {"CRASH_RECOVERY_ENABLED": mode is Decider.RECOVERY, **(settings or {})}
     ill: set[str] = set()
 
     async def take(line: Line) -> dict[str, Any] | None:
@@ -48,14 +48,14 @@ async def play(
             while at <= lasts:
                 for line in world.lines(at):
                     await take(line)
-                if mode is Mode.NAIVE:
+                if mode is Decider.NAIVE:
                     for uuid in sorted(ill):
                         await take({"at": at, "kind": "request", "uuid": uuid, "action": "reboot_host"})
                 answer = await take({"at": at, "kind": "poll"})
                 assert answer is not None  # noqa: S101 - a poll is answered
                 for uuid, status in answer["statuses"].items():
                     (ill.add if status in NAIVELY_ILL else ill.discard)(uuid)
-                if mode is Mode.NAIVE:
+                if mode is Decider.NAIVE:
                     _as_if_by_itself(answer)
                 world.answered(answer)
                 if progress is not None:

@@ -38,7 +38,7 @@ LIMITS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Act:
+class ReplayedAct:
     """Something that would have been done, or was. ``well_at`` is when the client was online again."""
 
     at: datetime
@@ -52,7 +52,7 @@ class Act:
 class Replayed:
     """What a replay came to."""
 
-    acts: list[Act] = field(default_factory=list)
+    acts: list[ReplayedAct] = field(default_factory=list)
     gave_up: list[str] = field(default_factory=list)
     incidents: dict[Any, Mapping[str, Any]] = field(default_factory=dict)
     polls: int = 0
@@ -64,14 +64,14 @@ class Comparison:
 
     since: datetime
     until: datetime
-    really: list[Act]
+    really: list[ReplayedAct]
     before: Replayed
     after: Replayed
-    more: list[Act]
+    more: list[ReplayedAct]
     """Done with the other settings only."""
-    fewer: list[Act]
+    fewer: list[ReplayedAct]
     """Done with the present settings only."""
-    moved: list[tuple[Act, Act]]
+    moved: list[tuple[ReplayedAct, ReplayedAct]]
     """Done with both, at another time; the present settings' act in front."""
     limits: tuple[str, ...] = LIMITS
 
@@ -137,7 +137,7 @@ class Replay:
     def _note(self, command: Mapping[str, Any], at: datetime) -> None:
         uuid = command["client_uuid"]
         self._result.acts.append(
-            Act(
+            ReplayedAct(
                 at=at,
                 client_uuid=uuid,
                 label=self._past.clients[uuid].label,
@@ -253,7 +253,7 @@ def compare(past: Past, before: Replayed, after: Replayed) -> Comparison:
     old, new = _named(before.acts), _named(after.acts)
     returns = _returns(past)
     really = [
-        Act(
+        ReplayedAct(
             at=one.at,
             client_uuid=one.client_uuid,
             label=past.clients[one.client_uuid].label,
@@ -275,9 +275,9 @@ def compare(past: Past, before: Replayed, after: Replayed) -> Comparison:
     )
 
 
-def _named(acts: list[Act]) -> dict[tuple[str, str, datetime | None, int], Act]:
+def _named(acts: list[ReplayedAct]) -> dict[tuple[str, str, datetime | None, int], ReplayedAct]:
     """Return acts by client, action, when the client was well again, and their number among those alike."""
-    found: dict[tuple[str, str, datetime | None, int], Act] = {}
+    found: dict[tuple[str, str, datetime | None, int], ReplayedAct] = {}
     for act in acts:
         number = 1
         while (name := (act.client_uuid, act.action, act.well_at, number)) in found:

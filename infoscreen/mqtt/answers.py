@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 _FIRST_FAILURE = 0x80
 
 
-class Message(Protocol):
+class Sendable(Protocol):
     """What can be sent."""
 
     @property

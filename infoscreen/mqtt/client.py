@@ -12,22 +12,23 @@ import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from functools import lru_cache
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 import aiomqtt
 import paho.mqtt.client as paho
 from aiomqtt.exceptions import MqttConnectError
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from infoscreen.domain.broker import BrokerFault
 from infoscreen.domain.errors import BrokerUnavailable
-from infoscreen.mqtt.answers import TAKEN, Answered, Message, Puback
+from infoscreen.mqtt.answers import TAKEN, Answered, Puback, Sendable
 from infoscreen.mqtt.connection import BrokerAddress, words_of
+from infoscreen.mqtt.diagnosis import failure
+from infoscreen.mqtt.faults import SENTENCES, fault_of
 from infoscreen.mqtt.inbox import Batch, Inbox, MalformedStream
+from infoscreen.mqtt.properties import expiring
 from infoscreen.services.ports import Incoming
 
 _library_log = logging.getLogger(f"{__name__}.library")
@@ -67,9 +68,13 @@ class BrokerClient(aiomqtt.Client):
         *,
         version: aiomqtt.ProtocolVersion = aiomqtt.ProtocolVersion.V311,
         keepalive: int = KEEPALIVE_SECONDS,
+        explains: bool = True,
         **options: Any,
     ) -> None:
-        """Prepare a connection under the address's client id; ``options`` are aiomqtt's."""
+        """Prepare a connection under the address's client id; ``options`` are aiomqtt's.
+
+        With ``explains`` the port is looked at again when an attempt failed without saying why.
+        """
         super().__init__(
             address.host,
             address.port,
@@ -86,7 +91,7 @@ class BrokerClient(aiomqtt.Client):
             socket_options=((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),
             **options,
         )
-        self._address = address
+        self._address, self._tls, self._explains = address, tls, explains
         self._paho: paho.Client = self._client
         self._paho.disable_logger()  # a tenth of the time of a packet, for lines that nobody sees
         self._paho.connect_timeout = ANSWER_SECONDS
@@ -155,8 +160,9 @@ class BrokerClient(aiomqtt.Client):
             raise
         except (aiomqtt.MqttError, UnicodeError) as error:
             await self._cut()
-            raise BrokerUnavailable(
-                f"cannot connect to {self._address.host}:{self._address.port}: {describe(error)}"
+            fault = BrokerFault.REFUSED if isinstance(error, MqttConnectError) else fault_of(error)
+            raise await failure(
+                self._address, self._tls, fault, describe(error), looks=self._explains
             ) from None
         return self
 
@@ -208,11 +214,11 @@ class BrokerClient(aiomqtt.Client):
         if self._disconnected.done() and not self._disconnected.cancelled():
             self._disconnected.exception()  # else asyncio logs that nobody asked for it
 
-    def post(self, message: Message, answered: Answered, expires_in: int | None = None) -> None:
+    def post(self, message: Sendable, answered: Answered, expires_in: int | None = None) -> None:
         """Send at QoS 1 without waiting; raise ``BrokerUnavailable`` if it cannot be sent."""
         if self.is_lost:
             raise BrokerUnavailable("the connection was lost before the message was sent")
-        info = self._paho.publish(message.topic, message.payload, 1, message.retain, _expiring(expires_in))
+        info = self._paho.publish(message.topic, message.payload, 1, message.retain, expiring(expires_in))
         if info.rc != paho.MQTT_ERR_SUCCESS:
             raise BrokerUnavailable(f"the message could not be sent: {paho.error_string(info.rc)}")
         self._answered[info.mid] = answered
@@ -411,25 +417,14 @@ def _told() -> Iterator[None]:
         raise BrokerUnavailable(describe(error)) from None
 
 
-@lru_cache(maxsize=512)
-def _expiring(seconds: int | None) -> Properties | None:
-    """Return the properties of a message that lives so many seconds; paho is slow at building them."""
-    if seconds is None:
-        return None
-    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho has no types here
-    properties.MessageExpiryInterval = seconds
-    return properties
-
-
 def describe(error: Exception) -> str:
     """Return what went wrong in words for an operator; never contains a secret."""
     if isinstance(error, MqttConnectError):
         return f"the broker refused the connection: {_reason(error)}"
     if isinstance(error.__cause__, aiomqtt.MqttError):
         return f"the connection was lost: {_reason(error.__cause__)}"
-    if str(error) == "Operation timed out":  # aiomqtt's words for a missing CONNACK or SUBACK
-        return "the broker did not answer in time"
-    return words_of(error)
+    fault = fault_of(error)
+    return words_of(error) if fault is None else SENTENCES.get(fault, words_of(error))
 
 
 def _reason(error: BaseException | None) -> str:
@@ -441,7 +436,7 @@ def _reason(error: BaseException | None) -> str:
     return "closed by the other side" if name == "Unspecified error" else name.lower()
 
 
-def last_will(message: Message | None) -> aiomqtt.Will | None:
+def last_will(message: Sendable | None) -> aiomqtt.Will | None:
     """Return a message as aiomqtt takes it for the last will."""
     return (
         None

@@ -1,4 +1,4 @@
-"""Where the broker is and how to get there: address, TLS, and trying again for ever.
+"""Address of the broker, TLS, and reconnecting without end.
 
 Knows nothing of messages. Errors of the network are recorded and retried here and never leave the room.
 """
@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import NoReturn
 
 from infoscreen.clock import Clock
+from infoscreen.domain.broker import BrokerFault
 from infoscreen.domain.errors import BrokerUnavailable
 
 log = logging.getLogger(__name__)
 
 FIRST_RETRY_SECONDS = 0.5
 LONGEST_RETRY_SECONDS = 30.0
+HANDSHAKE_SECONDS = 4.0
 LASTING_SECONDS = 30.0
 """A connection that lasted this long was a good one; the next retry is a quick one again."""
 
@@ -50,10 +52,14 @@ class BrokerAddress:
 
 
 class _TidySocket(ssl.SSLSocket):
-    """A socket that is closed when its handshake fails; paho leaves that to the garbage collector."""
+    """A socket that is closed when its handshake fails, which paho leaves to the garbage collector.
+
+    paho would wait for a handshake as long as its keepalive, in a thread that a stop has to wait for.
+    """
 
     def do_handshake(self, block: bool = False) -> None:
         """Shake hands, or close."""
+        self.settimeout(HANDSHAKE_SECONDS)
         try:
             super().do_handshake(block)
         except OSError:
@@ -69,8 +75,11 @@ def tls_context(tls: TlsSettings) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=tls.ca_cert)
     except (OSError, ValueError) as error:
-        raise BrokerUnavailable(f"cannot load the CA certificate {tls.ca_cert}: {words_of(error)}") from None
+        raise BrokerUnavailable(
+            f"cannot load the CA certificate {tls.ca_cert}: {words_of(error)}", BrokerFault.FILES
+        ) from None
     context.sslsocket_class = _TidySocket
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = not tls.insecure
     if tls.certfile is not None:
         try:
@@ -79,9 +88,33 @@ def tls_context(tls: TlsSettings) -> ssl.SSLContext:
         except (OSError, ValueError) as error:
             files = " and ".join(str(file) for file in (tls.certfile, tls.keyfile) if file is not None)
             raise BrokerUnavailable(
-                f"cannot load the client certificate {files}: {words_of(error)}"
+                f"cannot load the client certificate {files}: {words_of(error)}", BrokerFault.FILES
             ) from None
     return context
+
+
+class SharedTls:
+    """One context for the connections of many devices; renewed files count from the next connection on."""
+
+    def __init__(self, tls: TlsSettings) -> None:
+        """Load the files; raise ``BrokerUnavailable``."""
+        self._tls = tls
+        self._seen = self._stamps()
+        self._context = tls_context(tls)
+
+    def context(self) -> ssl.SSLContext:
+        """Return the context of the files as they are now; raise ``BrokerUnavailable``."""
+        if (stamps := self._stamps()) != self._seen:
+            self._context, self._seen = tls_context(self._tls), stamps
+        return self._context
+
+    def _stamps(self) -> list[tuple[int, int]]:
+        files = (self._tls.ca_cert, self._tls.certfile, self._tls.keyfile)
+        try:
+            found = [file.stat() for file in files if file is not None]
+        except OSError:
+            return []
+        return [(one.st_ino, one.st_mtime_ns) for one in found]
 
 
 def retry_delay(
@@ -112,7 +145,7 @@ def words_of(error: BaseException) -> str:
 
 
 class Reconnecting:
-    """Makes one connection after another, for ever; counts them, waits in between, and logs outages.
+    """Reconnects until cancelled; counts connections, waits in between, and logs outages.
 
     An outage is one warning, however long it lasts; more only when its reason changes.
     """
@@ -124,7 +157,7 @@ class Reconnecting:
         clock: Clock,
         on_change: Callable[[], None],
     ) -> None:
-        """Keep the parts; ``role`` tells the connections apart in the log."""
+        """``role`` names the connection in the log."""
         self._role = role
         self._address = address
         self._clock = clock
@@ -133,6 +166,7 @@ class Reconnecting:
         self._connections = 0
         self._up_since: float | None = None
         self._last_error: str | None = None
+        self._fault: BrokerFault | None = None
 
     @property
     def connected(self) -> bool:
@@ -149,6 +183,11 @@ class Reconnecting:
         """Return why there is no connection; None while there is one."""
         return self._last_error
 
+    @property
+    def fault(self) -> BrokerFault | None:
+        """Return the code of ``last_error``, if it has one."""
+        return self._fault
+
     async def run(self, connection: Callable[[], Awaitable[NoReturn]]) -> NoReturn:
         """Await one connection after another; each ends by raising.
 
@@ -158,11 +197,11 @@ class Reconnecting:
             error = await self._one(connection)
             await self._clock.sleep(self._failed(error))
 
-    async def _one(self, connection: Callable[[], Awaitable[NoReturn]]) -> str:
+    async def _one(self, connection: Callable[[], Awaitable[NoReturn]]) -> BrokerUnavailable:
         try:
             await connection()
         except BrokerUnavailable as error:
-            return str(error)
+            return error
         finally:
             self._down()
 
@@ -170,7 +209,7 @@ class Reconnecting:
         """Note that the broker has accepted the connection and all it needs is in place."""
         self._connections += 1
         self._up_since = self._clock.monotonic()
-        self._last_error = None
+        self._last_error = self._fault = None
         log.info("connected to the broker", extra={"event": "broker_connected", **self._fields()})
         self._on_change()
 
@@ -182,9 +221,10 @@ class Reconnecting:
         self._up_since = None
         self._on_change()
 
-    def _failed(self, error: str) -> float:
+    def _failed(self, trouble: BrokerUnavailable) -> float:
         """Record the failure and return the seconds to wait."""
         self._failures += 1
+        error, self._fault = str(trouble), trouble.fault
         news = error != self._last_error
         self._last_error = error
         self._on_change()

@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Sequence
 
 from infoscreen.domain.errors import BrokerUnavailable
-from infoscreen.mqtt.answers import Message, Puback
+from infoscreen.mqtt.answers import Puback, Sendable
 from infoscreen.mqtt.client import BrokerClient, last_will
 from infoscreen.mqtt.connection import BrokerAddress
 
@@ -25,12 +25,18 @@ class DeviceClient(BrokerClient):
         address: BrokerAddress,
         tls: ssl.SSLContext | None,
         *,
-        will: Message | None = None,
+        will: Sendable | None = None,
         clean_session: bool = False,
+        explains: bool = False,
     ) -> None:
         """Prepare the connection; the broker sends the ``will`` when the connection is lost."""
         super().__init__(
-            address, tls, keepalive=KEEPALIVE_SECONDS, will=last_will(will), clean_session=clean_session
+            address,
+            tls,
+            keepalive=KEEPALIVE_SECONDS,
+            explains=explains,
+            will=last_will(will),
+            clean_session=clean_session,
         )
         self.acknowledge_by_hand()
 
@@ -50,7 +56,7 @@ class DeviceClient(BrokerClient):
         """End subscriptions; raise ``BrokerUnavailable`` if the broker does not answer."""
         await self.ask(self.unsubscribe(list(filters)))
 
-    async def send(self, message: Message, within: float) -> None:
+    async def send(self, message: Sendable, within: float) -> None:
         """Send and wait so many seconds for the PUBACK; raise ``BrokerUnavailable``."""
         puback: asyncio.Future[Puback | None] = asyncio.get_running_loop().create_future()
 

@@ -97,6 +97,7 @@ class Listener:
             listening_since=self._listening.since,
             reconnects=self._link.reconnects,
             last_error=self._link.last_error,
+            fault=self._link.fault,
             dropped=0 if self._dropped is None else self._dropped.total,
             dropped_at=None if self._dropped is None else self._dropped.at,
         )
@@ -122,7 +123,7 @@ class Listener:
         return not self._moved
 
     async def run(self) -> NoReturn:
-        """Listen for ever, whatever becomes of the broker.
+        """Listen until cancelled; reconnect when the broker is unavailable.
 
         To stop, cancel: the batch in hand is still stored and acknowledged, for at most ``FINISH_SECONDS``,
         then the connection is closed. A second cancellation does not wait.

@@ -66,7 +66,7 @@ class BrokerPublisher:
         return self._link.last_error
 
     async def run(self) -> NoReturn:
-        """Stay connected for ever; trouble with the broker is waited out. Cancel to stop."""
+        """Stay connected until cancelled; reconnect when the broker is unavailable."""
         await self._link.run(self._keep)
 
     async def publish(self, message: Outgoing) -> None:

@@ -1,6 +1,6 @@
 """Writes the directory of a private mosquitto: configuration, ACL and password file. Never starts the broker.
 
-Configuration and ACL are the shipped ones (``development.conf`` and ``acl``), so that whoever runs a private
+Configuration and ACL are the shipped ones (``development.conf`` and ``acl``), so that a private
 broker is under the same rules as production.
 """
 

@@ -8,17 +8,12 @@ import logging
 import re
 import secrets
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from infoscreen.clock import Clock
-from infoscreen.domain.accounts import (
-    Actor,
-    ApiToken,
-    Role,
-    Session,
-    User,
-)
+from infoscreen.domain.accounts import Actor, ApiToken, Role, Session, User
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import (
     Conflict,
     Forbidden,
@@ -28,6 +23,7 @@ from infoscreen.domain.errors import (
     Unauthenticated,
 )
 from infoscreen.domain.events import AccessChanged
+from infoscreen.domain.faults import FieldFault
 from infoscreen.services.bus import Bus
 from infoscreen.services.logins import Knock, Logins, Verified, sha256
 from infoscreen.services.passwords import Passwords
@@ -50,7 +46,7 @@ TOKEN_NAME_LENGTH = 64
 PASSWORD_LENGTHS = range(10, 1001)
 
 CLI = Actor(None, "cli", Role.ADMIN, "cli")
-"""Whoever may run our commands on the host may do everything; there is nobody to ask for a password."""
+"""Commands run on the host itself have all permissions and need no password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +63,7 @@ class SignedIn:
 
 
 @dataclass(frozen=True, slots=True)
-class NewToken:
+class IssuedToken:
     """A fresh API token. ``secret`` is shown once and is not stored anywhere."""
 
     secret: str
@@ -112,8 +108,8 @@ class Accounts:
             user_agent=_printable(user_agent or "", 300) or None,
         )
         async with self._store.write() as connection:
-            if await accounts.password_hash(connection, user.id) != verified.password_hash:
-                raise Unauthenticated("The password was changed just now.")
+            if not await accounts.hold_user(connection, user.id, with_password=verified.password_hash):
+                raise Unauthenticated(ErrorCode.PASSWORD_CHANGED)
             if knock.session is not None:
                 await accounts.remove_session(connection, sha256(knock.session))
             await accounts.remove_dead_sessions(connection, now, SESSION_IDLE)
@@ -130,7 +126,8 @@ class Accounts:
             if found is None:
                 return
             session, user = found
-            await accounts.remove_session(connection, session.token_hash)
+            if not await accounts.remove_session(connection, session.token_hash):
+                return
             actor = _actor(user, "session", address)
             await audit.record(connection, self._clock.now(), actor, "auth.logout", _named(user))
         self._access_ended(user.id)
@@ -150,7 +147,7 @@ class Accounts:
             with suppress(StoreUnavailable):
                 async with self._store.write(at_once=True) as connection:
                     await accounts.touch_session(connection, session, now)
-        return _actor(user, "session", address)
+        return replace(_actor(user, "session", address), credential=session.token_hash)
 
     async def actor_of_token(self, secret: str, address: str | None) -> Actor | None:
         """Return whose API token this is, with the lower of both roles; None when it is not valid."""
@@ -176,6 +173,7 @@ class Accounts:
             address,
             manages_accounts=token.manages_accounts,
             ends_at=token.expires_at,
+            credential=sha256(secret),
         )
 
     # Sessions.
@@ -196,9 +194,8 @@ class Accounts:
         async with self._store.write() as connection:
             theirs = await accounts.sessions_of(connection, user_id)
             session = next((one for one in theirs if one.id == session_id), None)
-            if session is None:
-                raise NotFound("There is no such session.")
-            await accounts.remove_session(connection, session.token_hash)
+            if session is None or not await accounts.remove_session(connection, session.token_hash):
+                raise NotFound(ErrorCode.NO_SESSION)
             target = f"session/{session_id}"
             await audit.record(connection, self._clock.now(), actor, "session.end", target)
         self._access_ended(user_id)
@@ -223,15 +220,14 @@ class Accounts:
     async def add_user(self, username: str, password: str, role: Role, actor: Actor) -> User:
         """Add a user; raise ``InvalidInput`` or, when the name is taken, ``Conflict``."""
         if not USERNAME.fullmatch(username):
-            message = "1 to 100 letters, digits or any of . _ @ - are allowed"
-            raise InvalidInput(f"Not a user name: {message}.", [{"field": "username", "message": message}])
+            raise InvalidInput.of("username", FieldFault.NOT_A_USER_NAME)
         _refuse_bad_password(password)
         password_hash = await self._passwords.hash(password)
         now = self._clock.now()
         async with self._store.write() as connection:
             user = await accounts.add_user(connection, username, password_hash, role, now)
             if user is None:
-                raise Conflict(f"There is already a user {username}.")
+                raise Conflict(ErrorCode.USER_EXISTS, username=username)
             await audit.record(connection, now, actor, "user.add", _named(user), {"role": role})
         return user
 
@@ -243,16 +239,20 @@ class Accounts:
         keep_session: str | None = None,
         *,
         revoke_tokens: bool = False,
+        instead_of: str | None = None,
     ) -> None:
         """Give a user another password and end the sessions but the one with the token ``keep_session``.
 
-        Known devices are forgotten; API tokens are revoked only if that is asked for.
+        Known devices are forgotten; API tokens are revoked only if that is asked for. With the hash
+        ``instead_of`` it raises ``Unauthenticated`` if that is no longer the password's.
         """
         _refuse_bad_password(password)
         password_hash = await self._passwords.hash(password)
         kept = [] if keep_session is None else [sha256(keep_session)]
         async with self._store.write() as connection:
-            user = _found(await accounts.user_by_id(connection, user_id))
+            user = _found(await accounts.hold_user(connection, user_id))
+            if instead_of not in (None, await accounts.password_hash(connection, user_id)):
+                raise Unauthenticated(ErrorCode.PASSWORD_CHANGED)
             await accounts.change_user(connection, user_id, password_hash=password_hash)
             await accounts.remove_sessions_of(connection, user_id, kept)
             await logins.forget_devices(connection, user_id)
@@ -270,10 +270,17 @@ class Accounts:
         """
         _refuse_bad_password(new)
         if actor.user_id is None:
-            raise Forbidden("Only people have a password.")
+            raise Forbidden(ErrorCode.PEOPLE_ONLY)
         user = await self.user(actor.user_id)
-        await self._logins.verify(user.username, current, knock)
-        await self.set_password(user.id, new, actor, knock.session, revoke_tokens=revoke_tokens)
+        verified = await self._logins.verify(user.username, current, knock)
+        await self.set_password(
+            user.id,
+            new,
+            actor,
+            knock.session,
+            revoke_tokens=revoke_tokens,
+            instead_of=verified.password_hash,
+        )
 
     async def change_user(
         self, user_id: int, actor: Actor, *, role: Role | None = None, disabled: bool | None = None
@@ -283,9 +290,10 @@ class Accounts:
         What is None stays as it is. Raises ``Conflict`` for the last admin.
         """
         async with self._store.write() as connection:
-            user = _found(await accounts.user_by_id(connection, user_id))
+            held, other_admins = await accounts.hold_user_and_admins(connection, user_id)
+            user = _found(held)
             if disabled or role not in (None, Role.ADMIN):
-                _keep_an_admin(user, await accounts.other_admins(connection, user_id))
+                _keep_an_admin(user, other_admins)
             now = self._clock.now()
             if role not in (None, user.role):
                 await accounts.change_user(connection, user_id, role=role)
@@ -303,8 +311,9 @@ class Accounts:
     async def remove_user(self, user_id: int, actor: Actor) -> None:
         """Remove a user, sessions and tokens and all; raise ``Conflict`` for the last admin."""
         async with self._store.write() as connection:
-            user = _found(await accounts.user_by_id(connection, user_id))
-            _keep_an_admin(user, await accounts.other_admins(connection, user_id))
+            held, other_admins = await accounts.hold_user_and_admins(connection, user_id)
+            user = _found(held)
+            _keep_an_admin(user, other_admins)
             await accounts.remove_user(connection, user_id)
             await audit.record(connection, self._clock.now(), actor, "user.remove", _named(user))
         self._access_ended(user_id)
@@ -331,7 +340,7 @@ class Accounts:
         expires_at: datetime | None = None,
         *,
         manages_accounts: bool = False,
-    ) -> NewToken:
+    ) -> IssuedToken:
         """Make an API token for a user; only an admin makes one for somebody else.
 
         Raises ``Forbidden`` when the role is above the actor's or the user's own, or when the new token would
@@ -339,24 +348,22 @@ class Accounts:
         """
         now = self._clock.now()
         if not 1 <= len(name) <= TOKEN_NAME_LENGTH or not name.isprintable():
-            message = f"1 to {TOKEN_NAME_LENGTH} printable characters are allowed"
-            raise InvalidInput(f"Not a token name: {message}.", [{"field": "name", "message": message}])
+            raise InvalidInput.of("name", FieldFault.NOT_A_TOKEN_NAME, most=TOKEN_NAME_LENGTH)
         if expires_at is not None and expires_at <= now:
-            message = f"{expires_at.isoformat()} has passed; a time to come is needed"
-            raise InvalidInput(
-                "The token would never be valid.", [{"field": "expires_at", "message": message}]
-            )
+            raise InvalidInput.of("expires_at", FieldFault.PASSED, at=expires_at)
         if actor.user_id != user_id and not actor.role.may(Role.ADMIN):
-            raise Forbidden("Only an admin makes tokens for others.")
+            raise Forbidden(ErrorCode.TOKENS_FOR_OTHERS)
         if actor.ends_at is not None and (expires_at is None or expires_at > actor.ends_at):
-            end = actor.ends_at.isoformat()
-            raise Forbidden(f"A token that ends at {end} makes no token that lives longer; give expires_at.")
+            raise Forbidden(ErrorCode.TOKEN_OUTLIVES, ends_at=actor.ends_at)
         secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
         async with self._store.write() as connection:
-            user = _found(await accounts.user_by_id(connection, user_id))
+            user = _found(await accounts.hold_user(connection, user_id))
+            if actor.credential is not None and not await accounts.is_valid(connection, actor.credential):
+                # It was taken away since the request began, as tokens are with a password.
+                raise Unauthenticated(ErrorCode.ACCESS_ENDED)
             highest = user.role.capped_at(actor.role)
             if not highest.may(role):
-                raise Forbidden(f"The role {role} is too high for this token; at most {highest}.")
+                raise Forbidden(ErrorCode.TOKEN_ROLE_TOO_HIGH, role=role, highest=highest)
             token = await accounts.add_token(
                 connection,
                 token_hash=sha256(secret),
@@ -374,15 +381,16 @@ class Accounts:
                 "manages_accounts": manages_accounts,
             }
             await audit.record(connection, now, actor, "token.create", f"token/{token.id}", detail)
-        return NewToken(secret, token)
+        return IssuedToken(secret, token)
 
     async def revoke_token(self, token_id: int, actor: Actor) -> None:
         """End an API token; somebody else's only as an admin, to others it does not exist."""
         async with self._store.write() as connection:
             token = await accounts.token_by_id(connection, token_id)
             if token is None or not (token.user_id == actor.user_id or actor.role.may(Role.ADMIN)):
-                raise NotFound(f"There is no token {token_id}.")
-            await accounts.remove_token(connection, token_id)
+                raise NotFound(ErrorCode.NO_TOKEN, id=str(token_id))
+            if not await accounts.remove_token(connection, token_id):
+                raise NotFound(ErrorCode.NO_TOKEN, id=str(token_id))
             now, target = self._clock.now(), f"token/{token_id}"
             await audit.record(connection, now, actor, "token.revoke", target, {"name": token.name})
         self._access_ended(token.user_id)
@@ -417,21 +425,24 @@ def _named(user: User) -> str:
 
 def _found(user: User | None) -> User:
     if user is None:
-        raise NotFound("There is no such user.")
+        raise NotFound(ErrorCode.NO_USER)
     return user
 
 
 def _keep_an_admin(user: User, others: int) -> None:
     if user.role is Role.ADMIN and not user.disabled and others == 0:
-        raise Conflict(f"{user.username} is the last admin; make another one first.")
+        raise Conflict(ErrorCode.LAST_ADMIN, username=user.username)
 
 
 def _refuse_bad_password(password: str) -> None:
     if len(password) not in PASSWORD_LENGTHS:
-        message = (
-            f"has {len(password)} characters; {PASSWORD_LENGTHS[0]} to {PASSWORD_LENGTHS[-1]} are allowed"
+        raise InvalidInput.of(
+            "password",
+            FieldFault.PASSWORD_LENGTH,
+            length=len(password),
+            least=PASSWORD_LENGTHS[0],
+            most=PASSWORD_LENGTHS[-1],
         )
-        raise InvalidInput(f"The password {message}.", [{"field": "password", "message": message}])
 
 
 def _printable(text: str, length: int) -> str:

@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import ClientCommand, CommandEvent, Timeouts, acknowledged, is_known
+from infoscreen.domain.error_codes import MessageDefect
+from infoscreen.domain.errors import BadMessage
 from infoscreen.domain.history import Note, Part, note_of_ack
 from infoscreen.domain.refusals import EXPIRED, is_refused, wrong_clock_seconds
 from infoscreen.services.ports import Incoming
@@ -32,6 +34,10 @@ class AckOutcome:
     rejections: list[RejectedMessage] = field(default_factory=list)
 
 
+def _about(code: MessageDefect, ack: CommandAck) -> BadMessage:
+    return BadMessage(code, command_id=str(ack.command_id))
+
+
 async def save_acks(
     connection: Connection, acks: Sequence[SentAck], timeouts: Timeouts, now: datetime
 ) -> AckOutcome:
@@ -47,12 +53,10 @@ async def save_acks(
     for uuid, ack, message in acks:
         command = current.get(str(ack.command_id))
         if command is None:
-            detail = f"no command {ack.command_id}"
-            outcome.rejections.append(rejection(message, now, "unknown_command", detail))
+            outcome.rejections.append(rejection(message, now, _about(MessageDefect.UNKNOWN_COMMAND, ack)))
             continue
         if command.client_uuid != uuid:
-            detail = f"command {ack.command_id} belongs to another client"
-            outcome.rejections.append(rejection(message, now, "foreign_command", detail))
+            outcome.rejections.append(rejection(message, now, _about(MessageDefect.FOREIGN_COMMAND, ack)))
             continue
         if is_known(command, ack.status, error_code=ack.error_code, error_message=ack.error_message):
             continue

@@ -1,7 +1,6 @@
 """Fan-out of events to live views inside the process. Bounded; publishing can neither wait nor fail.
 
-A view that is slow gets what changed, not how often; one that is hopelessly slow is told to load everything
-anew.
+A slow view receives what changed, not how often. One that is too slow is told to reload everything.
 """
 
 import asyncio

@@ -19,13 +19,15 @@ from infoscreen.domain.commands import (
     ClientCommand,
     CommandEvent,
     CommandStatus,
+    CommandStep,
     Source,
-    Step,
     Timeouts,
     next_status,
 )
-from infoscreen.domain.errors import CommandInFlight, Conflict, Forbidden, InvalidInput, LockedOut, NotFound
+from infoscreen.domain.error_codes import ErrorCode
+from infoscreen.domain.errors import CommandInFlight, Forbidden, InvalidInput, LockedOut, NotFound, NotQueued
 from infoscreen.domain.events import CommandChanged
+from infoscreen.domain.faults import FieldFault
 from infoscreen.domain.history import Note, Part
 from infoscreen.domain.lockout import LockoutPolicy, locked_until
 from infoscreen.services.bus import Bus
@@ -68,11 +70,11 @@ class BulkResult:
     client_uuid: str
     outcome: str
     command_id: str | None = None
-    detail: str | None = None
+    detail: Fact[ErrorCode] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class CommandBatch:
     """What became of a bulk request; ``counts`` is by outcome."""
 
     batch_id: str
@@ -110,7 +112,7 @@ class Commanding:
         measures: Measures,
         wake: asyncio.Event,
     ) -> None:
-        """Keep the parts; ``wake`` is set whenever the outbox has something new to send."""
+        """``wake`` is set when the outbox has something new to send."""
         self._store = store
         self._clock = clock
         self._bus = bus
@@ -163,7 +165,7 @@ class Commanding:
             await clients.keep(connection, [client_uuid])
             client = await clients.get(connection, client_uuid)
             if client is None:
-                raise NotFound(f"There is no client {client_uuid}.")
+                raise NotFound(ErrorCode.NO_CLIENT, uuid=client_uuid)
             _require_capability(client, action)
             now = self._clock.now()
             decided = (await self._decide(connection, order, [client], now))[client_uuid]
@@ -182,11 +184,7 @@ class Commanding:
         if isinstance(decided, CommandInFlight):
             raise decided
         if decided.status is CommandStatus.BLOCKED_SAFETY:
-            until = await self.lockout(client_uuid)
-            raise LockedOut(
-                "Too many disruptive commands in a short time; the client is locked to protect it.",
-                extra={"locked_until": until, "command": decided},
-            )
+            raise LockedOut(await self.lockout(client_uuid), decided)
         return decided
 
     async def request_many(
@@ -197,7 +195,7 @@ class Commanding:
         source: Source,
         actor: Actor,
         reason: str | None = None,
-    ) -> Batch:
+    ) -> CommandBatch:
         """Queue the same command for many clients, each on its own merits; never all or nothing.
 
         Raises:
@@ -229,26 +227,23 @@ class Commanding:
             },
         )
         assert order.batch_id is not None  # noqa: S101 - set four lines up; tells mypy
-        return Batch(order.batch_id, results, counts)
+        return CommandBatch(order.batch_id, results, counts)
 
     async def cancel(self, command_id: str, actor: Actor) -> ClientCommand:
         """Withdraw a command that has not been handed to the broker yet.
 
         Raises:
             NotFound: there is no such command.
-            Conflict: it may be on its way already, or is over; the error carries the current ``status``.
+            NotQueued: it may be on its way already, or is over; the error has its current status.
         """
         async with self._store.write() as connection:
             held = await commands.for_change(connection, [command_id])
             command = held.get(command_id)
             if command is None:
-                raise NotFound(f"There is no command {command_id}.")
-            status = next_status(command.status, Step.CANCEL)
+                raise NotFound(ErrorCode.NO_COMMAND, id=command_id)
+            status = next_status(command.status, CommandStep.CANCEL)
             if status is None:
-                raise Conflict(
-                    f"Only a command that is still queued can be cancelled; this one is {command.status}.",
-                    extra={"command_status": command.status},
-                )
+                raise NotQueued(command)
             now = self._clock.now()
             cancelled = replace(command, status=status, finished_at=now)
             await commands.save(connection, held, [cancelled])
@@ -276,23 +271,18 @@ class Commanding:
         force: bool,
     ) -> _Order:
         if reason is not None and len(reason) > MAX_REASON_CHARACTERS:
-            raise InvalidInput(
-                f"The reason has {len(reason)} characters, allowed are {MAX_REASON_CHARACTERS}.",
-                [{"field": "reason", "message": f"at most {MAX_REASON_CHARACTERS} characters"}],
-            )
+            raise InvalidInput.of("reason", FieldFault.TOO_LONG, most=MAX_REASON_CHARACTERS)
         expiry = self._policy.expiry if expires_in is None else expires_in
-        if not timedelta(0) < expiry <= LONGEST_EXPIRY:
-            raise InvalidInput(
-                f"The command would expire after {expiry.total_seconds():g} s.",
-                [{"field": "expires_in", "message": "more than 0, at most 86400 seconds"}],
+        if expiry <= timedelta(0):
+            raise InvalidInput.of("expires_in", FieldFault.NOT_MORE, than="0")
+        if expiry > LONGEST_EXPIRY:
+            raise InvalidInput.of(
+                "expires_in", FieldFault.TOO_LARGE, most=f"{LONGEST_EXPIRY.total_seconds():g}"
             )
         if force and not actor.role.may(Role.ADMIN):
-            raise Forbidden("Only an admin may override the lockout.")
+            raise Forbidden(ErrorCode.FORCE_NEEDS_ADMIN)
         if force and not (reason or "").strip():
-            raise InvalidInput(
-                "Overriding the lockout needs a reason.",
-                [{"field": "reason", "message": "required with force"}],
-            )
+            raise InvalidInput.of("reason", FieldFault.REASON_NEEDED_TO_FORCE)
         return _Order(
             action=action, source=source, actor=actor, reason=reason, expires_in=expiry, force=force
         )
@@ -304,10 +294,7 @@ class Commanding:
         else:
             found = list(dict.fromkeys(targets))
         if len(found) > MOST_IN_A_BATCH:
-            raise InvalidInput(
-                f"More than {MOST_IN_A_BATCH} clients at once.",
-                [{"field": "client_uuids", "message": f"at most {MOST_IN_A_BATCH} clients in one request"}],
-            )
+            raise InvalidInput.of("client_uuids", FieldFault.TOO_MANY_ITEMS, most=MOST_IN_A_BATCH)
         return found
 
     async def _decide(
@@ -338,13 +325,7 @@ class Commanding:
         await command_history.record(connection, [_first_line(command, order.actor) for command in stored])
         outcome: dict[str, ClientCommand | CommandInFlight] = {c.client_uuid: c for c in stored}
         for one, command in flying.items():
-            outcome.setdefault(
-                one,
-                CommandInFlight(
-                    f"The client already has an unfinished {command.action} command.",
-                    extra={"command_id": command.command_id, "command_status": command.status},
-                ),
-            )
+            outcome.setdefault(one, CommandInFlight(command))
         return outcome
 
     async def _locks(
@@ -392,18 +373,15 @@ def _first_line(command: ClientCommand, actor: Actor) -> HistoryLine:
 
 
 def _require_capability(client: Client, action: Action) -> None:
-    lacking = _lacks(client, action)
-    if lacking:
-        raise InvalidInput(lacking, [{"field": "action", "message": "not among the client's capabilities"}])
+    if _lacks(client, action):
+        raise InvalidInput.of("action", FieldFault.NOT_CAPABLE, action=action)
 
 
-def _lacks(client: Client, action: Action) -> str | None:
+def _lacks(client: Client, action: Action) -> bool:
     if action not in CAPABILITY_NEEDED:
-        return None
+        return False
     enough = {action.value} if action is Action.SCREENSHOT else {action.value, "cec"}
-    if enough & set(client.capabilities):
-        return None
-    return f"The client has not announced that it can do {action}."
+    return enough.isdisjoint(client.capabilities)
 
 
 def _unfit(client: Client, action: Action) -> str | None:
@@ -427,6 +405,6 @@ def _bulk_result(
         case ClientCommand():
             return BulkResult(client_uuid, "queued", decided.command_id)
         case CommandInFlight():
-            return BulkResult(client_uuid, "command_in_flight", decided.extra["command_id"], decided.detail)
+            return BulkResult(client_uuid, "command_in_flight", decided.command.command_id, decided.fact)
         case None:
-            return BulkResult(client_uuid, "command_in_flight", None, "another request was faster")
+            return BulkResult(client_uuid, "command_in_flight", None, Fact(ErrorCode.REQUESTED_AT_ONCE))

@@ -8,11 +8,13 @@ from typing import Any
 
 from infoscreen.clock import Clock
 from infoscreen.domain.accounts import Actor
-from infoscreen.domain.clients import Client
+from infoscreen.domain.clients import Client, ClientEdit
 from infoscreen.domain.codes import Fact
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import InvalidInput, NotFound
-from infoscreen.domain.events import ClientChanged, ClientRemoved, Kind
+from infoscreen.domain.events import ClientChanged, ClientRemoved, TimelineKind
 from infoscreen.domain.failures import acknowledged, summed_up
+from infoscreen.domain.faults import FieldFault
 from infoscreen.domain.history import Happening, Setting
 from infoscreen.services.bus import Bus
 from infoscreen.services.ports import Link
@@ -23,8 +25,6 @@ from infoscreen.storage.timeline import NewEntry
 from infoscreen.wire import topics
 
 log = logging.getLogger(__name__)
-
-EDITABLE = frozenset(setting.value for setting in Setting)
 
 
 class Fleet:
@@ -70,7 +70,7 @@ class Fleet:
                 if comment
                 else Fact(Happening.SERVICE_ACKNOWLEDGED, said)
             )
-            after = await self._save(connection, before, after, Kind.SERVICE_CLEARED, fact, detail)
+            after = await self._save(connection, before, after, TimelineKind.SERVICE_CLEARED, fact, detail)
             await audit.record(
                 connection, now, actor, "client.clear_service_failed", f"client/{uuid}", detail
             )
@@ -78,34 +78,24 @@ class Fleet:
         self._bus.publish(ClientChanged(uuid))
         return after
 
-    async def edit(self, uuid: str, changes: Mapping[str, Any], actor: Actor) -> Client:
+    async def edit(self, uuid: str, changes: ClientEdit, actor: Actor) -> Client:
         """Change what people say of a client, and return it as it is then.
 
         Args:
             uuid: the client.
-            changes: values by field name, from ``EDITABLE``; None empties a field.
+            changes: what to change; None empties a field.
             actor: who does it.
 
         Raises:
             NotFound: there is no such client.
-            InvalidInput: a field that cannot be edited, or a maintenance that ends in the past.
+            InvalidInput: a maintenance that ends in the past.
         """
-        foreign = sorted(changes.keys() - EDITABLE)
-        if foreign:
-            allowed = f"allowed: {', '.join(sorted(EDITABLE))}"
-            raise InvalidInput(
-                f"Cannot change {', '.join(foreign)}.",
-                [{"field": one, "message": allowed} for one in foreign],
-            )
         async with self._store.write() as connection:
             before = await _existing(connection, uuid)
             now = self._clock.now()
             until = changes.get("maintenance_until")
             if until is not None and until <= now:
-                raise InvalidInput(
-                    "The maintenance would end in the past.",
-                    [{"field": "maintenance_until", "message": f"must be after {now.isoformat()}"}],
-                )
+                raise InvalidInput.of("maintenance_until", FieldFault.NOT_AFTER, at=now)
             after = replace(before, **changes)
             told = {name: value for name, value in changes.items() if value != getattr(before, name)}
             if not told:
@@ -116,7 +106,7 @@ class Fleet:
             }
             settings = tuple(setting for setting in Setting if setting.value in told)
             fact = Fact(Happening.EDITED, {"by": actor.name, "settings": settings})
-            after = await self._save(connection, before, after, Kind.OPERATOR, fact, detail)
+            after = await self._save(connection, before, after, TimelineKind.OPERATOR, fact, detail)
             await audit.record(connection, now, actor, "client.edit", f"client/{uuid}", detail)
         self._bus.publish(ClientChanged(uuid))
         return after
@@ -149,7 +139,7 @@ class Fleet:
         connection: Connection,
         before: Client,
         after: Client,
-        kind: Kind,
+        kind: TimelineKind,
         fact: Fact[Happening],
         data: Mapping[str, Any],
     ) -> Client:
@@ -166,5 +156,5 @@ class Fleet:
 async def _existing(connection: Connection, uuid: str) -> Client:
     client = (await clients.for_change(connection, [uuid])).get(uuid)
     if client is None:
-        raise NotFound(f"There is no client {uuid}.")
+        raise NotFound(ErrorCode.NO_CLIENT, uuid=uuid)
     return client

@@ -11,10 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from uuid import uuid4
 
 from infoscreen.clock import Clock
 from infoscreen.domain.commands import ClientCommand, Timeouts
-from infoscreen.domain.errors import StoreUnavailable
+from infoscreen.domain.error_codes import MessageDefect
+from infoscreen.domain.errors import BadMessage, StoreUnavailable
 from infoscreen.domain.events import ClientChanged, CommandChanged, Event
 from infoscreen.domain.presence import StalePolicy
 from infoscreen.services.acks import save_acks
@@ -26,7 +28,7 @@ from infoscreen.services.quiet import STEADY, quiet_beat, quiet_health
 from infoscreen.services.quota import Ledger, Overrun, QuotaPolicy, Quotas
 from infoscreen.services.reports import Beats, Folding, Told, digest, fold, fold_beats, settle
 from infoscreen.services.sorting import SortedBatch, kind_of, rejection
-from infoscreen.storage import clients, failed_services, heartbeats, rejected, screenshots, timeline
+from infoscreen.storage import batches, clients, failed_services, heartbeats, rejected, screenshots, timeline
 from infoscreen.storage.engine import Connection, Store
 from infoscreen.storage.heartbeats import Pulse, QuietBeat
 from infoscreen.storage.rejected import RejectedMessage
@@ -75,8 +77,20 @@ class Ingest:
         measures: Measures,
         listening_since: Callable[[], datetime | None],
         quotas: Quotas | None = None,
+        writer: str = "state",
     ) -> None:
-        """Keep the parts; ``listening_since`` is asked once a batch."""
+        """Prepare.
+
+        Args:
+            store: Where messages are stored.
+            clock: For receipts, and for waiting between attempts.
+            bus: Told what changed, after the commit.
+            policy: See ``IngestPolicy``.
+            measures: Where messages are counted.
+            listening_since: Asked once a batch.
+            quotas: Of devices; shared by all that take in messages.
+            writer: Names the session the messages come from. Only one ``Ingest`` at a time may use it.
+        """
         self._store = store
         self._clock = clock
         self._bus = bus
@@ -84,6 +98,7 @@ class Ingest:
         self._measures = measures
         self._listening_since = listening_since
         self._quotas = quotas or Quotas(QuotaPolicy(), clock)
+        self._writer = writer
         self._last_logged: dict[tuple[str, str], float] = {}
         self.trouble: StoreUnavailable | None = None
         """Why messages cannot be stored; readiness says so."""
@@ -114,16 +129,27 @@ class Ingest:
         self._tell(sorted_batch, outcome)
 
     async def _stored(self, batch: SortedBatch, overruns: Sequence[Overrun], now: datetime) -> _Outcome:
+        name = uuid4().hex
+        unsure: _Outcome | None = None  # of an attempt that may have been committed
         while True:
-            outcome = _Outcome(rejections=list(batch.rejections))
+            outcome, new = _Outcome(rejections=list(batch.rejections)), False
             try:
                 async with self._store.write() as connection:
-                    await self._apply(connection, batch, overruns, outcome, now)
-                    return outcome
+                    new = await batches.begin(connection, self._writer, name)
+                    if new:
+                        if unsure is not None:
+                            self._quotas.give_back(unsure.ledger)
+                            unsure = None
+                        await self._apply(connection, batch, overruns, outcome, now)
             except StoreUnavailable as error:
-                self._quotas.give_back(outcome.ledger)
+                if not error.outcome_unknown:
+                    self._quotas.give_back(outcome.ledger)
+                elif new:
+                    unsure = outcome
                 self._note_trouble(error)
                 await self._clock.sleep(RETRY_SECONDS)
+            else:
+                return unsure or outcome
 
     async def _apply(
         self,
@@ -181,8 +207,8 @@ class Ingest:
             return strangers - await clients.keep(connection, strangers)
         for uuid in sorted(strangers):
             for message in batch.from_whom[uuid]:
-                detail = "no such client, and clients are not registered by themselves"
-                outcome.rejections.append(rejection(message, now, "unknown_client", detail))
+                unknown = BadMessage(MessageDefect.UNKNOWN_CLIENT)
+                outcome.rejections.append(rejection(message, now, unknown))
         return strangers
 
     async def _save_quiet(
@@ -301,7 +327,7 @@ class Ingest:
                 "event": "message_rejected",
                 "client_uuid": who,
                 "reason": rejection.reason,
-                "detail": rejection.detail,
+                "detail": str(rejection.defect),
                 "topic": rejection.topic[:200],
                 "head": rejection.head.decode(errors="backslashreplace"),
             },

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from infoscreen.domain.codes import Fact
-from infoscreen.domain.events import Kind
+from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.history import Happening
 from infoscreen.services.quota import Metered, Overrun
 from infoscreen.storage.timeline import NewEntry
@@ -34,7 +34,7 @@ def log_entry(uuid: str, level: LogLevel | None, line: LogLine, payload: bytes, 
     return NewEntry(
         client_uuid=uuid,
         at=now,
-        kind=Kind.LOG,
+        kind=TimelineKind.LOG,
         text=line.message,
         level=level,
         data={name: value for name, value in data.items() if value is not None},
@@ -87,7 +87,7 @@ def dropped_entry(overrun: Overrun, now: datetime) -> NewEntry:
     return NewEntry(
         client_uuid=overrun.uuid,
         at=now,
-        kind=Kind.LOG,
+        kind=TimelineKind.LOG,
         fact=Fact(_DROPPED[overrun.metered], {"dropped": overrun.dropped}),
         level=LogLevel.WARN,
     )

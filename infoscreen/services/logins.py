@@ -20,6 +20,7 @@ from infoscreen.domain.accounts import (
     User,
     login_blocked_until,
 )
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import Busy, TooManyAttempts, Unauthenticated
 from infoscreen.services.passwords import Passwords
 from infoscreen.storage import accounts, logins
@@ -80,7 +81,7 @@ class Logins:
             if wait:
                 # Leaving the block like this rolls it back: waiting attempts do not make the wait longer.
                 _log_failure("throttled", username, knock.address)
-                raise TooManyAttempts(f"Too many failed attempts; try again in {wait} s.", wait)
+                raise TooManyAttempts(wait)
         try:
             is_right = await self._passwords.check(stored, password, known=counters[0] in proofs)
         except Busy:
@@ -88,15 +89,17 @@ class Logins:
             raise
         if user is None or stored is None or not is_right or user.disabled:
             _log_failure("credentials", username, knock.address)
-            raise Unauthenticated("The user name or the password is wrong.")
+            raise Unauthenticated(ErrorCode.WRONG_CREDENTIALS)
         outdated = self._passwords.is_outdated(stored)
         fresh = await self._passwords.hash(password) if outdated else stored
         async with self._store.write() as connection:
             for counter in counters:
                 forget = logins.forget_failures if counter.forgiven else logins.take_back_failure
                 await forget(connection, counter.key)
-            if outdated and await accounts.password_hash(connection, user.id) == stored:
-                await accounts.change_user(connection, user.id, password_hash=fresh)
+            if outdated and not await accounts.replace_password(connection, user.id, stored, fresh):
+                fresh = await accounts.password_hash(connection, user.id) or stored
+        if outdated and fresh != stored and not await self._passwords.check(fresh, password, known=True):
+            raise Unauthenticated(ErrorCode.PASSWORD_CHANGED)
         known_device = any(proof.key.startswith("device ") for proof in proofs)
         return Verified(user, fresh, known_device)
 

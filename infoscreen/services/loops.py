@@ -16,7 +16,7 @@ TROUBLE_SECONDS = 1.0
 
 
 async def every(seconds: float, step: Callable[[], Awaitable[object]], clock: Clock) -> None:
-    """Do the step, wait, and repeat for ever.
+    """Run the step, wait, and repeat until cancelled.
 
     Trouble with the database passes (locked by a backup, disk full, server restarted): the turn is skipped,
     which is said once, and the next one is a second away at least. Anything else is ours and ends the

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from infoscreen.clock import Clock
+from infoscreen.domain.alerts import Alert, AlertSource, Severity
 from infoscreen.domain.clients import Condition
 from infoscreen.domain.errors import StoreUnavailable
 from infoscreen.services.ingest import Ingest
@@ -17,7 +18,7 @@ from infoscreen.storage.engine import Store
 from infoscreen.storage.recovery import decisions, incidents, pauses
 from infoscreen.storage.recovery.decisions import LastPoll
 from infoscreen.storage.recovery.incidents import StoredIncident
-from infoscreen.storage.recovery.pauses import Pause
+from infoscreen.storage.recovery.pauses import StoredPause
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,8 @@ class Overview:
     """Totals by condition, what the daemon knows of its broker, and what the recovery makes of it all.
 
     ``folded`` is how many unwell clients are part of one of the ``incidents`` under way; ``poll`` is the
-    newest of the recovery, ``pauses`` those in force. ``database`` is why nothing can be written.
+    newest of the recovery, ``pauses`` those in force. ``database`` is why nothing can be written;
+    ``alerts`` are about the installation.
     """
 
     generated_at: datetime
@@ -39,8 +41,9 @@ class Overview:
     incidents: Sequence[StoredIncident] = ()
     folded: int = 0
     poll: LastPoll | None = None
-    pauses: Sequence[Pause] = ()
+    pauses: Sequence[StoredPause] = ()
     database: StoreUnavailable | None = None
+    alerts: Sequence[Alert] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +57,14 @@ class Readiness:
 class Monitoring:
     """Answers how the fleet and the daemon are."""
 
-    def __init__(self, store: Store, clock: Clock, link: Link, *ingests: Ingest) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, link: Link, *ingests: Ingest, alerts: Sequence[AlertSource] = ()
+    ) -> None:
         self._store = store
         self._clock = clock
         self._link = link
         self._ingests = ingests
+        self._alert_sources = alerts
         self.loop_lag_seconds = 0.0
         self._worst_loop_lag = Lag(clock)
 
@@ -72,7 +78,14 @@ class Monitoring:
             poll = await decisions.last_poll(connection)
             in_force = await pauses.in_force(connection, now)
         database = await self._database_trouble()
-        return Overview(now, totals, self._link.state, under_way, folded, poll, in_force, database)
+        return Overview(
+            now, totals, self._link.state, under_way, folded, poll, in_force, database, self.alerts()
+        )
+
+    def alerts(self) -> list[Alert]:
+        """Return the alerts that are true now, the critical ones first."""
+        found = [alert for source in self._alert_sources for alert in source()]
+        return sorted(found, key=lambda alert: alert.severity is not Severity.CRITICAL)
 
     def _storing_trouble(self) -> StoreUnavailable | None:
         return next((one.trouble for one in self._ingests if one.trouble is not None), None)
@@ -105,7 +118,7 @@ class Monitoring:
         return Readiness(not faults, faults)
 
     async def run(self) -> None:
-        """Measure for ever how late the event loop is, and notice when the clock was set."""
+        """Measure the lag of the event loop, and notice when the clock was set, until cancelled."""
         step = self._clock.last_step
         while True:
             before = self._clock.monotonic()

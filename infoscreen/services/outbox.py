@@ -17,7 +17,7 @@ from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import (
     ClientCommand,
     CommandEvent,
-    Step,
+    CommandStep,
     next_status,
     published,
 )
@@ -90,7 +90,7 @@ class Outbox:
         self._alias = alias
 
     async def run(self) -> None:
-        """Send for ever, at once when woken and by a poll otherwise."""
+        """Send until cancelled: at once when woken, else at the next poll."""
         await every(0, self._step_then_wait, self._clock)
 
     async def _step_then_wait(self) -> None:
@@ -243,14 +243,14 @@ class Outbox:
 
 
 def _taken_up(command: ClientCommand, client: Client, now: datetime) -> ClientCommand:
-    status = next_status(command.status, Step.PUBLISH) or command.status
+    status = next_status(command.status, CommandStep.PUBLISH) or command.status
     if command.last_publish_at is None:
         command = seen_before(command, client)
     return replace(command, status=status, last_publish_at=now)
 
 
 def _given_up(command: ClientCommand, why: str, now: datetime) -> ClientCommand:
-    status = next_status(command.status, Step.GIVE_UP)
+    status = next_status(command.status, CommandStep.GIVE_UP)
     if status is None:
         return command
     return replace(command, status=status, finished_at=now, error_code="publish_refused", error_message=why)

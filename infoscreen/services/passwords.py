@@ -14,6 +14,7 @@ from typing import TypeVar
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError, VerifyMismatchError
 
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import Busy
 
 MOST_WAITING = 32
@@ -34,12 +35,12 @@ class _Lane:
 
     async def run(self, work: Callable[[], T]) -> T:
         if self._waiting >= MOST_WAITING:
-            raise Busy("Too many people are signing in at this moment; try again in a few seconds.")
+            raise Busy(ErrorCode.SIGN_INS_WAITING)
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
         except (Argon2Error, MemoryError) as error:
-            raise Busy("There is not enough memory to check a password; try again later.") from error
+            raise Busy(ErrorCode.NO_MEMORY_FOR_PASSWORD) from error
         finally:
             self._waiting -= 1
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+from infoscreen.domain.broker import BrokerFault
+
 
 class Incoming(NamedTuple):
     """One message from the broker; ``retain`` is true only for retained ones delivered at subscription."""
@@ -16,7 +18,7 @@ class Incoming(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One message for the broker, QoS 1; ``expires_in`` is its lifetime in seconds, None for ever."""
+    """One message for the broker, QoS 1; ``expires_in`` is its lifetime in seconds, None without limit."""
 
     topic: str
     payload: bytes
@@ -42,7 +44,8 @@ class LinkState:
 
     ``listening_since`` is the time at which the subscriptions were in place, or at which the host's clock was
     set since then; None while not listening. ``dropped`` counts the messages that the broker has dropped
-    since it started; ``dropped_at`` is when that grew, None if not lately.
+    since it started; ``dropped_at`` is when that grew, None if not lately. ``fault`` is the code of
+    ``last_error``.
     """
 
     connected: bool
@@ -51,6 +54,7 @@ class LinkState:
     last_error: str | None
     dropped: int = 0
     dropped_at: datetime | None = None
+    fault: BrokerFault | None = None
 
 
 class Link(Protocol):

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, assert_never
 from infoscreen.domain.clients import STALE, Client, Condition, Presence, ProcessStatus, Speaker
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.duplicates import Heard, speakers_of, turned
-from infoscreen.domain.events import Kind
+from infoscreen.domain.error_codes import MessageDefect, reason_of
+from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.failures import Services, emptied, reported, summed_up
 from infoscreen.domain.history import UNKNOWN, Happening
 from infoscreen.domain.presence import (
@@ -24,7 +25,6 @@ from infoscreen.domain.presence import (
     condition_of,
     start_due_at,
 )
-from infoscreen.domain.visible import visible
 from infoscreen.storage.timeline import NewEntry
 from infoscreen.wire.messages import (
     ActualState,
@@ -50,8 +50,7 @@ ALARMING = STALE | {
 class Refusal:
     """Messages of one client that could not be understood: why the last one was refused, and how many."""
 
-    reason: str
-    detail: str
+    defect: Fact[MessageDefect]
     count: int
 
 
@@ -189,7 +188,7 @@ def fold_beats(
             {"hostname": one.hostname, "ip": one.ip, "boot_id": one.boot_id} for one in (first, second)
         ]
         fact = Fact(Happening.TWO_DEVICES, names)
-        _tell(folding, now, Kind.STATUS, fact, {"devices": devices})
+        _tell(folding, now, TimelineKind.STATUS, fact, {"devices": devices})
 
 
 def _name(speaker: Speaker) -> str:
@@ -243,7 +242,7 @@ def _take_run(
         ),
     )
     if turn.rebooted:
-        _tell(folding, now, Kind.REBOOT, Fact(Happening.REBOOTED), {"boot_id": newest.boot_id})
+        _tell(folding, now, TimelineKind.REBOOT, Fact(Happening.REBOOTED), {"boot_id": newest.boot_id})
 
 
 LONGEST_BOOT = timedelta(minutes=15)
@@ -316,7 +315,7 @@ def settle(folding: Folding, now: datetime, listening_since: datetime | None) ->
     )
     folding.alert = folding.alert or condition in ALARMING
     told = Fact(Happening.STATUS_CHANGED, {"from": client.status, "to": condition})
-    _tell(folding, now, Kind.STATUS, told)
+    _tell(folding, now, TimelineKind.STATUS, told)
 
 
 def _with_refusal(client: Client, refusal: Refusal, now: datetime, policy: StalePolicy) -> Client:
@@ -326,8 +325,8 @@ def _with_refusal(client: Client, refusal: Refusal, now: datetime, policy: Stale
         client,
         refused_at=now,
         refused_until=now + patience,
-        refused_reason=refusal.reason,
-        refused_detail=visible(refusal.detail, one_line=True)[:500],
+        refused_reason=reason_of(refusal.defect.code),
+        refused_defect={"code": refusal.defect.code.value, "arguments": refusal.defect.packed()},
         refused_count=client.refused_count + refusal.count,
     )
 
@@ -370,7 +369,7 @@ def state_of(actual: ActualState) -> dict[str, Any]:
 def _with_presence(folding: Folding, client: Client, presence: Presence, now: datetime) -> Client:
     if presence is client.presence:
         return client  # the retained one again, or a redelivery
-    _tell(folding, now, Kind.PRESENCE, Fact(Happening.PRESENCE_CHANGED, {"presence": presence}))
+    _tell(folding, now, TimelineKind.PRESENCE, Fact(Happening.PRESENCE_CHANGED, {"presence": presence}))
     back = presence is Presence.ONLINE
     return replace(
         client, presence=presence, presence_at=now, shut_down_at=None if back else client.shut_down_at
@@ -389,7 +388,7 @@ def _with_failure(folding: Folding, client: Client, failure: ServiceFailed, now:
         else Fact(Happening.SERVICE_FAILED, {"unit": failure.unit})
     )
     data = {"failed_at": failure.failed_at.isoformat(), "result": failure.result}
-    _tell(folding, now, Kind.SERVICE_FAILED, fact, data)
+    _tell(folding, now, TimelineKind.SERVICE_FAILED, fact, data)
     # What the broker holds now is the new one.
     client = replace(summed_up(client, services), service_failed_clear_pending=False)
     if client.process_status is ProcessStatus.RUNNING:
@@ -406,7 +405,7 @@ def _with_withdrawal(folding: Folding, client: Client, now: datetime) -> Client:
     if unit is None:
         return client
     fact = Fact(Happening.SERVICE_WITHDRAWN, {"unit": unit})
-    _tell(folding, now, Kind.SERVICE_CLEARED, fact, {"by": "device"})
+    _tell(folding, now, TimelineKind.SERVICE_CLEARED, fact, {"by": "device"})
     return summed_up(client, folding.failures)
 
 
@@ -416,6 +415,10 @@ def _known(**told: Any) -> dict[str, Any]:
 
 
 def _tell(
-    folding: Folding, now: datetime, kind: Kind, fact: Fact[Happening], data: dict[str, Any] | None = None
+    folding: Folding,
+    now: datetime,
+    kind: TimelineKind,
+    fact: Fact[Happening],
+    data: dict[str, Any] | None = None,
 ) -> None:
     folding.entries.append(NewEntry(client_uuid=folding.client.uuid, at=now, kind=kind, fact=fact, data=data))

@@ -87,11 +87,11 @@ class SortedBatch:
             # That is how retained messages are taken back, also by us.
             self.retained[kind_of(message.topic)] += 1
             return
-        self.rejections.append(rejection(message, now, error.reason, error.detail))
+        self.rejections.append(rejection(message, now, error))
         if uuid is None or message.retain:
             return
         before = self.refused.get(uuid)
-        self.refused[uuid] = Refusal(error.reason, error.detail, 1 + (before.count if before else 0))
+        self.refused[uuid] = Refusal(error.fact, 1 + (before.count if before else 0))
 
     def _replay(self, topic: topics.DeviceTopic, received: Received) -> None:
         """Keep of what was retained only what is state; none of it was said just now.
@@ -137,14 +137,14 @@ def _shows_life(said: DeviceMessage) -> bool:
     return not (isinstance(said, PresenceReport) and said.presence is Presence.OFFLINE)
 
 
-def rejection(message: Incoming, now: datetime, reason: str, detail: str) -> RejectedMessage:
+def rejection(message: Incoming, now: datetime, error: BadMessage) -> RejectedMessage:
     """Return what is kept of a message that was refused."""
     return RejectedMessage(
         at=now,
-        # PostgreSQL cannot store NUL in a text, and what is wrong with a message may be told by quoting it.
+        # PostgreSQL cannot store NUL in a text.
         topic=message.topic.replace("\x00", "")[:500],
-        reason=reason,
-        detail=detail.replace("\x00", ""),
+        reason=error.reason,
+        defect=error.fact,
         size=len(message.payload),
         head=message.payload[:HEAD_BYTES],
     )

@@ -16,7 +16,7 @@ from infoscreen.domain.commands import (
     Action,
     ClientCommand,
     CommandEvent,
-    Step,
+    CommandStep,
     Timeouts,
     Verification,
     moved_by_step,
@@ -79,15 +79,15 @@ class Watch:
         self._totals_checked = False
 
     async def run(self) -> None:
-        """Watch conditions and evidence for ever."""
+        """Watch conditions and evidence until cancelled."""
         await every(min(WATCH_SECONDS, self._policy.poll.total_seconds()), self.look, self._clock)
 
     async def run_sweep(self) -> None:
-        """Sweep expired commands for ever, on every poll cycle and unconditionally."""
+        """Expire commands at every poll until cancelled."""
         await every(self._policy.poll.total_seconds(), self.sweep, self._clock)
 
     async def run_tidy(self) -> None:
-        """Let go of what is older than the retention, for ever."""
+        """Delete what is older than the retention, until cancelled."""
         await every(TIDY_SECONDS, self.tidy, self._clock)
 
     async def look(self) -> None:
@@ -207,7 +207,7 @@ class Watch:
         async with self._store.write() as connection:
             held = await commands.for_change(connection, [command.command_id for command in overdue])
             for command in held.values():
-                status = next_status(command.status, Step.EXPIRE)
+                status = next_status(command.status, CommandStep.EXPIRE)
                 if status is None or command.deadline_at > now:
                     continue
                 expired.append(replace(command, status=status, finished_at=now))

@@ -13,9 +13,9 @@ from random import Random
 from infoscreen.agent.protocol.packets import Packet
 from infoscreen.clock import Clock
 from infoscreen.domain.errors import BrokerUnavailable
-from infoscreen.mqtt.connection import BrokerAddress, retry_delay
+from infoscreen.mqtt.connection import BrokerAddress, SharedTls, retry_delay
 from infoscreen.mqtt.device import DeviceClient
-from infoscreen.simulator.device import Link, SimulatedDevice
+from infoscreen.simulator.device import SimulatedDevice, WantedLink
 from infoscreen.simulator.traffic import Traffic, Unanswered
 
 FIRST_BACKOFF, LONGEST_BACKOFF = timedelta(seconds=1), timedelta(seconds=30)
@@ -27,16 +27,20 @@ GOODBYE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Broker:
+class Endpoint:
     """Where the broker is; ``tls`` None means plain TCP."""
 
     host: str
     port: int
-    tls: ssl.SSLContext | None = None
+    tls: SharedTls | None = None
 
     def address(self, user: str, password: str, client_id: str) -> BrokerAddress:
         """Return the address for an account and a client id."""
         return BrokerAddress(self.host, self.port, user, password, client_id)
+
+    def context(self) -> ssl.SSLContext | None:
+        """Return the TLS context for a new connection; raise ``BrokerUnavailable``."""
+        return None if self.tls is None else self.tls.context()
 
 
 class DeviceClock:
@@ -86,7 +90,7 @@ class DeviceConnection:
     def __init__(
         self,
         device: SimulatedDevice,
-        broker: Broker,
+        broker: Endpoint,
         password: str,
         *,
         clock: DeviceClock,
@@ -115,14 +119,14 @@ class DeviceConnection:
     async def run(self) -> None:
         """Live the device's life until stopped. Trouble with the broker is waited out."""
         while not self._stopping:
-            if self.device.link is not Link.UP:
+            if self.device.link is not WantedLink.UP:
                 await self._rest()
                 continue
             began = self._clock.now()
             # A task of its own: when a child fails while a TaskGroup is being left, Python 3.11 leaves the
             # task marked as cancelled, and in such a task the asyncio.timeout of Debian 12 does not work.
             trouble = await asyncio.create_task(self._connection())
-            if trouble is None or self.device.link is not Link.UP or self._stopping:
+            if trouble is None or self.device.link is not WantedLink.UP or self._stopping:
                 continue
             self._traffic.errors[trouble] += 1
             await self._wait_out(self._backoff.after(self._clock.now() - began))
@@ -132,14 +136,15 @@ class DeviceConnection:
 
         Return what ended it before that: it could not be made, or was lost.
         """
-        client = self._client()
+        client = None
         trouble = None
         try:
+            client = self._client()
             async with client, asyncio.TaskGroup() as tasks:
                 listening = tasks.create_task(self._listen(client))
                 await client.subscribe_to(self.device.command_topics)
                 await self._carry(client)
-                if self._stopping or self.device.link is Link.LEFT:
+                if self._stopping or self.device.link is WantedLink.LEFT:
                     await self._publish(client, self.device.goodbye, within=GOODBYE_SECONDS)
                     listening.cancel()
                 else:
@@ -147,14 +152,15 @@ class DeviceConnection:
         except* BrokerUnavailable as errors:
             trouble = _reason(errors)
         finally:
-            client.drop()
+            if client is not None:
+                client.drop()
         return trouble
 
     def _client(self) -> DeviceClient:
         uuid = self.device.identity.uuid
         return DeviceClient(
             self._broker.address(uuid, self._password, uuid),
-            self._broker.tls,
+            self._broker.context(),
             will=self.device.goodbye,
             clean_session=not self.device.persistent_session,
         )
@@ -176,10 +182,10 @@ class DeviceConnection:
         self._traffic.connected += 1
         self.device.connected(self._clock.now())
         try:
-            while self.device.link is not Link.DROPPED and not self._stopping:
+            while self.device.link is not WantedLink.DROPPED and not self._stopping:
                 packet = self.device.next_packet()
                 if packet is None:
-                    if self.device.link is Link.LEFT:
+                    if self.device.link is WantedLink.LEFT:
                         break
                     await self._rest()
                     continue
@@ -203,7 +209,7 @@ class DeviceConnection:
     async def _wait_out(self, pause: timedelta) -> None:
         """Let time pass on the device before the next attempt; shorter when stopped or not wanted."""
         until = self._clock.now() + pause
-        while self._clock.now() < until and self.device.link is Link.UP and not self._stopping:
+        while self._clock.now() < until and self.device.link is WantedLink.UP and not self._stopping:
             await self._rest(until)
 
     async def _rest(self, until: datetime | None = None) -> None:

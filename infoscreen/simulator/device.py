@@ -15,15 +15,15 @@ from random import Random
 from uuid import UUID
 
 from infoscreen.agent.protocol import packets
-from infoscreen.agent.protocol.desk import CommandDesk, Verdict
+from infoscreen.agent.protocol.desk import CommandDesk, CommandOutcome
 from infoscreen.agent.protocol.journal import Before, Journal
-from infoscreen.agent.protocol.outbox import Outbox
+from infoscreen.agent.protocol.packet_queue import PacketQueue
 from infoscreen.agent.protocol.packets import Packet
 from infoscreen.domain.clients import Presence, ProcessStatus
 from infoscreen.domain.commands import Action
 from infoscreen.simulator import reports
 from infoscreen.simulator.agenda import Agenda, Step
-from infoscreen.simulator.host import APP_UNIT, Host
+from infoscreen.simulator.host import APP_UNIT, SimulatedHost
 from infoscreen.simulator.identity import Identity
 from infoscreen.simulator.picture import screenshot
 from infoscreen.wire import topics
@@ -34,7 +34,7 @@ JITTER = 0.02
 """Share by which intervals vary, so that a fleet does not beat in step."""
 
 
-class Link(Enum):
+class WantedLink(Enum):
     """What the device wants its connection to be."""
 
     UP = "up"
@@ -44,7 +44,7 @@ class Link(Enum):
     """Said ``offline`` and disconnected."""
 
 
-class Fault(StrEnum):
+class DeviceFault(StrEnum):
     """Faults of a device."""
 
     CRASH = "crash"
@@ -110,15 +110,15 @@ class SimulatedDevice:
         self._random = random
         self._timing = timing
         self._tally = tally
-        self._host = Host(random)
+        self._host = SimulatedHost(random)
         self._powered = False
-        self._parting = Link.DROPPED
+        self._parting = WantedLink.DROPPED
         self._silent = False
         self._hung = False
         self._deaf = False
         self._connected = False
         self._introduced = False
-        self._outbox = Outbox()
+        self._outbox = PacketQueue()
         self._journal = Journal()
         self._desk = CommandDesk(identity.uuid, can=identity.can, journal=self._journal, outbox=self._outbox)
         # The agent's own plans end with the power; what the world does to the device does not.
@@ -129,11 +129,11 @@ class SimulatedDevice:
     # What the connection asks.
 
     @property
-    def link(self) -> Link:
+    def link(self) -> WantedLink:
         """Return what the connection should be."""
         if not self._powered:
             return self._parting
-        return Link.DROPPED if self._silent else Link.UP
+        return WantedLink.DROPPED if self._silent else WantedLink.UP
 
     @property
     def next_due(self) -> datetime | None:
@@ -189,13 +189,13 @@ class SimulatedDevice:
             return
         receipt = self._desk.receive(payload, now, retain=retain)
         match receipt.verdict:
-            case Verdict.TAKEN | Verdict.REFUSED:
+            case CommandOutcome.TAKEN | CommandOutcome.REFUSED:
                 self._tally.commands += 1
                 self._tally.acks += 1
-            case Verdict.REPEATED:
+            case CommandOutcome.REPEATED:
                 self._tally.duplicates += 1
                 self._tally.acks += 1
-            case Verdict.RETAINED | Verdict.INVALID | Verdict.FOREIGN:
+            case CommandOutcome.RETAINED | CommandOutcome.INVALID | CommandOutcome.FOREIGN:
                 self._tally.ignored[receipt.verdict.value] += 1
         if receipt.complaint is not None:
             self._log(LogLevel.WARN, receipt.complaint, now)
@@ -209,7 +209,7 @@ class SimulatedDevice:
 
     # What the scenario does.
 
-    def plan(self, at: datetime, fault: Fault) -> None:
+    def plan(self, at: datetime, fault: DeviceFault) -> None:
         """Let ``fault`` happen at ``at``."""
         self._fate.add(at, partial(self.suffer, fault))
 
@@ -217,29 +217,29 @@ class SimulatedDevice:
         """Let ``relieve`` happen at ``at``."""
         self._fate.add(at, self.relieve)
 
-    def suffer(self, fault: Fault, now: datetime) -> None:
+    def suffer(self, fault: DeviceFault, now: datetime) -> None:
         """Let ``fault`` happen now; a device that is off feels nothing."""
         if not self._powered:
             return
         self._tally.faults[fault.value] += 1
         match fault:
-            case Fault.CRASH:
+            case DeviceFault.CRASH:
                 self._host.lose_app(ProcessStatus.CRASHED)
                 self._log(LogLevel.ERROR, f"{APP_UNIT}: main process exited, status=11/SEGV", now)
                 self._report(now)
-            case Fault.HANG:
+            case DeviceFault.HANG:
                 self._hung = True
-            case Fault.DEAF:
+            case DeviceFault.DEAF:
                 self._hung = self._deaf = True
-            case Fault.SILENCE:
+            case DeviceFault.SILENCE:
                 self._silent = True
-            case Fault.SERVICE_FAILED:
+            case DeviceFault.SERVICE_FAILED:
                 self._fail_service(now)
-            case Fault.NONSENSE:
+            case DeviceFault.NONSENSE:
                 for topic, payload in reports.nonsense(self.identity.uuid):
                     self._tell(topic, payload)
-            case Fault.POWER_LOSS:
-                self._go_down(Link.DROPPED)
+            case DeviceFault.POWER_LOSS:
+                self._go_down(WantedLink.DROPPED)
 
     def relieve(self, now: datetime) -> None:
         """End what only the outside can end: give back the network and the power, shake off a hang."""
@@ -277,11 +277,11 @@ class SimulatedDevice:
         self._complete(command)
 
     def _reboot(self, now: datetime) -> None:
-        self._go_down(Link.DROPPED)
+        self._go_down(WantedLink.DROPPED)
         self._fate.add(now + self._timing.boot, self._boot)
 
     def _halt(self, now: datetime) -> None:
-        self._go_down(Link.LEFT)
+        self._go_down(WantedLink.LEFT)
 
     def _complete(self, command: Command) -> None:
         self._tally.acks += 1
@@ -289,7 +289,7 @@ class SimulatedDevice:
 
     # The power.
 
-    def _go_down(self, parting: Link) -> None:
+    def _go_down(self, parting: WantedLink) -> None:
         self._powered = False
         self._parting = parting
         self._plans.clear()

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from random import Random
 
-from infoscreen.domain.errors import InvalidInput
-from infoscreen.simulator.device import Fault
+from infoscreen.domain.errors import InvalidArguments
+from infoscreen.simulator.device import DeviceFault
 
 MOST_PER_HOUR = 3600.0
 """Once a second: more is no fault that a device could still report."""
@@ -24,22 +24,24 @@ class FaultPlan:
     ``SimulatedDevice.relieve``), None for never.
     """
 
-    shares: Mapping[Fault, float] = field(default_factory=dict)
+    shares: Mapping[DeviceFault, float] = field(default_factory=dict)
     within: timedelta = timedelta(seconds=60)
     relief_after: timedelta | None = None
-    per_hour: Mapping[Fault, float] = field(default_factory=dict)
+    per_hour: Mapping[DeviceFault, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if any(not share >= 0 for share in self.shares.values()) or sum(self.shares.values()) > 1:
             given = ", ".join(f"{fault}={share:g}" for fault, share in self.shares.items())
-            raise InvalidInput(f"the shares of the faults are 0 to 1, and at most 1 together; given: {given}")
+            raise InvalidArguments(
+                f"the shares of the faults are 0 to 1, and at most 1 together; given: {given}"
+            )
         for fault, rate in self.per_hour.items():
             if not 0 <= rate <= MOST_PER_HOUR:
-                raise InvalidInput(
+                raise InvalidArguments(
                     f"{fault}={rate:g}/h: a rate is 0 to {MOST_PER_HOUR:g} per hour and device"
                 )
 
-    def victims(self, clients: int, random: Random) -> dict[int, Fault]:
+    def victims(self, clients: int, random: Random) -> dict[int, DeviceFault]:
         """Choose the devices of the shares, by their position in the fleet."""
         order = random.sample(range(clients), clients)
         faults = [
@@ -49,7 +51,7 @@ class FaultPlan:
         ]
         return dict(zip(order, faults, strict=False))
 
-    def next_by_rate(self, clients: int, random: Random) -> tuple[timedelta, int, Fault] | None:
+    def next_by_rate(self, clients: int, random: Random) -> tuple[timedelta, int, DeviceFault] | None:
         """Choose when, counted from the last one, a fault comes by rate, to which device, and which."""
         rate = sum(self.per_hour.values()) * clients
         if rate == 0:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from infoscreen.simulator.fleet import Fleet
+from infoscreen.simulator.fleet import SimulatedFleet
 from infoscreen.simulator.traffic import Latencies
 
 MOST_TROUBLES = 5
@@ -45,7 +45,7 @@ class Figures:
     trouble: Mapping[str, int]
 
 
-def figures(fleet: Fleet) -> Figures:
+def figures(fleet: SimulatedFleet) -> Figures:
     """Return what the fleet has done so far."""
     traffic, tally = fleet.traffic, fleet.tally
     return Figures(

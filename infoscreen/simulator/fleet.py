@@ -10,8 +10,8 @@ from random import Random
 from typing import Protocol
 
 from infoscreen.clock import Clock
-from infoscreen.simulator.connection import Broker, DeviceClock, DeviceConnection
-from infoscreen.simulator.device import Fault, SimulatedDevice, Tally, Timing
+from infoscreen.simulator.connection import DeviceClock, DeviceConnection, Endpoint
+from infoscreen.simulator.device import DeviceFault, SimulatedDevice, Tally, Timing
 from infoscreen.simulator.faults import FaultPlan
 from infoscreen.simulator.identity import Identity
 from infoscreen.simulator.multiplexer import Gateway, Multiplexer
@@ -55,7 +55,12 @@ class OneEach:
     """A connection for each device, under the device's own account."""
 
     def __init__(
-        self, broker: Broker, passwords: Mapping[str, str], seed: str, clock: DeviceClock, traffic: Traffic
+        self,
+        broker: Endpoint,
+        passwords: Mapping[str, str],
+        seed: str,
+        clock: DeviceClock,
+        traffic: Traffic,
     ) -> None:
         self._broker = broker
         self._passwords = passwords
@@ -94,7 +99,7 @@ class OneEach:
                 life.cancel()
 
 
-class Fleet:
+class SimulatedFleet:
     """The devices and what they did. The same seed makes the same devices, faults and jitter.
 
     With a ``gateway`` all share its few connections, and ``passwords`` are not needed; without, each device
@@ -105,7 +110,7 @@ class Fleet:
         self,
         identities: Sequence[Identity],
         passwords: Mapping[str, str],
-        broker: Broker,
+        broker: Endpoint,
         clock: Clock,
         *,
         seed: str = "",
@@ -150,7 +155,7 @@ class Fleet:
         """Start the devices one after the other and let them live until ``stop`` is set."""
         async with asyncio.TaskGroup() as tasks:
             self._carrier.start(tasks)
-            fate = [tasks.create_task(self._start_all()), tasks.create_task(self._befall())]
+            fate = [tasks.create_task(self._start_all()), tasks.create_task(self._cause_faults())]
             await stop.wait()
             for task in fate:
                 task.cancel()
@@ -167,7 +172,7 @@ class Fleet:
                 at_a_stretch = 0
             self._start(identity, fault)
 
-    def _starts(self) -> Iterator[tuple[Identity, timedelta, Fault | None]]:
+    def _starts(self) -> Iterator[tuple[Identity, timedelta, DeviceFault | None]]:
         """Spread the starts evenly, with jitter, so that no two devices come in step."""
         random = Random(self._seed)
         victims = self._faults.victims(self.size, random)
@@ -175,7 +180,7 @@ class Fleet:
             delay = self._start_within * ((number + random.random()) / self.size)
             yield identity, delay, victims.get(number)
 
-    def _start(self, identity: Identity, fault: Fault | None) -> None:
+    def _start(self, identity: Identity, fault: DeviceFault | None) -> None:
         random = Random(f"{self._seed}/{identity.uuid}")
         now = self._clock.now()
         device = SimulatedDevice(
@@ -193,8 +198,8 @@ class Fleet:
                 device.plan_relief(at + self._faults.relief_after)
         self._played.append(self._carrier.add(device))
 
-    async def _befall(self) -> None:
-        """Let faults happen by their rates, for ever; a device that is yet to start feels none."""
+    async def _cause_faults(self) -> None:
+        """Cause faults by their rates until cancelled; devices that have not started are left out."""
         random = Random(f"{self._seed}/faults")
         at = self._clock.now()
         while (chosen := self._faults.next_by_rate(self.size, random)) is not None:

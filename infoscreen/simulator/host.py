@@ -14,7 +14,7 @@ _FIRST_PID, _LARGEST_PID_STEP = 400, 300
 
 
 @dataclass(frozen=True, slots=True)
-class Readings:
+class SimulatedReadings:
     """What the sensors say; percentages 0 to 100, degrees Celsius."""
 
     cpu_percent: float
@@ -24,7 +24,7 @@ class Readings:
     undervoltage: bool
 
 
-class Host:
+class SimulatedHost:
     """One machine; a new one is off.
 
     ``boot_id`` and ``booted_at`` change with every boot, ``pid`` and ``app_started_at`` with every start of
@@ -71,11 +71,11 @@ class Host:
             return Shown.NOTHING
         return Shown.SLIDE if self.process_status is ProcessStatus.RUNNING else Shown.DESKTOP
 
-    def read(self) -> Readings:
+    def read(self) -> SimulatedReadings:
         """Read the sensors; each time a little different."""
         busy = self.process_status is ProcessStatus.RUNNING
         cpu = self._random.uniform(8, 35) if busy else self._random.uniform(1, 4)
-        return Readings(
+        return SimulatedReadings(
             cpu_percent=round(cpu, 1),
             memory_percent=round(self._random.uniform(38, 46) if busy else self._random.uniform(18, 21), 1),
             disk_percent=round(31 + self._warmth, 1),

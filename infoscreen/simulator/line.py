@@ -1,7 +1,7 @@
 """One connection to the broker that carries the packets of many simulated devices: MQTT 3.1.1, QoS 1.
 
 Keeps itself up with jittered backoff, and has as many packets in flight as it is given. Knows no devices:
-whoever gives it packets keeps their order by waiting for the acknowledgement of one before the next.
+callers keep the order of packets by waiting for the acknowledgement of one before the next.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from infoscreen.agent.protocol.packets import Packet
 from infoscreen.domain.errors import BrokerUnavailable
 from infoscreen.mqtt.answers import Puback
 from infoscreen.mqtt.device import DeviceClient
-from infoscreen.simulator.connection import Backoff, Broker, DeviceClock
+from infoscreen.simulator.connection import Backoff, DeviceClock, Endpoint
 from infoscreen.simulator.traffic import Traffic
 
 
@@ -26,7 +26,7 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class Subscription:
+class TopicSubscription:
     """What a line listens to, and who is told topic, payload and whether it was retained."""
 
     filters: Sequence[str]
@@ -41,13 +41,13 @@ class Line:
     def __init__(
         self,
         client_id: str,
-        broker: Broker,
+        broker: Endpoint,
         account: Account,
         *,
         clock: DeviceClock,
         random: Random,
         traffic: Traffic,
-        subscription: Subscription | None = None,
+        subscription: TopicSubscription | None = None,
     ) -> None:
         self.up: Callable[[datetime], None] = _nobody
         self.down: Callable[[datetime], None] = _nobody
@@ -113,8 +113,9 @@ class Line:
 
     async def _connection(self) -> str:
         """Connect, and stay until the connection is lost; return why it could not be made or was lost."""
-        client = self._new_client()
+        client = None
         try:
+            client = self._new_client()
             async with client:
                 if self._subscription is not None:
                     await client.subscribe_to(self._subscription.filters)
@@ -126,7 +127,8 @@ class Line:
         except BrokerUnavailable as error:
             return str(error)
         finally:
-            client.drop()
+            if client is not None:
+                client.drop()
             if self._client is not None:
                 self._client = None
                 self._in_flight = 0
@@ -136,7 +138,7 @@ class Line:
     def _new_client(self) -> DeviceClient:
         return DeviceClient(
             self._broker.address(self._account.user, self._account.password, self._client_id),
-            self._broker.tls,
+            self._broker.context(),
             clean_session=self._subscription is None or not self._subscription.keeps_session,
         )
 

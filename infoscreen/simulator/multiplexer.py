@@ -13,11 +13,11 @@ from datetime import datetime, timedelta
 from random import Random
 
 from infoscreen.agent.protocol.packets import Packet
-from infoscreen.domain.errors import BadMessage, BrokerUnavailable, InvalidInput
+from infoscreen.domain.errors import BadMessage, BrokerUnavailable, InvalidArguments
 from infoscreen.simulator.agenda import Agenda
-from infoscreen.simulator.connection import LONGEST_BACKOFF, Broker, DeviceClock
-from infoscreen.simulator.device import Link, SimulatedDevice
-from infoscreen.simulator.line import Account, Line, Subscription
+from infoscreen.simulator.connection import LONGEST_BACKOFF, DeviceClock, Endpoint
+from infoscreen.simulator.device import SimulatedDevice, WantedLink
+from infoscreen.simulator.line import Account, Line, TopicSubscription
 from infoscreen.simulator.traffic import Traffic, Unanswered
 from infoscreen.wire.messages import decode_command
 from infoscreen.wire.topics import COMMAND_FILTERS
@@ -48,11 +48,11 @@ class Gateway:
     lines: int | None = None
 
     def lines_for(self, devices: int) -> int:
-        """Return over how many lines so many devices go; raise ``InvalidInput`` if they are too few."""
+        """Return over how many lines so many devices go; raise ``InvalidArguments`` if they are too few."""
         if self.lines is None:
             return -(-devices // DEVICES_PER_LINE)
         if self.lines < 1 or devices > self.lines * MOST_DEVICES_PER_LINE:
-            raise InvalidInput(
+            raise InvalidArguments(
                 f"{devices} devices do not fit {self.lines} connections: one takes {MOST_DEVICES_PER_LINE}"
             )
         return self.lines
@@ -104,7 +104,7 @@ class Seat:
         if self._planned is not None and self._planned <= now:
             self._planned = None
         self.device.advance(now)
-        wanted = self.device.link is Link.UP and not self._leaving
+        wanted = self.device.link is WantedLink.UP and not self._leaving
         if self._joined and not wanted and not self._has_last_words():
             self._part(now)
         elif wanted and not self._joined and self._may_join(now):
@@ -143,7 +143,7 @@ class Seat:
 
     def _has_last_words(self) -> bool:
         """Tell whether the device leaves in order and has yet to say something before."""
-        leaves = self.device.link is Link.LEFT and not self._leaving
+        leaves = self.device.link is WantedLink.LEFT and not self._leaving
         return leaves and (self._in_flight is not None or self.device.next_packet() is not None)
 
     def _may_join(self, now: datetime) -> bool:
@@ -215,7 +215,7 @@ class Multiplexer:
     def __init__(
         self,
         gateway: Gateway,
-        broker: Broker,
+        broker: Endpoint,
         *,
         size: int,
         seed: str,
@@ -233,7 +233,7 @@ class Multiplexer:
         self._tasks: list[asyncio.Task[None]] = []
         self._seats = 0
 
-        def line(name: str, subscription: Subscription | None = None) -> Line:
+        def line(name: str, subscription: TopicSubscription | None = None) -> Line:
             return Line(
                 f"{gateway.account.user}-{name}",
                 broker,
@@ -246,7 +246,7 @@ class Multiplexer:
 
         for number in range(gateway.lines_for(size)):
             self._add_row(line(str(number + 1)))
-        self._ear = line("listener", Subscription(COMMAND_FILTERS, self._hear, persistent_sessions))
+        self._ear = line("listener", TopicSubscription(COMMAND_FILTERS, self._hear, persistent_sessions))
 
     @property
     def connections(self) -> int:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import resource
 import signal
-import ssl
 import sys
 from collections.abc import Mapping
 from datetime import timedelta
@@ -14,12 +13,13 @@ from uuid import UUID
 import click
 
 from infoscreen.clock import SystemClock
-from infoscreen.domain.errors import InvalidInput
-from infoscreen.simulator.connection import Broker
-from infoscreen.simulator.device import Fault, Timing
+from infoscreen.domain.errors import BrokerUnavailable, InvalidArguments
+from infoscreen.mqtt.connection import SharedTls, TlsSettings
+from infoscreen.simulator.connection import Endpoint
+from infoscreen.simulator.device import DeviceFault, Timing
 from infoscreen.simulator.faults import FaultPlan
 from infoscreen.simulator.figures import Figures, figures
-from infoscreen.simulator.fleet import Fleet
+from infoscreen.simulator.fleet import SimulatedFleet
 from infoscreen.simulator.identity import device_uuids, identities
 from infoscreen.simulator.line import Account
 from infoscreen.simulator.multiplexer import Gateway
@@ -51,6 +51,9 @@ def run(
     gateway_password: str | None = None,
     gateway_connections: int | None = None,
     ca: Path | None = None,
+    cert: Path | None = None,
+    key: Path | None = None,
+    insecure: bool = False,
     seed: str = DEFAULT_SEED,
     heartbeat_seconds: float = 30,
     health_seconds: float = 60,
@@ -58,8 +61,8 @@ def run(
     log_seconds: float | None = None,
     screenshot_seconds: float | None = None,
     start_within_seconds: float | None = None,
-    faults: Mapping[Fault, float] | None = None,
-    faults_per_hour: Mapping[Fault, float] | None = None,
+    faults: Mapping[DeviceFault, float] | None = None,
+    faults_per_hour: Mapping[DeviceFault, float] | None = None,
     faults_within_seconds: float = 60,
     relief_after_seconds: float | None = None,
     duration_seconds: float | None = None,
@@ -79,6 +82,9 @@ def run(
         gateway_password: the password of that account.
         gateway_connections: how many they share, None for one per 2,500 devices; one more listens.
         ca: the CA certificates to check the broker by; given means TLS.
+        cert: the client certificate that all devices show, for a broker that asks for one.
+        key: its private key.
+        insecure: do not check the host name in the broker's certificate.
         seed: the same one makes the same devices, faults and jitter.
         heartbeat_seconds: between two heartbeats of a device.
         health_seconds: between two health messages of a device.
@@ -91,29 +97,29 @@ def run(
         faults_within_seconds: the time after its start within which a fault happens to its share.
         relief_after_seconds: the time after a fault at which network and power come back and hangs end, None
             for never.
-        duration_seconds: how long to run, None for ever.
+        duration_seconds: how long to run, None until stopped.
         persistent_sessions: whether the broker keeps commands for devices that are away.
 
     Raises:
-        InvalidInput: something given makes no sense, as the text says.
+        InvalidArguments: something given makes no sense, as the text says.
     """
     if not 1 <= clients <= MOST_CLIENTS:
-        raise InvalidInput(f"{clients} devices were asked for, possible are 1 to {MOST_CLIENTS}")
+        raise InvalidArguments(f"{clients} devices were asked for, possible are 1 to {MOST_CLIENTS}")
     gateway = _gateway(gateway_user, gateway_password, gateway_connections)
     if gateway is None:
         passwords = _passwords(clients, credentials, password, seed)
         sockets, starts_per_second = clients, STARTS_PER_SECOND
     else:
         if credentials is not None or password is not None:
-            raise InvalidInput("with a gateway account, devices have no credentials of their own")
+            raise InvalidArguments("with a gateway account, devices have no credentials of their own")
         passwords = dict.fromkeys(device_uuids(clients, seed), "")
         sockets, starts_per_second = gateway.lines_for(clients) + 1, SHARED_STARTS_PER_SECOND
     spread = clients / starts_per_second if start_within_seconds is None else start_within_seconds
     allow_open_files(sockets + _FILES_BESIDES_SOCKETS)
-    fleet = Fleet(
+    fleet = SimulatedFleet(
         identities(list(passwords)),
         passwords,
-        Broker(host, port, _tls(ca)),
+        Endpoint(host, port, _tls(ca, cert, key, insecure=insecure)),
         SystemClock(),
         seed=seed,
         timing=Timing(
@@ -137,7 +143,7 @@ def run(
     return figures(fleet)
 
 
-async def _simulate(fleet: Fleet, duration_seconds: float | None) -> None:
+async def _simulate(fleet: SimulatedFleet, duration_seconds: float | None) -> None:
     """Run the fleet until a signal, or for so long, and tell on a terminal how it goes."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -152,7 +158,7 @@ async def _simulate(fleet: Fleet, duration_seconds: float | None) -> None:
             progress.cancel()
 
 
-async def _show_progress(fleet: Fleet) -> None:
+async def _show_progress(fleet: SimulatedFleet) -> None:
     """Keep one line on standard error up to date."""
     sent_before = 0
     try:
@@ -176,29 +182,31 @@ async def _show_progress(fleet: Fleet) -> None:
 def _gateway(user: str | None, password: str | None, connections: int | None) -> Gateway | None:
     if user is None:
         if password is not None or connections is not None:
-            raise InvalidInput("a gateway's password or connections were given, but no gateway user")
+            raise InvalidArguments("a gateway's password or connections were given, but no gateway user")
         return None
     if password is None:
-        raise InvalidInput(f"the password of the gateway account {user} is needed")
+        raise InvalidArguments(f"the password of the gateway account {user} is needed")
     return Gateway(Account(user, password), connections)
 
 
 def _passwords(clients: int, credentials: Path | None, password: str | None, seed: str) -> dict[str, str]:
     """Return the password of each device by its UUID."""
     if clients > MOST_CONNECTIONS:
-        raise InvalidInput(
+        raise InvalidArguments(
             f"{clients} devices cannot have a connection each, at most {MOST_CONNECTIONS} can: let them share"
             " connections with a gateway account, see docs/simulator.md"
         )
     if (credentials is None) == (password is None):
-        raise InvalidInput(
+        raise InvalidArguments(
             "give either a file of credentials or one password for all devices, or a gateway account"
         )
     if credentials is None:
         return dict.fromkeys(device_uuids(clients, seed), password or "")
     found = _read_credentials(credentials)
     if len(found) < clients:
-        raise InvalidInput(f"{credentials} has credentials for {len(found)} devices, wanted are {clients}")
+        raise InvalidArguments(
+            f"{credentials} has credentials for {len(found)} devices, wanted are {clients}"
+        )
     return dict(list(found.items())[:clients])
 
 
@@ -206,7 +214,7 @@ def _read_credentials(path: Path) -> dict[str, str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"cannot read {path}: {error}") from None
+        raise InvalidArguments(f"cannot read {path}: {error}") from None
     found: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
@@ -216,27 +224,35 @@ def _read_credentials(path: Path) -> dict[str, str]:
             if str(UUID(uuid)) == uuid and password.strip():
                 found[uuid] = password.strip()
                 continue
-        raise InvalidInput(f"{path}, line {number}: wanted is a UUID in lower case, a space and a password")
+        raise InvalidArguments(
+            f"{path}, line {number}: wanted is a UUID in lower case, a space and a password"
+        )
     return found
 
 
-def _tls(ca: Path | None) -> ssl.SSLContext | None:
+def _tls(ca: Path | None, cert: Path | None, key: Path | None, *, insecure: bool) -> SharedTls | None:
     if ca is None:
+        if cert is not None or insecure:
+            raise InvalidArguments("without a CA certificate there is no TLS")
         return None
+    if (cert is None) != (key is None):
+        raise InvalidArguments("a client certificate and its key are needed together")
     try:
-        return ssl.create_default_context(cafile=str(ca))
-    except OSError as error:
-        raise InvalidInput(f"cannot use {ca} as CA certificates: {error}") from None
+        return SharedTls(TlsSettings(ca, cert, key, insecure))
+    except BrokerUnavailable as error:
+        raise InvalidArguments(str(error)) from None
 
 
 def allow_open_files(wanted: int) -> None:
     """Raise this process's limit of open files as far as needed.
 
     Raises:
-        InvalidInput: the hard limit is lower.
+        InvalidArguments: the hard limit is lower.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         if hard != resource.RLIM_INFINITY and hard < wanted:
-            raise InvalidInput(f"so many devices need {wanted} open files, allowed are {hard} (ulimit -Hn)")
+            raise InvalidArguments(
+                f"so many devices need {wanted} open files, allowed are {hard} (ulimit -Hn)"
+            )
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 from infoscreen.agent.protocol.journal import Linked
 from infoscreen.domain.clients import ProcessStatus
-from infoscreen.simulator.host import APP_PROCESS, Host
+from infoscreen.simulator.host import APP_PROCESS, SimulatedHost
 from infoscreen.simulator.identity import Identity
 from infoscreen.wire import topics
 from infoscreen.wire.messages import (
@@ -30,7 +30,9 @@ LOG_LINES = (
 """What a device writes now and then."""
 
 
-def heartbeat(identity: Identity, host: Host, now: datetime, *, persistent_session: bool) -> Heartbeat:
+def heartbeat(
+    identity: Identity, host: SimulatedHost, now: datetime, *, persistent_session: bool
+) -> Heartbeat:
     """Return a heartbeat with every optional field that applies."""
     return Heartbeat(
         timestamp=now,
@@ -48,7 +50,7 @@ def heartbeat(identity: Identity, host: Host, now: datetime, *, persistent_sessi
     )
 
 
-def health(identity: Identity, host: Host, now: datetime, link: Linked) -> Health:
+def health(identity: Identity, host: SimulatedHost, now: datetime, link: Linked) -> Health:
     """Return the health with all of its blocks."""
     readings = host.read()
     media = f"slide-{host.slides_shown % 12:02d}.mp4"

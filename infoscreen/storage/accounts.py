@@ -4,7 +4,20 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import RowMapping, Select, delete, func, insert, or_, select, true, update
+from sqlalchemy import (
+    RowMapping,
+    Select,
+    and_,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    true,
+    union_all,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infoscreen.domain.accounts import ApiToken, Role, Session, User
@@ -31,6 +44,9 @@ _TOKEN = (
     api_tokens.c.manages_accounts,
 )
 _SESSION = tuple(sessions.c)
+
+NAMES_LOCK = 0x1F05C4F0
+"""PostgreSQL's advisory lock for giving user names; any number of our own."""
 
 Row = TypeVar("Row", User, ApiToken)
 
@@ -63,7 +79,12 @@ def _page(rows: list[Row], limit: int, total: int) -> Page[Row]:
 async def add_user(
     connection: AsyncConnection, username: str, password_hash: str, role: Role, now: datetime
 ) -> User | None:
-    """Add a user and return them; None when the name is taken."""
+    """Add a user and return them; None when the name is taken, in whatever case.
+
+    The column's index knows the case, so on PostgreSQL one name is added at a time; SQLite has one writer.
+    """
+    if connection.dialect.name == "postgresql":
+        await connection.execute(text(f"SELECT pg_advisory_xact_lock({NAMES_LOCK})"))
     if await user_by_name(connection, username) is not None:
         return None
     added = await connection.execute(
@@ -83,12 +104,49 @@ async def user_by_id(connection: AsyncConnection, user_id: int) -> User | None:
 
 async def user_by_name(connection: AsyncConnection, username: str) -> User | None:
     """Return a user; names are compared without regard to case."""
-    return await _one_user(connection, select(*_USER).where(func.lower(users.c.username) == username.lower()))
+    alike = select(*_USER).where(func.lower(users.c.username) == username.lower())
+    # Earlier versions could add two names that differ in case alone: the one as written comes first.
+    ordered = alike.order_by(users.c.username != username, users.c.id).limit(1)
+    return await _one_user(connection, ordered)
 
 
 async def _one_user(connection: AsyncConnection, query: Select[Any]) -> User | None:
     row = (await connection.execute(query)).mappings().one_or_none()
     return None if row is None else _user(row)
+
+
+async def hold_user(
+    connection: AsyncConnection, user_id: int, *, with_password: str | None = None
+) -> User | None:
+    """Return a user, and hold the row: until the transaction ends nobody else changes or removes them.
+
+    Sessions and tokens are added after holding their user, and taken away after changing the user, so that
+    each side sees what the other has done. ``with_password`` returns only a user who may sign in with the
+    password of this hash.
+    """
+    query = select(*_USER).where(users.c.id == user_id)
+    if with_password is not None:
+        query = query.where(users.c.password_hash == with_password, users.c.disabled.is_(False))
+    return await _one_user(connection, query.with_for_update(key_share=True))
+
+
+async def hold_user_and_admins(connection: AsyncConnection, user_id: int) -> tuple[User | None, int]:
+    """Return a user, and how many other admins can sign in; all of them are held.
+
+    In one statement and one order: two who take an admin away cannot wait for each other.
+    """
+    admins = and_(users.c.role == Role.ADMIN, users.c.disabled.is_(False))
+    query = select(*_USER).where(or_(users.c.id == user_id, admins)).order_by(users.c.id)
+    held = [_user(row) for row in (await connection.execute(query.with_for_update())).mappings()]
+    user = next((one for one in held if one.id == user_id), None)
+    return user, sum(one.id != user_id for one in held)
+
+
+async def replace_password(connection: AsyncConnection, user_id: int, before: str, after: str) -> bool:
+    """Set a password's hash if it is still the one given; tell whether it was."""
+    unchanged = and_(users.c.id == user_id, users.c.password_hash == before)
+    done = await connection.execute(update(users).where(unchanged).values(password_hash=after))
+    return done.rowcount > 0
 
 
 async def password_hash(connection: AsyncConnection, user_id: int) -> str | None:
@@ -104,13 +162,6 @@ async def users_page(connection: AsyncConnection, limit: int, cursor: str | None
     )
     total = await connection.scalar(select(func.count()).select_from(users))
     return _page([_user(row) for row in found.mappings()], limit, total or 0)
-
-
-async def other_admins(connection: AsyncConnection, user_id: int) -> int:
-    """Count the admins besides this user who can sign in, and hold them all until the transaction ends."""
-    query = select(users.c.id).where(users.c.role == Role.ADMIN, users.c.disabled.is_(False))
-    held = await connection.scalars(query.order_by(users.c.id).with_for_update())
-    return sum(admin != user_id for admin in held)
 
 
 async def change_user(connection: AsyncConnection, user_id: int, **changes: Any) -> None:
@@ -154,9 +205,10 @@ async def touch_session(connection: AsyncConnection, seen: Session, now: datetim
     )
 
 
-async def remove_session(connection: AsyncConnection, token_hash: str) -> None:
-    """Remove a session; one that is gone already is fine."""
-    await connection.execute(delete(sessions).where(sessions.c.token_hash == token_hash))
+async def remove_session(connection: AsyncConnection, token_hash: str) -> bool:
+    """Remove a session; tell whether it was there."""
+    gone = await connection.execute(delete(sessions).where(sessions.c.token_hash == token_hash))
+    return gone.rowcount > 0
 
 
 async def remove_sessions_of(connection: AsyncConnection, user_id: int, keep: Sequence[str] = ()) -> None:
@@ -255,6 +307,13 @@ async def remove_tokens_of(connection: AsyncConnection, user_id: int) -> int:
     return (await connection.execute(delete(api_tokens).where(api_tokens.c.user_id == user_id))).rowcount
 
 
-async def remove_token(connection: AsyncConnection, token_id: int) -> None:
-    """Remove an API token."""
-    await connection.execute(delete(api_tokens).where(api_tokens.c.id == token_id))
+async def remove_token(connection: AsyncConnection, token_id: int) -> bool:
+    """Remove an API token; tell whether it was there."""
+    return (await connection.execute(delete(api_tokens).where(api_tokens.c.id == token_id))).rowcount > 0
+
+
+async def is_valid(connection: AsyncConnection, credential: str) -> bool:
+    """Tell whether the session or the API token with this hash is still there."""
+    found = select(sessions.c.token_hash).where(sessions.c.token_hash == credential)
+    tokens = select(api_tokens.c.token_hash).where(api_tokens.c.token_hash == credential)
+    return await connection.scalar(union_all(found, tokens).limit(1)) is not None

@@ -19,6 +19,7 @@ from sqlalchemy import (
 
 from infoscreen.domain.clients import Client, Condition
 from infoscreen.domain.errors import InvalidInput
+from infoscreen.domain.faults import FieldFault
 from infoscreen.storage import client_totals
 from infoscreen.storage.clients import COLUMNS, client_of
 from infoscreen.storage.engine import Connection
@@ -79,10 +80,8 @@ async def search(
     """
     name = query.sort.removeprefix("-")
     if name not in SORTS:
-        raise InvalidInput(
-            f"Cannot sort by {query.sort[:40]!r}.",
-            [{"field": "sort", "message": f"allowed: {', '.join(SORTS)}, each also with - in front"}],
-        )
+        allowed = ", ".join(sign + known for known in SORTS for sign in ("", "-"))
+        raise InvalidInput.of("sort", FieldFault.NOT_ONE_OF, allowed=allowed)
     key, descending = SORTS[name], query.sort.startswith("-")
     matching = _where(query)
     statement = select(*COLUMNS, key.label("page_key")).where(*matching)

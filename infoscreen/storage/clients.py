@@ -54,7 +54,7 @@ async def for_change(connection: Connection, uuids: Collection[str]) -> dict[str
 
 
 _CHANGE: Mapping[str, Any] = {"key_share": True}
-"""``FOR NO KEY UPDATE``: whoever only refers to a client, as a new command does, need not wait."""
+"""``FOR NO KEY UPDATE``: rows that only refer to a client, as a new command does, need not wait."""
 
 _THESE = select(*COLUMNS).where(clients.c.uuid.in_(bindparam("uuids", expanding=True)))
 _THESE_FOR_CHANGE = _THESE.order_by(clients.c.uuid).with_for_update(**_CHANGE)
@@ -133,7 +133,7 @@ async def save_all_changes(
 ) -> None:
     """Do the same for many clients, with one statement for all that differ in the same fields.
 
-    A crowd does the same thing at the same time: it comes, goes or returns. Made anew for each client, the
+    Many clients change in the same way at the same time. Compiled for each client, the
     statement is what costs most.
     """
     alike: defaultdict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)

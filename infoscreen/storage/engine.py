@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
-from infoscreen.domain.errors import StoreUnavailable, Trouble
+from infoscreen.domain.errors import StoreTrouble, StoreUnavailable
 from infoscreen.storage import address as addresses
 from infoscreen.storage import budget
 from infoscreen.storage.place import Place
@@ -125,7 +125,7 @@ class Store:
         """
         self._require_open()
         if at_once and self._is_busy():
-            raise StoreUnavailable("Somebody else is writing.", Trouble.NO_CONNECTION_FREE)
+            raise StoreUnavailable("Somebody else is writing.", StoreTrouble.NO_CONNECTION_FREE)
         done = False
         try:
             with naming_trouble():
@@ -155,7 +155,9 @@ class Store:
         elif not self._address.is_sqlite:
             async with self.read() as connection:
                 if await connection.scalar(text("SHOW transaction_read_only")) == "on":
-                    raise StoreUnavailable(f"{SENTENCES[Trouble.READ_ONLY]}.", Trouble.READ_ONLY, "25006")
+                    raise StoreUnavailable(
+                        f"{SENTENCES[StoreTrouble.READ_ONLY]}.", StoreTrouble.READ_ONLY, "25006"
+                    )
 
     async def close(self) -> None:
         """Close every connection; one whose server does not answer is dropped."""
@@ -166,7 +168,9 @@ class Store:
 
         For a start that has not seen yet whether the database is there and fit.
         """
-        self._closed_because = why or StoreUnavailable(f"{SENTENCES[Trouble.NOT_OPEN]}.", Trouble.NOT_OPEN)
+        self._closed_because = why or StoreUnavailable(
+            f"{SENTENCES[StoreTrouble.NOT_OPEN]}.", StoreTrouble.NOT_OPEN
+        )
 
     def open(self) -> None:
         """Let transactions begin."""
@@ -184,7 +188,7 @@ class Store:
 
     @asynccontextmanager
     async def _in_turn(self) -> AsyncIterator[None]:
-        """Wait until no other task uses the connection; a task that has it already would wait for ever."""
+        """Wait until no other task uses the connection; a task that has it already would deadlock."""
         if self._whose_turn is asyncio.current_task():
             raise RuntimeError("a transaction was begun inside of another one")
         async with self._turn:
@@ -207,7 +211,7 @@ class Store:
                     yield connection
             except Exception as error:
                 trouble = trouble_of(error)
-                if trouble is not None and trouble.trouble in (Trouble.READ_ONLY, Trouble.DAMAGED):
+                if trouble is not None and trouble.trouble in (StoreTrouble.READ_ONLY, StoreTrouble.DAMAGED):
                     # After a fail-over another host may be the one that takes writes.
                     await connection.invalidate()
                 raise
@@ -329,7 +333,7 @@ async def _disposed(engine: AsyncEngine) -> None:
 
 def _is_locked(error: DBAPIError) -> bool:
     trouble = trouble_of(error)
-    return trouble is not None and trouble.trouble is Trouble.LOCKED
+    return trouble is not None and trouble.trouble is StoreTrouble.LOCKED
 
 
 def _configure_sqlite(connection: DBAPIConnection, record: Any) -> None:

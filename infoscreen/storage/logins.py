@@ -24,10 +24,11 @@ class Failures:
 
 async def hold_failures(connection: AsyncConnection, key: str, now: datetime) -> Failures:
     """Return the failed logins counted under a key; nobody else can count until the transaction ends."""
+    # One statement: between two of them somebody else may forget the failures.
     nothing = insert_or(connection, login_failures).values(key=key, failures=0, last_at=now)
-    await connection.execute(nothing.on_conflict_do_nothing(index_elements=["key"]))
-    query = select(login_failures.c.failures, login_failures.c.last_at).where(login_failures.c.key == key)
-    return Failures(*(await connection.execute(query.with_for_update())).one())
+    held = nothing.on_conflict_do_update(index_elements=["key"], set_={"key": key})
+    told = await connection.execute(held.returning(login_failures.c.failures, login_failures.c.last_at))
+    return Failures(*told.one())
 
 
 async def add_failure(connection: AsyncConnection, key: str, now: datetime) -> None:

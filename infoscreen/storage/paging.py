@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import ColumnElement, Table, func, literal_column, select
 
 from infoscreen.domain.errors import InvalidInput
+from infoscreen.domain.faults import FieldFault
 from infoscreen.storage.engine import Connection
 
 T = TypeVar("T")
@@ -79,10 +80,7 @@ def cursor_time(text: Any) -> datetime:
 
 
 def _foreign() -> InvalidInput:
-    return InvalidInput(
-        "The cursor is not one that this list has given out.",
-        [{"field": "cursor", "message": "use next_cursor of the page before, unchanged"}],
-    )
+    return InvalidInput.of("cursor", FieldFault.FOREIGN_CURSOR)
 
 
 def cursor_number(part: Any) -> int:

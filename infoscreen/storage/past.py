@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from infoscreen.domain.clients import Condition
 from infoscreen.domain.commands import Action, Source
-from infoscreen.domain.events import Kind
+from infoscreen.domain.events import TimelineKind
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.tables import client_commands, clients, timeline
 
@@ -63,7 +63,7 @@ async def since(connection: Connection, begin: datetime, now: datetime) -> Past:
         for uuid, name, hostname, site, status, ip, auto in await connection.execute(people)
     }
     t = timeline.c
-    told = select(t.at, t.client_uuid, t.data).where(t.kind == Kind.STATUS, t.at >= begin)
+    told = select(t.at, t.client_uuid, t.data).where(t.kind == TimelineKind.STATUS, t.at >= begin)
     changes = [
         Change(at, uuid, Condition(data["from"]), Condition(data["to"]))
         for at, uuid, data in await connection.execute(told.order_by(t.at, t.id))

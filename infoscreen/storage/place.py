@@ -9,7 +9,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from infoscreen.domain.errors import StoreUnavailable, Trouble
+from infoscreen.domain.errors import StoreTrouble, StoreUnavailable
 from infoscreen.storage.trouble import SENTENCES
 
 
@@ -56,22 +56,22 @@ class Place:
             return
         found, size = self._look(self._file)
         if found != self._file_was:
-            raise _trouble(Trouble.REPLACED, self._file)
+            raise _trouble(StoreTrouble.REPLACED, self._file)
         if size == 0 and self._had_content:
-            raise StoreUnavailable(f"The database's file {self._file} was emptied.", Trouble.DAMAGED)
+            raise StoreUnavailable(f"The database's file {self._file} was emptied.", StoreTrouble.DAMAGED)
         self._had_content = size > 0
         if self._wal_was is not None and self._look(self._wal)[0] != self._wal_was:
-            raise _trouble(Trouble.REPLACED, self._wal)
+            raise _trouble(StoreTrouble.REPLACED, self._wal)
 
     def _look(self, path: Path) -> tuple[_Identity, int]:
         try:
             found = os.stat(path)  # noqa: PTH116 - on the way of every commit
         except OSError:
-            raise _trouble(Trouble.MISSING, path) from None
+            raise _trouble(StoreTrouble.MISSING, path) from None
         if not stat.S_ISREG(found.st_mode):
-            raise _trouble(Trouble.REPLACED, path)
+            raise _trouble(StoreTrouble.REPLACED, path)
         return _Identity(found.st_dev, found.st_ino), found.st_size
 
 
-def _trouble(trouble: Trouble, path: Path) -> StoreUnavailable:
+def _trouble(trouble: StoreTrouble, path: Path) -> StoreUnavailable:
     return StoreUnavailable(f"{SENTENCES[trouble]} ({path}).", trouble)

@@ -6,11 +6,13 @@ nothing else must not crowd out the others'.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import delete, desc, func, insert, select
 
+from infoscreen.domain.codes import Fact, unpacked
+from infoscreen.domain.error_codes import MessageDefect
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, cursor_number, decode_cursor, encode_cursor
 from infoscreen.storage.tables import rejected_messages
@@ -24,12 +26,15 @@ HEAD_BYTES = 200
 
 @dataclass(frozen=True, slots=True)
 class RejectedMessage:
-    """What came and why it was refused; ``head`` is the first 200 bytes of ``size``."""
+    """What came and why it was refused; ``head`` is the first 200 bytes of ``size``.
+
+    ``reason`` is what the defect is counted under.
+    """
 
     at: datetime
     topic: str
     reason: str
-    detail: str
+    defect: Fact[MessageDefect]
     size: int
     head: bytes
 
@@ -39,7 +44,7 @@ async def keep(connection: Connection, messages: Sequence[RejectedMessage]) -> N
     if not messages:
         return
     fresh = _newest_of_each(messages)[-KEPT:]
-    await connection.execute(insert(rejected_messages), [asdict(message) for message in fresh])
+    await connection.execute(insert(rejected_messages), [_row(message) for message in fresh])
     c = rejected_messages.c
     sender = func.substr(c.topic, 1, SENDER_CHARACTERS)
     ranks = select(c.id, func.row_number().over(partition_by=sender, order_by=desc(c.id)).label("rank"))
@@ -50,6 +55,18 @@ async def keep(connection: Connection, messages: Sequence[RejectedMessage]) -> N
     limit = await connection.scalar(newest)
     if limit is not None:
         await connection.execute(delete(rejected_messages).where(rejected_messages.c.id <= limit))
+
+
+def _row(message: RejectedMessage) -> dict[str, object]:
+    return {
+        "at": message.at,
+        "topic": message.topic,
+        "reason": message.reason,
+        "code": message.defect.code.value,
+        "arguments": message.defect.packed(),
+        "size": message.size,
+        "head": message.head,
+    }
 
 
 def _newest_of_each(messages: Sequence[RejectedMessage]) -> list[RejectedMessage]:
@@ -67,9 +84,21 @@ def _newest_of_each(messages: Sequence[RejectedMessage]) -> list[RejectedMessage
 async def page(connection: Connection, limit: int, cursor: str | None = None) -> Page[RejectedMessage]:
     """Return a page of them, newest first; raise ``InvalidInput`` for a foreign cursor."""
     c = rejected_messages.c
-    statement = select(c.at, c.topic, c.reason, c.detail, c.size, c.head, c.id).order_by(desc(c.id))
+    statement = select(c.at, c.topic, c.reason, c.code, c.arguments, c.size, c.head, c.id).order_by(
+        desc(c.id)
+    )
     if cursor is not None:
         statement = statement.where(c.id < cursor_number(decode_cursor(cursor, 1)[0]))
     rows = (await connection.execute(statement.limit(limit + 1))).all()
-    items = [RejectedMessage(*row[:-1]) for row in rows[:limit]]
+    items = [
+        RejectedMessage(
+            row.at,
+            row.topic,
+            row.reason,
+            unpacked(MessageDefect, row.code, row.arguments),
+            row.size,
+            row.head,
+        )
+        for row in rows[:limit]
+    ]
     return Page(items, encode_cursor(rows[limit - 1].id) if len(rows) > limit else None)

@@ -22,7 +22,7 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infoscreen.domain.errors import Conflict, DatabaseNotReady, Refused, StoreUnavailable, Trouble
+from infoscreen.domain.errors import DatabaseNotReady, StoreTrouble, StoreUnavailable, ToolFailed
 from infoscreen.resources import resource
 from infoscreen.storage import address as addresses
 from infoscreen.storage.engine import Store
@@ -38,17 +38,22 @@ CHECK_SECONDS = 60.0
 
 WORTH_WAITING = frozenset(
     {
-        *(Trouble.UNREACHABLE, Trouble.STARTING, Trouble.NO_CONNECTION_FREE, Trouble.LOCKED),
-        *(Trouble.TIMED_OUT, Trouble.CONFLICT),
+        *(
+            StoreTrouble.UNREACHABLE,
+            StoreTrouble.STARTING,
+            StoreTrouble.NO_CONNECTION_FREE,
+            StoreTrouble.LOCKED,
+        ),
+        *(StoreTrouble.TIMED_OUT, StoreTrouble.CONFLICT),
     }
 )
 """What passes by itself, so that a start waits for it.
 
 A refused password, an unknown database, a damaged file do not: an error that ends the start is seen, a daemon
-that waits for ever looks well. Whatever starts the daemon will try again.
+that waits without end looks healthy. systemd starts the daemon again.
 """
 
-ADVICE = {Trouble.DAMAGED: "Stop everything that uses it and restore a backup."}
+ADVICE = {StoreTrouble.DAMAGED: "Stop everything that uses it and restore a backup."}
 
 
 class Fitness(StrEnum):
@@ -196,7 +201,7 @@ async def damage(store: Store) -> str | None:
     except TimeoutError:
         return None
     except StoreUnavailable as trouble:
-        if trouble.trouble is Trouble.DAMAGED:
+        if trouble.trouble is StoreTrouble.DAMAGED:
             return str(trouble)
         raise
     return None if found == "ok" else str(found)
@@ -208,26 +213,26 @@ async def backup(url: str, file: Path) -> int:
     The file appears under its name only when it is whole.
 
     Raises:
-        Conflict: the file exists already.
-        Refused: the database is not SQLite, does not exist, or cannot be copied to that place.
+        ToolFailed: the file exists already.
+        ToolFailed: the database is not SQLite, does not exist, or cannot be copied to that place.
     """
     source = sqlite_file(url)
     if source is None:
-        raise Refused(
+        raise ToolFailed(
             "This saves SQLite files only. For PostgreSQL use its own tool: "
             "`pg_dump --format=custom --file=FILE DATABASE`, and `pg_restore` to go back."
         )
     if not source.is_file():
-        raise Refused(f"The database {source} does not exist; there is nothing to save.")
+        raise ToolFailed(f"The database {source} does not exist; there is nothing to save.")
     try:
         return await asyncio.to_thread(_copy_sqlite, source, file)
     except (OSError, sqlite3.Error) as error:
-        raise Refused(f"Cannot save {source} as {file}: {error}.") from error
+        raise ToolFailed(f"Cannot save {source} as {file}: {error}.") from error
 
 
 def _copy_sqlite(source: Path, file: Path) -> int:
     if file.exists():
-        raise Conflict(f"{file} exists already and is not overwritten.")
+        raise ToolFailed(f"{file} exists already and is not overwritten.")
     descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
     part = Path(name)
     try:
@@ -239,14 +244,14 @@ def _copy_sqlite(source: Path, file: Path) -> int:
             closing(sqlite3.connect(part)) as copy,
         ):
             original.backup(copy)
-            # One file that needs no companions wherever it is put.
+            # One file that is complete without a write-ahead log.
             copy.execute("PRAGMA journal_mode=DELETE")
             verdict = copy.execute("PRAGMA integrity_check").fetchone()[0]
         if verdict != "ok":
-            raise Refused(f"{source} is damaged, the copy was thrown away: {verdict}.")
+            raise ToolFailed(f"{source} is damaged, the copy was thrown away: {verdict}.")
         os.fsync(descriptor)
         if file.exists():
-            raise Conflict(f"{file} exists already and is not overwritten.")
+            raise ToolFailed(f"{file} exists already and is not overwritten.")
         part.rename(file)
     finally:
         os.close(descriptor)
@@ -330,7 +335,7 @@ async def _check_foreign_keys(connection: AsyncConnection) -> None:
 
 
 @contextmanager
-def _trouble_named(name: str, *, but: frozenset[Trouble] = frozenset()) -> Iterator[None]:
+def _trouble_named(name: str, *, but: frozenset[StoreTrouble] = frozenset()) -> Iterator[None]:
     try:
         with naming_trouble():
             yield

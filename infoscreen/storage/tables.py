@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.commands import DISRUPTIVE, OPEN, Action, CommandStatus, Source, Verification
-from infoscreen.domain.events import Kind
+from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.history import Finding, Happening, Note, Part
 from infoscreen.domain.recovery import Closing, IncidentKind, Outcome, Phase, Reason, Verb
 from infoscreen.storage import account_tables  # noqa: F401 - all tables are known once this module is
@@ -132,7 +132,7 @@ clients = Table(
     Column("refused_at", UtcDateTime),
     Column("refused_until", UtcDateTime),
     Column("refused_reason", String(40)),
-    Column("refused_detail", String(500)),
+    Column("refused_defect", JSON(none_as_null=True)),
     Column("refused_count", BigInteger, nullable=False, server_default="0"),
     Column("best_skew_seconds", Float),
     Column("speakers", Speakers, nullable=False, server_default="[]"),
@@ -172,6 +172,13 @@ failed_services = Table(
     Column("cleared_at", UtcDateTime),
     Column("held", Boolean, nullable=False),
     Column("known", JSON, nullable=False),
+)
+
+ingest_batches = Table(
+    "ingest_batches",
+    metadata,
+    Column("writer", Text, primary_key=True),
+    Column("batch", String(32), nullable=False),
 )
 
 retained_clears = Table(
@@ -263,7 +270,7 @@ timeline = Table(
     row_number(),
     _uuid_key(),
     Column("at", UtcDateTime, nullable=False),
-    Column("kind", Word(Kind), nullable=False),
+    Column("kind", Word(TimelineKind), nullable=False),
     Column("code", Word(Happening)),
     Column("text", Text),
     Column("level", String(10)),
@@ -289,7 +296,8 @@ rejected_messages = Table(
     Column("at", UtcDateTime, nullable=False),
     Column("topic", Text, nullable=False),
     Column("reason", String(40), nullable=False),
-    Column("detail", Text, nullable=False),
+    Column("code", String(40), nullable=False),
+    Column("arguments", JSON, nullable=False),
     Column("size", Integer, nullable=False),
     Column("head", LargeBinary, nullable=False),
 )

@@ -26,9 +26,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from infoscreen.domain.codes import Code, Fact, unpacked
-from infoscreen.domain.events import Kind
-from infoscreen.domain.history import Happening, Note, TimelineEntry
+from infoscreen.domain.commands import Action, CommandStatus
+from infoscreen.domain.events import TimelineKind
+from infoscreen.domain.history import Happening, Note, Part
 from infoscreen.domain.recovery import Attempt
+from infoscreen.domain.timeline import AttemptBegun, AttemptEnded, CommandMove, DecisionMade, TimelineEntry
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, cursor_number, cursor_time, decode_cursor, encode_cursor
 from infoscreen.storage.recovery import attempts, decisions
@@ -51,7 +53,7 @@ class NewEntry:
 
     client_uuid: str
     at: datetime
-    kind: Kind
+    kind: TimelineKind
     fact: Fact[Happening] | None = None
     text: str | None = None
     level: str | None = None
@@ -92,7 +94,7 @@ async def page(
     client_uuid: str,
     limit: int,
     cursor: str | None = None,
-    kinds: Collection[Kind] = frozenset(),
+    kinds: Collection[TimelineKind] = frozenset(),
 ) -> Page[TimelineEntry]:
     """Return a page of a client's timeline, newest first; no kinds means all.
 
@@ -103,13 +105,13 @@ async def page(
     if cursor is not None:
         at, source, number = decode_cursor(cursor, 3)
         after = cursor_time(at), cursor_number(source), cursor_number(number)
-    wanted = kinds or frozenset(Kind)
+    wanted = kinds or frozenset(TimelineKind)
     # One part for each kind, read in the order of an index and no further than the page goes: however long
     # the history is, and however rare a kind.
     parts = [_own(client_uuid, kind) for kind in sorted(wanted)]
-    if Kind.COMMAND in wanted:
+    if TimelineKind.COMMAND in wanted:
         parts.append(_of_commands(client_uuid))
-    if Kind.RECOVERY in wanted:
+    if TimelineKind.RECOVERY in wanted:
         parts += _of_recovery(client_uuid)
     merged = union_all(*(part.newest(limit + 1, after) for part in parts)).subquery()
     key = (merged.c.at, merged.c.source, merged.c.id)
@@ -152,7 +154,7 @@ class _Part:
         return select(ordered.subquery())
 
 
-def _own(client_uuid: str, kind: Kind) -> _Part:
+def _own(client_uuid: str, kind: TimelineKind) -> _Part:
     c = timeline.c
     nothing: list[ColumnElement[Any]] = [
         literal_column("NULL").label(name) for name in ("command_id", "action", "before", "after")
@@ -169,7 +171,7 @@ def _of_commands(client_uuid: str) -> _Part:
             c.at,
             _source(COMMAND),
             c.id,
-            literal(Kind.COMMAND, timeline.c.kind.type).label("kind"),
+            literal(TimelineKind.COMMAND, timeline.c.kind.type).label("kind"),
             cast(c.code, Text).label("code"),
             c.by.label("text"),
             cast(c.part, Text).label("level"),
@@ -207,7 +209,7 @@ def _recovery_part(table: Table, at: Column[Any], source: int, client_uuid: str)
         at.label("at"),
         _source(source),
         table.c.id,
-        literal(Kind.RECOVERY, timeline.c.kind.type).label("kind"),
+        literal(TimelineKind.RECOVERY, timeline.c.kind.type).label("kind"),
         cast(literal_column("NULL"), Text).label("code"),
         cast(literal_column("NULL"), Text).label("text"),
         *nothing.values(),
@@ -237,57 +239,49 @@ async def _told_by_recovery(
 
 
 def _decided(decision: StoredDecision) -> TimelineEntry:
-    data = {
-        "what": "decision",
-        "verb": decision.verb,
-        "reason": decision.reason,
-        "arguments": decision.arguments,
-        "rung": decision.rung,
-        "attempt": decision.attempt,
-        "until": _zulu(decision.until),
-        "would": decision.would,
-        "last_at": _zulu(decision.last_at),
-        "times": decision.times,
-    }
-    return TimelineEntry(decision.first_at, Kind.RECOVERY, data=data)
+    about = DecisionMade(
+        verb=decision.verb,
+        reason=decision.reason,
+        arguments=dict(decision.arguments),
+        rung=decision.rung,
+        attempt=decision.attempt,
+        until=decision.until,
+        would=decision.would,
+        last_at=decision.last_at,
+        times=decision.times,
+    )
+    return TimelineEntry(decision.first_at, TimelineKind.RECOVERY, about=about)
 
 
 def _tried(attempt: Attempt) -> TimelineEntry:
-    return TimelineEntry(attempt.decided_at, Kind.RECOVERY, data=_of_attempt(attempt, "attempt"))
+    about = AttemptBegun(rung=attempt.rung, command_id=attempt.command_id)
+    return TimelineEntry(attempt.decided_at, TimelineKind.RECOVERY, about=about)
 
 
 def _came_of_it(attempt: Attempt) -> TimelineEntry:
-    data = _of_attempt(attempt, "outcome") | {"outcome": attempt.outcome, "error_code": attempt.error_code}
-    return TimelineEntry(attempt.ended_at or attempt.decided_at, Kind.RECOVERY, data=data)
-
-
-def _of_attempt(attempt: Attempt, what: str) -> dict[str, Any]:
-    return {
-        "what": what,
-        "rung": attempt.rung,
-        "action": attempt.rung.action,
-        "command_id": attempt.command_id,
-    }
-
-
-def _zulu(at: datetime | None) -> str | None:
-    return None if at is None else at.isoformat().replace("+00:00", "Z")
+    about = AttemptEnded(
+        rung=attempt.rung,
+        command_id=attempt.command_id,
+        outcome=attempt.outcome,
+        error_code=attempt.error_code,
+    )
+    return TimelineEntry(attempt.ended_at or attempt.decided_at, TimelineKind.RECOVERY, about=about)
 
 
 def _entry(row: Any) -> TimelineEntry:
     if row.command_id is None:
         fact = None if row.code is None else unpacked(Happening, row.code, row.data or {})
         return TimelineEntry(row.at, row.kind, row.text, row.level, row.data, fact)
-    data = {
-        "command_id": row.command_id,
-        "action": row.action,
-        "from": row.before,
-        "to": row.after,
-        "by": row.text,
-        "part": row.level,
-    }
+    about = CommandMove(
+        command_id=row.command_id,
+        action=Action(row.action),
+        before=None if row.before is None else CommandStatus(row.before),
+        after=CommandStatus(row.after),
+        by=row.text,
+        part=None if row.level is None else Part(row.level),
+    )
     note: Fact[Code] | None = None if row.code is None else unpacked(Note, row.code, row.data or {})
-    return TimelineEntry(row.at, row.kind, data=data, fact=note)
+    return TimelineEntry(row.at, row.kind, fact=note, about=about)
 
 
 async def forget_before(connection: Connection, before: datetime, limit: int) -> int:

@@ -14,81 +14,81 @@ from contextlib import contextmanager
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from infoscreen.domain.errors import StoreUnavailable, Trouble
+from infoscreen.domain.errors import StoreTrouble, StoreUnavailable
 
 SENTENCES = {
-    Trouble.UNREACHABLE: "The database cannot be reached",
-    Trouble.STARTING: "The database is starting or stopping",
-    Trouble.REFUSED: "The database does not let this user in",
-    Trouble.NO_CONNECTION_FREE: "No connection to the database is free",
-    Trouble.LOCKED: "Another program holds the lock of the database",
-    Trouble.TIMED_OUT: "The database did not answer in time",
-    Trouble.CONFLICT: "The database broke off a transaction in favour of another one",
-    Trouble.READ_ONLY: "The database can only be read",
-    Trouble.FULL: "The disk or the memory of the database is full",
-    Trouble.INPUT_OUTPUT: "The database cannot read or write its files",
-    Trouble.MISSING: "The database's file is not where it was",
-    Trouble.REPLACED: "Another file was put in the place of the database",
-    Trouble.DAMAGED: "The database is damaged",
-    Trouble.NOT_OPEN: "The database has not been opened yet",
+    StoreTrouble.UNREACHABLE: "The database cannot be reached",
+    StoreTrouble.STARTING: "The database is starting or stopping",
+    StoreTrouble.REFUSED: "The database does not let this user in",
+    StoreTrouble.NO_CONNECTION_FREE: "No connection to the database is free",
+    StoreTrouble.LOCKED: "Another program holds the lock of the database",
+    StoreTrouble.TIMED_OUT: "The database did not answer in time",
+    StoreTrouble.CONFLICT: "The database broke off a transaction in favour of another one",
+    StoreTrouble.READ_ONLY: "The database can only be read",
+    StoreTrouble.FULL: "The disk or the memory of the database is full",
+    StoreTrouble.INPUT_OUTPUT: "The database cannot read or write its files",
+    StoreTrouble.MISSING: "The database's file is not where it was",
+    StoreTrouble.REPLACED: "Another file was put in the place of the database",
+    StoreTrouble.DAMAGED: "The database is damaged",
+    StoreTrouble.NOT_OPEN: "The database has not been opened yet",
 }
 
 _BY_SQLSTATE = {
-    "25006": Trouble.READ_ONLY,
-    "25P03": Trouble.TIMED_OUT,  # idle_in_transaction_session_timeout
-    "25P04": Trouble.TIMED_OUT,  # transaction_timeout
-    "55P03": Trouble.LOCKED,
-    "53100": Trouble.FULL,
-    "53200": Trouble.FULL,
-    "53300": Trouble.NO_CONNECTION_FREE,
-    "57014": Trouble.TIMED_OUT,
-    "57P01": Trouble.STARTING,
-    "57P02": Trouble.STARTING,
-    "57P03": Trouble.STARTING,
-    "XX001": Trouble.DAMAGED,
-    "XX002": Trouble.DAMAGED,
+    "25006": StoreTrouble.READ_ONLY,
+    "25P03": StoreTrouble.TIMED_OUT,  # idle_in_transaction_session_timeout
+    "25P04": StoreTrouble.TIMED_OUT,  # transaction_timeout
+    "55P03": StoreTrouble.LOCKED,
+    "53100": StoreTrouble.FULL,
+    "53200": StoreTrouble.FULL,
+    "53300": StoreTrouble.NO_CONNECTION_FREE,
+    "57014": StoreTrouble.TIMED_OUT,
+    "57P01": StoreTrouble.STARTING,
+    "57P02": StoreTrouble.STARTING,
+    "57P03": StoreTrouble.STARTING,
+    "XX001": StoreTrouble.DAMAGED,
+    "XX002": StoreTrouble.DAMAGED,
 }
 _BY_SQLSTATE_CLASS = {
-    "08": Trouble.UNREACHABLE,
-    "40": Trouble.CONFLICT,
-    "53": Trouble.NO_CONNECTION_FREE,
-    "57": Trouble.STARTING,
-    "58": Trouble.INPUT_OUTPUT,
+    "08": StoreTrouble.UNREACHABLE,
+    "40": StoreTrouble.CONFLICT,
+    "53": StoreTrouble.NO_CONNECTION_FREE,
+    "57": StoreTrouble.STARTING,
+    "58": StoreTrouble.INPUT_OUTPUT,
 }
-_BY_SQLSTATE_CLASS_CONNECTING = _BY_SQLSTATE_CLASS | {"28": Trouble.REFUSED, "3D": Trouble.REFUSED}
+_BY_SQLSTATE_CLASS_CONNECTING = _BY_SQLSTATE_CLASS | {"28": StoreTrouble.REFUSED, "3D": StoreTrouble.REFUSED}
 
 _BY_SQLITE_CODE = {
-    sqlite3.SQLITE_BUSY: Trouble.LOCKED,
-    sqlite3.SQLITE_LOCKED: Trouble.LOCKED,
-    sqlite3.SQLITE_PROTOCOL: Trouble.LOCKED,
-    sqlite3.SQLITE_INTERRUPT: Trouble.TIMED_OUT,
-    sqlite3.SQLITE_FULL: Trouble.FULL,
-    sqlite3.SQLITE_NOMEM: Trouble.FULL,
-    sqlite3.SQLITE_READONLY: Trouble.READ_ONLY,
-    sqlite3.SQLITE_IOERR: Trouble.INPUT_OUTPUT,
-    sqlite3.SQLITE_CANTOPEN: Trouble.INPUT_OUTPUT,
-    sqlite3.SQLITE_PERM: Trouble.INPUT_OUTPUT,
-    sqlite3.SQLITE_CORRUPT: Trouble.DAMAGED,
-    sqlite3.SQLITE_NOTADB: Trouble.DAMAGED,
+    sqlite3.SQLITE_BUSY: StoreTrouble.LOCKED,
+    sqlite3.SQLITE_LOCKED: StoreTrouble.LOCKED,
+    sqlite3.SQLITE_PROTOCOL: StoreTrouble.LOCKED,
+    sqlite3.SQLITE_INTERRUPT: StoreTrouble.TIMED_OUT,
+    sqlite3.SQLITE_FULL: StoreTrouble.FULL,
+    sqlite3.SQLITE_NOMEM: StoreTrouble.FULL,
+    sqlite3.SQLITE_READONLY: StoreTrouble.READ_ONLY,
+    sqlite3.SQLITE_IOERR: StoreTrouble.INPUT_OUTPUT,
+    sqlite3.SQLITE_CANTOPEN: StoreTrouble.INPUT_OUTPUT,
+    sqlite3.SQLITE_PERM: StoreTrouble.INPUT_OUTPUT,
+    sqlite3.SQLITE_CORRUPT: StoreTrouble.DAMAGED,
+    sqlite3.SQLITE_NOTADB: StoreTrouble.DAMAGED,
 }
 
 _BY_ERRNO = {
-    errno.ENOSPC: Trouble.FULL,
-    errno.EDQUOT: Trouble.FULL,
-    errno.ENOMEM: Trouble.FULL,
-    errno.EROFS: Trouble.READ_ONLY,
-    errno.EIO: Trouble.INPUT_OUTPUT,
-    errno.ESTALE: Trouble.INPUT_OUTPUT,
-    errno.EMFILE: Trouble.NO_CONNECTION_FREE,
-    errno.ENFILE: Trouble.NO_CONNECTION_FREE,
-    errno.ETIMEDOUT: Trouble.TIMED_OUT,
+    errno.ENOSPC: StoreTrouble.FULL,
+    errno.EDQUOT: StoreTrouble.FULL,
+    errno.ENOMEM: StoreTrouble.FULL,
+    errno.EROFS: StoreTrouble.READ_ONLY,
+    errno.EIO: StoreTrouble.INPUT_OUTPUT,
+    errno.ESTALE: StoreTrouble.INPUT_OUTPUT,
+    errno.EMFILE: StoreTrouble.NO_CONNECTION_FREE,
+    errno.ENFILE: StoreTrouble.NO_CONNECTION_FREE,
+    errno.ETIMEDOUT: StoreTrouble.TIMED_OUT,
     **dict.fromkeys(
         (
             *(errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE, errno.ENOTCONN),
             *(errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ENETUNREACH, errno.ENETDOWN, errno.ENETRESET),
             *(errno.EADDRNOTAVAIL, errno.EAGAIN, errno.ENOBUFS, errno.ESHUTDOWN),
         ),
-        Trouble.UNREACHABLE,
+        StoreTrouble.UNREACHABLE,
     ),
 }
 
@@ -104,11 +104,11 @@ def trouble_of(error: BaseException, *, connecting: bool = False) -> StoreUnavai
     if isinstance(error, StoreUnavailable):
         return error
     if isinstance(error, PoolTimeoutError):
-        return _named(Trouble.NO_CONNECTION_FREE, "pool_timeout")
+        return _named(StoreTrouble.NO_CONNECTION_FREE, "pool_timeout")
     if isinstance(error, DBAPIError):
         known = None if error.orig is None else trouble_of(error.orig, connecting=connecting)
         if known is None and error.connection_invalidated:
-            return _named(Trouble.UNREACHABLE, "connection_lost")
+            return _named(StoreTrouble.UNREACHABLE, "connection_lost")
         return known
     sqlstate = getattr(error, "sqlstate", None)
     if isinstance(sqlstate, str):
@@ -122,19 +122,19 @@ def trouble_of(error: BaseException, *, connecting: bool = False) -> StoreUnavai
     if isinstance(error, OSError):
         return _of_system(error, connecting)
     if _is_lost_connection(error) or (connecting and isinstance(error, EOFError | asyncio.InvalidStateError)):
-        return _named(Trouble.UNREACHABLE, "connection_lost")
+        return _named(StoreTrouble.UNREACHABLE, "connection_lost")
     return None
 
 
 def _of_system(error: OSError, connecting: bool) -> StoreUnavailable | None:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return _named(Trouble.REFUSED, "certificate") if connecting else None
+        return _named(StoreTrouble.REFUSED, "certificate") if connecting else None
     if isinstance(error, TimeoutError) and error.errno is None:
-        return _named(Trouble.TIMED_OUT, "timeout")
+        return _named(StoreTrouble.TIMED_OUT, "timeout")
     kind = None if error.errno is None else _BY_ERRNO.get(error.errno)
     if kind is None and (connecting or isinstance(error, ConnectionError | ssl.SSLError)):
         # Names that cannot be resolved, sockets that are not there yet, several addresses that all refused.
-        kind = Trouble.UNREACHABLE
+        kind = StoreTrouble.UNREACHABLE
     return _if_known(kind, errno.errorcode.get(error.errno or 0, type(error).__name__))
 
 
@@ -158,11 +158,11 @@ def _is_of_driver(kind: type) -> bool:
     return kind.__module__.startswith("asyncpg.")
 
 
-def _if_known(kind: Trouble | None, code: str | None) -> StoreUnavailable | None:
+def _if_known(kind: StoreTrouble | None, code: str | None) -> StoreUnavailable | None:
     return None if kind is None else _named(kind, code)
 
 
-def _named(kind: Trouble, code: str | None = None) -> StoreUnavailable:
+def _named(kind: StoreTrouble, code: str | None = None) -> StoreUnavailable:
     return StoreUnavailable(f"{SENTENCES[kind]}{f' ({code})' if code else ''}.", kind, code)
 
 

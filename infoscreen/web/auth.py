@@ -6,6 +6,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from infoscreen.domain.accounts import Actor
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import Forbidden, Unauthenticated
 from infoscreen.services.accounts import DEVICE_LIFETIME, SESSION_LIFETIME, SignedIn
 from infoscreen.services.logins import Knock
@@ -31,16 +32,13 @@ async def authorize(request: web.Request, handler: Handler) -> web.StreamRespons
     actor = await identify(request) if route.role is not None or route.html else None
     request[ACTOR] = actor
     if route.role is not None and actor is None:
-        raise Unauthenticated("Sign in, or send an API token.", headers={"WWW-Authenticate": "Bearer"})
+        raise Unauthenticated(ErrorCode.SIGN_IN)
     if request.method not in SAFE_METHODS and bearer_token(request) is None:
         refuse_cross_site(request)
     if route.role is not None and actor is not None and not actor.role.may(route.role):
-        raise Forbidden(f"This needs the role {route.role}; yours is {actor.role}.")
+        raise Forbidden(ErrorCode.ROLE_TOO_LOW, needed=route.role, role=actor.role)
     if route.manages_accounts and actor is not None and not actor.manages_accounts:
-        raise Forbidden(
-            "This token does not manage users, tokens, sessions or passwords. "
-            "Sign in, or make a token with manages_accounts."
-        )
+        raise Forbidden(ErrorCode.TOKEN_MANAGES_NO_ACCOUNTS)
     if route.role is None or request.method not in SAFE_METHODS or route.content == "text/event-stream":
         return await handler(request)
     with limited(DATABASE_SECONDS, parts_of(request).clock.monotonic):

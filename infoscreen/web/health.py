@@ -5,6 +5,8 @@ from contextlib import suppress
 
 from aiohttp import web
 
+from infoscreen.domain.codes import Fact
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import Forbidden, StoreUnavailable
 from infoscreen.web.auth import bearer_token
 from infoscreen.web.keys import parts_of
@@ -16,7 +18,7 @@ from infoscreen.web.shapes import Answer
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class Health(Answer):
+class HealthModel(Answer):
     """Said while the daemon answers at all."""
 
     status: str
@@ -24,20 +26,19 @@ class Health(Answer):
 
 async def healthz(request: web.Request) -> web.StreamResponse:
     """Answer: that is all it takes to be alive."""
-    return reply(Health(status="ok"))
+    return reply(HealthModel(status="ok"))
 
 
 async def readyz(request: web.Request) -> web.StreamResponse:
     """Tell whether the daemon can do its job, and if not, which part is missing."""
     readiness = await parts_of(request).monitoring.readiness()
     if readiness.ready:
-        return reply(Health(status="ready"))
+        return reply(HealthModel(status="ready"))
     return Problem(
         slug="not-ready",
         status=503,
-        title="Not ready",
-        detail=f"Missing: {', '.join(readiness.faults)}.",
-        extra={"faults": dict(readiness.faults)},
+        fact=Fact(ErrorCode.NOT_READY, {"missing": ", ".join(readiness.faults)}),
+        members={"faults": dict(readiness.faults)},
         headers={"Retry-After": str(RETRY_SECONDS)},
     ).response()
 
@@ -50,6 +51,7 @@ async def metrics(request: web.Request) -> web.StreamResponse:
     # Metrics matter most while something is broken.
     with suppress(StoreUnavailable):
         totals = (await parts.monitoring.overview()).totals
+    parts.metrics.alerts(parts.monitoring.alerts())
     parts.metrics.set_state(totals, parts.link.state.connected, parts.monitoring.loop_lag_seconds)
     return web.Response(body=parts.metrics.exposition(), headers={"Content-Type": METRICS_TYPE})
 
@@ -61,12 +63,12 @@ def _refuse_strangers(request: web.Request) -> None:
     address = peer_address(request)
     # What a proxy on this host hands on has a loopback peer too.
     if address is None or not address.is_loopback or is_forwarded(request):
-        raise Forbidden("Metrics are only available from this host, or with METRICS_TOKEN as a bearer token.")
+        raise Forbidden(ErrorCode.METRICS_FOR_HOST_ONLY)
 
 
 ROUTES = (
-    Route("GET", "/healthz", healthz, None, "Is the daemon alive", response=Health),
-    Route("GET", "/readyz", readyz, None, "Can the daemon do its job", response=Health),
+    Route("GET", "/healthz", healthz, None, "Is the daemon alive", response=HealthModel),
+    Route("GET", "/readyz", readyz, None, "Can the daemon do its job", response=HealthModel),
     Route(
         "GET",
         "/metrics",

@@ -1,6 +1,6 @@
 """What every handler can reach, typed: the parts of the daemon, and what middleware learnt of a request."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
@@ -9,6 +9,7 @@ from aiohttp import web
 
 from infoscreen.clock import Clock
 from infoscreen.domain.accounts import Actor
+from infoscreen.domain.alerts import Alert
 from infoscreen.domain.clients import Condition
 from infoscreen.services.accounts import Accounts
 from infoscreen.services.bus import Bus
@@ -34,6 +35,10 @@ class HttpMeasures(Protocol):
         self, totals: Mapping[Condition, int] | None, connected: bool, loop_lag_seconds: float
     ) -> None:
         """Set what is looked at only when somebody asks; ``totals`` is None when nobody can tell."""
+        ...
+
+    def alerts(self, alerts: Iterable[Alert]) -> None:
+        """Set which alerts are true."""
         ...
 
     def exposition(self) -> bytes:

@@ -18,6 +18,7 @@ import infoscreen
 from infoscreen.clock import Clock
 from infoscreen.domain.accounts import Actor, Role
 from infoscreen.domain.clients import STALE, Client, Condition
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import StoreUnavailable, TooManyStreams
 from infoscreen.domain.events import (
     AccessChanged,
@@ -226,12 +227,9 @@ class LiveFeed:
         theirs = sum((one.actor.user_id, one.actor.via) == whose for one in self._viewers)
         reserved = 0 if actor.role.may(Role.OPERATOR) else self._most_viewers // RESERVED_PART
         if theirs >= MOST_PER_USER:
-            said = f"You have {theirs} live views open, which is the most for one user; close some."
-        elif len(self._viewers) >= self._most_viewers - reserved:
-            said = f"There are already {len(self._viewers)} live views open; try again later."
-        else:
-            return
-        raise TooManyStreams(said, headers={"Retry-After": "30"})
+            raise TooManyStreams(ErrorCode.STREAMS_OF_USER, streams=theirs)
+        if len(self._viewers) >= self._most_viewers - reserved:
+            raise TooManyStreams(ErrorCode.STREAMS_OPEN, streams=len(self._viewers))
 
     async def hello(self) -> bytes:
         """Return the first event of a stream; raise ``StoreUnavailable``."""
@@ -241,12 +239,12 @@ class LiveFeed:
             generated_at=self._clock.now(),
             version=infoscreen.__version__,
             totals=totals,
-            broker=models.Broker.model_validate(self._link.state),
+            broker=models.BrokerModel.model_validate(self._link.state),
         )
         return frame("hello", _json(hello))
 
     async def run(self) -> None:
-        """Tell the viewers for ever; when the bus is closed, end their streams and return."""
+        """Send changes to the viewers until the bus is closed, then end their streams and return."""
         with self._bus.subscribe() as subscription:
             try:
                 while True:
@@ -336,11 +334,11 @@ class LiveFeed:
         rendered: dict[str, bytes] = {}
         known = await clients.get_many(connection, uuids)
         for client in known.values():
-            rendered[client.uuid] = _json(models.Client.of(client, now, since))
+            rendered[client.uuid] = _json(models.ClientModel.of(client, now, since))
             if len(rendered) % RENDERED_IN_A_ROW == 0:
                 await asyncio.sleep(0)
         found = await commands.get_many(connection, command_ids)
-        rendered_commands = {one: _json(models.Command.of(command)) for one, command in found.items()}
+        rendered_commands = {one: _json(models.CommandModel.of(command)) for one, command in found.items()}
         totals = None
         if changes.clients or changes.removed:
             totals = _json_totals(await client_totals.totals(connection))
@@ -359,7 +357,7 @@ class LiveFeed:
         if rendered.incidents is not None:
             frames += frame("recovery", rendered.incidents)
         if changes.broker:
-            frames += frame("broker", _json(models.Broker.model_validate(self._link.state)))
+            frames += frame("broker", _json(models.BrokerModel.model_validate(self._link.state)))
         return frames
 
     def _forget(self) -> None:

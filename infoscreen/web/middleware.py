@@ -10,6 +10,7 @@ from infoscreen.domain.errors import Refused, StoreUnavailable
 from infoscreen.web.keys import ERROR_PAGE, REQUEST_ID, STARTED, parts_of
 from infoscreen.web.problems import Problem, our_fault, problem_of
 from infoscreen.web.registry import route_of
+from infoscreen.words.language import language, preferred
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +100,9 @@ def _problem(request: web.Request, error: Exception) -> Problem:
 
 async def _answer(request: web.Request, problem: Problem) -> web.StreamResponse:
     page = request.app.get(ERROR_PAGE)
-    return await page(request, problem) if page is not None and wants_page(request) else problem.response()
+    if page is not None and wants_page(request):
+        return await page(request, problem)
+    return problem.response(language(preferred(request.headers.get("Accept-Language", ""), default="en")))
 
 
 def wants_page(request: web.Request) -> bool:

@@ -8,13 +8,14 @@ from typing import Any
 
 from aiohttp import web
 from pydantic import BaseModel
-from pydantic.json_schema import JsonSchemaMode, models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
 
 import infoscreen
 from infoscreen.domain.errors import CrossSite, Forbidden, InvalidInput, NotFound, Refused, Unauthenticated
 from infoscreen.web import problems
 from infoscreen.web.auth import COOKIE, SAFE_METHODS
 from infoscreen.web.registry import ROUTE_OF, Route
+from infoscreen.words.errors import title
 
 DESCRIPTION = (
     "Errors are RFC 9457 problem documents with a stable `type`. Lists are paged by cursor: ask again with"
@@ -29,13 +30,23 @@ PROBLEM = {
         "type": {"type": "string", "description": "Stable slug for programs."},
         "title": {"type": "string"},
         "status": {"type": "integer"},
-        "detail": {"type": "string", "description": "A sentence for people."},
+        "detail": {
+            "type": "string",
+            "description": "A sentence for people: German if Accept-Language prefers it, else English.",
+        },
+        "code": {"type": "string", "description": "What `detail` says, as a stable code."},
+        "arguments": {"type": "object", "description": "The arguments of the code."},
         "errors": {
             "type": "array",
             "items": {
                 "type": "object",
                 "required": ["field", "message"],
-                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
+                "properties": {
+                    "field": {"type": "string"},
+                    "message": {"type": "string"},
+                    "code": {"type": "string"},
+                    "arguments": {"type": "object"},
+                },
             },
         },
     },
@@ -74,6 +85,14 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
     }
 
 
+class _PublicNames(GenerateJsonSchema):
+    """Names the components without the suffix that tells models from domain classes."""
+
+    def normalize_name(self, name: str) -> str:
+        parts = super().normalize_name(name).split("_")
+        return "_".join(part.removesuffix("Model") for part in parts)
+
+
 class _Schemas:
     """The JSON schemas of all models that the routes name."""
 
@@ -89,7 +108,7 @@ class _Schemas:
                 wanted[route.query, "validation"] = None
                 queries.add(route.query)
         self._references, definitions = models_json_schema(
-            list(wanted), ref_template="#/components/schemas/{model}"
+            list(wanted), ref_template="#/components/schemas/{model}", schema_generator=_PublicNames
         )
         self.components: dict[str, Any] = definitions.get("$defs", {})
         # Query models become parameters, not components.
@@ -176,11 +195,11 @@ def _refusals(route: Route) -> dict[str, Any]:
     """Return the problem answers of a route by status; ``default`` stands for those that any may give."""
     slugs: dict[int, dict[str, str]] = {}
     for refusal in _refusals_of(route):
-        slugs.setdefault(refusal.status, {})[refusal.slug] = refusal.title
+        slugs.setdefault(refusal.status, {})[refusal.slug] = title(refusal.slug, refusal.status)
     if route.request is not None:
         for status in (408, 413, 415):
-            slug, title, _ = problems.HTTP_PROBLEMS[status]
-            slugs.setdefault(status, {})[slug] = title
+            slug, _ = problems.HTTP_PROBLEMS[status]
+            slugs.setdefault(status, {})[slug] = title(slug, status)
     return {
         **{str(status): _problem(by_slug) for status, by_slug in sorted(slugs.items())},
         "default": _problem({}),
@@ -203,7 +222,7 @@ def _problem(titles: dict[str, str]) -> dict[str, Any]:
     schema: dict[str, Any] = {"$ref": "#/components/schemas/Problem"}
     if titles:
         schema = {"allOf": [schema, {"properties": {"type": {"enum": list(titles)}}}]}
-    told = "; ".join(f"`{slug}`: {title}" for slug, title in titles.items())
+    told = "; ".join(f"`{slug}`: {told}" for slug, told in titles.items())
     return {
         "description": told or "Any other trouble.",
         "content": {problems.CONTENT_TYPE: {"schema": schema}},

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import CrossSite
 from infoscreen.web.keys import WebConfig, parts_of
 
@@ -57,15 +58,15 @@ def refuse_cross_site(request: web.Request) -> None:
     if site is not None:
         if site in ("same-origin", "none"):
             return
-        raise CrossSite("The request was sent by a page of another site.")
+        raise CrossSite(ErrorCode.OTHER_SITE)
     origin = request.headers.get("Origin")
     if origin is None:
-        raise CrossSite("Neither Sec-Fetch-Site nor Origin was sent. Programs use an API token instead.")
+        raise CrossSite(ErrorCode.NO_ORIGIN)
     public = parts_of(request).config.public_origin
     if public is not None and origin.lower() == public.lower().rstrip("/"):
         return
     if _host_of(origin) != request.host.lower():
-        raise CrossSite("The Origin is neither the public origin nor the host that was asked.")
+        raise CrossSite(ErrorCode.FOREIGN_ORIGIN)
 
 
 def _host_of(origin: str) -> str | None:

@@ -1,13 +1,29 @@
 """RFC 9457 problem documents: where an error gets its HTTP face, and nothing internal leaves."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
 
-from infoscreen.domain.errors import Refused, StoreUnavailable
+from infoscreen.domain.codes import Fact
+from infoscreen.domain.error_codes import ErrorCode
+from infoscreen.domain.errors import (
+    CommandInFlight,
+    InvalidInput,
+    LockedOut,
+    NotQueued,
+    Refused,
+    StoreUnavailable,
+    TooManyAttempts,
+    Unauthenticated,
+)
+from infoscreen.domain.faults import FieldError
+from infoscreen.web.api import models
+from infoscreen.words import errors as words
+from infoscreen.words.language import ENGLISH, Language
+from infoscreen.words.speaking import field_error, say
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_SECONDS = 5
@@ -15,51 +31,57 @@ RETRY_SECONDS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """What went wrong, for programs (``slug``, stable) and for people (``title``, ``detail``)."""
+    """What went wrong: ``slug`` and the code of ``fact`` are for programs, both have words for people."""
 
     slug: str
     status: int
-    title: str
-    detail: str
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    fact: Fact[ErrorCode]
+    errors: Sequence[FieldError] | None = None
+    members: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    def document(self) -> dict[str, Any]:
+    def document(self, language: Language = ENGLISH) -> dict[str, Any]:
         """Return the members of the problem document."""
+        errors = {} if self.errors is None else {"errors": [_field(one, language) for one in self.errors]}
         return {
             "type": self.slug,
-            "title": self.title,
+            "title": words.title(self.slug, self.status, language),
             "status": self.status,
-            "detail": self.detail,
-            **self.extra,
+            "detail": say(self.fact, language),
+            "code": self.fact.code.value,
+            "arguments": self.fact.packed(),
+            **errors,
+            **self.members,
         }
 
-    def response(self) -> web.Response:
+    def response(self, language: Language = ENGLISH) -> web.Response:
         """Return the answer for programs."""
         return web.json_response(
-            self.document(), status=self.status, content_type=CONTENT_TYPE, headers=dict(self.headers)
+            self.document(language),
+            status=self.status,
+            content_type=CONTENT_TYPE,
+            headers={**self.headers, "Content-Language": language.code, "Vary": "Accept-Language"},
         )
 
 
-HTTP_PROBLEMS = {
-    400: ("bad-request", "Bad request", "The request is not valid HTTP, or one of its lines is too long."),
-    404: ("not-found", "Not found", "There is nothing at this address."),
-    405: ("method-not-allowed", "Method not allowed", "This address does not know that method."),
-    408: ("request-timeout", "Request timed out", "The request did not arrive in time."),
-    413: ("body-too-large", "Body too large", "The body is longer than is allowed here."),
-    415: (
-        "unsupported-media-type",
-        "Unsupported media type",
-        "Send application/json, forms as application/x-www-form-urlencoded, both in UTF-8.",
-    ),
-}
-"""What aiohttp itself refuses: slug, title and sentence by status."""
+def _field(error: FieldError, language: Language) -> dict[str, Any]:
+    return {
+        "field": error.field,
+        "message": field_error(error, language),
+        "code": error.fault.code.value,
+        "arguments": error.fault.packed(),
+    }
 
-NOTHING_DONE = "The database does not answer at the moment and nothing was changed; try again."
-DONE_OR_NOT = (
-    "The database stopped answering while the change was stored: it may have been made or not. "
-    "Look before you repeat it."
-)
+
+HTTP_PROBLEMS = {
+    400: ("bad-request", ErrorCode.BAD_REQUEST),
+    404: ("not-found", ErrorCode.NO_SUCH_PAGE),
+    405: ("method-not-allowed", ErrorCode.METHOD_NOT_ALLOWED),
+    408: ("request-timeout", ErrorCode.REQUEST_TIMEOUT),
+    413: ("body-too-large", ErrorCode.BODY_TOO_LARGE),
+    415: ("unsupported-media-type", ErrorCode.UNSUPPORTED_MEDIA_TYPE),
+}
+"""What aiohttp itself refuses, by status."""
 
 KEPT_HEADERS = ("Allow", "Retry-After")
 
@@ -71,18 +93,19 @@ def problem_of(error: Refused | StoreUnavailable | web.HTTPException) -> Problem
             return Problem(
                 slug=error.slug,
                 status=error.status,
-                title=error.title,
-                detail=error.detail,
-                extra=error.extra,
-                headers=error.headers,
+                fact=error.fact,
+                errors=error.errors if isinstance(error, InvalidInput) else None,
+                members=_members(error),
+                headers=_headers(error),
             )
         case StoreUnavailable():
+            unknown = error.outcome_unknown
+            code = ErrorCode.STORE_OUTCOME_UNKNOWN if unknown else ErrorCode.STORE_UNAVAILABLE
             return Problem(
                 slug="store-unavailable",
                 status=503,
-                title="Database not available",
-                detail=DONE_OR_NOT if error.outcome_unknown else NOTHING_DONE,
-                extra={"outcome_unknown": error.outcome_unknown},
+                fact=Fact(code),
+                members={"outcome_unknown": unknown},
                 headers={"Retry-After": str(RETRY_SECONDS)},
             )
         case web.HTTPException():
@@ -92,9 +115,11 @@ def problem_of(error: Refused | StoreUnavailable | web.HTTPException) -> Problem
 
 def problem_of_status(status: int, headers: Mapping[str, str] | None = None) -> Problem:
     """Return the problem of what aiohttp itself refuses."""
-    phrase = HTTPStatus(status).phrase
-    slug, title, sentence = HTTP_PROBLEMS.get(status, (f"http-{status}", phrase, f"{phrase}."))
-    return Problem(slug=slug, status=status, title=title, detail=sentence, headers=headers or {})
+    if status in HTTP_PROBLEMS:
+        slug, code = HTTP_PROBLEMS[status]
+        return Problem(slug=slug, status=status, fact=Fact(code), headers=headers or {})
+    fact = Fact(ErrorCode.HTTP_STATUS, {"phrase": HTTPStatus(status).phrase})
+    return Problem(slug=f"http-{status}", status=status, fact=fact, headers=headers or {})
 
 
 def our_fault(request_id: str) -> Problem:
@@ -102,7 +127,29 @@ def our_fault(request_id: str) -> Problem:
     return Problem(
         slug="internal-error",
         status=500,
-        title="Internal error",
-        detail="Something went wrong here. The log has the reason under the request id.",
-        extra={"request_id": request_id},
+        fact=Fact(ErrorCode.INTERNAL),
+        members={"request_id": request_id},
     )
+
+
+def _members(refusal: Refused) -> dict[str, Any]:
+    """Return the members that only this problem has, as JSON."""
+    match refusal:
+        case TooManyAttempts():
+            return {"retry_after": refusal.retry_after}
+        case NotQueued():
+            return {"command_status": refusal.command_status.value}
+        case CommandInFlight():
+            command = refusal.command
+            return {"command_id": command.command_id, "command_status": command.status.value}
+        case LockedOut():
+            shown = models.CommandModel.of(refusal.command)
+            locked = models.LockedOutModel(locked_until=refusal.locked_until, command=shown)
+            return locked.model_dump(mode="json")
+        case _:
+            return {}
+
+
+def _headers(refusal: Refused) -> dict[str, str]:
+    headers = {} if refusal.retry_after is None else {"Retry-After": str(refusal.retry_after)}
+    return headers | ({"WWW-Authenticate": "Bearer"} if isinstance(refusal, Unauthenticated) else {})

@@ -15,9 +15,13 @@ from uuid import UUID
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 
 from infoscreen.domain.accounts import Actor, Role
+from infoscreen.domain.codes import Fact
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import InvalidInput, NotFound, Refused, Unauthenticated, UnreadableBody
+from infoscreen.domain.faults import FieldError, FieldFault, fault_of
 from infoscreen.web.keys import ACTOR
 
 BODY_LIMIT = 64 * 1024
@@ -80,7 +84,7 @@ def actor_of(request: web.Request) -> Actor:
     """Return who asks; on a route with a role there is always someone."""
     actor = maybe_actor(request)
     if actor is None:
-        raise Unauthenticated("Sign in, or send an API token.")
+        raise Unauthenticated(ErrorCode.SIGN_IN)
     return actor
 
 
@@ -92,7 +96,7 @@ def path_uuid(request: web.Request, name: str) -> str:
     except ValueError:
         canonical = ""
     if canonical != text.lower():
-        raise NotFound("There is nothing of that name; a UUID belongs here.")
+        raise NotFound(ErrorCode.NOT_A_UUID)
     return canonical
 
 
@@ -100,7 +104,7 @@ def path_number(request: web.Request, name: str) -> int:
     """Return a row number from the path; raise ``NotFound`` when it is none."""
     text = request.match_info[name]
     if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) < 2**31):
-        raise NotFound("There is nothing of that name; a number belongs here.")
+        raise NotFound(ErrorCode.NOT_A_NUMBER)
     return int(text)
 
 
@@ -159,9 +163,7 @@ async def _read(request: web.Request) -> bytes:
     except TimeoutError:
         raise web.HTTPRequestTimeout from None
     except web.RequestPayloadError:
-        raise UnreadableBody(
-            "The body is not what its headers say: length, chunks or Content-Encoding."
-        ) from None
+        raise UnreadableBody(ErrorCode.UNREADABLE_BODY) from None
     if len(raw) > limit:
         raise web.HTTPRequestEntityTooLarge(max_size=limit, actual_size=len(raw))
     return raw
@@ -176,10 +178,7 @@ def _plain(model: type[BaseModel], fields: Any) -> dict[str, Any]:
         if declared is not None and get_origin(declared.annotation) in (list, tuple, set, frozenset):
             plain[name] = values
         elif len(values) > 1:
-            raise InvalidInput(
-                f"{name[:60]} is given {len(values)} times.",
-                [{"field": name[:60], "message": f"given {len(values)} times; allowed once"}],
-            )
+            raise InvalidInput.of(name[:60], FieldFault.GIVEN_TWICE, times=len(values))
         else:
             plain[name] = values[0]
     return plain
@@ -195,10 +194,7 @@ def _validated(model: type[M], given: bytes | dict[str, Any]) -> M:
         raise _refusal(error, model) from None
     for name, value in read.model_dump().items():
         if not _is_storable(value):
-            raise InvalidInput(
-                f"{name} holds characters that are no text.",
-                [{"field": name, "message": "holds NUL or an unpaired surrogate; allowed is Unicode text"}],
-            )
+            raise InvalidInput.of(name, FieldFault.NOT_STORABLE)
     return read
 
 
@@ -217,24 +213,25 @@ def _is_storable(value: Any) -> bool:
 
 
 def _refusal(error: ValidationError, model: type[BaseModel]) -> InvalidInput:
-    errors = [
-        {"field": ".".join(str(part) for part in fault["loc"])[:100], "message": _message(fault, model)}
-        for fault in error.errors(include_url=False)[:MOST_ERRORS]
-    ]
-    named = ", ".join(dict.fromkeys(fault["field"] for fault in errors if fault["field"]))
-    return InvalidInput(f"Wrong input: {named}." if named else errors[0]["message"], errors)
+    return InvalidInput([_field_error(one, model) for one in error.errors(include_url=False)[:MOST_ERRORS]])
 
 
-def _message(fault: Any, model: type[BaseModel]) -> str:
-    """Say what is wrong, what is allowed, and what was given unless that may be a secret."""
-    sentence = str(fault["msg"]).removeprefix("Value error, ")
-    match fault["type"]:
-        case "missing" | "json_invalid":
-            return sentence
-        case "extra_forbidden" if len(fault["loc"]) == 1:
-            return "not known here; allowed: " + (", ".join(model.model_fields) or "nothing")
-    declared = model.model_fields.get(str(fault["loc"][0])) if fault["loc"] else None
-    if declared is None or declared.annotation is SecretStr:
-        return sentence
-    given = json.dumps(fault["input"], default=str)
-    return f"{sentence}; given {given if len(given) <= 80 else given[:77] + '...'}"
+def _field_error(error: ErrorDetails, model: type[BaseModel]) -> FieldError:
+    """Return what is wrong with a field; what was given is not repeated where it may be a secret."""
+    name = ".".join(str(part) for part in error["loc"])[:100]
+    if error["type"] == "extra_forbidden" and len(error["loc"]) == 1:
+        return FieldError(name, _unknown(model))
+    fault = fault_of(error["type"], error.get("ctx"))
+    declared = model.model_fields.get(str(error["loc"][0])) if error["loc"] else None
+    if fault.code in (FieldFault.MISSING, FieldFault.NOT_JSON) or declared is None:
+        return FieldError(name, fault)
+    if declared.annotation is SecretStr:
+        return FieldError(name, fault)
+    given = json.dumps(error["input"], default=str)
+    return FieldError(name, fault, given if len(given) <= 80 else given[:77] + "...")
+
+
+def _unknown(model: type[BaseModel]) -> Fact[FieldFault]:
+    if not model.model_fields:
+        return Fact(FieldFault.NO_FIELDS_ALLOWED)
+    return Fact(FieldFault.UNKNOWN, {"allowed": ", ".join(model.model_fields)})

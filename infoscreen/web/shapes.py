@@ -28,10 +28,18 @@ class Paging(Query):
     )
 
 
-class Answer(BaseModel):
-    """A JSON answer, filled from the attributes of a domain object of the same names."""
+def public_name(model: type) -> str:
+    """Return the name of a model in the OpenAPI document: ``Client`` for ``ClientModel``."""
+    return model.__name__.removesuffix("Model")
 
-    model_config = ConfigDict(from_attributes=True, frozen=True)
+
+class Answer(BaseModel):
+    """A JSON answer, filled from the attributes of a domain object of the same names.
+
+    An answer that shows a domain object which has a class of the same name ends in ``Model``.
+    """
+
+    model_config = ConfigDict(from_attributes=True, frozen=True, model_title_generator=public_name)
 
 
 class Listing(Answer, Generic[T]):
@@ -40,7 +48,7 @@ class Listing(Answer, Generic[T]):
     @classmethod
     def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
         """Return ``UserList`` for a list of ``User``: the name in the OpenAPI document."""
-        return f"{params[0].__name__}List"
+        return f"{public_name(params[0])}List"
 
     items: list[T]
     next_cursor: str | None = Field(description="Ask for the next page with it; null on the last one.")

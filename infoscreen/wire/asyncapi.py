@@ -199,7 +199,7 @@ def _channel(topic: _Topic) -> dict[str, Any]:
     if "{level}" in topic.address:
         parameters["level"] = {
             "enum": [level.value for level in topics.LogLevel],
-            "description": "How grave it is.",
+            "description": "Log level.",
         }
     return {
         "address": topic.address,

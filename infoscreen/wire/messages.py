@@ -14,8 +14,11 @@ from uuid import UUID
 from pydantic import AfterValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from infoscreen.domain.clients import Presence, ProcessStatus
+from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import AckStatus, Action
+from infoscreen.domain.error_codes import MessageDefect
 from infoscreen.domain.errors import BadMessage
+from infoscreen.domain.faults import FieldFault, fault_of
 from infoscreen.domain.visible import visible
 from infoscreen.wire.pictures import image_size
 from infoscreen.wire.reading import EARLIEST, LATEST, MOST_ITEMS, Message, Unread, read_object
@@ -275,7 +278,7 @@ def read(topic: DeviceTopic, payload: bytes) -> Received:
     received = _READERS[topic.kind](payload)
     named = _named(received.message)
     if named is not None and str(named) != topic.uuid:
-        raise BadMessage("uuid_mismatch", f"payload names {named}, topic names {topic.uuid}")
+        raise BadMessage(MessageDefect.UUID_MISMATCH, payload=str(named), topic=topic.uuid)
     return received
 
 
@@ -301,14 +304,14 @@ def decode_command(payload: bytes) -> Command:
         BadMessage: too large, malformed, a field missing or one too many.
     """
     if len(payload) > MAX_JSON_BYTES:
-        raise BadMessage("too_large", f"{len(payload)} bytes, allowed are {MAX_JSON_BYTES}")
+        raise BadMessage(MessageDefect.TOO_LARGE, bytes=len(payload), most=MAX_JSON_BYTES)
     try:
         command = Command.model_validate_json(payload)
     except ValidationError as error:
-        raise BadMessage("malformed", _first_fault(error)) from None
-    missing = Command.model_fields.keys() - command.model_fields_set
+        raise _malformed(error) from None
+    missing = sorted(Command.model_fields.keys() - command.model_fields_set)
     if missing:
-        raise BadMessage("malformed", f"missing: {', '.join(sorted(missing))}")
+        raise BadMessage(MessageDefect.WRONG_FIELD, field=missing[0], fault=Fact(FieldFault.MISSING))
     return command
 
 
@@ -318,7 +321,7 @@ _Reader = Callable[[bytes], Received]
 def _json(model: type[DeviceMessage]) -> _Reader:
     def read_json(payload: bytes) -> Received:
         if len(payload) > MAX_JSON_BYTES:
-            raise BadMessage("too_large", f"{len(payload)} bytes, allowed are {MAX_JSON_BYTES}")
+            raise BadMessage(MessageDefect.TOO_LARGE, bytes=len(payload), most=MAX_JSON_BYTES)
         try:
             return Received(model.model_validate_json(payload))
         except ValidationError:
@@ -327,12 +330,11 @@ def _json(model: type[DeviceMessage]) -> _Reader:
     return read_json
 
 
-def _first_fault(error: ValidationError) -> str:
-    """Say what is wrong with the first field at fault, without repeating what the device sent."""
-    fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = visible(".".join(str(part) for part in fault["loc"])[:100], one_line=True) or "payload"
-    more = error.error_count() - 1
-    return f"{where}: {fault['msg']}" + (f" (and {more} more)" if more else "")
+def _malformed(error: ValidationError) -> BadMessage:
+    """Return what is wrong with the first field at fault, without repeating what was sent."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = visible(".".join(str(part) for part in first["loc"])[:100], one_line=True) or "payload"
+    return BadMessage(MessageDefect.WRONG_FIELD, field=where, fault=fault_of(first["type"], first.get("ctx")))
 
 
 def _service_failed(payload: bytes) -> Received:
@@ -343,18 +345,20 @@ def _presence(payload: bytes) -> Received:
     try:
         return Received(PresenceReport(presence=Presence(payload.decode())))
     except ValueError:
-        raise BadMessage("malformed", "presence is neither 'online' nor 'offline'") from None
+        raise BadMessage(MessageDefect.NOT_PRESENCE) from None
 
 
 def _screenshot(payload: bytes) -> Received:
     if len(payload) > MAX_SCREENSHOT_BYTES:
-        raise BadMessage("too_large", f"{len(payload)} bytes, allowed are {MAX_SCREENSHOT_BYTES}")
+        raise BadMessage(MessageDefect.TOO_LARGE, bytes=len(payload), most=MAX_SCREENSHOT_BYTES)
     content_type = image_type(payload)
     if content_type is None:
-        raise BadMessage("not_an_image", "neither a whole JPEG nor a whole PNG")
+        raise BadMessage(MessageDefect.NOT_AN_IMAGE)
     width, height = image_size(payload)
     if width * height > MAX_SCREENSHOT_PIXELS:
-        raise BadMessage("too_large", f"{width} x {height} pixels, allowed are {MAX_SCREENSHOT_PIXELS}")
+        raise BadMessage(
+            MessageDefect.TOO_MANY_PIXELS, width=width, height=height, most=MAX_SCREENSHOT_PIXELS
+        )
     return Received(Screenshot(image=payload, content_type=content_type))
 
 

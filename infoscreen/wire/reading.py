@@ -14,7 +14,10 @@ from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar, get_args, get_
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from infoscreen.domain.clients import ProcessStatus
+from infoscreen.domain.codes import Fact
+from infoscreen.domain.error_codes import MessageDefect
 from infoscreen.domain.errors import BadMessage
+from infoscreen.domain.faults import FieldFault, fault_of
 from infoscreen.domain.visible import storable, visible
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -61,6 +64,16 @@ class _Field(NamedTuple):
 class _NotJson(ValueError):
     """The text is no JSON, or no object."""
 
+    def __init__(self, code: MessageDefect, **arguments: int) -> None:
+        self.code = code
+        self.arguments = arguments
+        super().__init__(code.value)
+
+    @classmethod
+    def at(cls, character: int) -> "_NotJson":
+        """Return the error for text that stops being JSON at a character."""
+        return cls(MessageDefect.NOT_JSON, character=character)
+
 
 M = TypeVar("M", bound=Message)
 
@@ -76,7 +89,7 @@ def read_object(model: type[M], payload: bytes) -> tuple[M, tuple[Unread, ...]]:
     try:
         message = _read(model, text, unread, "")
     except _NotJson as error:
-        raise BadMessage("malformed", f"no JSON object: {error}") from None
+        raise BadMessage(error.code, **error.arguments) from None
     return message, tuple(unread)
 
 
@@ -97,11 +110,13 @@ def _read(model: type[M], text: str, unread: list[Unread], prefix: str) -> M:
             if name in values:
                 continue
             if field.required or name in model.identity:
-                why = error.errors(include_url=False, include_context=False, include_input=False)[0]["msg"]
-                raise BadMessage("malformed", f"{prefix}{name}: {why}") from None
+                why = error.errors(include_url=False, include_input=False)[0]
+                fault = fault_of(why["type"], why.get("ctx"))
+                raise BadMessage(MessageDefect.WRONG_FIELD, field=prefix + name, fault=fault) from None
     missing = sorted(name for name, field in fields.items() if field.required and name not in values)
     if missing:
-        raise BadMessage("malformed", f"{prefix}{missing[0]}: Field required")
+        fault = Fact(FieldFault.MISSING)
+        raise BadMessage(MessageDefect.WRONG_FIELD, field=prefix + missing[0], fault=fault)
     return model.model_construct(**values)
 
 
@@ -202,7 +217,7 @@ class _Tokens:
         """Return the next token and where it begins."""
         match = _TOKEN.match(self._text, self.end)
         if match is None:
-            raise _NotJson(f"at character {self.end}")
+            raise _NotJson.at(self.end)
         self.end = match.end()
         return match[match.lastindex or 0], match.start(match.lastindex or 0)
 
@@ -216,9 +231,9 @@ class _Tokens:
                 if part in _CLOSING:
                     stack.append(_CLOSING[part])
                 elif part in "}]" and part != stack.pop():
-                    raise _NotJson(f"at character {self.end}")
+                    raise _NotJson.at(self.end)
         elif part in "}],:":
-            raise _NotJson(f"at character {start}")
+            raise _NotJson.at(start)
         return self._text[start : self.end]
 
 
@@ -226,22 +241,22 @@ def _members(text: str) -> dict[str, str]:
     """Return the members of an object, each value as the text that stood there; of equals the last."""
     tokens = _Tokens(text)
     if tokens.next()[0] != "{":
-        raise _NotJson("not an object")
+        raise _NotJson(MessageDefect.NOT_AN_OBJECT)
     members: dict[str, str] = {}
     part, start = tokens.next()
     while part != "}":
         if not part.startswith('"') or tokens.next()[0] != ":":
-            raise _NotJson(f"at character {start}")
+            raise _NotJson.at(start)
         members[_key(part)] = tokens.value()
         part, start = tokens.next()
         if part == ",":
             part, start = tokens.next()
             if part == "}":
-                raise _NotJson(f"at character {start}")
+                raise _NotJson.at(start)
         elif part != "}":
-            raise _NotJson(f"at character {start}")
+            raise _NotJson.at(start)
     if text[tokens.end :].strip(" \t\n\r"):
-        raise _NotJson(f"more text after character {tokens.end}")
+        raise _NotJson(MessageDefect.TEXT_BEHIND, character=tokens.end)
     return members
 
 
@@ -249,7 +264,7 @@ def _key(part: str) -> str:
     try:
         return str(json.loads(part, strict=False))
     except ValueError as error:
-        raise _NotJson(str(error)) from None
+        raise _NotJson.at(getattr(error, "pos", 0)) from None
 
 
 def _check(raw: str) -> None:
@@ -259,4 +274,4 @@ def _check(raw: str) -> None:
     except RecursionError:
         return
     except ValueError as error:
-        raise _NotJson(str(error)) from None
+        raise _NotJson.at(getattr(error, "pos", 0)) from None

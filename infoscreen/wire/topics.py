@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
+from infoscreen.domain.error_codes import MessageDefect
 from infoscreen.domain.errors import BadMessage
+from infoscreen.domain.visible import visible
 
 ROOT = "infoscreen"
 
@@ -89,9 +91,9 @@ def parse(topic: str) -> DeviceTopic:
     who, _, tail = rest.partition("/")
     found = _TAILS.get(tail)
     if root != ROOT or found is None:
-        raise BadMessage("unknown_topic", f"no device topic of the contract: {topic[:200]}")
+        raise BadMessage(MessageDefect.UNKNOWN_TOPIC, topic=visible(topic[:200], one_line=True))
     if _UUID.fullmatch(who) is None:
-        raise BadMessage("bad_uuid", f"not a UUID in lower case with hyphens: {who[:60]}")
+        raise BadMessage(MessageDefect.BAD_UUID, given=visible(who[:60], one_line=True))
     return DeviceTopic(who, *found)
 
 

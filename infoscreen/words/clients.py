@@ -4,10 +4,12 @@ from datetime import datetime, timedelta
 
 from infoscreen.domain.clients import Client, Condition
 from infoscreen.domain.duplicates import speakers_of
+from infoscreen.domain.error_codes import stored_defect
 from infoscreen.domain.history import UNKNOWN
 from infoscreen.domain.presence import is_confirmed
 from infoscreen.words.language import ENGLISH, N_, Language
 from infoscreen.words.names import word
+from infoscreen.words.speaking import say
 
 
 def status_reason(client: Client, listening_since: datetime | None, language: Language = ENGLISH) -> str:
@@ -74,10 +76,11 @@ def oddities(client: Client, language: Language) -> list[str]:
         )
         said.append(_(sentence) % what)
     if client.refused_at is not None:
+        defect = stored_defect(client.refused_defect)
         about = {
             "count": language.number(client.refused_count),
             "at": language.moment(client.refused_at),
-            "detail": client.refused_detail or client.refused_reason or UNKNOWN,
+            "detail": UNKNOWN if defect is None else say(defect, language),
         }
         said.append(
             _("Messages that could not be read at all: %(count)s, the last one %(at)s (%(detail)s).") % about

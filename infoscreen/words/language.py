@@ -92,9 +92,9 @@ ENGLISH = language("en")
 """The language of the API, the command line and logs."""
 
 
-def preferred(accept_language: str) -> str:
+def preferred(accept_language: str, default: str = DEFAULT) -> str:
     """Return the language of ours that an ``Accept-Language`` header likes best."""
-    best, best_quality = DEFAULT, 0.0
+    best, best_quality = default, 0.0
     for part in accept_language[:1000].split(","):
         tag, _, parameter = part.strip().partition(";")
         code = tag.split("-")[0].lower()

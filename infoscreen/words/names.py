@@ -6,10 +6,12 @@ from types import MappingProxyType
 from typing import Any
 
 from infoscreen.domain.accounts import Role
+from infoscreen.domain.alerts import Certificate
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.commands import Action, CommandStatus, Verification
-from infoscreen.domain.events import Kind
+from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.history import Part, Setting
+from infoscreen.words.alerts import BROKER_FAULTS
 from infoscreen.words.language import N_, Language
 
 CONDITIONS: Mapping[Condition, str] = MappingProxyType(
@@ -137,22 +139,31 @@ SETTINGS: Mapping[Setting, str] = MappingProxyType(
     }
 )
 
-KINDS: Mapping[Kind, str] = MappingProxyType(
+KINDS: Mapping[TimelineKind, str] = MappingProxyType(
     {
-        Kind.STATUS: N_("Status"),
-        Kind.PRESENCE: N_("Connection"),
-        Kind.REBOOT: N_("Reboot"),
-        Kind.SERVICE_FAILED: N_("Service failed"),
-        Kind.SERVICE_CLEARED: N_("Acknowledged"),
-        Kind.COMMAND: N_("Command"),
-        Kind.LOG: N_("Log"),
-        Kind.OPERATOR: N_("Manual change"),
-        Kind.RECOVERY: N_("Recovery"),
+        TimelineKind.STATUS: N_("Status"),
+        TimelineKind.PRESENCE: N_("Connection"),
+        TimelineKind.REBOOT: N_("Reboot"),
+        TimelineKind.SERVICE_FAILED: N_("Service failed"),
+        TimelineKind.SERVICE_CLEARED: N_("Acknowledged"),
+        TimelineKind.COMMAND: N_("Command"),
+        TimelineKind.LOG: N_("Log"),
+        TimelineKind.OPERATOR: N_("Manual change"),
+        TimelineKind.RECOVERY: N_("Recovery"),
     }
 )
 
 ROLES: Mapping[Role, str] = MappingProxyType(
     {Role.VIEWER: N_("Viewer"), Role.OPERATOR: N_("Operator"), Role.ADMIN: N_("Administrator")}
+)
+
+CERTIFICATES: Mapping[Certificate, str] = MappingProxyType(
+    {
+        Certificate.BROKER: N_("The broker's certificate"),
+        Certificate.CA: N_("The certificate of the broker's CA"),
+        Certificate.CLIENT: N_("This server's certificate for the broker"),
+        Certificate.HTTP: N_("The panel's certificate"),
+    }
 )
 
 _VOCABULARY: tuple[Mapping[Any, str], ...] = (
@@ -166,6 +177,8 @@ _VOCABULARY: tuple[Mapping[Any, str], ...] = (
     SETTINGS,
     KINDS,
     ROLES,
+    CERTIFICATES,
+    BROKER_FAULTS,
 )
 # By type first: members of different enums with the same text are equal.
 _WORDS: Mapping[type[StrEnum], Mapping[Any, str]] = MappingProxyType(

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
 from infoscreen.domain.recovery import Closing, Decided, Ending, Incident, IncidentKind, Outcome, Reason, Rung
 from infoscreen.domain.recovery.reasons import Arguments
+from infoscreen.domain.timeline import AttemptBegun, AttemptEnded, DecisionMade, RecoveryLine
 from infoscreen.words.language import ENGLISH, N_, Language
 
 R = Reason
@@ -222,16 +222,17 @@ def decided(decision: Decided, language: Language = ENGLISH) -> str:
     return why(decision.reason, decision.arguments, language, would=decision.would)
 
 
-def told(data: Mapping[str, Any], language: Language = ENGLISH) -> str:
-    """Say what a line of a client's timeline means that a decision or an attempt is behind."""
+def told(line: RecoveryLine, language: Language = ENGLISH) -> str:
+    """Say what a line of a client's timeline means that comes from the recovery."""
     _ = language.gettext
-    if data["what"] == "decision":
-        return why(Reason(data["reason"]), data["arguments"], language, would=data["would"])
-    rung = _(RUNGS[Rung(data["rung"])])
-    if data["what"] == "attempt":
-        return _("Attempt: %(rung)s") % {"rung": rung}
-    outcome = _(OUTCOMES[Outcome(data["outcome"])])
-    return _("%(rung)s: %(outcome)s") % {"rung": rung, "outcome": outcome}
+    match line:
+        case DecisionMade():
+            return why(line.reason, line.arguments, language, would=line.would)
+        case AttemptBegun():
+            return _("Attempt: %(rung)s") % {"rung": _(RUNGS[line.rung])}
+        case AttemptEnded():
+            outcome = "" if line.outcome is None else _(OUTCOMES[line.outcome])
+            return _("%(rung)s: %(outcome)s") % {"rung": _(RUNGS[line.rung]), "outcome": outcome}
 
 
 def title(incident: Incident, language: Language = ENGLISH) -> str:

@@ -5,21 +5,42 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 
+from infoscreen.domain.alerts import AlertCode
 from infoscreen.domain.clients import Condition
 from infoscreen.domain.codes import Code, Fact, Value
 from infoscreen.domain.commands import Action
+from infoscreen.domain.error_codes import ErrorCode, MessageDefect
+from infoscreen.domain.faults import FieldError, FieldFault
 from infoscreen.domain.history import Finding, Happening, Note
+from infoscreen.words.alerts import ALERTS
+from infoscreen.words.errors import DEFECTS, ERRORS, FAULTS, GIVEN
 from infoscreen.words.history import FINDINGS, HAPPENINGS, NOTES
 from infoscreen.words.language import ENGLISH, Language, Table, Text
 from infoscreen.words.names import ACTION_NOUNS, CONDITIONS_TOLD, word
 
-TABLES: Mapping[type[Code], Table] = MappingProxyType({Finding: FINDINGS, Note: NOTES, Happening: HAPPENINGS})
+TABLES: Mapping[type[Code], Table] = MappingProxyType(
+    {
+        Finding: FINDINGS,
+        Note: NOTES,
+        Happening: HAPPENINGS,
+        ErrorCode: ERRORS,
+        FieldFault: FAULTS,
+        MessageDefect: DEFECTS,
+        AlertCode: ALERTS,
+    }
+)
 """All kinds that have sentences."""
 
 
 def say(fact: Fact[Code], language: Language = ENGLISH) -> str:
     """Return the fact as a sentence."""
     return filled(TABLES[type(fact.code)][fact.code], fact.arguments, language)
+
+
+def field_error(error: FieldError, language: Language = ENGLISH) -> str:
+    """Say what is wrong with a field, what is allowed, and what was given."""
+    fault = say(error.fault, language)
+    return fault if error.given is None else language.gettext(GIVEN) % {"fault": fault, "given": error.given}
 
 
 def filled(text: Text, arguments: Mapping[str, Value], language: Language) -> str:

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from infoscreen.domain.codes import Code, Fact
-from infoscreen.domain.commands import Action, ClientCommand, CommandEvent, CommandStatus, Source
-from infoscreen.domain.events import Kind
-from infoscreen.domain.history import Part, TimelineEntry
+from infoscreen.domain.commands import ClientCommand, CommandEvent, CommandStatus, Source
+from infoscreen.domain.history import Part
 from infoscreen.domain.recovery import Reason
+from infoscreen.domain.timeline import CommandMove, TimelineEntry
 from infoscreen.words import recovery
 from infoscreen.words.language import ENGLISH, Language
 from infoscreen.words.names import ACTION_NOUNS, word
@@ -59,19 +59,19 @@ def _moved(
 
 def is_echo(entry: TimelineEntry) -> bool:
     """Tell whether the line is only an ack said again, as every ack is; the command's own page has it."""
-    data = entry.data or {}
-    return entry.kind is Kind.COMMAND and data["from"] == data["to"] and data["part"] == Part.DEVICE
+    move = entry.about
+    return isinstance(move, CommandMove) and move.before is move.after and move.part is Part.DEVICE
 
 
 def told(entry: TimelineEntry, language: Language = ENGLISH) -> str:
     """Say what one line of a client's timeline means."""
-    data = entry.data or {}
-    if entry.kind is Kind.COMMAND:
-        before = None if data["from"] is None else CommandStatus(data["from"])
-        moved = _moved(before, CommandStatus(data["to"]), entry.fact, language)
-        action = language.gettext(ACTION_NOUNS[Action(data["action"])])
-        by = data["by"] if data["part"] is None else word(Part(data["part"]), language)
-        return f"{action}: {moved} ({by})"
-    if entry.kind is Kind.RECOVERY:
-        return recovery.told(data, language)
-    return entry.text or "" if entry.fact is None else say(entry.fact, language)
+    match entry.about:
+        case CommandMove() as move:
+            moved = _moved(move.before, move.after, entry.fact, language)
+            action = language.gettext(ACTION_NOUNS[move.action])
+            by = move.by if move.part is None else word(move.part, language)
+            return f"{action}: {moved} ({by})"
+        case None:
+            return entry.text or "" if entry.fact is None else say(entry.fact, language)
+        case line:
+            return recovery.told(line, language)

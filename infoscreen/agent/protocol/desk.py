@@ -11,7 +11,7 @@ from enum import Enum, StrEnum
 
 from infoscreen.agent.protocol import packets
 from infoscreen.agent.protocol.journal import Before, Entry, Journal
-from infoscreen.agent.protocol.outbox import Outbox
+from infoscreen.agent.protocol.packet_queue import PacketQueue
 from infoscreen.agent.protocol.values import build
 from infoscreen.domain.commands import DISRUPTIVE, AckStatus, Action
 from infoscreen.domain.errors import BadMessage
@@ -19,7 +19,7 @@ from infoscreen.domain.visible import visible
 from infoscreen.wire.messages import Command, CommandAck, decode_command
 
 
-class Verdict(StrEnum):
+class CommandOutcome(StrEnum):
     """What became of something that arrived on a command topic."""
 
     TAKEN = "taken"
@@ -37,7 +37,7 @@ class Verdict(StrEnum):
 class Receipt:
     """The verdict; ``command`` is set if it was taken, ``complaint`` if the device should say something."""
 
-    verdict: Verdict
+    verdict: CommandOutcome
     command: Command | None = None
     complaint: str | None = None
 
@@ -90,7 +90,9 @@ class CommandDesk:
     ``can`` tells which actions the device carries out.
     """
 
-    def __init__(self, uuid: str, *, can: Callable[[Action], bool], journal: Journal, outbox: Outbox) -> None:
+    def __init__(
+        self, uuid: str, *, can: Callable[[Action], bool], journal: Journal, outbox: PacketQueue
+    ) -> None:
         self._uuid = uuid
         self._can = can
         self._journal = journal
@@ -105,21 +107,21 @@ class CommandDesk:
         the payload is.
         """
         if retain:
-            return Receipt(Verdict.RETAINED)
+            return Receipt(CommandOutcome.RETAINED)
         try:
             command = decode_command(payload)
         except BadMessage as error:
-            said = visible(f"ignored an invalid command: {error.detail[:LONGEST_COMPLAINT]}", one_line=True)
-            return Receipt(Verdict.INVALID, complaint=said)
+            said = visible(f"ignored an invalid command: {str(error)[:LONGEST_COMPLAINT]}", one_line=True)
+            return Receipt(CommandOutcome.INVALID, complaint=said)
         if str(command.client_uuid) != self._uuid:
-            return Receipt(Verdict.FOREIGN, complaint="ignored a command for another device")
+            return Receipt(CommandOutcome.FOREIGN, complaint="ignored a command for another device")
         known = self._journal.find(command.command_id)
         if known is not None:
             self._send(known.ack)
-            return Receipt(Verdict.REPEATED)
+            return Receipt(CommandOutcome.REPEATED)
         if command.command_id in self._journal.refused:
             self._send(_ack(command, AckStatus.FAILED, *JOURNAL_UNAVAILABLE))
-            return Receipt(Verdict.REPEATED)
+            return Receipt(CommandOutcome.REPEATED)
         return self._take(command, now)
 
     def start(self, command: Command, before: Before) -> None:
@@ -163,10 +165,10 @@ class CommandDesk:
         refusal = self._refusal(command, now)
         if refusal is not None:
             self._answer(command, AckStatus.FAILED, *refusal)
-            return Receipt(Verdict.REFUSED)
+            return Receipt(CommandOutcome.REFUSED)
         self._answer(command, AckStatus.ACCEPTED)
         self._executing[kind_of(command)] = command
-        return Receipt(Verdict.TAKEN, command)
+        return Receipt(CommandOutcome.TAKEN, command)
 
     def _refusal(self, command: Command, now: datetime) -> tuple[str, str] | None:
         if command.expires_at <= now:

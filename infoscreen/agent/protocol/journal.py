@@ -1,4 +1,4 @@
-"""What a device must not forget: the commands it was given, and the acks that have not been sent.
+"""State that survives a restart: the commands that were received, and the acks not sent yet.
 
 Lives in memory and tells each change as a record, in the order in which they are to be kept. Writes no file.
 """
@@ -43,7 +43,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class AckGiven:
     """An ack was given; ``serial`` is larger than any before."""
 
     serial: int
@@ -51,7 +51,7 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class AckSent:
     """The broker has the ack of this serial, on both topics. Losing this record only repeats the ack."""
 
     serial: int
@@ -84,11 +84,11 @@ class Lost:
     at: datetime
 
 
-Record = Given | Sent | Forgotten | Linked | Lost
+Record = AckGiven | AckSent | Forgotten | Linked | Lost
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class JournalContents:
     """What outlived the process: commands and unsent acks by serial, in order."""
 
     commands: dict[int, Entry]
@@ -97,7 +97,7 @@ class Known:
     lost: Lost | None = None
 
     @classmethod
-    def nothing(cls, *, lost: Lost | None = None) -> "Known":
+    def nothing(cls, *, lost: Lost | None = None) -> "JournalContents":
         """Return what a new device knows."""
         return cls({}, {}, lost=lost)
 
@@ -111,7 +111,7 @@ class Journal:
 
     def __init__(
         self,
-        known: Known | None = None,
+        known: JournalContents | None = None,
         keep: Callable[[Record], None] | None = None,
         *,
         first_serial: int = 1,
@@ -148,7 +148,7 @@ class Journal:
         self._serial += 1
         command_id = entry.command.command_id
         self._entries[command_id] = entry
-        self._tell(Given(self._serial, entry))
+        self._tell(AckGiven(self._serial, entry))
         if self._keep is not None:
             self._serials[command_id] = self._serial
             self._unsent[self._serial] = entry.ack
@@ -161,7 +161,7 @@ class Journal:
     def sent(self, serial: int) -> None:
         """Write down that the broker has the ack of this serial."""
         self._unsent.pop(serial, None)
-        self._tell(Sent(serial))
+        self._tell(AckSent(serial))
 
     def connected(self) -> None:
         """Count a connection."""
@@ -179,7 +179,7 @@ class Journal:
             self.lost = Lost(before)
             self._tell(self.lost)
 
-    def recall(self, known: Known) -> None:
+    def recall(self, known: JournalContents) -> None:
         """Add what outlived the process, once; what this process knows itself is newer."""
         if self._complete:
             return
@@ -211,9 +211,9 @@ class Journal:
                 given.setdefault(serial, Entry(entry.command, ack))
         records: list[Record] = [self.link, *([] if self.lost is None else [self.lost])]
         for serial, entry in sorted(given.items(), key=lambda one: one[0]):
-            records.append(Given(serial, entry))
+            records.append(AckGiven(serial, entry))
             if serial not in self._unsent:
-                records.append(Sent(serial))
+                records.append(AckSent(serial))
         return records
 
     def _forget_one(self, newest: UUID) -> None:

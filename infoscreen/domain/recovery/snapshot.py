@@ -28,7 +28,7 @@ class Hold(NamedTuple):
 
 
 class InFlight(NamedTuple):
-    """An unfinished disruptive command, whoever asked for it."""
+    """An unfinished disruptive command, from any source."""
 
     command_id: str
     action: str

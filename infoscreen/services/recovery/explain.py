@@ -23,12 +23,12 @@ from infoscreen.storage.engine import Connection
 from infoscreen.storage.recovery import attempts, decisions, ladders, pauses
 from infoscreen.storage.recovery.decisions import StoredDecision
 from infoscreen.storage.recovery.incidents import StoredIncident
-from infoscreen.storage.recovery.pauses import Pause, Scope
+from infoscreen.storage.recovery.pauses import PauseScope, StoredPause
 
 LATEST_ATTEMPTS = 10
 
 
-class Mode(StrEnum):
+class RecoveryMode(StrEnum):
     """How the recovery is."""
 
     OFF = "off"
@@ -58,14 +58,14 @@ class RungShown:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class ClientRecovery:
     """All that is known of one client's recovery. ``decision`` is None while there is nothing to decide."""
 
     decision: StoredDecision | None
     phase: Phase
     rungs: Sequence[RungShown]
     attempts: Sequence[Attempt]
-    pauses: Sequence[Pause]
+    pauses: Sequence[StoredPause]
 
     @property
     def next_at(self) -> datetime | None:
@@ -84,7 +84,9 @@ class HoldShown:
     arguments: Arguments = field(default_factory=dict)
 
 
-async def explain(connection: Connection, client: Client, policy: RecoveryPolicy, now: datetime) -> Known:
+async def explain(
+    connection: Connection, client: Client, policy: RecoveryPolicy, now: datetime
+) -> ClientRecovery:
     """Return what is known of the recovery of one client."""
     ladder = await ladders.get(connection, client.uuid)
     tried = await attempts.of_client(connection, client.uuid, LATEST_ATTEMPTS)
@@ -106,19 +108,19 @@ async def explain(connection: Connection, client: Client, policy: RecoveryPolicy
         for rung in Rung
     ]
     covering = await pauses.of_client(connection, client.uuid, client.site, now)
-    return Known(decision, Phase.REST if ladder is None else ladder.phase, rungs, tried, covering)
+    return ClientRecovery(decision, Phase.REST if ladder is None else ladder.phase, rungs, tried, covering)
 
 
-def mode_of(overview: Overview) -> Mode:
+def mode_of(overview: Overview) -> RecoveryMode:
     """Return how the recovery is."""
-    if any(pause.scope is Scope.FLEET for pause in overview.pauses):
-        return Mode.PAUSED
+    if any(pause.scope is PauseScope.FLEET for pause in overview.pauses):
+        return RecoveryMode.PAUSED
     if overview.poll is None:
-        return Mode.OFF
+        return RecoveryMode.OFF
     # A pause that has ended since the last poll must not be shown any longer.
-    mode = Mode(overview.poll.summary.get("without_pause", "off"))
-    if mode is Mode.ACTIVE and any(one.reason is not Reason.PAUSED for one in holds_of(overview)):
-        return Mode.HOLDING
+    mode = RecoveryMode(overview.poll.summary.get("without_pause", "off"))
+    if mode is RecoveryMode.ACTIVE and any(one.reason is not Reason.PAUSED for one in holds_of(overview)):
+        return RecoveryMode.HOLDING
     return mode
 
 
@@ -142,7 +144,7 @@ def holds_of(overview: Overview) -> list[HoldShown]:
     holds += [
         HoldShown(Reason.PAUSED, pause.site, pause.created_at, pause.until, {"why": pause.reason})
         for pause in overview.pauses
-        if pause.scope is not Scope.CLIENT
+        if pause.scope is not PauseScope.CLIENT
     ]
     return holds
 

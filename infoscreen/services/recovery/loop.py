@@ -19,8 +19,9 @@ from infoscreen.clock import Clock
 from infoscreen.domain.accounts import Actor, Role
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import Action, Source
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import Conflict, NotFound, Refused
-from infoscreen.domain.events import ClientChanged, Kind, RecoveryChanged
+from infoscreen.domain.events import ClientChanged, RecoveryChanged, TimelineKind
 from infoscreen.domain.history import Happening
 from infoscreen.domain.lockout import LockoutPolicy
 from infoscreen.domain.recovery import (
@@ -44,7 +45,7 @@ from infoscreen.services.loops import every
 from infoscreen.services.ports import Measures
 from infoscreen.services.recovery.clock_steps import move_times
 from infoscreen.services.recovery.record import Record, changes_of, summary_of
-from infoscreen.services.recovery.snapshot import SnapshotBuilder, World
+from infoscreen.services.recovery.snapshot import PollState, SnapshotBuilder
 from infoscreen.storage import audit, clients, timeline
 from infoscreen.storage.engine import Store
 from infoscreen.storage.recovery import attempts, decisions, incidents, ladders
@@ -95,7 +96,7 @@ class Recovering:
         self._is_first = True
 
     async def run(self) -> None:
-        """Poll for ever; not at once, since just after a start nobody has been listened to yet."""
+        """Poll until cancelled. The first poll waits one interval, because nothing was received before."""
         await self._clock.sleep(self.policy.poll.total_seconds())
         await every(self.policy.poll.total_seconds(), self.poll, self._clock)
 
@@ -129,11 +130,11 @@ class Recovering:
         """
         async with self._one_at_a_time, self._store.write() as connection:
             if not await clients.keep(connection, [client_uuid]):
-                raise NotFound(f"There is no client {client_uuid}.")
+                raise NotFound(ErrorCode.NO_CLIENT, uuid=client_uuid)
             now = self._clock.now()
             ladder = await ladders.get(connection, client_uuid)
             if ladder is None or ladder.phase is not Phase.NEEDS_HUMAN:
-                raise Conflict("The recovery has not given up on this client: nothing to acknowledge.")
+                raise Conflict(ErrorCode.NOT_GIVEN_UP)
             await ladders.save(connection, {client_uuid: acknowledged(ladder, now)})
             standing = await decisions.standing(connection, [client_uuid])
             await decisions.end(connection, list(standing.values()), await decisions.last_poll(connection))
@@ -147,7 +148,9 @@ class Recovering:
                 else Fact(Happening.TAKEN_OVER, {"by": actor.name})
             )
             data = {"act": "recovery.acknowledge", **detail}
-            entry = NewEntry(client_uuid=client_uuid, at=now, kind=Kind.OPERATOR, fact=fact, data=data)
+            entry = NewEntry(
+                client_uuid=client_uuid, at=now, kind=TimelineKind.OPERATOR, fact=fact, data=data
+            )
             await timeline.add(connection, [entry])
         self._bus.publish(RecoveryChanged(), ClientChanged(client_uuid))
 
@@ -161,9 +164,9 @@ class Recovering:
         async with self._one_at_a_time, self._store.write() as connection:
             known = await incidents.get(connection, incident_id)
             if known is None:
-                raise NotFound(f"There is no incident {incident_id}.")
+                raise NotFound(ErrorCode.NO_INCIDENT, id=str(incident_id))
             if known.ended_at is not None:
-                raise Conflict("This incident is over already.")
+                raise Conflict(ErrorCode.INCIDENT_OVER)
             now = self._clock.now()
             await incidents.dismiss(connection, incident_id, now)
             detail = {"comment": comment, "kind": known.kind.value}
@@ -177,10 +180,9 @@ class Recovering:
         """
         async with self._store.write() as connection:
             if await incidents.get(connection, incident_id) is None:
-                raise NotFound(f"There is no incident {incident_id}.")
+                raise NotFound(ErrorCode.NO_INCIDENT, id=str(incident_id))
             now = self._clock.now()
-            values = {"acknowledged_at": now, "acknowledged_by": actor.name, "comment": comment}
-            await incidents.change(connection, incident_id, values)
+            await incidents.acknowledge(connection, incident_id, now, actor.name, comment)
             detail = {"comment": comment}
             await audit.record(
                 connection, now, actor, "incident.acknowledge", f"incident/{incident_id}", detail
@@ -216,7 +218,7 @@ class Recovering:
                 await attempts.save(connection, changed)
         self._count(changed)
 
-    async def _write(self, world: World, plan: Plan, now: datetime) -> list[tuple[Attempt, Because]]:
+    async def _write(self, world: PollState, plan: Plan, now: datetime) -> list[tuple[Attempt, Because]]:
         """Write down what was decided, and return what is to be carried out."""
         enabled = self.policy.enabled
         doing = [one for one in plan.decisions if enabled and one.verb is Verb.ACT]
@@ -235,7 +237,7 @@ class Recovering:
         reasons = [Because(one.reason, dict(one.verdict.arguments)) for one in doing]
         return list(zip(acts, reasons, strict=True))
 
-    async def _tell(self, world: World, plan: Plan, reasons: Counter[str]) -> None:
+    async def _tell(self, world: PollState, plan: Plan, reasons: Counter[str]) -> None:
         for reason, count in reasons.items():
             self._measures.recovery_decision(reason, count)
         self._measures.incidents_open(

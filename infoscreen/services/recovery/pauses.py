@@ -9,14 +9,16 @@ from datetime import datetime, timedelta
 from infoscreen.clock import Clock
 from infoscreen.domain.accounts import Actor
 from infoscreen.domain.codes import Fact
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import InvalidInput, NotFound
-from infoscreen.domain.events import ClientChanged, Kind, RecoveryChanged
+from infoscreen.domain.events import ClientChanged, RecoveryChanged, TimelineKind
+from infoscreen.domain.faults import FieldFault
 from infoscreen.domain.history import Happening
 from infoscreen.services.bus import Bus
 from infoscreen.storage import audit, client_lists, clients, timeline
 from infoscreen.storage.engine import Connection, Store
 from infoscreen.storage.recovery import pauses
-from infoscreen.storage.recovery.pauses import Pause, Scope
+from infoscreen.storage.recovery.pauses import PauseScope, StoredPause
 from infoscreen.storage.timeline import NewEntry
 
 log = logging.getLogger(__name__)
@@ -35,14 +37,14 @@ class Pausing:
 
     async def pause(
         self,
-        scope: Scope,
+        scope: PauseScope,
         reason: str,
         until: datetime,
         actor: Actor,
         *,
         site: str | None = None,
         client_uuid: str | None = None,
-    ) -> Pause:
+    ) -> StoredPause:
         """Hold the recovery back until a time, and return the pause as stored.
 
         Args:
@@ -60,17 +62,16 @@ class Pausing:
         _check_scope(scope, site, client_uuid)
         now = self._clock.now()
         if not reason.strip():
-            raise _invalid("reason", "A pause needs a reason.", "must not be empty")
+            raise InvalidInput.of("reason", FieldFault.REASON_NEEDED)
         if not now < until <= now + LONGEST_PAUSE:
-            allowed = f"must be after {_zulu(now)} and at most {LONGEST_PAUSE.days} days away"
-            raise _invalid("until", "A pause must end, and not in the past.", allowed)
+            raise InvalidInput.of("until", FieldFault.NOT_WITHIN, at=now, days=LONGEST_PAUSE.days)
         async with self._store.write() as connection:
             await pauses.one_at_a_time(connection)
             await _require_target(connection, site, client_uuid)
             await pauses.end(connection, scope, site, client_uuid, now, actor.name)
             pause = await pauses.add(
                 connection,
-                Pause(
+                StoredPause(
                     scope=scope,
                     site=site,
                     client_uuid=client_uuid,
@@ -87,12 +88,12 @@ class Pausing:
 
     async def resume(
         self,
-        scope: Scope,
+        scope: PauseScope,
         actor: Actor,
         *,
         site: str | None = None,
         client_uuid: str | None = None,
-    ) -> list[Pause]:
+    ) -> list[StoredPause]:
         """End the pause of exactly this scope and return what was ended; none is fine.
 
         Raises ``InvalidInput`` when the scope does not fit, ``NotFound`` as ``pause`` does.
@@ -116,7 +117,7 @@ class Pausing:
         connection: Connection,
         now: datetime,
         act: str,
-        pause: Pause,
+        pause: StoredPause,
         actor: Actor,
         detail: dict[str, str],
     ) -> None:
@@ -131,7 +132,7 @@ class Pausing:
             entry = NewEntry(
                 client_uuid=pause.client_uuid,
                 at=now,
-                kind=Kind.OPERATOR,
+                kind=TimelineKind.OPERATOR,
                 fact=fact,
                 data={"act": act, **detail},
             )
@@ -141,29 +142,25 @@ class Pausing:
             extra={"event": act, "target": target, "actor": actor.name, "reason": pause.reason},
         )
 
-    def _tell(self, pause: Pause) -> None:
+    def _tell(self, pause: StoredPause) -> None:
         self._bus.publish(RecoveryChanged())
         if pause.client_uuid is not None:
             self._bus.publish(ClientChanged(pause.client_uuid))
 
 
-def _check_scope(scope: Scope, site: str | None, client_uuid: str | None) -> None:
-    needed = {Scope.SITE: "site", Scope.CLIENT: "client_uuid"}.get(scope)
+def _check_scope(scope: PauseScope, site: str | None, client_uuid: str | None) -> None:
+    needed = {PauseScope.SITE: "site", PauseScope.CLIENT: "client_uuid"}.get(scope)
     for name, value in (("site", site), ("client_uuid", client_uuid)):
         if (value is not None) != (name == needed):
-            word = "needed" if name == needed else "not allowed"
-            raise _invalid(name, f"The scope {scope} does not fit.", f"{word} with the scope {scope}")
+            code = FieldFault.SCOPE_NEEDS_IT if name == needed else FieldFault.SCOPE_FORBIDS_IT
+            raise InvalidInput.of(name, code, scope=scope.value)
 
 
 async def _require_target(connection: Connection, site: str | None, client_uuid: str | None) -> None:
     if client_uuid is not None and not await clients.keep(connection, [client_uuid]):
-        raise NotFound(f"There is no client {client_uuid}.")
+        raise NotFound(ErrorCode.NO_CLIENT, uuid=client_uuid)
     if site is not None and not await client_lists.is_site(connection, site):
-        raise NotFound(f"No client is at a site {site!r}.")
-
-
-def _invalid(field: str, sentence: str, message: str) -> InvalidInput:
-    return InvalidInput(sentence, [{"field": field, "message": message}])
+        raise NotFound(ErrorCode.NO_SITE, site=site)
 
 
 def _zulu(at: datetime) -> str:

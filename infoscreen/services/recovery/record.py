@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 from infoscreen.domain.recovery import (
     Attempt,
@@ -21,11 +20,11 @@ from infoscreen.domain.recovery import (
     Reason,
     Verb,
 )
-from infoscreen.services.recovery.snapshot import World
+from infoscreen.services.recovery.snapshot import PollState
 from infoscreen.storage import clients
 from infoscreen.storage.engine import Connection, Store
 from infoscreen.storage.recovery import attempts, decisions, incidents, ladders, unwell
-from infoscreen.storage.recovery.decisions import LastPoll, StoredDecision
+from infoscreen.storage.recovery.decisions import LastPoll, PollSummary, StoredDecision
 
 IN_A_ROW = 500
 """After so many comparisons the event loop gets its turn."""
@@ -65,7 +64,7 @@ class Changes:
         return bool(self.acted or self.begun or self.ended or self.incidents)
 
 
-async def changes_of(world: World, plan: Plan, *, enabled: bool) -> Changes:
+async def changes_of(world: PollState, plan: Plan, *, enabled: bool) -> Changes:
     """Compare a plan with what is stored."""
     known = {one.key: one for one in world.incidents}
     differing = [one for one in plan.incidents if one.key not in known or known[one.key].fact != one]
@@ -215,7 +214,7 @@ def summary_of(plan: Plan, changes: Changes, now: datetime, *, paused: bool, ena
     """Return what is remembered of a poll as a whole, for those who ask how the recovery is."""
     mode = "active" if enabled else "dry_run"
     blind = plan.blind
-    summary: dict[str, Any] = {
+    summary: PollSummary = {
         "blind": None if blind is None else {"reason": blind.reason, "arguments": dict(blind.arguments)},
         "counts": dict(changes.counts),
         "without_pause": mode,

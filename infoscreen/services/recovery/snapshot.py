@@ -55,7 +55,7 @@ network = lru_cache(maxsize=100_000)(network_of)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class World:
+class PollState:
     """The snapshot that is decided on, and what is stored of the polls before."""
 
     snapshot: Snapshot
@@ -69,7 +69,7 @@ class World:
 class Pauses:
     """The pauses in force, found by client; of several the one that ends last counts."""
 
-    def __init__(self, in_force: Sequence[pauses.Pause]) -> None:
+    def __init__(self, in_force: Sequence[pauses.StoredPause]) -> None:
         self._by_scope: dict[tuple[str | None, str | None], Pause] = {}
         for pause in sorted(in_force, key=lambda one: one.until):
             self._by_scope[pause.site, pause.client_uuid] = Pause(pause.until, pause.reason)
@@ -99,7 +99,7 @@ class SnapshotBuilder:
         self._populations: Mapping[Scope, Population] = {}
         self._counted_at: datetime | None = None
 
-    async def look(self, connection: Connection, observer: Observer, now: datetime) -> World:
+    async def look(self, connection: Connection, observer: Observer, now: datetime) -> PollState:
         """Return the world as it is at ``now``; everything is read in the one transaction that is given."""
         known = await ladders.all_of_them(connection)
         rows = await _rows(connection, known)
@@ -121,7 +121,7 @@ class SnapshotBuilder:
         async for part in decisions.all_standing(connection):
             standing.update((decision.client_uuid, decision) for decision in part)
         fleet = self._populations.get(FLEET)
-        return World(
+        return PollState(
             snapshot=Snapshot(
                 observer=observer,
                 patients=patients,

@@ -4,6 +4,12 @@ The shipped ones lie next to this module as TOML; ``docs/simulator.md`` describe
 """
 
 from infoscreen.simulator.scenarios.reading import load, names
-from infoscreen.simulator.scenarios.scenario import Event, Fleet, Kind, Rhythm, Scenario
+from infoscreen.simulator.scenarios.scenario import (
+    Event,
+    FleetTable,
+    RhythmTable,
+    Scenario,
+    ScenarioEventKind,
+)
 
-__all__ = ["Event", "Fleet", "Kind", "Rhythm", "Scenario", "load", "names"]
+__all__ = ["Event", "FleetTable", "RhythmTable", "Scenario", "ScenarioEventKind", "load", "names"]

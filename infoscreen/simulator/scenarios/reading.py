@@ -8,8 +8,14 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from infoscreen.domain.errors import InvalidInput
-from infoscreen.simulator.scenarios.scenario import Event, Fleet, Kind, Rhythm, Scenario
+from infoscreen.domain.errors import InvalidArguments
+from infoscreen.simulator.scenarios.scenario import (
+    Event,
+    FleetTable,
+    RhythmTable,
+    Scenario,
+    ScenarioEventKind,
+)
 
 MOST_BYTES = 1_000_000
 
@@ -26,17 +32,17 @@ def load(name_or_path: str) -> Scenario:
     """Return a shipped scenario by its name, or one of the user's own by its path (with a slash or .toml).
 
     Raises:
-        InvalidInput: there is none, or it is wrong; one line for each fault.
+        InvalidArguments: there is none, or it is wrong; one line for each fault.
     """
     if name_or_path.endswith(".toml") or "/" in name_or_path:
         path = Path(name_or_path)
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise InvalidInput(f"cannot read {path}: {error}") from None
+            raise InvalidArguments(f"cannot read {path}: {error}") from None
         return parse(text, path.stem, str(path))
     if name_or_path not in names():
-        raise InvalidInput(
+        raise InvalidArguments(
             f"there is no scenario {name_or_path!r}; there are {', '.join(names())}, "
             "and your own: give a path that ends in .toml"
         )
@@ -48,29 +54,29 @@ def parse(text: str, name: str, where: str) -> Scenario:
     """Return the scenario that the TOML text describes; ``where`` names it in errors.
 
     Raises:
-        InvalidInput: one line for each fault.
+        InvalidArguments: one line for each fault.
     """
     if len(text) > MOST_BYTES:
-        raise InvalidInput(f"{where}: larger than {MOST_BYTES} characters")
+        raise InvalidArguments(f"{where}: larger than {MOST_BYTES} characters")
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InvalidInput(f"{where}: not TOML: {error}") from None
+        raise InvalidArguments(f"{where}: not TOML: {error}") from None
     try:
         return Scenario.model_validate({"name": name, **document})
     except ValidationError as error:
-        raise InvalidInput("\n".join(f"{where}: {_fault(one)}" for one in error.errors())) from None
+        raise InvalidArguments("\n".join(f"{where}: {_fault(one)}" for one in error.errors())) from None
 
 
 def _fault(error: ErrorDetails) -> str:
     place = _place(error["loc"])
     match error["type"]:
-        case "value_error" if error["loc"] and not isinstance(error["input"], dict | Event | Fleet):
+        case "value_error" if error["loc"] and not isinstance(error["input"], dict | Event | FleetTable):
             return f"{place} is {error['input']!r}; allowed is {error['ctx']['error']}"
         case "value_error":
             return f"{place} {error['ctx']['error']}".strip()
         case "missing" if error["loc"][-1] == "what":
-            return f"{place} is missing; allowed is {', '.join(Kind)}"
+            return f"{place} is missing; allowed is {', '.join(ScenarioEventKind)}"
         case "missing":
             return f"{place} is missing"
         case "extra_forbidden":
@@ -95,7 +101,7 @@ def _place(loc: tuple[int | str, ...]) -> str:
 
 
 def _known(loc: tuple[int | str, ...]) -> list[str]:
-    model: Any = {"event": Event, "fleet": Fleet}.get(str(loc[0])) if len(loc) > 1 else Scenario
+    model: Any = {"event": Event, "fleet": FleetTable}.get(str(loc[0])) if len(loc) > 1 else Scenario
     if "heartbeat" in loc:
-        model = Rhythm
+        model = RhythmTable
     return [name for name in model.model_fields if name != "name"]

@@ -12,7 +12,7 @@ DURATION = "a duration such as 45, '45 s', '10 min', '2 h' or '1 d', at most a y
 RANGE = "a duration, or a range of two such as ['2 min', '5 min'], the shorter first"
 
 
-class Kind(StrEnum):
+class ScenarioEventKind(StrEnum):
     """What can happen to a fleet."""
 
     CRASH = "crash"
@@ -39,17 +39,25 @@ class Kind(StrEnum):
     """The clients' own clocks jump."""
 
 
-FOR_EVERYBODY = frozenset({Kind.BROKER_OUTAGE, Kind.DAEMON_OUTAGE})
-PASSES = frozenset({Kind.SELF_REBOOT, Kind.NETWORK, Kind.SITE_OUTAGE, Kind.BROKER_OUTAGE, Kind.DAEMON_OUTAGE})
+FOR_EVERYBODY = frozenset({ScenarioEventKind.BROKER_OUTAGE, ScenarioEventKind.DAEMON_OUTAGE})
+PASSES = frozenset(
+    {
+        ScenarioEventKind.SELF_REBOOT,
+        ScenarioEventKind.NETWORK,
+        ScenarioEventKind.SITE_OUTAGE,
+        ScenarioEventKind.BROKER_OUTAGE,
+        ScenarioEventKind.DAEMON_OUTAGE,
+    }
+)
 """What always passes by itself, and needs a time for it."""
 
 Cure = Literal["restart_app", "reboot_host", "power_cycle", "nothing"]
-CURES: dict[Kind, Cure] = {
-    Kind.CRASH: "restart_app",
-    Kind.SERVICE_FAILED: "restart_app",
-    Kind.HANG: "reboot_host",
-    Kind.DEAF: "power_cycle",
-    Kind.DEAD: "nothing",
+CURES: dict[ScenarioEventKind, Cure] = {
+    ScenarioEventKind.CRASH: "restart_app",
+    ScenarioEventKind.SERVICE_FAILED: "restart_app",
+    ScenarioEventKind.HANG: "reboot_host",
+    ScenarioEventKind.DEAF: "power_cycle",
+    ScenarioEventKind.DEAD: "nothing",
 }
 """The mildest action that helps, unless the scenario says otherwise."""
 
@@ -111,8 +119,8 @@ def _count(value: Any) -> int:
 
 
 def _name(value: Any) -> Any:
-    if not isinstance(value, str) or value not in [kind.value for kind in Kind]:
-        raise ValueError(", ".join(Kind))
+    if not isinstance(value, str) or value not in [kind.value for kind in ScenarioEventKind]:
+        raise ValueError(", ".join(ScenarioEventKind))
     return value
 
 
@@ -136,14 +144,14 @@ class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Rhythm(_Table):
+class RhythmTable(_Table):
     """A share of the fleet beats ``every`` so many seconds."""
 
     every: Annotated[Seconds, Field(ge=1)]
     share: Share
 
 
-class Fleet(_Table):
+class FleetTable(_Table):
     """What the clients are like.
 
     ``jitter`` is the share by which single heartbeats come early or late, ``lost`` the share of them that
@@ -151,7 +159,9 @@ class Fleet(_Table):
     it the broker notices a dead connection. Ranges are drawn from evenly.
     """
 
-    heartbeat: Annotated[tuple[Rhythm, ...], BeforeValidator(_rhythms)] = (Rhythm(every=30, share=1.0),)
+    heartbeat: Annotated[tuple[RhythmTable, ...], BeforeValidator(_rhythms)] = (
+        RhythmTable(every=30, share=1.0),
+    )
     jitter: Share = 0.02
     lost: Share = 0.0
     skew: Seconds = 0.0
@@ -164,7 +174,7 @@ class Fleet(_Table):
 
     @field_validator("heartbeat", mode="after")
     @classmethod
-    def _shares_make_one(cls, value: tuple[Rhythm, ...]) -> tuple[Rhythm, ...]:
+    def _shares_make_one(cls, value: tuple[RhythmTable, ...]) -> tuple[RhythmTable, ...]:
         if abs(sum(rhythm.share for rhythm in value) - 1) > 1e-6:
             raise ValueError("a duration, or a list of {every = DURATION, share = SHARE}; shares make 1")
         return value
@@ -181,7 +191,7 @@ class Event(_Table):
     ends it; a milder one helps for ``again_after`` seconds. ``seconds`` is how far a clock jumps.
     """
 
-    what: Annotated[Kind, BeforeValidator(_name)]
+    what: Annotated[ScenarioEventKind, BeforeValidator(_name)]
     at: Seconds = 0
     clients: Count | None = None
     share: Share | None = None
@@ -202,7 +212,7 @@ class Event(_Table):
         if self.what in FOR_EVERYBODY:
             if whom:
                 raise ValueError(f"{self.what} happens to everybody; {', '.join(whom)} makes no sense")
-        elif self.what is Kind.SITE_OUTAGE:
+        elif self.what is ScenarioEventKind.SITE_OUTAGE:
             if whom != ["sites"]:
                 raise ValueError("site_outage needs `sites` in the event, and `sites` in [fleet]")
         elif len(whom) != 1 or whom == ["sites"]:
@@ -222,13 +232,13 @@ class Scenario(_Table):
     lasts: Seconds = 3_600.0
     clients: Count = 300
     outage: Flag = False
-    fleet: Fleet = Fleet()
+    fleet: FleetTable = FleetTable()
     event: tuple[Event, ...] = ()
 
     @model_validator(mode="after")
     def _has_its_sites(self) -> Self:
         for event in self.event:
-            if event.what is Kind.SITE_OUTAGE and (event.sites or 0) > (self.fleet.sites or 0):
+            if event.what is ScenarioEventKind.SITE_OUTAGE and (event.sites or 0) > (self.fleet.sites or 0):
                 raise ValueError(
                     f"site_outage needs `sites` in [fleet]; there are {self.fleet.sites or 'none'}"
                 )

@@ -1,7 +1,7 @@
 """Worlds of imagined devices on a virtual clock: they say what real ones say, and answer commands.
 
 A world knows the truth and keeps the score by it. It knows nothing of the daemon but the lines of
-``docs/judge.md``; whoever drives it hands its lines to a judge and the answers back.
+``docs/judge.md``; the caller passes its lines to a judge and the answers back.
 """
 
 from infoscreen.simulator.worlds.device import Device, Fault, Host

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable
 from random import Random
 from uuid import UUID
 
-from infoscreen.simulator.scenarios import Event, Fleet, Kind, Scenario
+from infoscreen.simulator.scenarios import Event, FleetTable, Scenario, ScenarioEventKind
 from infoscreen.simulator.scenarios.scenario import CURES
 from infoscreen.simulator.worlds.device import Device, Fault
 from infoscreen.simulator.worlds.world import Terms, World
 
 YEAR = 365 * 86_400.0
-SHOWN_AS = {Kind.SELF_REBOOT: "off"}
+SHOWN_AS = {ScenarioEventKind.SELF_REBOOT: "off"}
 
 
 def world_of(scenario: Scenario, clients: int | None, seed: str, terms: Terms | None = None) -> World:
@@ -25,7 +25,7 @@ def world_of(scenario: Scenario, clients: int | None, seed: str, terms: Terms | 
     return world
 
 
-def make_fleet(fleet: Fleet, size: int, random: Random) -> list[Device]:
+def make_fleet(fleet: FleetTable, size: int, random: Random) -> list[Device]:
     """Return the devices, the kinds of them in no order."""
     rhythms = [rhythm.every for rhythm in fleet.heartbeat]
     shares = [rhythm.share for rhythm in fleet.heartbeat]
@@ -48,17 +48,17 @@ def make_fleet(fleet: Fleet, size: int, random: Random) -> list[Device]:
 
 
 def _plan(event: Event, world: World, lasts: float, random: Random) -> None:
-    if event.what in (Kind.BROKER_OUTAGE, Kind.DAEMON_OUTAGE):
+    if event.what in (ScenarioEventKind.BROKER_OUTAGE, ScenarioEventKind.DAEMON_OUTAGE):
         for begin in _begins(event):
             end = begin + _duration(event, random)
-            if event.what is Kind.BROKER_OUTAGE:
+            if event.what is ScenarioEventKind.BROKER_OUTAGE:
                 world.at(begin, world.stop_broker)
                 world.at(end, world.start_broker)
             else:
                 world.at(begin, _daemon, world, False)
                 world.at(end, _daemon, world, True)
         return
-    happen = _clock_step if event.what is Kind.CLOCK_STEP else _befall
+    happen = _clock_step if event.what is ScenarioEventKind.CLOCK_STEP else _strike
     if event.per_year is not None:
         for device in world.devices:
             at = event.at + random.expovariate(event.per_year / YEAR)
@@ -90,7 +90,7 @@ def _at_once(
 
 def _chosen(event: Event, world: World, random: Random) -> list[list[Device]]:
     """Return groups that share their fate: whole sites, or single devices."""
-    if event.what is Kind.SITE_OUTAGE:
+    if event.what is ScenarioEventKind.SITE_OUTAGE:
         sites = sorted({device.site for device in world.devices if device.site is not None})
         dark = random.sample(sites, min(event.sites or 0, len(sites)))
         return [[device for device in world.devices if device.site == site] for site in dark]
@@ -116,10 +116,14 @@ def _clock_step(world: World, device: Device, event: Event, lasts: float) -> Non
     device.said = None
 
 
-def _befall(world: World, device: Device, event: Event, lasts: float) -> None:
+def _strike(world: World, device: Device, event: Event, lasts: float) -> None:
     cure = event.cured_by or CURES.get(event.what, "nothing")
-    kind = "network" if event.what is Kind.SITE_OUTAGE else SHOWN_AS.get(event.what, event.what.value)
-    world.befall(
+    kind = (
+        "network"
+        if event.what is ScenarioEventKind.SITE_OUTAGE
+        else SHOWN_AS.get(event.what, event.what.value)
+    )
+    world.strike(
         device,
         Fault(
             kind,
@@ -127,6 +131,6 @@ def _befall(world: World, device: Device, event: Event, lasts: float) -> None:
             "human" if cure == "nothing" else cure,
             None if math.isinf(lasts) else world.now + lasts,
             again_after=event.again_after,
-            cause=event.what.value if event.what is Kind.SITE_OUTAGE else None,
+            cause=event.what.value if event.what is ScenarioEventKind.SITE_OUTAGE else None,
         ),
     )

@@ -259,7 +259,7 @@ class World:
 
     # --- faults
 
-    def befall(self, device: Device, fault: Fault) -> bool:
+    def strike(self, device: Device, fault: Fault) -> bool:
         """Let something be wrong with a device; one that has another fault is spared."""
         if not device.is_well or device.removed:
             return False

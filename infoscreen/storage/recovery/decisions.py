@@ -7,10 +7,11 @@ stands costs no writing at all, and an outage of a day no more rows than one of 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from sqlalchemy import ColumnElement, Row, bindparam, delete, func, insert, select, update
 
+from infoscreen.domain.codes import Packed
 from infoscreen.domain.recovery import Decided, Reason, Rung, Verb
 from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
@@ -39,14 +40,37 @@ class StoredDecision(Decided):
     times: int | None = None
 
 
+class Blindness(TypedDict):
+    """Why the server could not see: a reason, and its arguments as JSON."""
+
+    reason: str
+    arguments: Packed
+
+
+class PollSummary(TypedDict, total=False):
+    """What a poll found, as it is stored; empty for polls of earlier versions.
+
+    ``counts`` are decisions by reason, ``without_pause`` is the mode while nothing is paused.
+    """
+
+    blind: Blindness | None
+    counts: dict[str, int]
+    without_pause: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastPoll:
-    """The newest poll: its number, when it was, in which mode, and what it found, as the service put it."""
+    """The newest poll: its number, when it was, in which mode, and what it found."""
 
     number: int
     at: datetime
     mode: str
-    summary: Mapping[str, Any] = field(default_factory=dict)
+    summary: PollSummary = field(default_factory=lambda: PollSummary())
+
+    @property
+    def counts(self) -> dict[Reason, int]:
+        """Return the number of decisions by reason."""
+        return {Reason(reason): count for reason, count in self.summary.get("counts", {}).items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -98,14 +98,18 @@ async def save(connection: Connection, incident: Incident) -> int:
     return 0 if key is None else int(key[0])
 
 
-async def change(connection: Connection, incident_id: int, values: dict[str, Any]) -> None:
-    """Set columns of one incident."""
+async def acknowledge(
+    connection: Connection, incident_id: int, now: datetime, by: str, comment: str | None
+) -> None:
+    """Note who takes care of an incident."""
+    values = {"acknowledged_at": now, "acknowledged_by": by, "comment": comment}
     await connection.execute(update(incidents).where(incidents.c.id == incident_id).values(**values))
 
 
 async def dismiss(connection: Connection, incident_id: int, now: datetime) -> None:
     """End an incident because a person says so."""
-    await change(connection, incident_id, {"ended_at": now, "closing": Closing.DISMISSED})
+    values = {"ended_at": now, "closing": Closing.DISMISSED}
+    await connection.execute(update(incidents).where(incidents.c.id == incident_id).values(**values))
 
 
 async def join(connection: Connection, incident_id: int, uuids: Sequence[str], now: datetime) -> None:

@@ -6,6 +6,7 @@ from aiohttp import web
 from pydantic import AwareDatetime, Field, SecretStr
 
 from infoscreen.domain.accounts import Role
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import Conflict, Forbidden, NotFound
 from infoscreen.services.accounts import PASSWORD_LENGTHS, TOKEN_NAME_LENGTH, USERNAME
 from infoscreen.web.keys import parts_of
@@ -24,7 +25,7 @@ class NewUser(Body):
     role: Role
 
 
-class User(Answer):
+class UserModel(Answer):
     """Someone who can sign in."""
 
     id: int
@@ -51,7 +52,7 @@ class UserChange(Body):
 
 
 class NewToken(Body):
-    """An API token to be made, for oneself unless an admin names somebody else."""
+    """An API token to be made: for the caller, or for the user that an admin names."""
 
     name: str = Field(
         description="What it is for, printable.",
@@ -88,7 +89,7 @@ async def list_users(request: web.Request) -> web.StreamResponse:
     """List users in the order in which they were added."""
     asked = read_query(request, Paging)
     page = await parts_of(request).accounts.users(asked.limit, asked.cursor)
-    return reply(Listing[User].model_validate(page))
+    return reply(Listing[UserModel].model_validate(page))
 
 
 async def add_user(request: web.Request) -> web.StreamResponse:
@@ -97,7 +98,7 @@ async def add_user(request: web.Request) -> web.StreamResponse:
     user = await parts_of(request).accounts.add_user(
         given.username, given.password.get_secret_value(), given.role, actor_of(request)
     )
-    return reply(User.model_validate(user), 201)
+    return reply(UserModel.model_validate(user), 201)
 
 
 async def change_user(request: web.Request) -> web.StreamResponse:
@@ -108,7 +109,7 @@ async def change_user(request: web.Request) -> web.StreamResponse:
         secret = given.password.get_secret_value()
         await accounts.set_password(user_id, secret, actor, revoke_tokens=given.revoke_tokens)
     changed = await accounts.change_user(user_id, actor, role=given.role, disabled=given.disabled)
-    return reply(User.model_validate(changed))
+    return reply(UserModel.model_validate(changed))
 
 
 async def remove_user(request: web.Request) -> web.StreamResponse:
@@ -130,7 +131,7 @@ async def create_token(request: web.Request) -> web.StreamResponse:
     actor = actor_of(request)
     owner = given.user_id or actor.user_id
     if owner is None:
-        raise Forbidden("The daemon itself has no tokens.")
+        raise Forbidden(ErrorCode.PEOPLE_ONLY)
     made = await parts_of(request).accounts.create_token(
         owner, given.name, given.role, actor, given.expires_at, manages_accounts=given.manages_accounts
     )
@@ -145,7 +146,9 @@ async def revoke_token(request: web.Request) -> web.StreamResponse:
 
 
 ROUTES = (
-    Route("GET", "/api/users", list_users, Role.ADMIN, "List users", query=Paging, response=Listing[User]),
+    Route(
+        "GET", "/api/users", list_users, Role.ADMIN, "List users", query=Paging, response=Listing[UserModel]
+    ),
     Route(
         "POST",
         "/api/users",
@@ -153,7 +156,7 @@ ROUTES = (
         Role.ADMIN,
         "Add a user",
         request=NewUser,
-        response=User,
+        response=UserModel,
         status=201,
         problems=(Conflict,),
         manages_accounts=True,
@@ -165,7 +168,7 @@ ROUTES = (
         Role.ADMIN,
         "Change a user's role or password, disable or enable it; the last admin cannot be disabled",
         request=UserChange,
-        response=User,
+        response=UserModel,
         problems=(NotFound, Conflict),
         manages_accounts=True,
     ),

@@ -21,7 +21,7 @@ class AuditPaging(Paging):
     target: str | None = Field(default=None, max_length=200, description="For example ``client/<uuid>``.")
 
 
-class Act(Answer):
+class ActModel(Answer):
     """One act."""
 
     id: int
@@ -41,7 +41,7 @@ async def list_audit(request: web.Request) -> web.StreamResponse:
     query = audit.AuditQuery(actor=asked.actor, action=asked.action, target=asked.target)
     async with parts_of(request).store.read() as connection:
         page = await audit.page(connection, asked.limit, asked.cursor, query)
-    return reply(Listing[Act].model_validate(page))
+    return reply(Listing[ActModel].model_validate(page))
 
 
 ROUTES = (
@@ -52,6 +52,6 @@ ROUTES = (
         Role.ADMIN,
         "Who did what, newest first",
         query=AuditPaging,
-        response=Listing[Act],
+        response=Listing[ActModel],
     ),
 )

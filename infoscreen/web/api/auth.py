@@ -23,7 +23,7 @@ class Login(Body):
 
 
 class NewPassword(Body):
-    """Another password for oneself."""
+    """A new password for the caller."""
 
     current: SecretStr = Field(min_length=1, max_length=1000)
     new: SecretStr = Field(
@@ -67,7 +67,7 @@ async def logout(request: web.Request) -> web.StreamResponse:
 
 
 async def change_password(request: web.Request) -> web.StreamResponse:
-    """Give oneself another password; all other sessions end."""
+    """Change the password of the caller; all other sessions end."""
     given = await read_body(request, NewPassword)
     await parts_of(request).accounts.change_password(
         actor_of(request),

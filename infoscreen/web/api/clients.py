@@ -7,6 +7,7 @@ from aiohttp import web
 from infoscreen.domain import clients as domain
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.clients import STALE, Condition
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import InvalidInput, NotFound
 from infoscreen.storage import client_lists, clients, commands, screenshots
 from infoscreen.storage.engine import Connection
@@ -21,7 +22,7 @@ async def known_client(connection: Connection, uuid: str) -> domain.Client:
     """Return the client; raise ``NotFound``."""
     client = await clients.get(connection, uuid)
     if client is None:
-        raise NotFound(f"There is no client {uuid}.")
+        raise NotFound(ErrorCode.NO_CLIENT, uuid=uuid)
     return client
 
 
@@ -68,7 +69,7 @@ async def show_client(request: web.Request) -> web.StreamResponse:
         client,
         parts.clock.now(),
         parts.link.state.listening_since,
-        in_flight_command=None if in_flight is None else models.Command.of(in_flight),
+        in_flight_command=None if in_flight is None else models.CommandModel.of(in_flight),
         lockout=models.Lockout(locked=locked_until is not None, locked_until=locked_until),
     )
     return reply(answer)
@@ -104,14 +105,14 @@ async def show_screenshot(request: web.Request) -> web.StreamResponse:
         await known_client(connection, uuid)
         shot = await screenshots.get(connection, uuid)
     if shot is None:
-        raise NotFound("This client has not sent a screenshot yet.")
+        raise NotFound(ErrorCode.NO_SCREENSHOT)
     response = web.Response(body=shot.image, content_type=shot.content_type)
     response.last_modified = shot.received_at
     return response
 
 
 def _answer(parts: Parts, client: domain.Client) -> web.Response:
-    return reply(models.Client.of(client, parts.clock.now(), parts.link.state.listening_since))
+    return reply(models.ClientModel.of(client, parts.clock.now(), parts.link.state.listening_since))
 
 
 ROUTES = (
@@ -161,7 +162,7 @@ ROUTES = (
         Role.OPERATOR,
         "Change what people say of a client",
         request=ClientChanges,
-        response=models.Client,
+        response=models.ClientModel,
         problems=(InvalidInput, NotFound),
     ),
     Route(
@@ -180,7 +181,7 @@ ROUTES = (
         Role.OPERATOR,
         "Acknowledge a failed service",
         request=Acknowledgement,
-        response=models.Client,
+        response=models.ClientModel,
         problems=(InvalidInput, NotFound),
     ),
     Route(

@@ -4,6 +4,7 @@ from aiohttp import web
 
 from infoscreen.domain.accounts import Actor, Role
 from infoscreen.domain.commands import Action, Source
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import CommandInFlight, Conflict, Forbidden, InvalidInput, LockedOut, NotFound
 from infoscreen.storage import command_history, commands
 from infoscreen.storage.commands import CommandQuery
@@ -34,26 +35,16 @@ async def shut_client_down(request: web.Request) -> web.StreamResponse:
 
 async def _queue(request: web.Request, action: Action, options: CommandOptions) -> web.StreamResponse:
     actor = actor_of(request)
-    try:
-        command = await parts_of(request).commanding.request(
-            path_identifier(request, "uuid"),
-            action,
-            source=_source(actor),
-            actor=actor,
-            reason=options.reason,
-            expires_in=options.lifetime,
-            force=options.force,
-        )
-    except LockedOut as refusal:
-        raise LockedOut(refusal.detail, extra=_lockout_members(refusal)) from None
-    return reply(models.QueuedCommand(command=models.Command.of(command)), status=202)
-
-
-def _lockout_members(refusal: LockedOut) -> dict[str, object]:
-    """Return the members of the problem as JSON: when the lockout ends, and the command as it was stored."""
-    command = models.Command.of(refusal.extra["command"])
-    members = models.LockedOut(locked_until=refusal.extra["locked_until"], command=command)
-    return members.model_dump(mode="json")
+    command = await parts_of(request).commanding.request(
+        path_identifier(request, "uuid"),
+        action,
+        source=_source(actor),
+        actor=actor,
+        reason=options.reason,
+        expires_in=options.lifetime,
+        force=options.force,
+    )
+    return reply(models.QueuedCommand(command=models.CommandModel.of(command)), status=202)
 
 
 async def request_commands(request: web.Request) -> web.StreamResponse:
@@ -63,7 +54,7 @@ async def request_commands(request: web.Request) -> web.StreamResponse:
     batch = await parts_of(request).commanding.request_many(
         body.targets(), body.action, source=_source(actor), actor=actor, reason=body.reason
     )
-    return reply(models.Batch.model_validate(batch), status=202)
+    return reply(models.BatchModel.model_validate(batch), status=202)
 
 
 async def list_commands(request: web.Request) -> web.StreamResponse:
@@ -90,7 +81,7 @@ async def show_command(request: web.Request) -> web.StreamResponse:
     async with parts_of(request).store.read() as connection:
         command = await commands.get(connection, command_id)
         if command is None:
-            raise NotFound(f"There is no command {command_id}.")
+            raise NotFound(ErrorCode.NO_COMMAND, id=command_id)
         events = await command_history.events(connection, command_id)
     return reply(models.CommandWithEvents.told(command, events))
 
@@ -99,7 +90,7 @@ async def cancel_command(request: web.Request) -> web.StreamResponse:
     """Withdraw a command that is still queued."""
     command_id = path_identifier(request, "command_id")
     command = await parts_of(request).commanding.cancel(command_id, actor_of(request))
-    return reply(models.Command.of(command))
+    return reply(models.CommandModel.of(command))
 
 
 def _source(actor: Actor) -> Source:
@@ -149,7 +140,7 @@ ROUTES = (
         Role.OPERATOR,
         "Request a command for many clients",
         request=BulkRequest,
-        response=models.Batch,
+        response=models.BatchModel,
         status=202,
         problems=(InvalidInput,),
         body_limit=BULK_BODY_LIMIT,
@@ -198,7 +189,7 @@ ROUTES = (
         cancel_command,
         Role.OPERATOR,
         "Withdraw a command that is still queued",
-        response=models.Command,
+        response=models.CommandModel,
         problems=(InvalidInput, NotFound, Conflict),
     ),
 )

@@ -7,10 +7,12 @@ from pydantic import Field
 
 from infoscreen.domain.clients import Client
 from infoscreen.domain.duplicates import speakers_of
+from infoscreen.domain.error_codes import stored_defect
 from infoscreen.web.shapes import Answer
+from infoscreen.words.speaking import say
 
 
-class FailedService(Answer):
+class FailedServiceModel(Answer):
     """A unit that systemd on the device gave up on, and that nobody has acknowledged."""
 
     unit: str
@@ -19,7 +21,7 @@ class FailedService(Answer):
     raised_at: datetime = Field(description="When the report arrived.")
 
 
-class Device(Answer):
+class DeviceModel(Answer):
     """One of the devices that use the same identity."""
 
     hostname: str | None
@@ -32,14 +34,14 @@ class Duplicate(Answer):
     """Two devices, or more, use this identity; the one that spoke last is the first."""
 
     since: datetime
-    devices: list[Device]
+    devices: list[DeviceModel]
 
     @classmethod
     def of(cls, client: Client) -> Self | None:
         """Return the devices, None while there is one."""
         if client.duplicate_since is None:
             return None
-        devices = [Device.model_validate(one) for one in speakers_of(client)]
+        devices = [DeviceModel.model_validate(one) for one in speakers_of(client)]
         return cls(since=client.duplicate_since, devices=devices)
 
 
@@ -57,7 +59,7 @@ class UnreadField(Answer):
         return cls(message=message, field=field, said=said)
 
 
-class Refused(Answer):
+class RefusedModel(Answer):
     """The last message of a client that could not be read at all, and how many there have been."""
 
     at: datetime
@@ -70,9 +72,10 @@ class Refused(Answer):
         """Return what is remembered, None while everything could be read."""
         if client.refused_at is None or client.refused_reason is None:
             return None
+        defect = stored_defect(client.refused_defect)
         return cls(
             at=client.refused_at,
             reason=client.refused_reason,
-            detail=client.refused_detail,
+            detail=None if defect is None else say(defect),
             count=client.refused_count,
         )

@@ -1,5 +1,6 @@
 """UUIDs at the edge: any spelling comes in, only the canonical one (lower case, hyphens) goes further."""
 
+import json
 from typing import Annotated
 from uuid import UUID
 
@@ -7,20 +8,20 @@ from aiohttp import web
 from pydantic import AfterValidator, Field
 
 from infoscreen.domain.errors import InvalidInput
+from infoscreen.domain.faults import BadValue, FieldError, FieldFault
 
 LONGEST_SPELLING = len("urn:uuid:{12345678-1234-1234-1234-123456789abc}")
-ALLOWED = "32 hexadecimal digits, with or without hyphens"
 
 
 def canonical(text: str) -> str:
     """Return a UUID as topics, rows and JSON spell it; raise ``ValueError`` when it is none."""
     # int() inside of UUID also takes other scripts' digits and underscores; an identifier has one alphabet.
     if len(text) > LONGEST_SPELLING or not text.isascii() or "_" in text:
-        raise ValueError(f"not a UUID; allowed: {ALLOWED}")
+        raise BadValue(FieldFault.NOT_A_UUID)
     try:
         return str(UUID(text))
     except ValueError:
-        raise ValueError(f"not a UUID; allowed: {ALLOWED}") from None
+        raise BadValue(FieldFault.NOT_A_UUID) from None
 
 
 Identifier = Annotated[
@@ -33,8 +34,6 @@ def path_identifier(request: web.Request, name: str) -> str:
     given = request.match_info[name]
     try:
         return canonical(given)
-    except ValueError as error:
+    except BadValue as error:
         shown = given if len(given) <= 60 else f"{given[:57]}..."
-        raise InvalidInput(
-            f"{shown!r} is not a UUID.", [{"field": name, "message": f"{error}; given {shown!r}"}]
-        ) from None
+        raise InvalidInput([FieldError(name, error.fault, json.dumps(shown))]) from None

@@ -7,29 +7,33 @@ therefore import this module as a whole and say ``models.Client``.
 from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
-from infoscreen.domain import clients, commands, history, presence
+from infoscreen.domain import clients, commands, presence, timeline
+from infoscreen.domain.broker import BrokerFault
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
+from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import Action, CommandStatus, Source, Verification
-from infoscreen.domain.errors import Trouble
-from infoscreen.domain.events import Kind
+from infoscreen.domain.error_codes import ErrorCode
+from infoscreen.domain.errors import StoreTrouble
+from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.recovery import Closing, IncidentKind, Reason
 from infoscreen.domain.refusals import is_refused, wrong_clock_seconds
-from infoscreen.services.recovery.explain import Mode
+from infoscreen.services.recovery.explain import RecoveryMode
 from infoscreen.storage import rejected
 from infoscreen.storage.paging import Page
 from infoscreen.storage.recovery.incidents import StoredIncident
-from infoscreen.web.api.device_models import Duplicate, FailedService, Refused, UnreadField
+from infoscreen.web.api.alert_models import AlertModel
+from infoscreen.web.api.device_models import Duplicate, FailedServiceModel, RefusedModel, UnreadField
 from infoscreen.web.shapes import Answer, Listing
 from infoscreen.words import telling
 from infoscreen.words.clients import status_reason
 from infoscreen.words.speaking import say
 
 
-class Client(Answer):
+class ClientModel(Answer):
     """One client. Every key is always there, null while unknown."""
 
     uuid: str
@@ -59,7 +63,7 @@ class Client(Answer):
     health_at: datetime | None
     service_failed_at: datetime | None
     service_failed_unit: str | None
-    failed_services: list[FailedService] = Field(description="All of them, the newest first.")
+    failed_services: list[FailedServiceModel] = Field(description="All of them, the newest first.")
     mqtt_reconnect_count: int | None
     mqtt_last_disconnect_at: datetime | None
     maintenance_until: datetime | None
@@ -68,7 +72,7 @@ class Client(Answer):
     keepalive_seconds: int | None
     unread_fields: list[UnreadField] = Field(description="Fields of its newest messages, if any.")
     duplicate: Duplicate | None = Field(description="Set while two devices use this identity.")
-    refused: Refused | None = Field(description="Its last message that could not be read at all.")
+    refused: RefusedModel | None = Field(description="Its last message that could not be read at all.")
     created_at: datetime
 
     @classmethod
@@ -79,9 +83,9 @@ class Client(Answer):
             status_reason=status_reason(client, listening_since),
             is_alive=presence.is_alive(client, now, listening_since),
             conditions=list(presence.shown_conditions(client, now, listening_since)),
-            failed_services=[FailedService.model_validate(one) for one in client.failed_services],
+            failed_services=[FailedServiceModel.model_validate(one) for one in client.failed_services],
             unread_fields=[UnreadField.of(key, said) for key, said in client.unread_fields.items()],
-            refused=Refused.of(client),
+            refused=RefusedModel.of(client),
             duplicate=Duplicate.of(client),
             **more,
         )
@@ -96,10 +100,10 @@ _DERIVED = {
     "refused",
     "duplicate",
 }
-_COPIED = tuple(name for name in Client.model_fields if name not in _DERIVED)
+_COPIED = tuple(name for name in ClientModel.model_fields if name not in _DERIVED)
 
 
-class ClientList(Listing[Client]):
+class ClientList(Listing[ClientModel]):
     """A page of clients."""
 
 
@@ -117,7 +121,7 @@ CRASH_REASONS = {
 }
 
 
-class CrashedClient(Client):
+class CrashedClient(ClientModel):
     """A client whose application crashed, or that has fallen silent."""
 
     crash_reason: CrashReason
@@ -128,7 +132,7 @@ class CrashedList(Listing[CrashedClient]):
     """A page of crashed clients."""
 
 
-class Command(Answer):
+class CommandModel(Answer):
     """One command and how far it got. Every key is always there, null while it does not apply."""
 
     command_id: str
@@ -166,21 +170,21 @@ class Command(Answer):
             "refused": is_refused(command),
             "device_clock_off_seconds": wrong_clock_seconds(command),
         }
-        plain = {name: getattr(command, name) for name in Command.model_fields if name not in said}
+        plain = {name: getattr(command, name) for name in CommandModel.model_fields if name not in said}
         return cls(**(plain | said | more))
 
 
-class CommandList(Listing[Command]):
+class CommandList(Listing[CommandModel]):
     """A page of commands, newest first."""
 
     @classmethod
     def of(cls, page: Page[commands.ClientCommand]) -> Self:
         """Return the page as JSON has it."""
-        items = [Command.of(command) for command in page.items]
+        items = [CommandModel.of(command) for command in page.items]
         return cls(items=items, next_cursor=page.next_cursor, total=page.total)
 
 
-class CommandEvent(Answer):
+class CommandEventModel(Answer):
     """One line of a command's history. ``times`` counts equal lines that changed no status."""
 
     model_config = ConfigDict(serialize_by_alias=True)
@@ -210,23 +214,23 @@ class CommandEvent(Answer):
         )
 
 
-class CommandWithEvents(Command):
+class CommandWithEvents(CommandModel):
     """One command with its history, oldest first."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
-    events: list[CommandEvent]
+    events: list[CommandEventModel]
 
     @classmethod
     def told(cls, command: commands.ClientCommand, events: Iterable[commands.CommandEvent]) -> Self:
         """Return the command with its history."""
-        return cls.of(command, events=[CommandEvent.of(event) for event in events])
+        return cls.of(command, events=[CommandEventModel.of(event) for event in events])
 
 
 class QueuedCommand(Answer):
     """The command as it was stored; it is sent as soon as the broker takes it."""
 
-    command: Command
+    command: CommandModel
 
 
 class Lockout(Answer):
@@ -236,21 +240,25 @@ class Lockout(Answer):
     locked_until: datetime | None
 
 
-class ClientWithCommand(Client):
+class ClientWithCommand(ClientModel):
     """One client, with what stands in the way of the next command."""
 
-    in_flight_command: Command | None
+    in_flight_command: CommandModel | None
     lockout: Lockout
 
 
-class LockedOut(Answer):
+class LockedOutModel(Answer):
     """Members of the problem ``locked-out``; the command was stored as ``blocked_safety``."""
 
     locked_until: datetime | None
-    command: Command
+    command: CommandModel
 
 
-class BulkResult(Answer):
+def _said(fact: Fact[ErrorCode] | None) -> str | None:
+    return None if fact is None else say(fact)
+
+
+class BulkResultModel(Answer):
     """What became of one client's part of a bulk request."""
 
     client_uuid: str
@@ -258,22 +266,22 @@ class BulkResult(Answer):
         description="queued, command_in_flight, locked_out, maintenance, unknown_client or not_capable."
     )
     command_id: str | None
-    detail: str | None
+    detail: Annotated[str | None, BeforeValidator(_said)]
 
 
-class Batch(Answer):
+class BatchModel(Answer):
     """What became of a bulk request; ``counts`` is by outcome."""
 
     batch_id: str
-    results: list[BulkResult]
+    results: list[BulkResultModel]
     counts: dict[str, int]
 
 
-class TimelineEntry(Answer):
+class TimelineEntryModel(Answer):
     """One line of a client's timeline; ``level`` is set for log lines, ``data`` is for programs."""
 
     at: datetime
-    kind: Kind
+    kind: TimelineKind
     text: str = Field(description="The device's words of a log line; everything else is said in English.")
     code: str | None = Field(description="The same as a stable code; null for log lines.")
     arguments: dict[str, Any] | None
@@ -281,7 +289,7 @@ class TimelineEntry(Answer):
     data: dict[str, Any] | None
 
     @classmethod
-    def of(cls, entry: history.TimelineEntry) -> Self:
+    def of(cls, entry: timeline.TimelineEntry) -> Self:
         """Return the line with its sentence."""
         fact = entry.fact
         return cls(
@@ -295,17 +303,17 @@ class TimelineEntry(Answer):
         )
 
 
-class Timeline(Listing[TimelineEntry]):
+class Timeline(Listing[TimelineEntryModel]):
     """A page of a client's timeline, newest first."""
 
     @classmethod
-    def of(cls, page: Page[history.TimelineEntry]) -> Self:
+    def of(cls, page: Page[timeline.TimelineEntry]) -> Self:
         """Return the page as JSON has it."""
-        items = [TimelineEntry.of(entry) for entry in page.items]
+        items = [TimelineEntryModel.of(entry) for entry in page.items]
         return cls(items=items, next_cursor=page.next_cursor, total=page.total)
 
 
-class Broker(Answer):
+class BrokerModel(Answer):
     """The daemon's listening connection; ``listening_since`` is null while it hears nothing."""
 
     connected: bool
@@ -314,16 +322,17 @@ class Broker(Answer):
     last_error: str | None
     dropped: int = Field(description="Messages the broker has dropped since it started, as it says itself.")
     dropped_at: datetime | None = Field(description="When it last did; null if not within 24 hours.")
+    fault: BrokerFault | None = Field(description="Why there is no connection, as a code, if it is known.")
 
 
 class Database(Answer):
     """Whether the database takes what is written; ``trouble`` is a code for the reason while it does not."""
 
     ok: bool
-    trouble: Trouble | None
+    trouble: StoreTrouble | None
 
 
-class Incident(Answer):
+class IncidentModel(Answer):
     """What several clients have in common, or a time at which the server itself could not see."""
 
     id: int
@@ -346,21 +355,22 @@ class Incident(Answer):
 class Recovery(Answer):
     """How the recovery is, in short; ``GET /api/recovery`` tells all."""
 
-    mode: Mode = Field(description="off: it has not looked at the fleet yet.")
+    mode: RecoveryMode = Field(description="off: it has not looked at the fleet yet.")
     polled_at: datetime | None
     counts: dict[Reason, int] = Field(description="Clients by the reason of the decision for them.")
-    incidents: list[Incident] = Field(description="Those under way.")
+    incidents: list[IncidentModel] = Field(description="Those under way.")
     folded: int = Field(description="Unwell clients that are part of one of the incidents.")
 
 
-class Overview(Answer):
+class OverviewModel(Answer):
     """The whole at a glance: totals by status, the broker, and a page of clients."""
 
     generated_at: datetime
     totals: dict[Condition, int]
-    broker: Broker
+    broker: BrokerModel
     database: Database
     recovery: Recovery
+    alerts: list[AlertModel] = Field(description="What is wrong with the installation, the gravest first.")
     clients: ClientList
 
 
@@ -370,27 +380,29 @@ class Hello(Answer):
     generated_at: datetime
     version: str
     totals: dict[Condition, int]
-    broker: Broker
+    broker: BrokerModel
 
 
 class UnderWay(Answer):
     """The incidents under way, as an event stream tells them when anything about the recovery changes."""
 
-    incidents: list[Incident]
+    incidents: list[IncidentModel]
 
     @classmethod
     def of(cls, under_way: Iterable[StoredIncident]) -> Self:
         """Return the incidents as they were stored."""
-        return cls(incidents=[Incident.model_validate(one) for one in under_way])
+        return cls(incidents=[IncidentModel.model_validate(one) for one in under_way])
 
 
-class RejectedMessage(Answer):
+class RejectedMessageModel(Answer):
     """A message from a device that could not be stored; ``head`` is its first 200 bytes, as far as text."""
 
     at: datetime
     topic: str
-    reason: str = Field(description="A stable code.")
+    reason: str = Field(description="A stable code, under which these are counted.")
     detail: str
+    code: str = Field(description="What ``detail`` says, as a stable code.")
+    arguments: dict[str, Any]
     size: int = Field(description="Bytes of the whole message.")
     head: str
 
@@ -401,19 +413,21 @@ class RejectedMessage(Answer):
             at=message.at,
             topic=message.topic,
             reason=message.reason,
-            detail=message.detail,
+            detail=say(message.defect),
+            code=message.defect.code.value,
+            arguments=message.defect.packed(),
             size=message.size,
             head=message.head.decode(errors="replace"),
         )
 
 
-class RejectedList(Listing[RejectedMessage]):
+class RejectedList(Listing[RejectedMessageModel]):
     """Rejected messages, newest first."""
 
 
 def client_list(page: Page[clients.Client], now: datetime, listening_since: datetime | None) -> ClientList:
     """Return a page of clients as they look at ``now``."""
-    items = [Client.of(client, now, listening_since) for client in page.items]
+    items = [ClientModel.of(client, now, listening_since) for client in page.items]
     return ClientList(items=items, next_cursor=page.next_cursor, total=page.total)
 
 

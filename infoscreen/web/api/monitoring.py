@@ -8,6 +8,7 @@ from infoscreen.services.monitoring import Overview
 from infoscreen.services.recovery.explain import mode_of
 from infoscreen.storage import client_lists, rejected
 from infoscreen.web.api import models
+from infoscreen.web.api.alert_models import AlertModel
 from infoscreen.web.api.requests import ClientsQuery, RejectedQuery
 from infoscreen.web.keys import parts_of
 from infoscreen.web.registry import Route, read_query, reply
@@ -20,27 +21,27 @@ async def show_overview(request: web.Request) -> web.StreamResponse:
     overview = await parts.monitoring.overview()
     async with parts.store.read() as connection:
         page = await client_lists.search(connection, query.query(), query.limit, query.cursor)
-    answer = models.Overview(
+    answer = models.OverviewModel(
         generated_at=overview.generated_at,
         totals=dict(overview.totals),
-        broker=models.Broker.model_validate(overview.broker),
+        broker=models.BrokerModel.model_validate(overview.broker),
         database=models.Database(
             ok=overview.database is None,
             trouble=None if overview.database is None else overview.database.trouble,
         ),
         recovery=_recovery(overview),
+        alerts=[AlertModel.of(alert) for alert in overview.alerts],
         clients=models.client_list(page, overview.generated_at, overview.broker.listening_since),
     )
     return reply(answer)
 
 
 def _recovery(overview: Overview) -> models.Recovery:
-    summary = {} if overview.poll is None else overview.poll.summary
     return models.Recovery(
         mode=mode_of(overview),
         polled_at=None if overview.poll is None else overview.poll.at,
-        counts=summary.get("counts", {}),
-        incidents=[models.Incident.model_validate(one) for one in overview.incidents],
+        counts={} if overview.poll is None else overview.poll.counts,
+        incidents=[models.IncidentModel.model_validate(one) for one in overview.incidents],
         folded=overview.folded,
     )
 
@@ -50,7 +51,7 @@ async def list_rejected(request: web.Request) -> web.StreamResponse:
     query = read_query(request, RejectedQuery)
     async with parts_of(request).store.read() as connection:
         page = await rejected.page(connection, query.limit, query.cursor)
-    items = [models.RejectedMessage.of(message) for message in page.items]
+    items = [models.RejectedMessageModel.of(message) for message in page.items]
     return reply(models.RejectedList(items=items, next_cursor=page.next_cursor, total=None))
 
 
@@ -62,7 +63,7 @@ ROUTES = (
         Role.VIEWER,
         "Show the whole at a glance",
         query=ClientsQuery,
-        response=models.Overview,
+        response=models.OverviewModel,
         problems=(InvalidInput,),
     ),
     Route(

@@ -3,17 +3,18 @@
 from aiohttp import web
 
 from infoscreen.domain.accounts import Role
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import Conflict, InvalidInput, NotFound
 from infoscreen.domain.recovery import Verb
 from infoscreen.services.monitoring import Overview
 from infoscreen.services.recovery import explain as explaining
-from infoscreen.services.recovery.explain import Known
+from infoscreen.services.recovery.explain import ClientRecovery
 from infoscreen.storage.recovery import decisions, incidents
 from infoscreen.storage.recovery.decisions import DecisionQuery
 from infoscreen.web.api import recovery_models as models
 from infoscreen.web.api.clients import known_client
 from infoscreen.web.api.identifiers import path_identifier
-from infoscreen.web.api.models import Incident
+from infoscreen.web.api.models import IncidentModel
 from infoscreen.web.keys import parts_of
 from infoscreen.web.registry import Route, actor_of, path_number, read_body, read_query, reply
 from infoscreen.words.clients import status_reason
@@ -39,14 +40,13 @@ async def show_recovery(request: web.Request) -> web.StreamResponse:
 def state_of(overview: Overview) -> models.RecoveryState:
     """Return how the recovery is, from the newest of its polls and what has been written since."""
     poll = overview.poll
-    summary = {} if poll is None else poll.summary
     return models.RecoveryState(
         mode=explaining.mode_of(overview),
         polled_at=None if poll is None else poll.at,
-        holds=[models.Hold.of(one) for one in explaining.holds_of(overview)],
+        holds=[models.HoldModel.of(one) for one in explaining.holds_of(overview)],
         pauses=[models.RecoveryPause.model_validate(one) for one in overview.pauses],
-        incidents=[Incident.model_validate(one) for one in overview.incidents],
-        counts=summary.get("counts", {}),
+        incidents=[IncidentModel.model_validate(one) for one in overview.incidents],
+        counts={} if poll is None else poll.counts,
     )
 
 
@@ -88,7 +88,7 @@ async def _explanation(request: web.Request, uuid: str) -> web.StreamResponse:
     return reply(answer)
 
 
-def _next_step(known: Known) -> str:
+def _next_step(known: ClientRecovery) -> str:
     """Return what happens next, in English."""
     if known.decision is None:
         return "Nothing: there is nothing to recover."
@@ -133,9 +133,9 @@ async def _incident(request: web.Request, number: int) -> web.StreamResponse:
     async with parts_of(request).store.read() as connection:
         known = await incidents.get(connection, number)
         if known is None:
-            raise NotFound(f"There is no incident {number}.")
+            raise NotFound(ErrorCode.NO_INCIDENT, id=str(number))
         members = await incidents.members(connection, [number], MOST_MEMBERS)
-    told = Incident.model_validate(known).model_dump()
+    told = IncidentModel.model_validate(known).model_dump()
     return reply(models.IncidentAnswer(**told, client_uuids=members[number]))
 
 

@@ -7,11 +7,11 @@ from pydantic import AfterValidator, AwareDatetime, Field
 
 from infoscreen.domain.clients import Condition
 from infoscreen.domain.recovery import Attempt, Ending, Outcome, Phase, Reason, Verb
-from infoscreen.services.recovery.explain import HoldShown, Mode
+from infoscreen.services.recovery.explain import HoldShown, RecoveryMode
 from infoscreen.storage.recovery.decisions import StoredDecision
-from infoscreen.storage.recovery.pauses import Scope
+from infoscreen.storage.recovery.pauses import PauseScope
 from infoscreen.web.api.identifiers import Identifier
-from infoscreen.web.api.models import Incident
+from infoscreen.web.api.models import IncidentModel
 from infoscreen.web.api.requests import Label, NoneIfBlank, utc
 from infoscreen.web.api.requests import Reason as Words
 from infoscreen.web.shapes import Answer, Body, Listing, Paging
@@ -41,14 +41,14 @@ class IncidentAct(Body):
     comment: Annotated[Words | None, NoneIfBlank] = None
 
 
-class IncidentAnswer(Incident):
+class IncidentAnswer(IncidentModel):
     """One incident with its members, up to 1,000 of them."""
 
     client_uuids: list[str]
 
 
 class _Scoped(Body):
-    scope: Scope = Field(strict=False)
+    scope: PauseScope = Field(strict=False)
     site: Label | None = Field(default=None, description="With the scope site.")
     client_uuid: Identifier | None = Field(default=None, description="With the scope client.")
 
@@ -74,7 +74,7 @@ class RecoveryPause(Answer):
     """A pause; ``ended_at`` is set when it was ended by hand."""
 
     id: int
-    scope: Scope
+    scope: PauseScope
     site: str | None
     client_uuid: str | None
     reason: str
@@ -91,7 +91,7 @@ class EndedPauses(Answer):
     ended: list[RecoveryPause]
 
 
-class IncidentList(Listing[Incident]):
+class IncidentList(Listing[IncidentModel]):
     """A page of incidents, newest first."""
 
 
@@ -126,7 +126,7 @@ class RecoveryDecisionList(Listing[RecoveryDecision]):
     """A page of decisions, newest first."""
 
 
-class Hold(Answer):
+class HoldModel(Answer):
     """What holds the recovery back just now for more than single clients."""
 
     reason: Reason
@@ -145,11 +145,11 @@ class Hold(Answer):
 class RecoveryState(Answer):
     """What the recovery does just now."""
 
-    mode: Mode = Field(description="off: it has not looked at the fleet yet.")
+    mode: RecoveryMode = Field(description="off: it has not looked at the fleet yet.")
     polled_at: datetime | None
-    holds: list[Hold]
+    holds: list[HoldModel]
     pauses: list[RecoveryPause]
-    incidents: list[Incident]
+    incidents: list[IncidentModel]
     counts: dict[Reason, int] = Field(description="Clients by the reason of the decision for them.")
 
 
@@ -198,7 +198,7 @@ class Explanation(Answer):
     status: Condition
     status_since: datetime
     status_reason: str
-    mode: Mode
+    mode: RecoveryMode
     decision: RecoveryDecision | None = Field(description="Null while there is nothing to decide.")
     phase: Phase = Field(description="Where its ladder is; rest for a client that is well.")
     ladder: list[RungState]

@@ -1,7 +1,7 @@
 """What may be asked about clients and commands, and what may be asked of them."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     AfterValidator,
@@ -13,9 +13,10 @@ from pydantic import (
     model_validator,
 )
 
-from infoscreen.domain.clients import STALE, Condition
+from infoscreen.domain.clients import STALE, ClientEdit, Condition
 from infoscreen.domain.commands import Action, CommandStatus, Source
-from infoscreen.domain.events import Kind
+from infoscreen.domain.events import TimelineKind
+from infoscreen.domain.faults import BadValue, FieldFault
 from infoscreen.services.commanding import LONGEST_EXPIRY, MOST_IN_A_BATCH
 from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.storage.commands import CommandQuery
@@ -39,7 +40,7 @@ def _words(given: Any) -> list[str]:
     """Return what a parameter names, whether it is repeated, separated by commas or both, each once."""
     parts = [given] if isinstance(given, str) else given
     if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
-        raise ValueError("one or a list of them is allowed")
+        raise BadValue(FieldFault.NOT_A_LIST)
     words = [word.strip() for part in parts for word in part.split(",")]
     return [word for word in dict.fromkeys(words) if word]
 
@@ -50,7 +51,7 @@ def _conditions(given: Any) -> frozenset[Condition]:
     words = _words(given)
     for word in words:
         if word not in STATUS_WORDS:
-            raise ValueError(f"{word[:40]!r} is no status; allowed: {', '.join(STATUS_WORDS)}")
+            raise BadValue(FieldFault.NOT_ONE_OF, allowed=", ".join(STATUS_WORDS))
     return frozenset().union(*(STATUS_WORDS[word] for word in words))
 
 
@@ -62,7 +63,7 @@ def utc(at: datetime) -> datetime:
     """Return an aware time in UTC; raise ``ValueError`` for one that no calendar of ours has."""
     # Compared before it is converted: a conversion at the edge of the calendar overflows.
     if not 1970 <= at.year <= 9000:
-        raise ValueError("a time in the years 1970 to 9000 is allowed")
+        raise BadValue(FieldFault.YEAR_NOT_ALLOWED, first="1970", last="9000")
     return at.astimezone(UTC)
 
 
@@ -129,7 +130,7 @@ class CommandsQuery(Paging):
 class TimelineQuery(Paging):
     """A client's timeline, narrowed down. ``kind`` takes several, repeated or separated by commas."""
 
-    kind: Annotated[frozenset[Kind], BeforeValidator(_words)] = frozenset()
+    kind: Annotated[frozenset[TimelineKind], BeforeValidator(_words)] = frozenset()
 
 
 class RejectedQuery(Query):
@@ -162,9 +163,9 @@ class ClientChanges(Body):
     maintenance_until: Annotated[AwareDatetime, AfterValidator(utc)] | None = None
     auto_recovery: bool = True
 
-    def given(self) -> dict[str, Any]:
+    def given(self) -> ClientEdit:
         """Return what is to be changed."""
-        return self.model_dump(exclude_unset=True)
+        return cast(ClientEdit, self.model_dump(exclude_unset=True))
 
 
 class Acknowledgement(Body):
@@ -219,7 +220,7 @@ class BulkRequest(Body):
     @model_validator(mode="after")
     def _name_or_filter(self) -> Self:
         if (self.client_uuids is None) == (self.filter is None):
-            raise ValueError("exactly one of client_uuids and filter is needed")
+            raise BadValue(FieldFault.CLIENTS_OR_FILTER)
         return self
 
     def targets(self) -> list[str] | ClientQuery:

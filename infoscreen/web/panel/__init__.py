@@ -3,12 +3,12 @@
 from infoscreen.domain.accounts import Role
 from infoscreen.web.panel import account, acts, assets, client, clients, command, overview, pauses, session
 from infoscreen.web.panel.forms import (
-    Acknowledgement,
+    AcknowledgementForm,
     ClientAddress,
     ClientsAddress,
     Description,
     LanguageChoice,
-    NewPassword,
+    NewPasswordForm,
     NextAddress,
     Onward,
     Order,
@@ -75,7 +75,7 @@ ROUTES: tuple[Route, ...] = (
         acts.post_acknowledgement,
         Role.OPERATOR,
         "Acknowledge a failed service",
-        request=Acknowledgement,
+        request=AcknowledgementForm,
         html=True,
     ),
     Route(
@@ -211,7 +211,7 @@ ROUTES: tuple[Route, ...] = (
         account.post_password,
         Role.VIEWER,
         "Change one's password",
-        request=NewPassword,
+        request=NewPasswordForm,
         html=True,
         manages_accounts=True,
     ),

@@ -7,12 +7,13 @@ from datetime import datetime
 from aiohttp import web
 
 from infoscreen.domain.accounts import Session
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import Busy, Forbidden, InvalidInput, TooManyAttempts, Unauthenticated
 from infoscreen.services.accounts import PASSWORD_LENGTHS
 from infoscreen.web.auth import knock_of, session_token
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel import flash
-from infoscreen.web.panel.forms import NewPassword, see_other
+from infoscreen.web.panel.forms import NewPasswordForm, see_other
 from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.rendering import page
 from infoscreen.web.registry import actor_of, read_form
@@ -58,7 +59,7 @@ async def get_account(request: web.Request) -> web.StreamResponse:
 
 async def post_password(request: web.Request) -> web.StreamResponse:
     """Change one's password; all other browsers are signed out."""
-    form = await read_form(request, NewPassword)
+    form = await read_form(request, NewPasswordForm)
     _ = language_of(request).gettext
     new = form.new.get_secret_value()
     if new != form.again.get_secret_value():
@@ -74,7 +75,7 @@ async def post_password(request: web.Request) -> web.StreamResponse:
     except Unauthenticated:
         return await _account_page(request, 422, _("The current password is wrong."))
     except TooManyAttempts as refusal:
-        seconds = refusal.extra["retry_after"]
+        seconds = refusal.retry_after
         sentence = _("Too many failed attempts. Try again in %(seconds)s s.") % {"seconds": seconds}
         return await _account_page(request, 429, sentence)
     except Busy:
@@ -142,5 +143,5 @@ def _shown(session: Session, current: bool, language: Language) -> SignedInDevic
 def _user_id(request: web.Request) -> int:
     user_id = actor_of(request).user_id
     if user_id is None:
-        raise Forbidden("Only people have an account.")
+        raise Forbidden(ErrorCode.PEOPLE_ONLY)
     return user_id

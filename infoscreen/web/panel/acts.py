@@ -5,14 +5,16 @@ from aiohttp import web
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.clients import Client
 from infoscreen.domain.commands import DISRUPTIVE, Action, ClientCommand, Source
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import CommandInFlight, Conflict, InvalidInput, LockedOut, NotFound
 from infoscreen.storage import client_lists, clients, commands
 from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel import flash, questions
 from infoscreen.web.panel.client import found
+from infoscreen.web.panel.faults import faults_of
 from infoscreen.web.panel.forms import (
-    Acknowledgement,
+    AcknowledgementForm,
     Description,
     NextAddress,
     Onward,
@@ -36,7 +38,7 @@ async def get_command_question(request: web.Request) -> web.StreamResponse:
     try:
         action = Action(request.match_info["action"])
     except ValueError:
-        raise NotFound("There is no such command.") from None
+        raise NotFound(ErrorCode.NO_SUCH_PAGE) from None
     back = read_query(request, NextAddress).next if "next" in request.query else None
     locked_until = await parts_of(request).commanding.lockout(client.uuid) if action in DISRUPTIVE else None
     question = questions.about_command(client, action, locked_until, back, language_of(request))
@@ -60,7 +62,7 @@ async def post_command(request: web.Request) -> web.StreamResponse:
             force=order.force == "yes",
         )
     except CommandInFlight as refusal:
-        under_way = await _command(request, str(refusal.extra["command_id"]))
+        under_way = refusal.command
         return flash.put(
             request,
             back,
@@ -117,7 +119,7 @@ async def post_cancel(request: web.Request) -> web.StreamResponse:
 async def post_acknowledgement(request: web.Request) -> web.StreamResponse:
     """Acknowledge the failed service that was on the screen, and no later one that nobody has read yet."""
     client = await _client_of(request)
-    form = await read_form(request, Acknowledgement)
+    form = await read_form(request, AcknowledgementForm)
     back = see_other(form.next)
     wanted = form.unit or client.service_failed_unit
     failed = next((one for one in client.failed_services if one.unit == wanted), None)
@@ -171,7 +173,7 @@ async def _edit_page(
         status=200 if refusal is None else refusal.status,
         here="clients",
         client=client,
-        faults=[] if refusal is None else refusal.extra["errors"],
+        faults=[] if refusal is None else faults_of(refusal.errors, language_of(request)),
         may_remove=actor_of(request).role.may(Role.ADMIN),
     )
 
@@ -185,5 +187,5 @@ async def _command(request: web.Request, command_id: str) -> ClientCommand:
     async with parts_of(request).store.read() as connection:
         command = await commands.get(connection, command_id)
     if command is None:
-        raise NotFound("There is no such command.")
+        raise NotFound(ErrorCode.NO_COMMAND, id=command_id)
     return command

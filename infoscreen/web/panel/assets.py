@@ -7,6 +7,7 @@ from importlib.resources import files
 
 from aiohttp import web
 
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import NotFound
 
 CONTENT_TYPES = {
@@ -56,7 +57,7 @@ async def get_asset(request: web.Request) -> web.Response:
     name = request.match_info["name"]
     body = known.bodies.get(name)
     if body is None:
-        raise NotFound("There is no such file.")
+        raise NotFound(ErrorCode.NO_FILE)
     current = request.match_info["version"] == known.version
     content_type = CONTENT_TYPES[_suffix(name)]
     text = content_type.startswith("text/") or content_type.endswith(("json", "xml"))

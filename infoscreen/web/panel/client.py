@@ -11,16 +11,17 @@ from aiohttp import web
 from infoscreen.domain.accounts import Actor, Role
 from infoscreen.domain.clients import Client
 from infoscreen.domain.commands import DISRUPTIVE, Action, ClientCommand
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import NotFound
-from infoscreen.domain.events import Kind
-from infoscreen.domain.history import TimelineEntry
+from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.recovery import Phase
+from infoscreen.domain.timeline import TimelineEntry
 from infoscreen.services.recovery.explain import explain
 from infoscreen.storage import accounts, clients, commands, screenshots, timeline
 from infoscreen.storage.commands import CommandQuery
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page
-from infoscreen.storage.recovery.pauses import Scope
+from infoscreen.storage.recovery.pauses import PauseScope
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel.forms import ClientAddress
 from infoscreen.web.panel.health import health_of
@@ -34,17 +35,25 @@ from infoscreen.words.telling import asked_by
 LATEST_COMMANDS = 5
 ENTRIES = 30
 
-HISTORIES: Mapping[str, tuple[str, frozenset[Kind]]] = MappingProxyType(
+HISTORIES: Mapping[str, tuple[str, frozenset[TimelineKind]]] = MappingProxyType(
     {
         "": (N_("Everything"), frozenset()),
         "status": (
             N_("Status"),
-            frozenset({Kind.STATUS, Kind.PRESENCE, Kind.REBOOT, Kind.SERVICE_FAILED, Kind.SERVICE_CLEARED}),
+            frozenset(
+                {
+                    TimelineKind.STATUS,
+                    TimelineKind.PRESENCE,
+                    TimelineKind.REBOOT,
+                    TimelineKind.SERVICE_FAILED,
+                    TimelineKind.SERVICE_CLEARED,
+                }
+            ),
         ),
-        "commands": (N_("Commands"), frozenset({Kind.COMMAND})),
-        "recovery": (N_("Recovery"), frozenset({Kind.RECOVERY})),
-        "logs": (N_("Logs"), frozenset({Kind.LOG})),
-        "acts": (N_("Manual changes"), frozenset({Kind.OPERATOR, Kind.SERVICE_CLEARED})),
+        "commands": (N_("Commands"), frozenset({TimelineKind.COMMAND})),
+        "recovery": (N_("Recovery"), frozenset({TimelineKind.RECOVERY})),
+        "logs": (N_("Logs"), frozenset({TimelineKind.LOG})),
+        "acts": (N_("Manual changes"), frozenset({TimelineKind.OPERATOR, TimelineKind.SERVICE_CLEARED})),
     }
 )
 
@@ -147,7 +156,7 @@ async def get_client(request: web.Request) -> web.StreamResponse:
         known=known,
         steps=steps_of(known),
         may_acknowledge=known.phase is Phase.NEEDS_HUMAN,
-        paused_itself=any(pause.scope is Scope.CLIENT for pause in known.pauses),
+        paused_itself=any(pause.scope is PauseScope.CLIENT for pause in known.pauses),
         asked_by=partial(asked_by, names=names, language=language),
     )
 
@@ -157,14 +166,14 @@ async def get_screenshot(request: web.Request) -> web.StreamResponse:
     async with parts_of(request).store.read() as connection:
         shot = await screenshots.get(connection, path_uuid(request, "uuid"))
     if shot is None:
-        raise NotFound("There is no screenshot of this client.")
+        raise NotFound(ErrorCode.NO_SCREENSHOT)
     return web.Response(body=shot.image, content_type=shot.content_type)
 
 
 def found(client: Client | None) -> Client:
     """Return the client; raise ``NotFound`` when there is none."""
     if client is None:
-        raise NotFound("There is no such client.")
+        raise NotFound(ErrorCode.NO_SUCH_PAGE)
     return client
 
 

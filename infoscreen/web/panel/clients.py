@@ -9,6 +9,7 @@ from aiohttp import web
 
 from infoscreen.domain.clients import Client
 from infoscreen.domain.errors import InvalidInput
+from infoscreen.domain.faults import FieldFault
 from infoscreen.storage import client_lists, commands
 from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.storage.paging import Page
@@ -27,7 +28,7 @@ ORDERS: Mapping[str, str] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class ClientTable:
     """The table as its address asks for it, and the addresses that lead on from there."""
 
     address: ClientsAddress
@@ -46,8 +47,7 @@ class View:
         """Return the search; raise ``InvalidInput`` for a status that does not exist."""
         asked = self.address
         if asked.status and asked.status not in GROUPS:
-            allowed = f"allowed: {', '.join(GROUPS)}"
-            raise InvalidInput("There is no such status.", [{"field": "status", "message": allowed}])
+            raise InvalidInput.of("status", FieldFault.NOT_ONE_OF, allowed=", ".join(GROUPS))
         return ClientQuery(
             status=GROUPS[asked.status] if asked.status else frozenset(),
             site=asked.site or None,
@@ -75,7 +75,7 @@ def _address(query: Mapping[str, str]) -> str:
 
 async def get_clients(request: web.Request) -> web.StreamResponse:
     """Show a page of clients."""
-    view = View(read_query(request, ClientsAddress))
+    view = ClientTable(read_query(request, ClientsAddress))
     async with parts_of(request).store.read() as connection:
         shown = await client_lists.search(connection, view.query(), ROWS, view.address.cursor or None)
         in_flight = await commands.in_flight(connection, [client.uuid for client in shown.items])

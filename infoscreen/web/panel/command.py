@@ -4,6 +4,7 @@ from functools import partial
 
 from aiohttp import web
 
+from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import NotFound
 from infoscreen.storage import clients, command_history, commands
 from infoscreen.web.keys import parts_of
@@ -20,7 +21,7 @@ async def get_command(request: web.Request) -> web.StreamResponse:
     async with parts_of(request).store.read() as connection:
         command = await commands.get(connection, command_id)
         if command is None:
-            raise NotFound("There is no such command.")
+            raise NotFound(ErrorCode.NO_COMMAND, id=command_id)
         client = found(await clients.get(connection, command.client_uuid))
         events = await command_history.events(connection, command_id)
         names = await names_of(connection, [command.requested_by])

@@ -6,22 +6,21 @@ from types import MappingProxyType
 from aiohttp import web
 
 from infoscreen.domain.errors import Unauthenticated
+from infoscreen.web.panel.faults import faults_of
 from infoscreen.web.panel.forms import see_other
 from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.rendering import bare_page
 from infoscreen.web.panel.session import login_path
 from infoscreen.web.problems import Problem
+from infoscreen.words.errors import title
 from infoscreen.words.language import N_
+from infoscreen.words.speaking import say
 
 SENTENCES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "not-found": (
             N_("Page not found"),
             N_("The address is wrong, or what was here has been removed."),
-        ),
-        "forbidden": (
-            N_("Not allowed"),
-            N_("It needs a higher role than yours. Ask an administrator."),
         ),
         "cross-site": (
             N_("The request came from another site"),
@@ -43,35 +42,33 @@ SENTENCES: Mapping[str, tuple[str, str]] = MappingProxyType(
             N_("Something went wrong"),
             N_("The fault is on the server. Its log has the details under the request id."),
         ),
-        "conflict": (
-            N_("Not possible at the moment"),
-            N_("Somebody else has changed this in the meantime. Check the current state."),
-        ),
         "method-not-allowed": (
             N_("Not possible this way"),
             N_("This address does not accept this method. Go back and use the button."),
         ),
     }
 )
-
-OTHER = (N_("The request was refused"), N_("Go back and try again."))
+"""Where people are told something else than programs, by the slug of the problem: title and sentence."""
 
 
 async def error_page(request: web.Request, problem: Problem) -> web.StreamResponse:
     """Answer with a page for the problem; redirects to the sign-in page if nobody is signed in."""
     if problem.slug == Unauthenticated.slug:
         return see_other(login_path(request))
-    _ = language_of(request).gettext
-    title, sentence = SENTENCES.get(problem.slug, OTHER)
+    language = language_of(request)
+    if problem.slug in SENTENCES:
+        heading, sentence = map(language.gettext, SENTENCES[problem.slug])
+    else:
+        heading, sentence = title(problem.slug, problem.status, language), say(problem.fact, language)
     response = bare_page(
         request,
         "error.html",
         status=problem.status,
         problem=problem,
-        title=_(title),
-        sentence=_(sentence),
-        faults=problem.extra.get("errors", []),
-        request_id=problem.extra.get("request_id"),
+        title=heading,
+        sentence=sentence,
+        faults=faults_of(problem.errors or (), language),
+        request_id=problem.members.get("request_id"),
     )
     response.headers.update(problem.headers)
     return response

@@ -7,6 +7,7 @@ from urllib.parse import quote
 from aiohttp import web
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints
 
+from infoscreen.domain.clients import ClientEdit
 from infoscreen.domain.commands import Action
 from infoscreen.web.api.requests import Sort
 
@@ -89,7 +90,7 @@ class Onward(Form):
     next: OwnPath | None = None
 
 
-class Acknowledgement(Form):
+class AcknowledgementForm(Form):
     """Someone takes care of a failed service: the one that failed at ``failed_at``, not a later one."""
 
     failed_at: datetime
@@ -141,17 +142,19 @@ class Description(Form):
     maintenance_until: Annotated[datetime | None, Optional] = None
     auto_recovery: Literal["", "on", "off"] = ""
 
-    def changes(self) -> dict[str, Any]:
-        """Return the values by the names that ``Fleet.edit`` knows."""
+    def changes(self) -> ClientEdit:
+        """Return what is to be changed."""
         until = self.maintenance_until
-        changes = {
+        changes: ClientEdit = {
             "name": self.name,
             "site": self.site,
             "tags": list(dict.fromkeys(tag for tag in map(str.strip, self.tags.split(",")) if tag)),
             "description": self.description,
             "maintenance_until": None if until is None else until.replace(tzinfo=until.tzinfo or UTC),
         }
-        return changes | ({"auto_recovery": self.auto_recovery == "on"} if self.auto_recovery else {})
+        if self.auto_recovery:
+            changes["auto_recovery"] = self.auto_recovery == "on"
+        return changes
 
 
 class PauseAddress(Address):
@@ -173,8 +176,8 @@ class TakenOver(Form):
     comment: Annotated[Line | None, Optional] = None
 
 
-class NewPassword(Form):
-    """Another password for oneself."""
+class NewPasswordForm(Form):
+    """A new password for the signed-in user."""
 
     username: Annotated[str, Field(max_length=100)] = ""
     current: SecretStr = Field(max_length=1_000)

@@ -15,7 +15,7 @@ from infoscreen.storage import client_lists, clients, commands
 from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.recovery import decisions
-from infoscreen.storage.recovery.pauses import Scope
+from infoscreen.storage.recovery.pauses import PauseScope
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel.groups import GROUPS, tiles
 from infoscreen.web.panel.recovery import outages_of
@@ -73,7 +73,7 @@ async def get_overview(request: web.Request) -> web.StreamResponse:
         mode_word=MODES[mode],
         mode_sentence=MODE_SENTENCES[mode],
         holds=holds_of(overview),
-        fleet_pause=any(pause.scope is Scope.FLEET for pause in overview.pauses),
+        fleet_pause=any(pause.scope is PauseScope.FLEET for pause in overview.pauses),
         singles=[client for client in unwell.items if client.uuid not in grouped],
         contradicted=contradicted,
         remedies=REMEDIES,

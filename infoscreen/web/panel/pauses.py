@@ -9,7 +9,7 @@ from aiohttp import web
 
 from infoscreen.domain.errors import Conflict, InvalidInput
 from infoscreen.storage import clients
-from infoscreen.storage.recovery.pauses import Scope
+from infoscreen.storage.recovery.pauses import PauseScope
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel import flash
 from infoscreen.web.panel.client import found
@@ -42,13 +42,13 @@ async def get_client_pause(request: web.Request) -> web.StreamResponse:
 async def post_client_pause(request: web.Request) -> web.StreamResponse:
     """Leave a client alone."""
     uuid = path_uuid(request, "uuid")
-    return await _pause(request, Scope.CLIENT, f"/clients/{uuid}", client_uuid=uuid)
+    return await _pause(request, PauseScope.CLIENT, f"/clients/{uuid}", client_uuid=uuid)
 
 
 async def post_client_resume(request: web.Request) -> web.StreamResponse:
     """Let the recovery take care of a client again."""
     uuid = path_uuid(request, "uuid")
-    await parts_of(request).pausing.resume(Scope.CLIENT, actor_of(request), client_uuid=uuid)
+    await parts_of(request).pausing.resume(PauseScope.CLIENT, actor_of(request), client_uuid=uuid)
     return flash.put(request, see_other(f"/clients/{uuid}"), "resumed")
 
 
@@ -95,20 +95,25 @@ async def get_pause(request: web.Request) -> web.StreamResponse:
 async def post_pause(request: web.Request) -> web.StreamResponse:
     """Leave a site or the fleet alone."""
     site = read_query(request, PauseAddress).site or None
-    return await _pause(request, Scope.SITE if site else Scope.FLEET, "/", site=site)
+    return await _pause(request, PauseScope.SITE if site else PauseScope.FLEET, "/", site=site)
 
 
 async def post_resume(request: web.Request) -> web.StreamResponse:
     """Let the recovery take care of a site or the fleet again."""
     site = read_query(request, PauseAddress).site or None
     await read_form(request, Onward)
-    scope = Scope.SITE if site else Scope.FLEET
+    scope = PauseScope.SITE if site else PauseScope.FLEET
     await parts_of(request).pausing.resume(scope, actor_of(request), site=site)
     return flash.put(request, see_other("/"), "resumed")
 
 
 async def _pause(
-    request: web.Request, scope: Scope, back: str, *, site: str | None = None, client_uuid: str | None = None
+    request: web.Request,
+    scope: PauseScope,
+    back: str,
+    *,
+    site: str | None = None,
+    client_uuid: str | None = None,
 ) -> web.StreamResponse:
     try:
         form = await read_form(request, PauseForm)

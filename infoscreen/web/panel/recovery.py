@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from infoscreen.domain.clients import Client
 from infoscreen.domain.recovery import IncidentKind, Phase, Rung, Verb
 from infoscreen.services.monitoring import Overview
-from infoscreen.services.recovery.explain import Known, RungShown
+from infoscreen.services.recovery.explain import ClientRecovery, RungShown
 from infoscreen.storage.recovery.decisions import StoredDecision
 from infoscreen.storage.recovery.incidents import StoredIncident
 
@@ -29,12 +29,12 @@ class Outage:
     clients: list[Client]
 
 
-def steps_of(known: Known) -> list[LadderStep]:
+def steps_of(known: ClientRecovery) -> list[LadderStep]:
     """Return the ladder of a client; none of it is lit while the ladder is at rest."""
     return [LadderStep(one.rung, _state(one, known), one.tried, one.allowed) for one in known.rungs]
 
 
-def _state(shown: RungShown, known: Known) -> str:
+def _state(shown: RungShown, known: ClientRecovery) -> str:
     decision = known.decision
     if known.phase is Phase.NEEDS_HUMAN and shown.rung is Rung.HUMAN:
         return "bad"

@@ -3,31 +3,33 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from infoscreen.services.recovery.explain import HoldShown, Mode
+from infoscreen.services.recovery.explain import HoldShown, RecoveryMode
 from infoscreen.words.language import N_, Language
 from infoscreen.words.recovery import why
 
-MODES: Mapping[Mode, str] = MappingProxyType(
+MODES: Mapping[RecoveryMode, str] = MappingProxyType(
     {
-        Mode.ACTIVE: N_("Active"),
-        Mode.HOLDING: N_("Holding"),
-        Mode.DRY_RUN: N_("Dry run"),
-        Mode.PAUSED: N_("Paused"),
-        Mode.OFF: N_("Not running yet"),
+        RecoveryMode.ACTIVE: N_("Active"),
+        RecoveryMode.HOLDING: N_("Holding"),
+        RecoveryMode.DRY_RUN: N_("Dry run"),
+        RecoveryMode.PAUSED: N_("Paused"),
+        RecoveryMode.OFF: N_("Not running yet"),
     }
 )
 
-MODE_SENTENCES: Mapping[Mode, str] = MappingProxyType(
+MODE_SENTENCES: Mapping[RecoveryMode, str] = MappingProxyType(
     {
-        Mode.ACTIVE: N_("Clients that crash or fall silent are restarted and rebooted by themselves."),
-        Mode.HOLDING: N_(
+        RecoveryMode.ACTIVE: N_(
+            "Clients that crash or fall silent are restarted and rebooted by themselves."
+        ),
+        RecoveryMode.HOLDING: N_(
             "Many clients have a cause in common and are not touched; the others are taken care of as usual."
         ),
-        Mode.DRY_RUN: N_(
+        RecoveryMode.DRY_RUN: N_(
             "Nothing is done by itself: you see what would be done. CRASH_RECOVERY_ENABLED switches it on."
         ),
-        Mode.PAUSED: N_("Somebody has paused it for all clients."),
-        Mode.OFF: N_("It has not looked at the fleet yet."),
+        RecoveryMode.PAUSED: N_("Somebody has paused it for all clients."),
+        RecoveryMode.OFF: N_("It has not looked at the fleet yet."),
     }
 )
 

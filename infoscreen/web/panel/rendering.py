@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 
 from infoscreen.domain.accounts import Role
+from infoscreen.domain.alerts import Alert
 from infoscreen.domain.clients import Client
 from infoscreen.domain.commands import Action
 from infoscreen.domain.recovery import IncidentKind
@@ -33,6 +34,7 @@ from infoscreen.words import recovery, telling
 from infoscreen.words.clients import application, oddities, status_reason
 from infoscreen.words.language import LANGUAGES, Language, language
 from infoscreen.words.names import ACTION_NOUNS, word
+from infoscreen.words.speaking import say
 
 T = TypeVar("T")
 Parts = frozenset[str]
@@ -99,6 +101,7 @@ def bare_page(
                 "live": overview is not None,
                 "flash": shown,
                 "broker": None if overview is None else overview.broker,
+                "alerts": () if overview is None else overview.alerts,
                 "database_trouble": _trouble_of(overview),
                 "totals": totals,
                 "fleet": sum(totals.values()),
@@ -167,6 +170,7 @@ def _environment(code: str) -> Environment:
         ordered=_bound(telling.command_reason, tongue),
         decided=_bound(recovery.decided, tongue),
         held=_bound(recovery_words.held, tongue),
+        alert_text=_bound(_alert_text, tongue),
         incident_title=_bound(recovery.title, tongue),
         incident_sentence=_bound(recovery.meaning, tongue),
         incident_cause=_bound(recovery.cause, tongue),
@@ -222,6 +226,10 @@ def _skew_in(tongue: Language) -> Callable[[float | None], str | None]:
 def _bound(sentence: Callable[[T, Language], str | None], tongue: Language) -> Callable[[T], str | None]:
     """Return the same for one language, as templates want it."""
     return lambda value: sentence(value, tongue)
+
+
+def _alert_text(alert: Alert, tongue: Language) -> str:
+    return say(alert.fact, tongue)
 
 
 def _reason_in(tongue: Language) -> Callable[[Context, Client], str]:

@@ -39,14 +39,14 @@ async def post_login(request: web.Request) -> web.StreamResponse:
     except Unauthenticated:
         return _refused(request, form, 401, _("The user name or the password is wrong."))
     except TooManyAttempts as refusal:
-        seconds = refusal.extra["retry_after"]
+        seconds = refusal.retry_after
         sentence = _("Too many failed attempts. Try again in %(seconds)s s.") % {"seconds": seconds}
         response = _refused(request, form, 429, sentence)
-        response.headers.update(refusal.headers)
+        response.headers["Retry-After"] = str(refusal.retry_after)
         return response
     except Busy as refusal:
         response = _refused(request, form, 503, _("Too many people are signing in at the moment. Try again."))
-        response.headers.update(refusal.headers)
+        response.headers["Retry-After"] = str(refusal.retry_after)
         return response
     response = see_other(form.next)
     set_cookies(request, response, signed_in)

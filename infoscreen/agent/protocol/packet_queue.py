@@ -13,7 +13,7 @@ UNSENT_BYTES = 8 * 1024 * 1024
 """Events kept while there is no connection; the oldest goes first, and acks and failures last."""
 
 
-class Outbox:
+class PacketQueue:
     """Packets in the order in which they go out: greeting, events as they happened, newest state.
 
     An event may carry a token: ``sent`` returns it when the event need no longer be kept on disk. Events

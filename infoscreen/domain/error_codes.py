@@ -1,0 +1,118 @@
+"""Why callers are refused and why messages of devices are, as codes; ``words/`` has the sentences."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from types import MappingProxyType
+
+from infoscreen.domain.accounts import Role
+from infoscreen.domain.codes import Code, Fact, Packed, unpacked
+from infoscreen.domain.commands import Action, CommandStatus
+from infoscreen.domain.faults import FieldFault
+
+
+class ErrorCode(Code):
+    """Why a request is refused or failed."""
+
+    WRONG_FIELD = "wrong_field", {"field": str, "fault": FieldFault}
+    WRONG_FIELDS = "wrong_fields", {"fields": str}
+    UNREADABLE_BODY = "unreadable_body"
+    NO_CLIENT = "no_client", {"uuid": str}
+    NO_COMMAND = "no_command", {"id": str}
+    NO_INCIDENT = "no_incident", {"id": str}
+    NO_SCREENSHOT = "no_screenshot"
+    NO_SITE = "no_site", {"site": str}
+    NO_USER = "no_user"
+    NO_TOKEN = "no_token", {"id": str}
+    NO_SESSION = "no_session"
+    NO_FILE = "no_file"
+    NOT_A_UUID = "not_a_uuid"
+    NOT_A_NUMBER = "not_a_number"
+    NO_SUCH_PAGE = "no_such_page"
+    SIGN_IN = "sign_in"
+    WRONG_CREDENTIALS = "wrong_credentials"
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a code
+    ACCESS_ENDED = "access_ended"
+    ROLE_TOO_LOW = "role_too_low", {"needed": Role, "role": Role}
+    TOKEN_MANAGES_NO_ACCOUNTS = "token_manages_no_accounts"  # noqa: S105 - a code
+    PEOPLE_ONLY = "people_only"
+    TOKENS_FOR_OTHERS = "tokens_for_others"
+    TOKEN_OUTLIVES = "token_outlives", {"ends_at": datetime}
+    TOKEN_ROLE_TOO_HIGH = "token_role_too_high", {"role": Role, "highest": Role}
+    FORCE_NEEDS_ADMIN = "force_needs_admin"
+    METRICS_FOR_HOST_ONLY = "metrics_for_host_only"
+    OTHER_SITE = "other_site"
+    NO_ORIGIN = "no_origin"
+    FOREIGN_ORIGIN = "foreign_origin"
+    TOO_MANY_ATTEMPTS = "too_many_attempts", {"seconds": int}
+    SIGN_INS_WAITING = "sign_ins_waiting"
+    NO_MEMORY_FOR_PASSWORD = "no_memory_for_password"  # noqa: S105 - a code
+    USER_EXISTS = "user_exists", {"username": str}
+    LAST_ADMIN = "last_admin", {"username": str}
+    NOT_QUEUED = "not_queued", {"status": CommandStatus}
+    COMMAND_IN_FLIGHT = "command_in_flight", {"action": Action}
+    REQUESTED_AT_ONCE = "requested_at_once"
+    LOCKED_OUT = "locked_out"
+    NOT_GIVEN_UP = "not_given_up"
+    INCIDENT_OVER = "incident_over"
+    STREAMS_OF_USER = "streams_of_user", {"streams": int}
+    STREAMS_OPEN = "streams_open", {"streams": int}
+    QUERY_TOO_EXPENSIVE = "query_too_expensive"
+    STORE_UNAVAILABLE = "store_unavailable"
+    STORE_OUTCOME_UNKNOWN = "store_outcome_unknown"
+    INTERNAL = "internal"
+    NOT_READY = "not_ready", {"missing": str}
+    BAD_REQUEST = "bad_request"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    REQUEST_TIMEOUT = "request_timeout"
+    BODY_TOO_LARGE = "body_too_large"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    HTTP_STATUS = "http_status", {"phrase": str}
+    """Another refusal of the HTTP library, by the phrase of its status."""
+
+
+class MessageDefect(Code):
+    """Why a message of a device cannot be stored as what it claims to be."""
+
+    TOO_LARGE = "too_large", {"bytes": int, "most": int}
+    TOO_MANY_PIXELS = "too_many_pixels", {"width": int, "height": int, "most": int}
+    NOT_AN_IMAGE = "not_an_image"
+    NOT_PRESENCE = "not_presence"
+    NOT_JSON = "not_json", {"character": int}
+    NOT_AN_OBJECT = "not_an_object"
+    TEXT_BEHIND = "text_behind", {"character": int}
+    WRONG_FIELD = "wrong_field", {"field": str, "fault": FieldFault}
+    UUID_MISMATCH = "uuid_mismatch", {"payload": str, "topic": str}
+    UNKNOWN_TOPIC = "unknown_topic", {"topic": str}
+    BAD_UUID = "bad_uuid", {"given": str}
+    UNKNOWN_CLIENT = "unknown_client"
+    UNKNOWN_COMMAND = "unknown_command", {"command_id": str}
+    FOREIGN_COMMAND = "foreign_command", {"command_id": str}
+    TEXT = "text", {"text": str}
+    """Stored by a version before codes, and not one of its known sentences."""
+
+
+_REASONS: Mapping[MessageDefect, str] = MappingProxyType(
+    {
+        MessageDefect.TOO_MANY_PIXELS: "too_large",
+        **dict.fromkeys(
+            (
+                MessageDefect.NOT_PRESENCE,
+                MessageDefect.NOT_JSON,
+                MessageDefect.NOT_AN_OBJECT,
+                MessageDefect.TEXT_BEHIND,
+                MessageDefect.WRONG_FIELD,
+            ),
+            "malformed",
+        ),
+    }
+)
+
+
+def stored_defect(stored: Packed | None) -> Fact[MessageDefect] | None:
+    """Return the defect that ``Client.refused_defect`` holds."""
+    return None if stored is None else unpacked(MessageDefect, stored["code"], stored["arguments"])
+
+
+def reason_of(defect: MessageDefect) -> str:
+    """Return the stable name under which a defect is counted; several share one."""
+    return _REASONS.get(defect, defect.value)

@@ -1,0 +1,61 @@
+"""Fields at fault as pages show them: each by its label, with a sentence in the reader's language."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+from infoscreen.domain.faults import FieldError
+from infoscreen.words.language import N_, Language
+from infoscreen.words.speaking import field_error
+
+LABELS: Mapping[str, str] = MappingProxyType(
+    {
+        "action": N_("Command"),
+        "again": N_("Repeat the new password"),
+        "auto_recovery": N_("Automatic recovery"),
+        "client_uuids": N_("Clients"),
+        "comment": N_("Comment"),
+        "current": N_("Current password"),
+        "cursor": N_("Page"),
+        "description": N_("Description"),
+        "failed_at": N_("Time of the failure"),
+        "first": N_("Page"),
+        "language": N_("Language"),
+        "lasts": N_("Duration"),
+        "maintenance_until": N_("Maintenance until"),
+        "name": N_("Name"),
+        "new": N_("New password"),
+        "password": N_("Password"),
+        "q": N_("Search"),
+        "reason": N_("Reason"),
+        "show": N_("Selection"),
+        "site": N_("Site"),
+        "sort": N_("Order"),
+        "status": N_("Status"),
+        "tag": N_("Tag"),
+        "tags": N_("Tags"),
+        "typed": N_("Confirmation"),
+        "unit": N_("Service"),
+        "until": N_("End"),
+        "username": N_("User name"),
+    }
+)
+"""As the forms label them; what has no label is shown by its name."""
+
+
+class ShownFault(NamedTuple):
+    """The label of a field, and what is wrong with it."""
+
+    label: str
+    sentence: str
+
+
+def faults_of(errors: Sequence[FieldError], language: Language) -> list[ShownFault]:
+    """Return the faults for a page."""
+    return [
+        ShownFault(
+            language.gettext(LABELS[error.field]) if error.field in LABELS else error.field,
+            field_error(error, language),
+        )
+        for error in errors
+    ]

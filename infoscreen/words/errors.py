@@ -1,0 +1,202 @@
+"""What people are told when a request is refused or a message of a device cannot be read."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from types import MappingProxyType
+
+from infoscreen.domain.error_codes import ErrorCode, MessageDefect
+from infoscreen.domain.faults import FieldFault
+from infoscreen.words.language import ENGLISH, N_, Language, Table
+
+TITLES: Mapping[str, str] = MappingProxyType(
+    {
+        "refused": N_("Refused"),
+        "invalid-input": N_("Invalid input"),
+        "unreadable-body": N_("Unreadable body"),
+        "not-found": N_("Not found"),
+        "unauthenticated": N_("Sign in first"),
+        "forbidden": N_("Not allowed"),
+        "cross-site": N_("Request from another site"),
+        "too-many-attempts": N_("Too many failed attempts"),
+        "busy": N_("Too busy"),
+        "conflict": N_("Conflict"),
+        "command-in-flight": N_("Another command is in flight"),
+        "locked-out": N_("Client is locked out"),
+        "too-many-streams": N_("Too many live views"),
+        "query-too-expensive": N_("Too expensive for the database"),
+        "store-unavailable": N_("Database not available"),
+        "internal-error": N_("Internal error"),
+        "not-ready": N_("Not ready"),
+        "bad-request": N_("Bad request"),
+        "method-not-allowed": N_("Method not allowed"),
+        "request-timeout": N_("Request timed out"),
+        "body-too-large": N_("Body too large"),
+        "unsupported-media-type": N_("Unsupported media type"),
+    }
+)
+"""By the slug of the problem."""
+
+ERRORS: Table = MappingProxyType(
+    {
+        ErrorCode.WRONG_FIELD: N_("%(field)s: %(fault)s."),
+        ErrorCode.WRONG_FIELDS: N_("Wrong input: %(fields)s."),
+        ErrorCode.UNREADABLE_BODY: N_(
+            "The body is not what its headers say: length, chunks or Content-Encoding."
+        ),
+        ErrorCode.NO_CLIENT: N_("There is no client %(uuid)s."),
+        ErrorCode.NO_COMMAND: N_("There is no command %(id)s."),
+        ErrorCode.NO_INCIDENT: N_("There is no incident %(id)s."),
+        ErrorCode.NO_SCREENSHOT: N_("This client has not sent a screenshot yet."),
+        ErrorCode.NO_SITE: N_("No client is at a site “%(site)s”."),
+        ErrorCode.NO_USER: N_("There is no such user."),
+        ErrorCode.NO_TOKEN: N_("There is no token %(id)s."),
+        ErrorCode.NO_SESSION: N_("There is no such session."),
+        ErrorCode.NO_FILE: N_("There is no such file."),
+        ErrorCode.NOT_A_UUID: N_("There is nothing of that name; a UUID belongs here."),
+        ErrorCode.NOT_A_NUMBER: N_("There is nothing of that name; a number belongs here."),
+        ErrorCode.NO_SUCH_PAGE: N_("There is nothing at this address."),
+        ErrorCode.SIGN_IN: N_("Sign in, or send an API token."),
+        ErrorCode.WRONG_CREDENTIALS: N_("The user name or the password is wrong."),
+        ErrorCode.PASSWORD_CHANGED: N_("The password was changed just now."),
+        ErrorCode.ACCESS_ENDED: N_("The session or token has ended."),
+        ErrorCode.ROLE_TOO_LOW: N_("This needs the role %(needed)s; yours is %(role)s."),
+        ErrorCode.TOKEN_MANAGES_NO_ACCOUNTS: N_(
+            "This token does not manage users, tokens, sessions or passwords. Sign in, or make a token with "
+            "manages_accounts."
+        ),
+        ErrorCode.PEOPLE_ONLY: N_("Only people have an account, a password and tokens."),
+        ErrorCode.TOKENS_FOR_OTHERS: N_("Only an administrator makes tokens for others."),
+        ErrorCode.TOKEN_OUTLIVES: N_(
+            "A token that ends at %(ends_at)s makes no token that lives longer; give expires_at."
+        ),
+        ErrorCode.TOKEN_ROLE_TOO_HIGH: N_(
+            "The role %(role)s is too high for this token; at most %(highest)s."
+        ),
+        ErrorCode.FORCE_NEEDS_ADMIN: N_("Only an administrator may override the lockout."),
+        ErrorCode.METRICS_FOR_HOST_ONLY: N_(
+            "Metrics are only available from this host, or with METRICS_TOKEN as a bearer token."
+        ),
+        ErrorCode.OTHER_SITE: N_("The request was sent by a page of another site."),
+        ErrorCode.NO_ORIGIN: N_(
+            "Neither Sec-Fetch-Site nor Origin was sent. Programs use an API token instead."
+        ),
+        ErrorCode.FOREIGN_ORIGIN: N_("The Origin is neither the public origin nor the host that was asked."),
+        ErrorCode.TOO_MANY_ATTEMPTS: N_("Too many failed attempts. Try again in %(seconds)s s."),
+        ErrorCode.SIGN_INS_WAITING: N_("Too many people are signing in at the moment. Try again."),
+        ErrorCode.NO_MEMORY_FOR_PASSWORD: N_("There is not enough memory to check a password. Try again."),
+        ErrorCode.USER_EXISTS: N_("There is already a user %(username)s."),
+        ErrorCode.LAST_ADMIN: N_("%(username)s is the last administrator. Make another one first."),
+        ErrorCode.NOT_QUEUED: N_(
+            "Only a command that has not been sent can be cancelled. This one is: %(status)s."
+        ),
+        ErrorCode.COMMAND_IN_FLIGHT: N_("The client already has an unfinished command: %(action)s."),
+        ErrorCode.REQUESTED_AT_ONCE: N_("Another command was requested at the same time."),
+        ErrorCode.LOCKED_OUT: N_(
+            "Too many disruptive commands in a short time; the client is locked to protect it."
+        ),
+        ErrorCode.NOT_GIVEN_UP: N_(
+            "The automatic recovery has not given up on this client: nothing to acknowledge."
+        ),
+        ErrorCode.INCIDENT_OVER: N_("This incident is over already."),
+        ErrorCode.STREAMS_OF_USER: N_(
+            "You have %(streams)s live views open, which is the most for one user. Close some."
+        ),
+        ErrorCode.STREAMS_OPEN: N_("There are already %(streams)s live views open. Try again later."),
+        ErrorCode.QUERY_TOO_EXPENSIVE: N_(
+            "This takes the database too long. Ask for less: a smaller page, or narrower filters."
+        ),
+        ErrorCode.STORE_UNAVAILABLE: N_(
+            "The database does not answer at the moment and nothing was changed; try again."
+        ),
+        ErrorCode.STORE_OUTCOME_UNKNOWN: N_(
+            "The database stopped answering while the change was stored: it may have been made or not. "
+            "Look before you repeat it."
+        ),
+        ErrorCode.INTERNAL: N_("Something went wrong here. The log has the reason under the request id."),
+        ErrorCode.NOT_READY: N_("Missing: %(missing)s."),
+        ErrorCode.BAD_REQUEST: N_("The request is not valid HTTP, or one of its lines is too long."),
+        ErrorCode.METHOD_NOT_ALLOWED: N_("This address does not know that method."),
+        ErrorCode.REQUEST_TIMEOUT: N_("The request did not arrive in time."),
+        ErrorCode.BODY_TOO_LARGE: N_("The body is longer than is allowed here."),
+        ErrorCode.UNSUPPORTED_MEDIA_TYPE: N_(
+            "Send application/json, forms as application/x-www-form-urlencoded, both in UTF-8."
+        ),
+        ErrorCode.HTTP_STATUS: N_("The server refuses the request: %(phrase)s."),
+    }
+)
+
+FAULTS: Table = MappingProxyType(
+    {
+        FieldFault.MISSING: N_("is required"),
+        FieldFault.UNKNOWN: N_("is not known here; allowed: %(allowed)s"),
+        FieldFault.NO_FIELDS_ALLOWED: N_("is not known here; nothing is allowed"),
+        FieldFault.GIVEN_TWICE: N_("is given %(times)s times; allowed once"),
+        FieldFault.NOT_STORABLE: N_("holds NUL or an unpaired surrogate; allowed is Unicode text"),
+        FieldFault.NOT_TEXT: N_("must be text"),
+        FieldFault.TOO_SHORT: N_("must have at least %(least)s characters"),
+        FieldFault.TOO_LONG: N_("must have at most %(most)s characters"),
+        FieldFault.FORBIDDEN_CHARACTERS: N_("has characters that are not allowed"),
+        FieldFault.NOT_A_NUMBER: N_("must be a number"),
+        FieldFault.NOT_AN_INTEGER: N_("must be a whole number"),
+        FieldFault.NOT_FINITE: N_("must be a finite number"),
+        FieldFault.NOT_MORE: N_("must be greater than %(than)s"),
+        FieldFault.TOO_SMALL: N_("must be at least %(least)s"),
+        FieldFault.NOT_LESS: N_("must be less than %(than)s"),
+        FieldFault.TOO_LARGE: N_("must be at most %(most)s"),
+        FieldFault.NOT_A_BOOLEAN: N_("must be true or false"),
+        FieldFault.NOT_ONE_OF: N_("must be one of: %(allowed)s"),
+        FieldFault.NOT_A_LIST: N_("must be a list"),
+        FieldFault.NOT_AN_OBJECT: N_("must be an object"),
+        FieldFault.TOO_FEW_ITEMS: N_("must have at least %(least)s items"),
+        FieldFault.TOO_MANY_ITEMS: N_("must have at most %(most)s items"),
+        FieldFault.NOT_A_TIME: N_("must be a time in ISO 8601"),
+        FieldFault.NO_TIME_ZONE: N_("must have a time zone"),
+        FieldFault.YEAR_NOT_ALLOWED: N_("must be in the years %(first)s to %(last)s"),
+        FieldFault.NOT_JSON: N_("is not valid JSON"),
+        FieldFault.NOT_A_UUID: N_("must be a UUID: 32 hexadecimal digits, with or without hyphens"),
+        FieldFault.NOT_A_USER_NAME: N_("must be 1 to 100 letters, digits or any of . _ @ -"),
+        FieldFault.NOT_A_TOKEN_NAME: N_("must be 1 to %(most)s printable characters"),
+        FieldFault.PASSWORD_LENGTH: N_("has %(length)s characters; %(least)s to %(most)s are allowed"),
+        FieldFault.PASSED: N_("%(at)s has passed; it must be in the future"),
+        FieldFault.NOT_AFTER: N_("must be after %(at)s"),
+        FieldFault.NOT_WITHIN: N_("must be after %(at)s and at most %(days)s days away"),
+        FieldFault.REASON_NEEDED: N_("must not be empty"),
+        FieldFault.REASON_NEEDED_TO_FORCE: N_("is required to override the lockout"),
+        FieldFault.SCOPE_NEEDS_IT: N_("is required with the scope %(scope)s"),
+        FieldFault.SCOPE_FORBIDS_IT: N_("is not allowed with the scope %(scope)s"),
+        FieldFault.NOT_CAPABLE: N_("the client has not announced that it can do this: %(action)s"),
+        FieldFault.FOREIGN_CURSOR: N_("must be next_cursor of the page before, unchanged"),
+        FieldFault.CLIENTS_OR_FILTER: N_("exactly one of client_uuids and filter is required"),
+        FieldFault.OTHER: N_("is not valid (%(rule)s)"),
+    }
+)
+
+DEFECTS: Table = MappingProxyType(
+    {
+        MessageDefect.TOO_LARGE: N_("%(bytes)s bytes, allowed are %(most)s"),
+        MessageDefect.TOO_MANY_PIXELS: N_("%(width)s x %(height)s pixels, allowed are %(most)s"),
+        MessageDefect.NOT_AN_IMAGE: N_("neither a whole JPEG nor a whole PNG"),
+        MessageDefect.NOT_PRESENCE: N_("the presence is neither “online” nor “offline”"),
+        MessageDefect.NOT_JSON: N_("not valid JSON at character %(character)s"),
+        MessageDefect.NOT_AN_OBJECT: N_("not a JSON object"),
+        MessageDefect.TEXT_BEHIND: N_("more text behind the JSON object, at character %(character)s"),
+        MessageDefect.WRONG_FIELD: N_("%(field)s %(fault)s"),
+        MessageDefect.UUID_MISMATCH: N_("the payload names %(payload)s, the topic %(topic)s"),
+        MessageDefect.UNKNOWN_TOPIC: N_("not a device topic of the contract: %(topic)s"),
+        MessageDefect.BAD_UUID: N_("not a UUID in lower case with hyphens: %(given)s"),
+        MessageDefect.UNKNOWN_CLIENT: N_(
+            "no such client, and clients are not registered automatically (AUTO_REGISTER_CLIENTS)"
+        ),
+        MessageDefect.UNKNOWN_COMMAND: N_("there is no command %(command_id)s"),
+        MessageDefect.FOREIGN_COMMAND: N_("command %(command_id)s belongs to another client"),
+        MessageDefect.TEXT: N_("%(text)s"),
+    }
+)
+
+GIVEN = N_("%(fault)s; given %(given)s")
+
+
+def title(slug: str, status: int, language: Language = ENGLISH) -> str:
+    """Return the title of a problem."""
+    known = TITLES.get(slug)
+    return HTTPStatus(status).phrase if known is None else language.gettext(known)
