@@ -27,7 +27,7 @@ from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.commands import DISRUPTIVE, OPEN, Action, CommandStatus, Source, Verification
 from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.history import Finding, Happening, Note, Part
-from infoscreen.domain.recovery import Closing, IncidentKind, Outcome, Phase, Reason, Verb
+from infoscreen.domain.recovery import Closing, IncidentKind, Meanwhile, Outcome, Phase, Reason, Verb
 from infoscreen.storage import account_tables  # noqa: F401 - all tables are known once this module is
 from infoscreen.storage.columns import BigKey, FailedUnits, Speakers, UtcDateTime, Word, row_number
 from infoscreen.storage.counting import counters
@@ -236,6 +236,7 @@ _partial("uq_client_commands_in_flight", _in_flight, client_commands.c.client_uu
 _partial("ix_client_commands_open", _open, client_commands.c.deadline_at)
 _partial("ix_client_commands_pending", _pending, client_commands.c.command_id)
 _partial("ix_client_commands_contradicted", _contradicted, client_commands.c.verified_at)
+_partial("ix_client_commands_published_at", text("published_at IS NOT NULL"), client_commands.c.published_at)
 _newest_first = (client_commands.c.created_at, client_commands.c.command_id)
 Index("ix_client_commands_client", client_commands.c.client_uuid, *_newest_first)
 Index("ix_client_commands_created_at", *_newest_first)
@@ -425,6 +426,17 @@ recovery_pauses = Table(
 )
 _partial("ix_recovery_pauses_open", _under_way, recovery_pauses.c.until)
 Index("ix_recovery_pauses_client", recovery_pauses.c.client_uuid)
+
+recovery_acknowledgements = Table(
+    "recovery_acknowledgements",
+    metadata,
+    Column("client_uuid", String(36), ForeignKey("clients.uuid", ondelete="CASCADE"), primary_key=True),
+    Column("recovery", Word(Meanwhile), nullable=False),
+    Column("by", String(200), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("until", UtcDateTime),
+    Column("comment", Text),
+)
 
 recovery_polls = Table(
     "recovery_polls",

@@ -16,6 +16,7 @@ from infoscreen.domain.recovery import (
     FLEET,
     RATE_UNLEARNED,
     Attempt,
+    Hold,
     InFlight,
     Ladder,
     Observer,
@@ -31,7 +32,15 @@ from infoscreen.domain.recovery import (
 )
 from infoscreen.storage import commands
 from infoscreen.storage.engine import Connection
-from infoscreen.storage.recovery import attempts, decisions, incidents, ladders, pauses, unwell
+from infoscreen.storage.recovery import (
+    acknowledgements,
+    attempts,
+    decisions,
+    incidents,
+    ladders,
+    pauses,
+    unwell,
+)
 from infoscreen.storage.recovery.decisions import LastPoll, StoredDecision
 from infoscreen.storage.recovery.incidents import StoredIncident
 
@@ -162,6 +171,10 @@ class SnapshotBuilder:
             await commands.disruptive_since(connection, now - self._lockout.window)
         ).items():
             locks[uuid] = locked_until(published, self._lockout, now)
+        taken_over = {
+            uuid: Hold(one.by, one.until)
+            for uuid, one in (await acknowledgements.holding(connection, now)).items()
+        }
         patients: list[Patient] = []
         for number, row in enumerate(rows):
             if number % IN_A_ROW == IN_A_ROW - 1:
@@ -179,7 +192,7 @@ class SnapshotBuilder:
                         flying.get(uuid),
                         locks.get(uuid),
                         paused.of(uuid, site),
-                        None,  # nobody can take over a client yet
+                        taken_over.get(uuid),
                     )
                 )
             )
