@@ -45,7 +45,7 @@ async def responding(rig: Rig) -> AsyncIterator[None]:
     )
     assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - both are pipes
     try:
-        process.stdin.write(f"{rig.directory.port} {LOADER} {rig.loader_password}\n".encode())
+        process.stdin.write(f"{rig.port} {LOADER} {rig.loader_password}\n".encode())
         if not await process.stdout.readline():
             raise NotMeasured("the devices' process ended")
         yield

@@ -43,9 +43,9 @@ class Daemon:
             "PATH": os.environ.get("PATH", os.defpath),
             "DATABASE_URL": self.url,
             "HTTP_PORT": str(self._port),
-            "MQTT_PORT": str(rig.directory.port),
+            "MQTT_PORT": str(rig.port),
             "MQTT_USER": SERVER_ACCOUNT,
-            "MQTT_PASSWORD": rig.directory.server_password,
+            "MQTT_PASSWORD": rig.server_password,
         }
 
     async def start(self) -> float:

@@ -12,13 +12,8 @@ from pathlib import Path
 
 from benchmarks.line import WINDOW, Line, OnMessage, line
 from infoscreen.mqtt.connection import BrokerAddress
-from infoscreen.provisioning.broker_files import (
-    SERVER_ACCOUNT,
-    BrokerDirectory,
-    new_password,
-    password_line,
-    write_broker_directory,
-)
+from infoscreen.provisioning.broker_files import SERVER_ACCOUNT, BrokerFiles, Listeners, write_broker
+from infoscreen.provisioning.passwords import new_password, password_line
 from infoscreen.resources import resource
 
 LOADER = "loader"
@@ -29,14 +24,18 @@ LOADER = "loader"
 class Rig:
     """A running broker and the password of the loader."""
 
-    directory: BrokerDirectory
+    files: BrokerFiles
+    port: int
     loader_password: str
+
+    @property
+    def server_password(self) -> str:
+        """Return the password of the daemon's account."""
+        return self.files.password(SERVER_ACCOUNT)
 
     def address(self, client_id: str) -> BrokerAddress:
         """Return the way in for the daemon's side, under the given client id."""
-        return BrokerAddress(
-            "127.0.0.1", self.directory.port, SERVER_ACCOUNT, self.directory.server_password, client_id
-        )
+        return BrokerAddress("127.0.0.1", self.port, SERVER_ACCOUNT, self.server_password, client_id)
 
 
 @contextlib.asynccontextmanager
@@ -45,18 +44,19 @@ async def running_broker(path: Path) -> AsyncIterator[Rig]:
     program = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin")
     if program is None:
         raise SystemExit("mosquitto is missing; install it with: apt-get install mosquitto")
-    directory = write_broker_directory(path, free_port(), resource("mosquitto"), save_every_change=False)
-    password = new_password()
-    with directory.passwords.open("a", encoding="ascii") as file:
-        file.write(password_line(LOADER, password))
-    with (path / "acl").open("a", encoding="ascii") as file:
+    rig = Rig(BrokerFiles(path), free_port(), new_password())
+    listeners = Listeners(server=rig.port, devices=None)
+    write_broker(rig.files, resource("mosquitto"), listeners, None, save_every_change=False)
+    with rig.files.passwords.open("a", encoding="ascii") as file:
+        file.write(password_line(LOADER, rig.loader_password))
+    with rig.files.acl.open("a", encoding="ascii") as file:
         file.write(f"\nuser {LOADER}\ntopic readwrite infoscreen/#\n")
     process = await asyncio.create_subprocess_exec(
-        program, "-c", str(directory.config), stderr=subprocess.DEVNULL
+        program, "-c", str(rig.files.config), stderr=subprocess.DEVNULL
     )
     try:
-        await _accepts(directory.port)
-        yield Rig(directory, password)
+        await _accepts(rig.port)
+        yield rig
     finally:
         process.terminate()
         await process.wait()
@@ -66,7 +66,7 @@ def devices(
     rig: Rig, client_id: str, on_message: OnMessage | None = None
 ) -> AbstractAsyncContextManager[Line]:
     """Return a connection that speaks for every device."""
-    return line(rig.directory.port, client_id, LOADER, rig.loader_password, on_message)
+    return line(rig.port, client_id, LOADER, rig.loader_password, on_message)
 
 
 async def load(rig: Rig, messages: Iterable[tuple[str, bytes]]) -> None:

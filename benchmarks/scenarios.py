@@ -1,8 +1,8 @@
 """Plays families of situations against the judge, and makes the table of docs/recovery.md.
 
-``python -m benchmarks.scenarios`` plays every family with several seeds, the recovery and the naive policy,
-and writes the table into the document. With names of families it plays those and only prints.
-``--record DIR`` keeps the lines of worlds that failed.
+``python -m benchmarks.scenarios`` plays every family with several seeds, the recovery and the naive policy.
+With names of families it plays those. ``--write`` puts the lines into the document, in place of those that it
+has of the same families. ``--record DIR`` keeps the lines of worlds that failed.
 """
 
 import argparse
@@ -22,6 +22,7 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "recovery.md"
 HEADINGS = (
     "family",
     "worlds kept",
+    "clients",
     "cured, of those a command can cure",
     "later than best possible, median / most",
     "actions (naive)",
@@ -71,6 +72,7 @@ def line(family: str, seeds: Sequence[int], size: int, *, naive: bool, record: P
     cells = [
         f"`{family}`",
         f"{kept} of {len(seeds)}",
+        str(size),
         f"{cured} of {curable}" if curable else "-",
         times,
         f"{actions} ({sum(one for one, _ in naively)})" if naive else str(actions),
@@ -88,31 +90,36 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--size", type=int, default=300)
     parser.add_argument("--no-naive", action="store_true")
+    parser.add_argument("--write", action="store_true")
     parser.add_argument("--record", type=Path)
     given = parser.parse_args(arguments)
     seeds = range(given.first_seed, given.first_seed + given.seeds)
     if given.record is not None:
         given.record.mkdir(parents=True, exist_ok=True)
-    lines = [f"| {' | '.join(HEADINGS)} |", f"|{'---|' * len(HEADINGS)}"]
     for family in given.families or FAMILIES:
-        lines.append(line(family, seeds, given.size, naive=not given.no_naive, record=given.record))
-        sys.stdout.write(lines[-1] + "\n")
+        played = line(family, seeds, given.size, naive=not given.no_naive, record=given.record)
+        sys.stdout.write(played + "\n")
         sys.stdout.flush()
-    if not given.families and not given.no_naive:
-        write(lines)
+        if given.write:
+            write(family, played)
     return 0
 
 
-def write(lines: Sequence[str]) -> None:
-    """Put the table into the document."""
-    table = "\n".join(lines)
-    text = re.sub(
-        r"(<!-- results -->\n).*?(<!-- end of results -->)",
-        lambda found: f"{found[1]}{table}\n{found[2]}",
-        DOCUMENT.read_text(encoding="utf-8"),
-        flags=re.DOTALL,
-    )
-    DOCUMENT.write_text(text, encoding="utf-8")
+def write(family: str, played: str) -> None:
+    """Put the line of a family into the document's table; lines of families that are no more are left out."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    begin, end = "<!-- results -->\n", "<!-- end of results -->"
+    before, rest = text.split(begin)
+    table, after = rest.split(end)
+    known = {name: row for row in table.splitlines() if (name := _family(row)) is not None} | {family: played}
+    rows = [f"| {' | '.join(HEADINGS)} |", f"|{'---|' * len(HEADINGS)}"]
+    rows += [known[name] for name in FAMILIES if name in known]
+    DOCUMENT.write_text(before + begin + "\n".join(rows) + "\n" + end + after, encoding="utf-8")
+
+
+def _family(row: str) -> str | None:
+    found = re.match(r"\| `([a-z-]+)` \|", row)
+    return None if found is None else found[1]
 
 
 if __name__ == "__main__":

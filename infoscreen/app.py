@@ -11,13 +11,14 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from aiohttp import web
 
-from infoscreen import __version__, installation
+from infoscreen import __version__, installation, sd_notify
+from infoscreen.broker_address import broker_address, probe_address
 from infoscreen.clock import SteadySince, SystemClock
 from infoscreen.domain.commands import Timeouts
 from infoscreen.domain.errors import CannotStart, StoreUnavailable
@@ -26,10 +27,13 @@ from infoscreen.domain.lockout import LockoutPolicy
 from infoscreen.domain.presence import StalePolicy
 from infoscreen.domain.recovery import Observer, RecoveryPolicy
 from infoscreen.metrics import Metrics
-from infoscreen.mqtt.connection import BrokerAddress, TlsSettings
 from infoscreen.mqtt.dropped import Dropped
+from infoscreen.mqtt.identity import OwnIds
 from infoscreen.mqtt.listener import BatchLimits, Listener
+from infoscreen.mqtt.monitor import BrokerMonitor
 from infoscreen.mqtt.publisher import BrokerPublisher
+from infoscreen.progress import Progress, step_seconds
+from infoscreen.services import broker_alerts
 from infoscreen.services.accounts import Accounts
 from infoscreen.services.bus import Bus
 from infoscreen.services.certificates import CertificateWatch
@@ -48,7 +52,9 @@ from infoscreen.settings import Settings
 from infoscreen.storage import schema
 from infoscreen.storage.engine import Store
 from infoscreen.storage.trouble import naming_trouble
+from infoscreen.supervision import Reloading, Supervision, run_until
 from infoscreen.web.application import create_app, create_runner
+from infoscreen.web.https import Https
 from infoscreen.web.keys import Parts, WebConfig
 from infoscreen.web.live import LiveFeed
 from infoscreen.wire.topics import BULK_FILTERS, COMMAND_FILTERS, STATE_FILTERS
@@ -71,9 +77,12 @@ STOP_SECONDS = 4.8
 LOOK_AGAIN_SECONDS, LOOK_SECONDS = 1.0, 4.0
 """How often a start looks for a database that is not there yet, and how long an answer may take."""
 
+MORE_TIME = "EXTEND_TIMEOUT_USEC=60000000"
+"""What a start that waits asks systemd for at each look."""
 
-async def serve(settings: Settings) -> None:
-    """Run the daemon until SIGTERM or SIGINT.
+
+async def serve(settings: Settings, load: Callable[[], Settings] | None = None) -> None:
+    """Run the daemon until SIGTERM or SIGINT; on SIGHUP call ``load`` for changed settings.
 
     Raises:
         DatabaseNotReady: the database must be migrated first.
@@ -97,6 +106,14 @@ async def serve(settings: Settings) -> None:
         retention=timedelta(days=settings.retention_days),
     )
 
+    https = installation.https_of(settings)
+
+    async def renew_certificates(fresh: Settings) -> None:
+        if https is not None and fresh.http_tls_certfile is not None and fresh.http_tls_keyfile is not None:
+            await https.renew(fresh.http_tls_certfile, fresh.http_tls_keyfile)
+        certificates.wake()
+
+    reloading = Reloading(settings, load or (lambda: settings), clock, [renew_certificates])
     store = Store(settings.database_url)
 
     def listening_since() -> datetime | None:
@@ -114,12 +131,24 @@ async def serve(settings: Settings) -> None:
     bulk_ingest = Ingest(
         store, clock, bus, ingest_policy, metrics, listening_since, quotas, writer=bulk_address.client_id
     )
+    dropped = Dropped(clock)
+    own_ids = OwnIds(address, probe_address(settings))
+    monitor = BrokerMonitor(
+        address,
+        clock,
+        probe=probe_address(settings),
+        alarm_from=settings.mqtt_auth_failures_alarm,
+        admission=own_ids.admit,
+        on_change=lambda: bus.publish(BrokerChanged(listener.state.connected)),
+        on_failure=metrics.auth_failure,
+    )
     bulk_listener = Listener(
         bulk_address,
         clock,
         bulk_ingest.handle,
         BULK_FILTERS,
         role="bulk listener",
+        admission=own_ids.admit,
         limits=replace(BULK_LIMITS, waiting_bytes=settings.mqtt_buffer_bytes // 2),
     )
 
@@ -127,7 +156,6 @@ async def serve(settings: Settings) -> None:
         certificates.wake()
         bus.publish(BrokerChanged(state.connected))
 
-    dropped = Dropped(clock)
     listener = Listener(
         address,
         clock,
@@ -138,7 +166,10 @@ async def serve(settings: Settings) -> None:
         moved=BULK_FILTERS,
         moved_to=bulk_listener,
         dropped=dropped,
+        health=monitor.health,
+        admission=own_ids.admit,
     )
+    metrics.watch_broker(lambda: monitor.health().acl, lambda: listener.state.taken_over_at is not None)
     metrics.watch_listener("state", lambda: listener.held_bytes, lambda: listener.paused)
     metrics.watch_listener("bulk", lambda: bulk_listener.held_bytes, lambda: bulk_listener.paused)
     metrics.watch_dropped(lambda: dropped.total)
@@ -149,10 +180,12 @@ async def serve(settings: Settings) -> None:
         on_retained_command=_warn_of_retained_command,
         on_connected=wake.set,
         dropped=dropped,
+        admission=own_ids.admit,
     )
     outbox = Outbox(
         store, clock, bus, publisher, listener, metrics, wake, alias=settings.mqtt_command_alias_enabled
     )
+    progress = Progress(clock, step_seconds(sd_notify.watchdog_seconds()))
     watch = Watch(store, clock, bus, listener, watched, metrics)
     certificates = CertificateWatch(
         installation.certificates(settings, address),
@@ -162,7 +195,12 @@ async def serve(settings: Settings) -> None:
     metrics.watch_certificates(lambda: certificates.lifetimes)
     standing = list(installation.alerts(settings))
     monitoring = Monitoring(
-        store, clock, listener, ingest, bulk_ingest, alerts=(lambda: standing, certificates.alerts)
+        store,
+        clock,
+        listener,
+        ingest,
+        bulk_ingest,
+        alerts=(lambda: standing, certificates.alerts, lambda: broker_alerts.alerts(listener.state)),
     )
     live = LiveFeed(store, bus, listener, clock)
     commanding = Commanding(store, clock, bus, commands, metrics, wake)
@@ -198,10 +236,12 @@ async def serve(settings: Settings) -> None:
         )
     )
 
+    supervision = Supervision(progress, monitoring, clock)
     parts = {
         "mqtt listener": listener.run,
         "mqtt bulk listener": bulk_listener.run,
         "mqtt publisher": publisher.run,
+        "mqtt monitor": monitor.run,
         "outbox": outbox.run,
         "watch": watch.run,
         "expiry sweeper": watch.run_sweep,
@@ -209,17 +249,22 @@ async def serve(settings: Settings) -> None:
         "recovery": recovering.run,
         "live feed": live.run,
         "loop monitor": monitoring.run,
+        "watchdog": supervision.run_watchdog,
+        "status": supervision.run_status,
+        "reload": reloading.run,
         "certificates": certificates.run,
     }
     runner = create_runner(app)
     try:
-        with _stop_signal() as stopped:
+        with _stop_signal(reloading.asked) as stopped:
             trouble = await _look(store)
-            await _bind(runner, settings)
+            await _bind(runner, settings, https)
             if trouble is None or await _database_seen(store, stopped, trouble):
                 _spare_the_collector()
-                await _run_until(stopped, parts, last_words=lambda: _stop_serving(bus, runner))
+                sd_notify.notify("READY=1")
+                await run_until(stopped, parts, progress, last_words=lambda: _stop_serving(bus, runner))
     finally:
+        sd_notify.notify("STOPPING=1")
         await _stop_serving(bus, runner)
         passwords.close()
         await store.close()
@@ -252,6 +297,7 @@ async def _database_seen(store: Store, stopped: asyncio.Event, trouble: StoreUna
         extra={"event": "store_awaited", "trouble": trouble and trouble.trouble, "error": str(trouble)},
     )
     while trouble is not None:
+        sd_notify.notify(f"STATUS=waiting for the database: {trouble}", MORE_TIME)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LOOK_AGAIN_SECONDS):
                 await stopped.wait()
@@ -267,32 +313,6 @@ async def _database_seen(store: Store, stopped: asyncio.Event, trouble: StoreUna
     return True
 
 
-async def _run_until(
-    stopped: asyncio.Event,
-    parts: Mapping[str, Callable[[], Awaitable[object]]],
-    last_words: Callable[[], Awaitable[None]],
-) -> None:
-    """Run all parts until told to stop: then first the last words, then every part is cancelled."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_for_ever(name, run, stopped), name=name) for name, run in parts.items()]
-        await stopped.wait()
-        log.info("stopping", extra={"event": "stopping"})
-        await last_words()
-        for task in tasks:
-            task.cancel()
-
-
-async def _for_ever(name: str, run: Callable[[], Awaitable[object]], stopped: asyncio.Event) -> None:
-    """Run a part that must never end by itself before we are told to stop."""
-    try:
-        await run()
-    except Exception as error:
-        error.add_note(f"This ended the daemon's part: {name}.")
-        raise
-    if not stopped.is_set():
-        raise RuntimeError(f"The daemon's part {name!r} returned, which it must never do.")
-
-
 def _spare_the_collector() -> None:
     """Let the garbage collector pass over what is there by now, and look after the rest less often.
 
@@ -304,11 +324,12 @@ def _spare_the_collector() -> None:
     gc.set_threshold(*COLLECT_AFTER)
 
 
-async def _bind(runner: web.AppRunner, settings: Settings) -> None:
+async def _bind(runner: web.AppRunner, settings: Settings, https: Https | None) -> None:
     await runner.setup()
     where = f"{settings.http_host}:{settings.http_port}"
     try:
-        await web.TCPSite(runner, settings.http_host, settings.http_port).start()
+        tls = None if https is None else https.context
+        await web.TCPSite(runner, settings.http_host, settings.http_port, ssl_context=tls).start()
     except OSError as error:
         raise CannotStart(
             f"Cannot listen on {where}: {error.strerror or error}. "
@@ -331,8 +352,8 @@ def _end() -> None:
 
 
 @contextlib.contextmanager
-def _stop_signal() -> Iterator[asyncio.Event]:
-    """Turn SIGTERM and SIGINT into an event."""
+def _stop_signal(reload: asyncio.Event) -> Iterator[asyncio.Event]:
+    """Turn SIGTERM and SIGINT into an event, and SIGHUP into ``reload``."""
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     signals = (signal.SIGTERM, signal.SIGINT)
 
@@ -343,6 +364,7 @@ def _stop_signal() -> Iterator[asyncio.Event]:
             last_resort.start()
         stopped.set()
 
+    loop.add_signal_handler(signal.SIGHUP, reload.set)
     for one in signals:
         loop.add_signal_handler(one, stop)
     try:
@@ -350,31 +372,6 @@ def _stop_signal() -> Iterator[asyncio.Event]:
     finally:
         for one in signals:
             loop.remove_signal_handler(one)
-
-
-def broker_address(settings: Settings) -> BrokerAddress:
-    """Return where the broker is; raise ``CannotStart`` without an account for it."""
-    if settings.mqtt_user is None or settings.mqtt_password is None:
-        raise CannotStart(
-            "MQTT_USER and MQTT_PASSWORD are needed: the broker requires an account. "
-            "Set both; `infoscreen config check` tells what else is missing."
-        )
-    tls = None
-    if settings.mqtt_tls_enabled:
-        tls = TlsSettings(
-            settings.mqtt_tls_ca_cert,
-            settings.mqtt_tls_certfile,
-            settings.mqtt_tls_keyfile,
-            settings.mqtt_tls_insecure,
-        )
-    return BrokerAddress(
-        settings.mqtt_host,
-        settings.mqtt_port,
-        settings.mqtt_user,
-        settings.mqtt_password.get_secret_value(),
-        settings.mqtt_client_id,
-        tls,
-    )
 
 
 def lockout_policy(settings: Settings) -> LockoutPolicy:

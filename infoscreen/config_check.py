@@ -6,7 +6,7 @@
 import ssl
 from datetime import UTC, datetime, timedelta
 
-from infoscreen import app
+from infoscreen import app, broker_address, installation
 from infoscreen.domain.errors import BrokerUnavailable, CannotStart, InvalidSettings
 from infoscreen.domain.presence import StalePolicy
 from infoscreen.mqtt.connection import tls_context
@@ -29,7 +29,7 @@ def loaded() -> Settings:
 
 def unusable(settings: Settings) -> list[str]:
     """Return a sentence for each setting that cannot be used although its value is allowed."""
-    return [*_database(settings), *_broker(settings), *_times(settings)]
+    return [*_database(settings), *_broker(settings), *_https(settings), *_times(settings)]
 
 
 def _database(settings: Settings) -> list[str]:
@@ -43,10 +43,18 @@ def _database(settings: Settings) -> list[str]:
 
 def _broker(settings: Settings) -> list[str]:
     try:
-        tls = app.broker_address(settings).tls
+        tls = broker_address.broker_address(settings).tls
         if tls is not None:
             tls_context(tls)
     except (BrokerUnavailable, CannotStart, ssl.SSLError) as error:
+        return [str(error)]
+    return []
+
+
+def _https(settings: Settings) -> list[str]:
+    try:
+        installation.https_of(settings)
+    except CannotStart as error:
         return [str(error)]
     return []
 

@@ -4,8 +4,8 @@ Looks only; changes nothing but a database lock that is given back at once.
 """
 
 import asyncio
-import http.client
-import json
+import os
+import pwd
 import resource
 import shutil
 import socket
@@ -13,22 +13,31 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from infoscreen import app, config_check
+import infoscreen
+from infoscreen import broker_address, config_check, installation, local_daemon
 from infoscreen.clock import SystemClock
 from infoscreen.domain.accounts import Role
+from infoscreen.domain.alerts import Severity
+from infoscreen.domain.broker import BrokerFault
 from infoscreen.domain.errors import (
+    BrokerUnavailable,
     CannotStart,
     DatabaseNotReady,
     InvalidSettings,
     StoreTrouble,
     StoreUnavailable,
+    WrongListener,
 )
+from infoscreen.local_daemon import DaemonPresence
 from infoscreen.mqtt import probe
 from infoscreen.services.accounts import Accounts
+from infoscreen.services.certificates import CertificateWatch
 from infoscreen.services.passwords import Passwords
-from infoscreen.settings import Settings, cautions, load
-from infoscreen.storage import schema
+from infoscreen.settings import INSTALLED_FILE, Settings, cautions, env_file, load
+from infoscreen.settings_sources import installed_file
+from infoscreen.storage import backups, schema
 from infoscreen.storage.engine import Store
+from infoscreen.words.speaking import say
 
 LITTLE_SPACE = 1_000_000_000
 NO_SPACE = 100_000_000
@@ -44,7 +53,20 @@ ADVICE = {
     StoreTrouble.DAMAGED: "Stop everything that uses it and restore a backup.",
 }
 
-ANSWER_SECONDS = 3
+BROKER_ADVICE = {
+    BrokerFault.REFUSED: "MQTT_USER and MQTT_PASSWORD must be an account of the broker.",
+    BrokerFault.NOT_YET_VALID: "Is this host's clock right?",
+    BrokerFault.EXPIRED: "Renew it with `infoscreen pki renew`, which also reloads the broker.",
+    BrokerFault.WRONG_NAME: "Set MQTT_HOST to a name in the certificate.",
+    BrokerFault.UNKNOWN_CA: "MQTT_TLS_CA_CERT must be the CA that signed the broker's certificate.",
+}
+
+BACKUPS = "backups"
+"""Where backups are, in the directory of the database."""
+
+OLD_HOURS = 26
+"""After so long a daily backup is overdue."""
+
 TIMEDATECTL_SECONDS = 5
 
 
@@ -76,7 +98,8 @@ async def examine() -> list[Check]:
     if settings is not None:
         findings += await _database(settings)
         findings += await _broker(settings)
-        findings += await asyncio.to_thread(_http, settings)
+        findings += await _certificates(settings)
+        findings.append(await asyncio.to_thread(_daemon, settings))
     findings += await _clock()
     findings.append(_open_files())
     return findings
@@ -101,6 +124,7 @@ async def _database(settings: Settings) -> list[Check]:
     file = schema.sqlite_file(settings.database_url)
     if file is not None and file.parent.is_dir():
         findings.append(_space(file.parent))
+        findings += [*_owners(file), *_backups(file.parent)]
     try:
         await schema.check_url(settings.database_url)
         store = Store(settings.database_url)
@@ -131,6 +155,45 @@ def _space(directory: Path) -> Check:
     return Check(CheckStatus.WARN if free >= NO_SPACE else CheckStatus.FAIL, what, advice)
 
 
+def _owners(file: Path) -> list[Check]:
+    """Files of a database, or of the settings, that the daemon cannot write or everybody can read."""
+    findings = []
+    owner = file.parent.stat().st_uid
+    files = [Path(f"{file}{ending}") for ending in ("", *backups.COMPANIONS)]
+    for one in files:
+        if one.exists() and one.stat().st_uid != owner:
+            what = f"{one} belongs to {_user(one.stat().st_uid)}, its directory to {_user(owner)}"
+            advice = f"`chown --reference={one.parent} {one}`, else the daemon cannot write it."
+            findings.append(Check(CheckStatus.FAIL, what, advice))
+    for one in (*files, installed_file(INSTALLED_FILE, os.environ), env_file()):
+        if one.exists() and one.stat().st_mode & 0o007:
+            advice = f"It holds secrets: `chmod 600 {one}`."
+            findings.append(Check(CheckStatus.WARN, f"every user of this host can read {one}", advice))
+    return findings
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def _backups(directory: Path) -> list[Check]:
+    """Where the timer of an installation makes backups: is there a new one."""
+    place = directory / BACKUPS
+    if not place.is_dir():
+        return []
+    newest = backups.backups_in(place)
+    age = SystemClock().now().timestamp() - newest[0].stat().st_mtime if newest else None
+    if age is not None and age < OLD_HOURS * 3_600:
+        return [Check(CheckStatus.OK, f"newest backup is {age / 3_600:.0f} hours old")]
+    what = (
+        f"there is no backup in {place}" if age is None else f"newest backup is {age / 86_400:.1f} days old"
+    )
+    return [Check(CheckStatus.WARN, what, "`systemctl status infoscreen-backup.timer infoscreen-backup`")]
+
+
 async def _admin(store: Store) -> Check:
     passwords = Passwords()
     try:
@@ -150,21 +213,26 @@ async def _admin(store: Store) -> Check:
 
 async def _broker(settings: Settings) -> list[Check]:
     try:
-        address = app.broker_address(settings)
+        address = broker_address.broker_address(settings)
     except CannotStart:
         return []  # the settings' own finding says so already
     where = f"{address.host}:{address.port}"
-    reason = await probe.refusal(address)
-    if reason is not None:
-        advice = "Start the broker, or correct the MQTT_ settings; its own log tells more."
-        return [Check(CheckStatus.FAIL, f"broker: {reason}", advice)]
+    try:
+        ours = await probe.admit(address, broker_address.probe_address(settings))
+    except WrongListener as error:
+        advice = "Correct MQTT_HOST and MQTT_PORT before the daemon is started."
+        return [Check(CheckStatus.FAIL, f"broker: {error}", advice)]
+    except BrokerUnavailable as error:
+        usual = "Start the broker, or correct the MQTT_ settings; its own log tells more."
+        advice = usual if error.fault is None else BROKER_ADVICE.get(error.fault, usual)
+        return [Check(CheckStatus.FAIL, f"broker: {error}", advice)]
     findings = [Check(CheckStatus.OK, f"broker at {where} lets the daemon in")]
     if await probe.anonymous_refusal(address) is None:
         advice = "Set `allow_anonymous false`; look for another file in conf.d that sets it true."
         findings.append(Check(CheckStatus.FAIL, "broker accepts connections without an account", advice))
     else:
         findings.append(Check(CheckStatus.OK, "broker requires an account"))
-    dropped = await probe.dropped(address)
+    dropped = await probe.dropped(ours)
     if dropped:
         what = f"broker has dropped {dropped} messages since it started, because a queue was full"
         advice = "Raise max_queued_messages and max_queued_bytes; look for a device that sends too much."
@@ -172,39 +240,74 @@ async def _broker(settings: Settings) -> list[Check]:
     return findings
 
 
-def _http(settings: Settings) -> list[Check]:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.http_host, settings.http_host)  # noqa: S104 - no bind
-    where = f"{host}:{settings.http_port}"
-    connection = http.client.HTTPConnection(host, settings.http_port, timeout=ANSWER_SECONDS)
+async def _certificates(settings: Settings) -> list[Check]:
     try:
-        connection.request("GET", "/healthz")
-        answer = json.loads(connection.getresponse().read(1000))
-    except (TimeoutError, ConnectionResetError, http.client.HTTPException, ValueError):
-        answer = None
-    except OSError:
-        return [_free_port(settings)]
-    finally:
-        connection.close()
-    if answer == {"status": "ok"}:
-        return [Check(CheckStatus.OK, f"daemon answers at {where}")]
-    advice = "Stop what listens there, or set HTTP_PORT."
-    return [Check(CheckStatus.FAIL, f"something else answers at {where}", advice)]
+        address = broker_address.broker_address(settings)
+    except CannotStart:
+        return []
+    watch = CertificateWatch(installation.certificates(settings, address), SystemClock())
+    await watch.look(quietly=True)
+    findings = [
+        Check(
+            CheckStatus.FAIL if alert.severity is Severity.CRITICAL else CheckStatus.WARN,
+            say(alert.fact),
+            "See `infoscreen pki status`, and docs/tls-runbook.md.",
+        )
+        for alert in watch.alerts()
+    ]
+    seen = {which.value: life.not_after for which, life in watch.lifetimes.items()}
+    if seen and not findings:
+        which, ends = min(seen.items(), key=lambda one: one[1])
+        findings.append(
+            Check(CheckStatus.OK, f"certificates are valid; the first one ({which}) until {ends:%Y-%m-%d}")
+        )
+    return findings
 
 
-def _free_port(settings: Settings) -> Check:
-    where = f"{settings.http_host}:{settings.http_port}"
-    family = socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET
-    with socket.socket(family) as probing:
-        probing.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+def _daemon(settings: Settings) -> Check:
+    where = "{}:{}".format(*local_daemon.where(settings))
+    match local_daemon.look(settings):
+        case DaemonPresence.DAEMON:
+            return Check(CheckStatus.OK, f"daemon answers at {where}")
+        case DaemonPresence.SILENT:
+            advice = "`journalctl -u infoscreen -p warning` says why. systemd restarts a daemon that hangs."
+            return Check(CheckStatus.FAIL, f"what listens at {where} does not answer", advice)
+        case DaemonPresence.SOMETHING_ELSE:
+            advice = f"`ss -ltnp 'sport = {settings.http_port}'` names it. Stop it, or set HTTP_PORT."
+            return Check(CheckStatus.FAIL, f"something else answers at {where}", advice)
+        case DaemonPresence.NOBODY:
+            return _not_running(settings, where)
+
+
+def _not_running(settings: Settings, where: str) -> Check:
+    try:
+        family = socket.getaddrinfo(settings.http_host, settings.http_port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family) as probing:
+            probing.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probing.bind((settings.http_host, settings.http_port))
-        except OSError as error:
-            advice = "Set HTTP_HOST and HTTP_PORT to an address of this host and a port above 1023."
-            return Check(CheckStatus.FAIL, f"cannot listen on {where}: {error.strerror or error}", advice)
-    return Check(CheckStatus.OK, f"{where} is free; the daemon does not run")
+    except OSError as error:
+        advice = "Set HTTP_HOST and HTTP_PORT to an address of this host and a port above 1023."
+        said = f"the daemon does not run, and cannot listen on {where}: {error.strerror or error}"
+        return Check(CheckStatus.FAIL, said, advice)
+    advice = "`systemctl start infoscreen`; if it ends again, `journalctl -u infoscreen -p err` says why."
+    return Check(CheckStatus.FAIL, f"the daemon does not run: nobody listens at {where}", advice)
 
 
 async def _clock() -> list[Check]:
+    return [*_clock_before_installation(), *await _synchronised()]
+
+
+def _clock_before_installation() -> list[Check]:
+    installed = Path(infoscreen.__file__).stat().st_mtime
+    now = SystemClock().now()
+    if now.timestamp() > installed - 86_400:
+        return []
+    advice = "Set it: `timedatectl set-ntp true`, or `timedatectl set-time`."
+    what = f"this host's clock is wrong: it says {now:%Y-%m-%d %H:%M} UTC, before infoscreen was installed"
+    return [Check(CheckStatus.FAIL, what, advice)]
+
+
+async def _synchronised() -> list[Check]:
     """Ask systemd; where there is none, nobody knows."""
     try:
         asking = await asyncio.create_subprocess_exec(

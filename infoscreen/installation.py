@@ -13,6 +13,7 @@ from infoscreen.mqtt.diagnosis import presented
 from infoscreen.pki import reading
 from infoscreen.services.certificates import Source
 from infoscreen.settings import Settings, is_http_open
+from infoscreen.web.https import Https
 
 
 def alerts(settings: Settings) -> Iterator[Alert]:
@@ -55,3 +56,10 @@ def _file(path: Path) -> Source:
         return await asyncio.to_thread(reading.file_lifetime, path)
 
     return read
+
+
+def https_of(settings: Settings) -> Https | None:
+    """Return the TLS of the HTTP server, None without; raise ``CannotStart`` for files that do not fit."""
+    if settings.http_tls_certfile is None or settings.http_tls_keyfile is None:
+        return None
+    return Https(settings.http_tls_certfile, settings.http_tls_keyfile)

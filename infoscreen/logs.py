@@ -1,4 +1,4 @@
-"""The process's own log, on standard error: one line for each record, text or JSON.
+"""The process's own log: one line for each record, text or JSON, on standard error or in the journal.
 
 A record is a constant sentence with named fields in ``extra``. Some fields come from devices, so everything
 that ends a line, steers a terminal or cannot be seen is escaped. Tracebacks go here and nowhere else.
@@ -10,21 +10,12 @@ import os
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
 from infoscreen.domain.visible import visible, visible_json
-
-_PRIORITIES = (
-    (logging.CRITICAL, 2),
-    (logging.ERROR, 3),
-    (logging.WARNING, 4),
-    (logging.INFO, 6),
-    (logging.NOTSET, 7),
-)
-"""syslog's priorities as sd-daemon(3) wants them in front of a line."""
-
-_OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+from infoscreen.journal import SOCKET, JournalHandler, extra_of, priority
 
 _SHORT_ESCAPES = str.maketrans({"\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
@@ -40,7 +31,7 @@ class TextFormatter(logging.Formatter):
         """Return the record as one line."""
         parts = [_time(record)] if self._with_time else []
         parts += [record.levelname, f"{record.name}:", record.getMessage()]
-        parts += [f"{name}={_word(value)}" for name, value in _fields(record).items()]
+        parts += [f"{name}={_word(value)}" for name, value in extra_of(record).items()]
         parts += _tracebacks(self, record)
         return visible(" ".join(parts).translate(_SHORT_ESCAPES), one_line=True)
 
@@ -50,7 +41,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line."""
-        line = dict(_fields(record))
+        line = dict(extra_of(record))
         line |= {
             "time": _time(record),
             "level": record.levelname.lower(),
@@ -72,8 +63,7 @@ class PriorityFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line with its priority."""
-        priority = next(priority for level, priority in _PRIORITIES if record.levelno >= level)
-        return f"<{priority}>{self._inner.format(record)}"
+        return f"<{priority(record.levelno)}>{self._inner.format(record)}"
 
 
 def configure(
@@ -84,6 +74,8 @@ def configure(
     environment: Mapping[str, str] = os.environ,
 ) -> None:
     """Send every record of ``level`` and graver to ``stream``, standard error unless given.
+
+    When the stream ends in the journal, records go there with their fields, in its own protocol.
 
     Replaces what was configured before. An exception that nobody catches becomes a record too, so that a
     program reading JSON lines never meets a naked traceback.
@@ -98,8 +90,11 @@ def configure(
     journal = is_journal(stream, environment)
     # The journal stamps each line itself.
     formatter = JsonFormatter() if log_format == "json" else TextFormatter(with_time=not journal)
-    handler = logging.StreamHandler(stream)
+    handler: logging.Handler = logging.StreamHandler(stream)
     handler.setFormatter(PriorityFormatter(formatter) if journal else formatter)
+    if journal and Path(SOCKET).exists():
+        handler = JournalHandler(handler)
+        handler.setFormatter(formatter)
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
@@ -138,10 +133,6 @@ def _log_uncaught(kind: type[BaseException], error: BaseException, traceback: Tr
         extra={"event": "uncaught", "error": f"{kind.__name__}: {error}"},
         exc_info=(kind, error, traceback),
     )
-
-
-def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    return {name: value for name, value in vars(record).items() if name not in _OWN_FIELDS}
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -113,6 +113,21 @@ class Metrics:
             "Messages the broker has dropped since it started, as it says itself.",
             registry=registry,
         )
+        self._acl = Gauge(
+            "infoscreen_broker_acl_in_force",
+            "1 if the last check found the broker's ACL in force, 0 if not, -1 if it was not checked.",
+            registry=registry,
+        )
+        self._auth_failures = Counter(
+            "infoscreen_mqtt_auth_failures",
+            "Failed logins at the broker, as its log says.",
+            registry=registry,
+        )
+        self._taken_over = Gauge(
+            "infoscreen_mqtt_taken_over",
+            "1 while another program keeps taking the daemon's client id at the broker.",
+            registry=registry,
+        )
         self._certificates = Gauge(
             "infoscreen_certificate_expiry_timestamp_seconds",
             "When certificates end: the broker's as it is presented, its CA, our own, the panel's.",
@@ -135,6 +150,15 @@ class Metrics:
     def watch_dropped(self, dropped: Callable[[], int]) -> None:
         """Show how many messages the broker says it has dropped."""
         self._dropped.set_function(dropped)
+
+    def watch_broker(self, acl: Callable[[], str], is_taken_over: Callable[[], bool]) -> None:
+        """Show whether the ACL is in force, and whether another program takes our client id."""
+        self._acl.set_function(lambda: {"in_force": 1, "open": 0}.get(acl(), -1))
+        self._taken_over.set_function(is_taken_over)
+
+    def auth_failure(self) -> None:
+        """Count a failed login at the broker."""
+        self._auth_failures.inc()
 
     def watch_certificates(self, known: Callable[[], Mapping[Certificate, Lifetime]]) -> None:
         """Show when the certificates end that are known."""

@@ -1,11 +1,13 @@
 """Every knob of the daemon, where its value came from, and what is wrong with it.
 
 Only the composition root and the command line import this; the rooms get slices. Sources, later wins:
-defaults, ``.env`` in the working directory, ``$CREDENTIALS_DIRECTORY``, the environment.
+defaults, ``.env`` in the working directory, ``/etc/infoscreen/infoscreen.env``, ``$CREDENTIALS_DIRECTORY``,
+the environment.
 """
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -42,6 +44,7 @@ from infoscreen.settings_values import (
     Tries,
     TriesAboveZero,
 )
+from infoscreen.storage import address
 
 
 def _knob(default: Any, help_line: str, *, shown: str | None = None) -> Any:
@@ -93,6 +96,13 @@ class Settings(BaseModel):
     mqtt_client_id: Text = _knob(
         "infoscreen-server",
         "MQTT client id, with `-bulk` appended for logs and screenshots; names the sessions, so keep it.",
+    )
+    mqtt_probe_password: Secret | None = _knob(
+        None,
+        "Password of the account `infoscreen-probe`, with which the daemon checks that the ACL is in force.",
+    )
+    mqtt_auth_failures_alarm: TriesAboveZero = _knob(
+        20, "Failed logins at the broker within ten minutes that raise an alarm."
     )
     mqtt_buffer_bytes: Bytes = _knob(
         64 * 2**20,
@@ -185,13 +195,29 @@ class Settings(BaseModel):
         return value
 
 
-SECRETS = frozenset({"mqtt_password", "metrics_token"})
+SECRETS = frozenset({"mqtt_password", "mqtt_probe_password", "metrics_token"})
 NEEDED_TO_SERVE = {
     "mqtt_user": "the broker requires an account",
     "mqtt_password": "the broker requires a password",
 }
+ENV_FILE, INSTALLED_FILE = ".env", "infoscreen.env"
 BROKER_TLS_FILES = ("mqtt_tls_ca_cert", "mqtt_tls_certfile", "mqtt_tls_keyfile")
 TLS_FILES = ("http_tls_certfile", "http_tls_keyfile", *BROKER_TLS_FILES)
+
+
+def _read(names: Collection[str]) -> Given:
+    installed = settings_sources.installed_file(INSTALLED_FILE, os.environ)
+    return settings_sources.read(names, files=(env_file(), installed))
+
+
+def env_file() -> Path:
+    """Return where ``.env`` is, or would be: in the working directory."""
+    return Path(ENV_FILE).absolute()
+
+
+def is_given(name: str) -> bool:
+    """Tell whether any source gives a value for the setting."""
+    return name in _read(Settings.model_fields).values
 
 
 def load(*, serving: bool = False) -> Settings:
@@ -204,7 +230,7 @@ def load(*, serving: bool = False) -> Settings:
     Raises:
         InvalidSettings: one line for each fault: the variable, what was given and what is allowed.
     """
-    given = settings_sources.read(Settings.model_fields)
+    given = _read(Settings.model_fields)
     faults = list(given.faults)
     settings = None
     try:
@@ -284,11 +310,13 @@ class Effective:
 
 def effective(settings: Settings) -> list[Effective]:
     """Return every variable with the value that counts and where it comes from, secrets masked."""
-    given = settings_sources.read(Settings.model_fields)
+    given = _read(Settings.model_fields)
     found = []
     for name in Settings.model_fields:
         value = getattr(settings, name)
         shown = None if value is None or value == () else _shown(name, value)
+        if name == "database_url" and (file := address.parse(value).file) is not None:
+            shown = f"{address.SQLITE}:///{file}"  # wherever the working directory is
         found.append(Effective(name.upper(), shown, given.source(name)))
     return found
 
@@ -303,13 +331,13 @@ REPLACED = {
 
 
 def _outdated() -> list[str]:
-    given = settings_sources.read(REPLACED)
+    given = _read(REPLACED)
     return [f"{name.upper()} ({given.source(name)}): {REPLACED[name]}." for name in given.values]
 
 
 def cautions(settings: Settings) -> list[str]:
     """Return what is allowed but probably not meant."""
-    given = settings_sources.read([*Settings.model_fields, *REPLACED])
+    given = _read([*Settings.model_fields, *REPLACED])
     found = [*given.strangers, *_outdated()]
     given_tls = [name.upper() for name in BROKER_TLS_FILES if getattr(settings, name) is not None]
     if given_tls and not settings.mqtt_tls_enabled:
@@ -322,6 +350,10 @@ def cautions(settings: Settings) -> list[str]:
         found.append(
             f"HTTP_HOST={settings.http_host}: the panel can be reached without TLS. Put a proxy before it "
             "and set PUBLIC_ORIGIN, or set HTTP_TLS_CERTFILE."
+        )
+    if settings.metrics_token is None and (settings.trusted_proxies or settings.public_origin):
+        found.append(
+            "METRICS_TOKEN is not set: set it, so that no proxy can make /metrics public by mistake."
         )
     return found
 

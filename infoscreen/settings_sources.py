@@ -1,18 +1,20 @@
 """What was given for each setting, and where: the reader for the daemon and for the agent.
 
-Later wins: ``.env`` in the working directory (the daemon's), ``$CREDENTIALS_DIRECTORY`` (systemd), the
-environment. An empty value counts as not given. Whether a value is allowed is decided elsewhere.
+Later wins: ``.env`` in the working directory (the daemon's), the file in ``/etc/infoscreen``,
+``$CREDENTIALS_DIRECTORY`` (systemd), the environment. Both files have the same syntax, and this is their only
+reader: the units have no ``EnvironmentFile=``, which treats backslashes and ``#`` differently. An empty value
+counts as not given. Whether a value is allowed is decided elsewhere.
 """
 
 import difflib
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 
 MASK = "********"
-ENV_FILE = Path(".env")
+CONFIG_DIRECTORY, CONFIG_DIRECTORY_VARIABLE = "/etc/infoscreen", "INFOSCREEN_CONFIG_DIR"
 DEFAULT = "default"
 CREDENTIAL = "credential"
 ENVIRONMENT = "environment"
@@ -43,7 +45,7 @@ def read(
     environment: Mapping[str, str] | None = None,
     *,
     prefix: str = "",
-    env_file: bool = True,
+    files: Sequence[Path] = (),
 ) -> Given:
     """Read all sources for the settings of these lower-case names.
 
@@ -51,14 +53,14 @@ def read(
         names: the settings, without the prefix.
         environment: the variables; those of the process by default.
         prefix: what variables and credentials begin with, in lower case.
-        env_file: whether ``.env`` is read.
+        files: lines of ``NAME=value`` each; later ones win.
     """
     given = Given()
     variables = {f"{prefix}{name}": name for name in names}
     environment = os.environ if environment is None else environment
-    layers: list[tuple[str, Iterable[tuple[str, str]]]] = []
-    if env_file:
-        layers.append((str(ENV_FILE), _env_file(variables, given)))
+    layers: list[tuple[str, Iterable[tuple[str, str]]]] = [
+        (str(file), _env_file(file, variables, given)) for file in files
+    ]
     directory = environment.get("CREDENTIALS_DIRECTORY")
     layers.append((CREDENTIAL, _credentials(directory, variables, given)))
     layers.append((ENVIRONMENT, environment.items()))
@@ -73,6 +75,11 @@ def read(
             given.values[name] = value
             given.sources[name] = source
     return given
+
+
+def installed_file(name: str, environment: Mapping[str, str]) -> Path:
+    """Return where an installation keeps this file: ``/etc/infoscreen``, or ``INFOSCREEN_CONFIG_DIR``."""
+    return Path(environment.get(CONFIG_DIRECTORY_VARIABLE) or CONFIG_DIRECTORY).absolute() / name
 
 
 def is_readable(path: Path) -> bool:
@@ -93,19 +100,18 @@ def _is_text(value: str) -> bool:
     return True
 
 
-def _env_file(names: Collection[str], given: Given) -> Iterator[tuple[str, str]]:
-    text = _text_of(ENV_FILE, given)
+def _env_file(file: Path, names: Collection[str], given: Given) -> Iterator[tuple[str, str]]:
+    text = _text_of(file, given)
     if text is None:
         return
-    # Here, since the agent does without. The parser, not dotenv_values(), which skips a broken line silently
-    # and expands ${...} in passwords.
+    # The parser, not dotenv_values(), which skips a broken line silently and expands ${...} in passwords.
     from dotenv.parser import parse_stream
 
     for binding in parse_stream(StringIO(text)):
         if binding.error or (binding.key is not None and binding.value is None):
-            given.faults.append(f"{ENV_FILE} line {binding.original.line}: not NAME=value")
+            given.faults.append(f"{file} line {binding.original.line}: not NAME=value")
         elif binding.key is not None and binding.value is not None:
-            _look_for_slip(binding.key, names, str(ENV_FILE), given)
+            _look_for_slip(binding.key, names, str(file), given)
             yield binding.key, binding.value
 
 

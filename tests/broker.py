@@ -7,11 +7,21 @@ import signal
 import socket
 import subprocess
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-from infoscreen.provisioning.broker_files import SERVER_ACCOUNT, add_devices, write_broker_directory
+from infoscreen.clock import SystemClock
+from infoscreen.pki.authority import Authority
+from infoscreen.provisioning import devices
+from infoscreen.provisioning.broker_files import (
+    OWN_ACCOUNTS,
+    SERVER_ACCOUNT,
+    BrokerFiles,
+    Listeners,
+    write_broker,
+)
 from infoscreen.resources import resource
 from tests.programs import require
 from tests.waiting import DEADLINE_SECONDS, until
@@ -19,7 +29,7 @@ from tests.waiting import DEADLINE_SECONDS, until
 ANONYMOUS = ""
 """Stands for no account at all."""
 
-_RELOADED = "Reloading config."
+_RELOADED, _RUNNING = "Reloading config.", " running\n"
 _MESSAGE = "MESSAGE "
 
 
@@ -80,33 +90,77 @@ class Broker:
     host = "127.0.0.1"
     server_user = SERVER_ACCOUNT
 
-    def __init__(self, path: Path, port: int, *, save_every_change: bool = True) -> None:
-        self._program = require("mosquitto")
-        self._directory = write_broker_directory(
-            path, port, resource("mosquitto"), save_every_change=save_every_change
+    def __init__(
+        self,
+        path: Path,
+        port: int,
+        *,
+        save_every_change: bool = True,
+        devices_port: int | None = None,
+        program: Sequence[str | Path] = (),
+        migration: Sequence[str] = (),
+    ) -> None:
+        """Write the files.
+
+        Args:
+            path: the broker's directory.
+            port: for the server's account, plain; without ``devices_port`` also for devices.
+            save_every_change: a killed broker forgets nothing.
+            devices_port: for devices, over TLS.
+            program: another mosquitto than the system's.
+            migration: addresses with a plain listener for devices.
+        """
+        self.files = BrokerFiles(path)
+        self.authority: Authority | None = None
+        if devices_port is not None:
+            now = SystemClock().now()
+            self.authority = Authority.create(path / "pki", now)
+            self.authority.issue_server(["localhost", "127.0.0.1"], now)
+        self.listeners = Listeners(server=port, devices=devices_port, migration=migration)
+        write_broker(
+            self.files,
+            resource("mosquitto"),
+            self.listeners,
+            self.authority,
+            save_every_change=save_every_change,
         )
+        self._prepare(port, program, self.files.log)
+        self.devices_port = devices_port
+
+    @classmethod
+    def existing(cls, files: BrokerFiles, port: int, program: Sequence[str | Path], log: Path) -> Self:
+        """Return a broker whose files are there already, with its listener for the server on ``port``."""
+        broker = cls.__new__(cls)
+        broker.files, broker.authority, broker.devices_port = files, None, None
+        broker._prepare(port, program, log)
+        return broker
+
+    def _prepare(self, port: int, program: Sequence[str | Path], log: Path) -> None:
+        self._program = program or (require("mosquitto"),)
         self._process: subprocess.Popen[bytes] | None = None
+        self._log = log
         self.port = port
-        self.server_password = self._directory.server_password
-        self.passwords = {SERVER_ACCOUNT: self.server_password}
+        self.passwords = {account: self.files.password(account) for account in OWN_ACCOUNTS}
+        self.server_password = self.passwords[SERVER_ACCOUNT]
 
     @property
     def log(self) -> str:
         """Return what the broker logged since it was first started."""
-        path = self._directory.log
+        path = self._log
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
     @property
     def config(self) -> Path:
         """Return the configuration file, for a test that wants another one; write it before the start."""
-        return self._directory.config
+        return self.files.config
 
     def reconfigure(self, before: str, after: str) -> None:
-        """Replace one line of the configuration for the next start; fail if it is not there."""
-        lines = self.config.read_text(encoding="utf-8").splitlines()
-        assert lines.count(before) == 1, f"the configuration has {lines.count(before)} times: {before}"
-        lines[lines.index(before)] = after
-        self.config.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        """Replace one line of the configuration for the next start; fail if it is not there once."""
+        texts = {path: path.read_text(encoding="utf-8") for path in (self.config, self.files.rules)}
+        found = [path for path, text in texts.items() for line in text.splitlines() if line == before]
+        assert len(found) == 1, f"the configuration has {len(found)} times: {before}"
+        lines = [after if line == before else line for line in texts[found[0]].splitlines()]
+        found[0].write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     @property
     def pid(self) -> int:
@@ -117,15 +171,18 @@ class Broker:
     async def start(self) -> None:
         """Start and wait until the port accepts connections."""
         assert self._process is None, "the broker is running already"
+        before = self.log.count(_RUNNING)
         # Not asyncio's: it ties the process to one event loop, and mosquitto says everything in its log.
         self._process = await asyncio.to_thread(
             subprocess.Popen,
-            [self._program, "-c", self._directory.config],
+            [*self._program, "-c", self.files.config],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         await until(self._accepts)
+        # It answers before it handles signals, and a SIGHUP would end it.
+        await until(lambda: self.log.count(_RUNNING) > before)
 
     async def stop(self) -> None:
         """Stop in order: the broker saves everything. Does nothing if it is not running."""
@@ -155,11 +212,12 @@ class Broker:
 
     async def add_devices(self, uuids: Iterable[str]) -> dict[str, str]:
         """Give many devices accounts at once and return their passwords by UUID."""
-        added = add_devices(self._directory, uuids)
-        self.passwords.update(added)
+        with devices.adding(self.files, uuids, replace=True) as added:
+            pass
+        self.passwords.update(added.passwords)
         if self._process is not None:
-            await self._reload()
-        return added
+            await self.reload()
+        return dict(added.passwords)
 
     async def pub(
         self,
@@ -192,15 +250,22 @@ class Broker:
 
     @contextlib.asynccontextmanager
     async def sub(
-        self, *filters: str, account: str | None = None, qos: int = 1, session: str | None = None
+        self,
+        *filters: str,
+        account: str | None = None,
+        qos: int = 1,
+        session: str | None = None,
+        host: str | None = None,
+        port: int | None = None,
     ) -> AsyncIterator[Subscriber]:
         """Listen with ``mosquitto_sub``, by default as the device whose topic the first filter is.
 
         With ``session``, a client id, the broker keeps the subscriptions and queues what comes after the end.
+        ``host`` and ``port`` are of a plain listener.
         """
         process = await asyncio.create_subprocess_exec(
             # Without stdbuf, what it hears stays in its buffer until there is a lot of it.
-            *("stdbuf", "-oL", require("mosquitto_sub"), *self._login(account, filters[0])),
+            *("stdbuf", "-oL", require("mosquitto_sub"), *self._login(account, filters[0], host, port)),
             *("-d", "-q", str(qos), "-F", f"{_MESSAGE}%q %r %x %t"),
             *(["-c", "-i", session] if session else []),
             *(argument for name in filters for argument in ("-t", name)),
@@ -219,7 +284,8 @@ class Broker:
                 process.kill()
             await process.communicate()
 
-    async def _reload(self) -> None:
+    async def reload(self) -> None:
+        """Have the broker read its files again, and wait until it has."""
         done = self.log.count(_RELOADED)
         os.kill(self.pid, signal.SIGHUP)
         await until(lambda: self.log.count(_RELOADED) > done)
@@ -240,7 +306,12 @@ class Broker:
             return False
         return True
 
-    def _login(self, account: str | None, topic: str) -> list[str]:
+    def _login(
+        self, account: str | None, topic: str, host: str | None = None, port: int | None = None
+    ) -> list[str]:
         name = topic.split("/")[1] if account is None else account
         credentials = [] if name == ANONYMOUS else ["-u", name, "-P", self.passwords[name]]
-        return ["-h", self.host, "-p", str(self.port), *credentials]
+        if self.authority is None or name == SERVER_ACCOUNT or host is not None:
+            return ["-h", host or self.host, "-p", str(port or self.port), *credentials]
+        secured = ["--cafile", str(self.authority.bundle)]
+        return ["-h", "localhost", "-p", str(self.devices_port), *secured, *credentials]

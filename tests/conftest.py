@@ -1,5 +1,6 @@
 """Fixtures for every test."""
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from tests.programs import find_free_port
 from tests.web import Site, serving
 
 __all__ = ["postgres", "postgres_server"]
+
+os.environ["INFOSCREEN_CONFIG_DIR"] = "/nonexistent"  # an installation on this machine is not ours
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

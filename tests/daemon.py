@@ -110,6 +110,7 @@ class Daemon:
                 env={
                     "PATH": os.environ.get("PATH", os.defpath),
                     "PYTHONPATH": str(CHECKOUT),
+                    "INFOSCREEN_CONFIG_DIR": "/nonexistent",
                     **{name: str(value) for name, value in self._settings.items()},
                 },
                 stdin=subprocess.DEVNULL,

@@ -8,10 +8,10 @@ from random import Random
 
 from infoscreen.clock import SystemClock
 from infoscreen.simulator import device_uuids
-from infoscreen.simulator.connection import BrokerAddress as Address
-from infoscreen.simulator.connection import DeviceClock, DeviceConnection, Traffic
+from infoscreen.simulator.connection import DeviceClock, DeviceConnection, Endpoint
 from infoscreen.simulator.device import DeviceFault, SimulatedDevice, Tally, Timing
 from infoscreen.simulator.identity import identities
+from infoscreen.simulator.traffic import Traffic
 from tests.broker import Broker
 from tests.waiting import until
 
@@ -38,7 +38,7 @@ class Device:
         )
         self._connection = DeviceConnection(
             self._device,
-            Address(broker.host, broker.port),
+            Endpoint(broker.host, broker.port),
             broker.passwords[uuid],
             clock=self._clock,
             random=random,

@@ -13,7 +13,8 @@ from infoscreen.mqtt.connection import BrokerAddress
 from infoscreen.mqtt.listener import BatchLimits, Listener
 from infoscreen.services.ports import Incoming
 from infoscreen.wire.topics import DEVICE_FILTERS
-from tests.broker import DEADLINE_SECONDS, Broker
+from tests.broker import Broker
+from tests.waiting import DEADLINE_SECONDS
 
 DEVICE = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 HEARTBEAT = f"infoscreen/{DEVICE}/heartbeat"

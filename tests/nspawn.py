@@ -1,7 +1,8 @@
 """Real hosts: a Debian that systemd-nspawn boots, with systemd as its first process and a boot id of its own.
 
-The file system is an overlay over a Debian that is made once and kept in ``.cache``. The network is ours, so
-a broker of the test on loopback can be reached, and nothing in a host may listen.
+The file system is an overlay over a Debian that is made once and kept in ``.cache``. Without a ``Network`` of
+its own a host has ours, so that a broker of the test on loopback can be reached; then nothing in it may
+listen.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,8 @@ from tests.waiting import until
 
 CHECKOUT = Path(__file__).parent.parent
 CACHE = CHECKOUT / ".cache" / "hosts"
-RELEASE = "bookworm"
+RELEASES = {"bookworm": "3.11", "trixie": "3.13"}
+"""Debian 12 and 13, and their Python."""
 PACKAGES = (
     "systemd",
     "systemd-sysv",
@@ -31,6 +33,8 @@ PACKAGES = (
     "python3",
     "python3-venv",
     "iproute2",
+    "mosquitto",
+    "ca-certificates",
 )
 BOOT_SECONDS = 60.0
 REBOOTED = 133
@@ -48,17 +52,17 @@ def require_nspawn() -> None:
     pytest.skip("only root can boot hosts")
 
 
-def debian() -> Path:
+def debian(release: str = "bookworm") -> Path:
     """Return the root of a fresh Debian, which is made the first time."""
     CACHE.mkdir(parents=True, exist_ok=True)
-    base = CACHE / f"{RELEASE}-{'-'.join(sorted(PACKAGES))}-{platform.machine()}"
+    base = CACHE / f"{release}-{'-'.join(sorted(PACKAGES))}-{platform.machine()}"
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not base.exists():
             fresh = CACHE / "fresh"
             shutil.rmtree(fresh, ignore_errors=True)
             include = f"--include={','.join(PACKAGES)}"
-            run("debootstrap", "--variant=minbase", include, RELEASE, fresh)
+            run("debootstrap", "--variant=minbase", include, release, fresh)
             fresh.rename(base)
     return base
 
@@ -70,11 +74,66 @@ def run(*command: str | Path) -> str:
     return done.stdout
 
 
+class Network:
+    """A switch with hosts on it, apart from ours. Addresses are 10.77.0.N."""
+
+    def __init__(self) -> None:
+        self._name = f"infoscreen-{os.getpid()}-{os.urandom(2).hex()}"
+        self._hosts: dict[int, str] = {}
+
+    def __enter__(self) -> "Network":
+        """Make the switch."""
+        run("ip", "netns", "add", self._name)
+        self._switch("link", "add", "switch", "type", "bridge")
+        self._switch("link", "set", "switch", "up")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take everything away."""
+        for name in (*self._hosts.values(), self._name):
+            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+
+    def plug(self, number: int) -> Path:
+        """Return the network of a host with this number, to boot it in."""
+        name, cable = f"{self._name}-{number}", f"cable{number}"
+        self._hosts[number] = name
+        run("ip", "netns", "add", name)
+        self._switch("link", "add", cable, "type", "veth", "peer", "name", "host0", "netns", name)
+        self._switch("link", "set", cable, "master", "switch", "up")
+        for command in (
+            ("link", "set", "lo", "up"),
+            ("address", "add", f"10.77.0.{number}/24", "dev", "host0"),
+            ("link", "set", "host0", "up"),
+        ):
+            run("ip", "-netns", name, *command)
+        return Path("/run/netns") / name
+
+    def cut(self, number: int) -> None:
+        """Pull the cable of a host."""
+        self._switch("link", "set", f"cable{number}", "down")
+
+    def heal(self, number: int) -> None:
+        """Plug it in again."""
+        self._switch("link", "set", f"cable{number}", "up")
+
+    def _switch(self, *command: str) -> None:
+        run("ip", "-netns", self._name, *command)
+
+
 class Host:
     """A host that boots again when it reboots. ``root`` may be written at any time."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        release: str = "bookworm",
+        network: Path | None = None,
+        binds: Mapping[Path, str] | None = None,
+    ) -> None:
         self._directory = directory
+        self._base = debian(release)
+        self._options = [] if network is None else [f"--network-namespace-path={network}"]
+        self._options += [f"--bind-ro={ours}:{theirs}" for ours, theirs in (binds or {}).items()]
         self.root = directory / "root"
         self.boots = 0
         self.exit_status: int | None = None
@@ -99,22 +158,32 @@ class Host:
         for name in ("root", "upper", "work"):
             (self._directory / name).mkdir(parents=True)
         here = self._directory
-        options = f"lowerdir={debian()},upperdir={here}/upper,workdir={here}/work"
+        options = f"lowerdir={self._base},upperdir={here}/upper,workdir={here}/work"
         run("mount", "-t", "overlay", "overlay", "-o", options, self.root)
         (self.root / "etc/machine-id").write_text(os.urandom(16).hex() + "\n")
+        (self.root / "etc/hostname").write_text(f"{here.name}\n")
+        # Only a server has a broker: install.sh enables it there.
+        (self.root / "etc/systemd/system/multi-user.target.wants/mosquitto.service").unlink(missing_ok=True)
 
     def chroot(self, *command: str) -> str:
         """Run a command in the file system of a host that is not booted."""
         return run("chroot", self.root, *command)
 
-    def inside(self, *command: str) -> "subprocess.CompletedProcess[str]":
+    def inside(self, *command: str, typed: str = "") -> "subprocess.CompletedProcess[str]":
         """Run a command as root inside of the booted host; its first process decides which boot."""
         return subprocess.run(
             ["nsenter", "--target", str(self._leader()), "--all", "--", *command],
-            stdin=subprocess.DEVNULL,
+            input=typed,
             capture_output=True,
             text=True,
+            env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin", "LANG": "C.UTF-8"},
         )
+
+    def ok(self, *command: str, typed: str = "") -> str:
+        """Return what a command inside wrote; it must succeed."""
+        done = self.inside(*command, typed=typed)
+        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
+        return done.stdout.strip()
 
     async def live(self) -> None:
         """Boot, and again after each reboot, until it is powered off or we are cancelled."""
@@ -123,7 +192,10 @@ class Host:
                 with (self._directory / "console").open("ab") as console:
                     self._process = await asyncio.to_thread(
                         subprocess.Popen,
-                        ["systemd-nspawn", "-D", self.root, "--register=no", "--keep-unit", "--boot"],
+                        [
+                            *("systemd-nspawn", "-D", self.root, "--register=no", "--keep-unit"),
+                            *(*self._options, "--boot"),
+                        ],
                         stdin=subprocess.DEVNULL,
                         stdout=console,
                         stderr=console,
@@ -176,9 +248,16 @@ def _poll(condition: Callable[[], bool]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def a_host(directory: Path, prepare: Callable[[Host], None]) -> AsyncIterator[Host]:
+async def a_host(
+    directory: Path,
+    prepare: Callable[[Host], None] = lambda host: None,
+    *,
+    release: str = "bookworm",
+    network: Path | None = None,
+    binds: Mapping[Path, str] | None = None,
+) -> AsyncIterator[Host]:
     """Yield a host that is up; ``prepare`` gets it before it is booted."""
-    host = Host(directory)
+    host = Host(directory, release, network, binds)
     living = None
     try:
         await asyncio.to_thread(host.mount)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from infoscreen.provisioning.broker_files import CHECKLIST_ACCOUNT
 from tests.broker import Broker
 from tests.daemon import Daemon
 
@@ -132,6 +133,16 @@ async def shell(directory: Path, environment: Mapping[str, str] | None = None) -
         await process.communicate()
 
 
+def way_in(broker: Broker) -> dict[str, str]:
+    """Return how the pages reach the broker, and their own account there."""
+    return {
+        "BROKER_HOST": broker.host,
+        "BROKER_PORT": str(broker.port),
+        "CHECK_USER": CHECKLIST_ACCOUNT,
+        "CHECK_PASSWORD": broker.passwords[CHECKLIST_ACCOUNT],
+    }
+
+
 def demo_env(daemon: Daemon, broker: Broker, hand: str, **more: str) -> str:
     """Return the file that the demo writes for people, for a daemon and a broker of the test's own."""
     values = {
@@ -142,6 +153,7 @@ def demo_env(daemon: Daemon, broker: Broker, hand: str, **more: str) -> str:
         "MQTT_PORT": str(broker.port),
         "MQTT_USER": broker.server_user,
         "MQTT_PASSWORD": broker.server_password,
+        **way_in(broker),
         "CANARY": hand,
         "HAND": hand,
         "HAND_PASSWORD": broker.passwords[hand],

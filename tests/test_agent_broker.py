@@ -24,9 +24,10 @@ from infoscreen.clock import SystemClock
 from infoscreen.domain.commands import Action
 from tests.agents import DOWN, Device, Server
 from tests.broker import Broker
+from tests.doors import DEVICE
 from tests.programs import find_free_port
 from tests.test_api_clients import PNG
-from tests.test_mqtt_connection import DEVICE, _secure_site
+from tests.test_mqtt_connection import _secure_site
 from tests.waiting import until
 
 pytestmark = pytest.mark.broker

@@ -23,8 +23,9 @@ from infoscreen.agent.protocol.journal import JournalContents
 from infoscreen.agent.screenshots import NoScreenshot, checked
 from infoscreen.agent.settings import load
 from infoscreen.agent.state_files import SPOOL_LENGTH, StateFiles
-from infoscreen.agent.systemd import notify, parse_unit_state
+from infoscreen.agent.systemd import parse_unit_state
 from infoscreen.domain.clients import ProcessStatus
+from infoscreen.sd_notify import notify
 from infoscreen.wire.messages import MAX_SCREENSHOT_BYTES
 from infoscreen.wire.topics import LogLevel
 from tests.fakes import FakeClock

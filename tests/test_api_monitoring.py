@@ -39,6 +39,15 @@ async def test_the_overview_counts_every_status_also_those_of_nobody(site: Site)
         "fault": None,
         "dropped": 0,
         "dropped_at": None,
+        "taken_over_at": None,
+        "health": {
+            "acl": "unknown",
+            "acl_checked_at": None,
+            "acl_open_since": None,
+            "failed_logins": 0,
+            "failed_logins_address": None,
+            "failed_logins_alarm": False,
+        },
     }
     assert "mode" in overview["recovery"]
     assert [client["hostname"] for client in overview["clients"]["items"]] == ["canteen", "lobby"]

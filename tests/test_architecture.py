@@ -15,7 +15,10 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 450
 
 # Parts that put the others together: they may import everything, and only they import each other.
-COMPOSITION = {"app", "config_check", "cli", "demo", "doctor", "installation", "judge", "__main__"}
+COMPOSITION = {
+    *("app", "broker_address", "config_check", "cli", "demo", "doctor", "health", "installation", "judge"),
+    *("local_daemon", "supervision", "__main__"),
+}
 
 # The one MQTT client, which serves the daemon, the agent and the simulator.
 MQTT_CLIENT = {"mqtt.answers", "mqtt.client", "mqtt.connection", "mqtt.device", "mqtt.diagnosis"}
@@ -25,18 +28,21 @@ ROOMS = {
     "domain": set(),
     "wire": {"domain"},
     "storage": {"domain", "resources"},
-    "services": {"domain", "wire", "storage", "clock"},
-    "mqtt": {"domain", "wire", "services.ports", "clock"},
+    "services": {"domain", "wire", "storage", "clock", "progress"},
+    "mqtt": {"domain", "wire", "services.ports", "clock", "progress"},
     "power": {"domain", "wire", "services.ports", "clock"},
-    "web": {"domain", "storage", "services", "words", "clock", "resources"},
+    "web": {"domain", "storage", "services", "words", "clock", "progress", "resources"},
     "words": {"domain"},
     "pki": {"domain"},
     "provisioning": {"domain", "wire", "pki"},
-    "agent": {"domain", "wire", "clock", *MQTT_CLIENT, "settings_sources"},
+    "agent": {"domain", "wire", "clock", *MQTT_CLIENT, "settings_sources", "sd_notify"},
     "simulator": {"domain", "wire", "clock", "agent.protocol", *MQTT_CLIENT},
     "settings": {"domain", "storage.address"},
     "metrics": {"domain"},
-    "logs": {"domain"},
+    "logs": {"domain", "journal"},
+    "journal": set(),
+    "sd_notify": set(),
+    "progress": {"clock"},
     "clock": set(),
     "resources": set(),
 }
@@ -45,8 +51,8 @@ ROOMS = {
 LIBRARIES = {
     "sqlalchemy": {"storage"},
     "alembic": {"storage"},
-    "aiomqtt": {"mqtt.client"},
-    "paho": {"mqtt.client", "mqtt.properties"},
+    "aiomqtt": {"mqtt.client", "mqtt.endings"},
+    "paho": {"mqtt.client", "mqtt.endings", "mqtt.properties"},
     "aiohttp": {"web", "power", *COMPOSITION},
     "jinja2": {"web"},
     "prometheus_client": {"metrics"},

@@ -10,8 +10,8 @@ from pathlib import Path
 import aiomqtt
 import pytest
 
-from infoscreen.provisioning.broker_files import password_line
-from infoscreen.resources import resource
+from infoscreen.domain.errors import ProvisioningError
+from infoscreen.provisioning.passwords import password_line
 from infoscreen.wire import topics
 from tests.broker import ANONYMOUS, Broker, RefusedByBroker
 
@@ -120,15 +120,17 @@ async def test_a_new_password_ends_the_old_one(site: Broker) -> None:
         await site.pub(topics.heartbeat(DEVICE), b"{}")
 
 
-async def test_a_device_name_that_no_topic_can_match_is_refused(site: Broker) -> None:
-    for name in (DEVICE.upper(), DEVICE.replace("-", ""), "+"):
-        with pytest.raises(ValueError, match="UUID"):
-            await site.add_device(name)
+async def test_a_device_has_one_account_however_its_uuid_is_spelled(site: Broker) -> None:
+    for name in (DEVICE.upper(), DEVICE.replace("-", ""), f" {DEVICE}\n"):
+        assert list(await site.add_devices([name])) == [DEVICE]
+    for name in ("+", "#", "", f"{DEVICE}:", f"{DEVICE}/x", "infoscreen-server"):
+        with pytest.raises(ProvisioningError, match="UUID"):
+            await site.add_devices([name])
 
 
 async def test_an_account_named_like_a_wildcard_speaks_for_nobody(broker: Broker) -> None:
     await broker.stop()
-    passwords = broker.config.with_name("passwords")
+    passwords = broker.files.passwords
     passwords.write_text(passwords.read_text() + password_line("+", "known"))
     broker.passwords["+"] = "known"
     await broker.start()
@@ -210,24 +212,13 @@ async def test_a_message_too_large_for_the_broker_ends_only_its_sender(site: Bro
 async def test_the_production_configuration_works_as_a_drop_in_of_debians(
     tmp_path: Path, free_port: int
 ) -> None:
-    broker = Broker(tmp_path, free_port)
-    await broker.add_device(DEVICE)
-    drop_ins = tmp_path / "conf.d"
-    drop_ins.mkdir()
-    shipped = (resource("mosquitto") / "mosquitto.conf").read_text(encoding="utf-8")
-    for production, here in {
-        "/etc/mosquitto/infoscreen.passwd": str(tmp_path / "passwords"),
-        "/etc/mosquitto/infoscreen.acl": str(tmp_path / "acl"),
-        "listener 1883 ": f"listener {free_port} ",
-    }.items():
-        assert shipped.count(f"\n{production}") + shipped.count(f" {production}\n") >= 1
-        shipped = shipped.replace(production, here)
-    (drop_ins / "infoscreen.conf").write_text(shipped, encoding="utf-8")
-    as_debian_has_it = (
-        f"pid_file {tmp_path}/mosquitto.pid\npersistence true\npersistence_location {tmp_path}/\n"
-        f"log_dest file {tmp_path}/mosquitto.log\ninclude_dir {drop_ins}\n"
+    (tmp_path / "mosquitto.conf").write_text(
+        f"user root\npid_file {tmp_path}/mosquitto.pid\npersistence true\npersistence_location {tmp_path}/\n"
+        f"log_dest file {tmp_path}/mosquitto.log\ninclude_dir {tmp_path}/conf.d\n"
     )
-    broker.config.write_text(f"user root\n{as_debian_has_it}", encoding="utf-8")
+    broker = Broker(tmp_path, free_port)
+    assert not broker.files.is_private
+    await broker.add_device(DEVICE)
     await broker.start()
     try:
         async with broker.sub(topics.heartbeat(DEVICE), account=SERVER) as server:

@@ -31,6 +31,7 @@ COMMANDS = [
     "simulate",
     "describe",
     "doctor",
+    "health",
 ]
 HEAVY = ["aiohttp", "aiomqtt", "alembic", "pydantic", "sqlalchemy"]
 
@@ -45,7 +46,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
 @pytest.fixture
 def ready(here: CommandLine) -> CommandLine:
     """Where the database is set up."""
-    here.ok("db", "upgrade")
+    here.ok("db", "upgrade", "--create")
     return here
 
 
@@ -75,13 +76,16 @@ def test_wrong_usage_ends_with_2(here: CommandLine, arguments: tuple[str, ...]) 
 def test_a_database_is_set_up_checked_and_saved(here: CommandLine) -> None:
     assert "Run `infoscreen db upgrade`." in here.refused("db", "check")
     assert here.ok("db", "current", "--json").json["fitness"] == "empty"
-    assert "is set up" in here.ok("db", "upgrade").out
+    assert f"{here.directory}/infoscreen.db is set up" in here.ok("db", "upgrade", "--create").out
     assert "Nothing to do" in here.ok("db", "upgrade").out
     state = here.ok("db", "current", "--json").json
     assert state == {"revision": state["needed"], "needed": state["needed"], "fitness": "current"}
     here.ok("db", "check")
     saved = here.ok("db", "backup", "copy.db", "--json")
-    assert saved.json == {"file": "copy.db", "bytes": (here.directory / "copy.db").stat().st_size}
+    assert saved.json == {
+        "file": str(here.directory / "copy.db"),
+        "bytes": (here.directory / "copy.db").stat().st_size,
+    }
     assert "not overwritten" in here.refused("db", "backup", "copy.db")
 
 
@@ -182,8 +186,8 @@ def test_settings_are_shown_with_their_source_and_without_secrets(here: CommandL
         value["variable"]: (value["value"], value["source"])
         for value in here.ok("config", "show", "--json").json
     }
-    assert values["HTTP_PORT"] == ("8123", ".env")
-    assert values["MQTT_PASSWORD"] == ("********", ".env")
+    assert values["HTTP_PORT"] == ("8123", str(here.directory / ".env"))
+    assert values["MQTT_PASSWORD"] == ("********", str(here.directory / ".env"))
     assert values["DATABASE_URL"] == ("postgresql+asyncpg://me:********@127.0.0.1/infoscreen", "environment")
     assert values["METRICS_TOKEN"] == (None, "default")
 

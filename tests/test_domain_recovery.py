@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
@@ -147,6 +147,7 @@ def test_three_within_a_minute_are_no_chance_among_a_thousand_but_three_in_an_ho
     assert least_unlikely(50_000, 60, 0.05) > 6
 
 
+@settings(deadline=None)
 @given(st.integers(0, 60), st.floats(0.001, 200))
 def test_the_chance_is_a_probability_that_falls_with_the_count(count: int, expected: float) -> None:
     here, further = chance(count, expected), chance(count + 1, expected)
@@ -171,6 +172,7 @@ def test_a_staggered_outage_is_one() -> None:
     assert clusters(times, 1_000, 0.05) == [list(range(60))]
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 7_200), max_size=60), st.integers(1, 5_000))
 def test_clusters_share_no_member(times: list[float], population: int) -> None:
     found = clusters(sorted(times), population, 0.05)
@@ -369,7 +371,193 @@ def test_an_attempt_helped_when_its_client_is_back_and_not_if_it_relapses() -> N
     assert plan_of(again).outcomes == {"c1": Outcome.NO_EFFECT}
 
 
+def test_a_refusal_is_asked_again_once_an_hour_and_stays_one_call() -> None:
+    called = ladder(phase=Phase.NEEDS_HUMAN, rung=Rung.HUMAN)
+    refused = attempt(1, 3_500, Outcome.REFUSED, error_code="expired")
+    waits = only(plan_of(speaking(1, 5_000, ladder=called, attempts=[refused])))
+    assert (waits.reason, waits.verdict.rung) == (Reason.REFUSED, Rung.HUMAN)
+    refused = attempt(1, 3_610, Outcome.REFUSED, error_code="expired")
+    again = only(plan_of(speaking(1, 5_000, ladder=called, attempts=[refused])))
+    assert again.reason is Reason.ACT_RESTART_APP
+    assert again.ladder is not None
+    assert again.ladder.phase is Phase.NEEDS_HUMAN
+    ordered = attempt(2, 10, accepted_at=None)
+    asked = only(plan_of(speaking(1, 5_000, ladder=called, attempts=[refused, ordered])))
+    assert (asked.reason, asked.verdict.rung) == (Reason.REFUSED, Rung.HUMAN)
+
+
+def test_a_busy_device_is_asked_again_soon_twice_and_then_once_an_hour() -> None:
+    busy = [attempt(1, 300, Outcome.REFUSED, error_code="busy")]
+    assert reason_of(speaking(1, 5_000, ladder=ladder(), attempts=busy)) is Reason.ACT_RESTART_APP
+    soon = [attempt(1, 100, Outcome.REFUSED, error_code="busy")]
+    assert only(plan_of(speaking(1, 5_000, ladder=ladder(), attempts=soon))).verdict.rung is Rung.RESTART_APP
+    thrice = [attempt(n, 900 - 200 * n, Outcome.REFUSED, error_code="busy") for n in range(3)]
+    called = only(plan_of(speaking(1, 5_000, ladder=ladder(), attempts=thrice)))
+    assert (called.reason, called.verdict.rung) == (Reason.REFUSED, Rung.HUMAN)
+
+
+def test_many_that_refuse_alike_are_one_incident_however_far_apart() -> None:
+    refusing = [
+        speaking(
+            number,
+            9_000 + 3_000 * number,
+            ladder=ladder(),
+            attempts=[attempt(number, 600, Outcome.REFUSED, error_code="expired")],
+        )
+        for number in range(4)
+    ]
+    plan = plan_of(*refusing)
+    assert [(one.kind, one.members) for one in plan.incidents] == [(IncidentKind.ALIKE, 4)]
+    assert {(one.reason, one.verdict.rung) for one in plan.decisions} == {(Reason.REFUSED, None)}
+
+
+def test_a_group_that_refuses_everything_stops_and_calls_for_nobody_singly() -> None:
+    group = Incident(key="g", kind=IncidentKind.ALIKE, began_at=ago(3_000), trouble="crashed", members=40)
+    member = ladder(incident="g", unwell_since=ago(3_000))
+    tries = [attempt(n, 2_000 - n, Outcome.REFUSED, incident="g", error_code="expired") for n in range(10)]
+    ill = [
+        speaking(
+            number, 3_000, ladder=member, attempts=[one for one in tries if one.client_uuid == f"{number:08}"]
+        )
+        for number in range(40)
+    ]
+    plan = plan_of(*ill, incidents=[group], waves={"g": tries})
+    assert sum(one.verb is Verb.ACT for one in plan.decisions) <= 1
+    assert not [one for one in plan.decisions if one.verdict.rung is Rung.HUMAN]
+
+
+def test_a_client_heard_once_is_no_part_of_a_coincidence() -> None:
+    slow = [silent(number, 400 + number, interval=None, beats=1) for number in range(30)]
+    plan = plan_of(*slow)
+    assert ({one.reason for one in plan.decisions}, plan.incidents) == ({Reason.RHYTHM_UNKNOWN}, ())
+
+
+def test_those_that_fell_silent_in_our_own_absence_get_time_to_come_back_before_it_is_an_outage() -> None:
+    away = [silent(number, 700 + number) for number in range(30)]
+    back = Observer(listening_since=ago(150), started_at=LONG_AGO)
+    plan = plan_of(*away, observer=back)
+    assert ({one.reason for one in plan.decisions}, plan.incidents) == ({Reason.OBSERVER_GRACE}, ())
+    back = Observer(listening_since=ago(200), started_at=LONG_AGO)
+    plan = plan_of(*away, observer=back)
+    assert [(one.kind, one.members) for one in plan.incidents] == [(IncidentKind.FLEET_OUTAGE, 30)]
+
+
+@pytest.mark.parametrize(
+    ("heard", "count", "hung", "acts"),
+    [(1_700, 3, True, 0), (1_850, 3, True, 3), (1_850, 3, False, 0), (1_850, 12, True, 0)],
+)
+def test_a_few_that_stay_connected_long_after_an_outage_of_few_began_are_hung(
+    heard: float, count: int, hung: bool, acts: int
+) -> None:
+    plan = plan_of(*(silent(n, heard + n, hung=hung, keepalive=60) for n in range(count)), fleet=25)
+    assert [one.members for one in plan.incidents] == [count]
+    assert sum(one.verb is Verb.ACT for one in plan.decisions) == acts
+    later = plan_of(
+        *(
+            silent(n, 9_000 + n, hung=hung, ladder=ladder(incident=plan.incidents[0].key))
+            for n in range(count)
+        ),
+        fleet=25,
+        incidents=plan.incidents,
+    )
+    assert [one for one in later.decisions if one.verdict.rung is Rung.HUMAN] == []
+
+
+def unanswered(number: int, seconds_ago: float, tries: int = 2) -> Patient:
+    made = [
+        attempt(10 * number + n, seconds_ago + 300 * (tries - n), Outcome.UNANSWERED) for n in range(tries)
+    ]
+    return speaking(number, 6_000, ladder=ladder(), attempts=made)
+
+
+def test_while_nobody_answers_nobody_is_called_for_and_one_is_tried_now_and_then() -> None:
+    mute = [unanswered(number, 100) for number in range(8)]
+    sent = [Sent(f"{number:08}", ago(400 + number), False) for number in range(6)]
+    plan = plan_of(*mute, sent=sent)
+    assert {(one.reason, one.verdict.rung) for one in plan.decisions} == {(Reason.COMMANDS_UNANSWERED, None)}
+    assert [one.kind for one in plan.incidents] == [IncidentKind.COMMANDS_UNANSWERED]
+
+
+@pytest.mark.parametrize(
+    ("began", "last", "probed"),
+    [(290, 400, False), (310, 400, True), (1_000, 310, False), (2_000, 1_010, True), (90_000, 3_590, False)],
+)
+def test_whether_commands_arrive_again_is_tried_soon_and_then_ever_more_rarely(
+    began: float, last: float, probed: bool
+) -> None:
+    lost = Incident(key="v", kind=IncidentKind.COMMANDS_UNANSWERED, began_at=ago(began))
+    mute = [unanswered(number, last - 300, 2) for number in range(8)]
+    plan = plan_of(*mute, incidents=[lost])
+    acts = [one.reason for one in plan.decisions if one.verb is Verb.ACT]
+    # What nobody answered leads to no higher rung.
+    assert acts == [Reason.ACT_RESTART_APP] * probed
+    assert [one.ended_at for one in plan.incidents] == [None]
+
+
+def test_a_client_in_trouble_since_commands_do_not_arrive_is_asked_once() -> None:
+    lost = Incident(key="v", kind=IncidentKind.COMMANDS_UNANSWERED, began_at=ago(200))
+    plan = plan_of(unanswered(0, 100), speaking(1, 150), incidents=[lost])
+    assert [one.verb for one in plan.decisions] == [Verb.HOLD, Verb.ACT]
+
+
+def test_two_that_do_not_answer_are_asked_again_later_and_are_one_incident() -> None:
+    sent = [Sent(f"{number:08}", ago(400 + number), False) for number in range(2)]
+    plan = plan_of(unanswered(0, 100, 1), unanswered(1, 700, 1), speaking(2), sent=sent)
+    assert [one.reason for one in plan.decisions] == [
+        Reason.COMMANDS_UNANSWERED,
+        Reason.ACT_RESTART_APP,
+        Reason.ACT_RESTART_APP,
+    ]
+    assert plan.incidents == ()
+    given_up = unanswered(0, 100, 4)
+    given_up = given_up._replace(
+        attempts=[
+            *given_up.attempts[:2],
+            *(replace(one, rung=Rung.REBOOT_HOST) for one in given_up.attempts[2:]),
+        ]
+    )
+    plan = plan_of(given_up, unanswered(1, 700, 1), sent=sent)
+    assert [one.kind for one in plan.incidents] == [IncidentKind.COMMANDS_UNANSWERED]
+    assert {(one.reason, one.verdict.rung) for one in plan.decisions} == {(Reason.COMMANDS_UNANSWERED, None)}
+    # One alone is no doubt.
+    assert only(plan_of(given_up, sent=sent[:1])).reason is Reason.UNANSWERED
+    assert only(plan_of(unanswered(0, 100), sent=sent[:1])).reason is Reason.ACT_REBOOT_HOST
+
+
+def test_an_answer_ends_it_and_what_did_not_arrive_does_not_count() -> None:
+    lost = Incident(key="v", kind=IncidentKind.COMMANDS_UNANSWERED, began_at=ago(1_000))
+    plan = plan_of(unanswered(0, 100), incidents=[lost], sent=[Sent("x", ago(20), True)])
+    assert plan.incidents[0].closing is Closing.OVER
+    assert set(plan.outcomes.values()) == {Outcome.UNDELIVERED}
+    assert len(plan.outcomes) == 2
+
+
+def test_a_device_that_hears_nothing_is_given_up_and_not_asked_every_hour() -> None:
+    reboots = [attempt(n, 9_000 - 300 * n, Outcome.UNANSWERED, rung=Rung.REBOOT_HOST) for n in range(2)]
+    deaf = silent(0, 9_500, ladder=ladder(began_at=ago(9_400)), attempts=reboots)
+    assert reason_of(deaf) is Reason.UNANSWERED
+
+
 # --- waves
+
+
+def test_a_few_that_can_all_be_tried_at_once_are_no_incident() -> None:
+    plan = plan_of(*(speaking(number) for number in range(3)))
+    assert ([one.verb for one in plan.decisions], plan.incidents) == ([Verb.ACT] * 3, ())
+    plan = plan_of(*(speaking(number) for number in range(4)))
+    assert [(one.kind, one.members) for one in plan.incidents] == [(IncidentKind.ALIKE, 4)]
+
+
+def test_a_few_that_are_not_helped_are_one_incident_and_their_tries_count() -> None:
+    since = ladder(began_at=ago(300), unwell_since=ago(300))
+    tried = [speaking(n, 300, ladder=since, attempts=[attempt(n, 130, Outcome.NO_EFFECT)]) for n in range(3)]
+    plan = plan_of(*tried)
+    assert [(one.kind, one.members) for one in plan.incidents] == [(IncidentKind.ALIKE, 3)]
+    assert [one.verb for one in plan.decisions] == [Verb.ACT] * 3
+    more = [speaking(n, 300, ladder=since) for n in range(3, 90)]
+    ten = [speaking(n, 300, ladder=since, attempts=[attempt(n, 130, Outcome.NO_EFFECT)]) for n in range(10)]
+    plan = plan_of(*ten, *more[10:])
+    assert sum(one.verb is Verb.ACT for one in plan.decisions) == 0
 
 
 def crowd(count: int) -> list[Patient]:
@@ -420,6 +608,9 @@ def waves(*sizes: tuple[int, Outcome | None]) -> list[Attempt]:
         ([(3, Outcome.HELPED), (9, Outcome.HELPED)], 27, False),
         ([(3, Outcome.HELPED), (9, Outcome.HELPED), (40, Outcome.HELPED), (50, None)], 50, False),
         ([(3, Outcome.REFUSED)], 3, False),
+        ([(1, None)], 2, False),
+        ([(2, Outcome.HELPED), (1, None)], 2, False),
+        ([(1, Outcome.NO_EFFECT)] * 9 + [(1, None)], 0, False),
     ],
 )
 def test_the_pace_of_a_group(sizes: list[tuple[int, Outcome | None]], allowed: int, stopped: bool) -> None:
@@ -492,6 +683,7 @@ patients = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(patients, max_size=30, unique_by=lambda one: one.uuid))
 def test_whatever_the_world_everybody_gets_one_decision_with_a_reason(some: list[Patient]) -> None:
     plan = plan_of(*some)

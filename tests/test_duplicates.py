@@ -46,7 +46,8 @@ async def test_a_cloned_card_is_a_problem_of_its_own(spine: Spine) -> None:
     await alternate(spine, 3)
     client = await spine.client(U)
     assert client.status is Condition.DUPLICATE
-    assert {(one.hostname, one.ip) for one in (*client.speakers, client)} == {
+    told: list[Any] = [client, *client.speakers]
+    assert {(one.hostname, one.ip) for one in told} == {
         ("foyer", "192.0.2.1"),
         ("foyer", "192.0.2.2"),
     }

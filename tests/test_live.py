@@ -41,8 +41,8 @@ from infoscreen.web.live import (
     Viewer,
 )
 from tests.api import ask
-from tests.fakes import DEADLINE_SECONDS
 from tests.spine import ADMIN, Spine, open_spine, sqlite_url, uuid_of, zulu
+from tests.waiting import DEADLINE_SECONDS
 from tests.web import Site, serving
 
 U, V = uuid_of(1), uuid_of(2)

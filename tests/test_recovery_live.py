@@ -186,9 +186,9 @@ async def test_a_daemon_that_is_killed_between_decision_and_command_does_not_dou
         )
         victim.suffer(DeviceFault.CRASH)
         await here.daemon.start()
+        outcomes = "SELECT command_id, outcome FROM recovery_attempts ORDER BY id"
+        await until(lambda: here.daemon.rows(outcomes)[0] == (command_id, "not_sent"), within=60)
         await here.all_are("online")
-        rows = here.daemon.rows("SELECT command_id, outcome FROM recovery_attempts ORDER BY id")
-        assert rows[0] == (command_id, "not_sent")
         assert Counter(here.asked_for)[victim.uuid, "restart_app"] == 1
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from infoscreen.domain.errors import DatabaseNotReady, ToolFailed
-from infoscreen.storage import clients, failed_services, schema
+from infoscreen.storage import backups, clients, failed_services, schema
 from infoscreen.storage.engine import Store
 from infoscreen.storage.tables import metadata
 from tests.postgres import PostgresServer
@@ -537,7 +537,7 @@ async def test_a_backup_of_a_database_in_use_is_whole_and_stands_alone(
     store = Store(sqlite_url)
     async with store.write() as connection:
         await connection.execute(text("DELETE FROM clients WHERE uuid = 'u3'"))
-        size = await schema.backup(sqlite_url, saved)
+        size = backups.backup(sqlite_url, saved)
     await store.close()
     assert names_in(saved.parent) == ["copy.db"]
     assert saved.stat().st_size == size
@@ -551,7 +551,7 @@ async def test_a_backup_never_overwrites(sqlite_url: str, tmp_path: Path) -> Non
     saved = tmp_path / "copy.db"
     saved.write_text("precious")
     with pytest.raises(ToolFailed, match="not overwritten"):
-        await schema.backup(sqlite_url, saved)
+        backups.backup(sqlite_url, saved)
     assert saved.read_text() == "precious"
 
 
@@ -562,23 +562,23 @@ async def test_a_damaged_database_is_not_saved_as_a_backup(sqlite_url: str, tmp_
     data[4096 * 3 : 4096 * 12] = b"\xff" * (4096 * 9)
     database.write_bytes(data)
     with pytest.raises(ToolFailed, match=r"damaged|malformed"):
-        await schema.backup(sqlite_url, tmp_path / "copy.db")
+        backups.backup(sqlite_url, tmp_path / "copy.db")
     assert not (tmp_path / "copy.db").exists()
     assert [name for name in names_in(tmp_path) if name.startswith(".copy")] == []
 
 
 async def test_there_is_nothing_to_save_before_the_first_upgrade(sqlite_url: str, tmp_path: Path) -> None:
     with pytest.raises(ToolFailed, match="nothing to save"):
-        await schema.backup(sqlite_url, tmp_path / "copy.db")
+        backups.backup(sqlite_url, tmp_path / "copy.db")
     assert names_in(tmp_path) == []
 
 
 async def test_a_backup_into_a_missing_directory_is_refused(sqlite_url: str, tmp_path: Path) -> None:
     await schema.upgrade(sqlite_url)
     with pytest.raises(ToolFailed, match="No such file or directory"):
-        await schema.backup(sqlite_url, tmp_path / "missing" / "copy.db")
+        backups.backup(sqlite_url, tmp_path / "missing" / "copy.db")
 
 
 async def test_postgresql_is_saved_with_its_own_tool(tmp_path: Path) -> None:
     with pytest.raises(ToolFailed, match="pg_dump"):
-        await schema.backup("postgresql+asyncpg://infoscreen@127.0.0.1/infoscreen", tmp_path / "copy.db")
+        backups.backup("postgresql+asyncpg://infoscreen@127.0.0.1/infoscreen", tmp_path / "copy.db")

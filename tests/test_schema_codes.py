@@ -17,6 +17,7 @@ from infoscreen.storage.command_history import events
 from infoscreen.storage.commands import get
 from infoscreen.storage.engine import Store
 from infoscreen.words import telling
+from infoscreen.words.language import ENGLISH
 from tests.test_schema import migrate, rows, sqlite_url, url
 
 __all__ = ["sqlite_url", "url"]
@@ -331,7 +332,7 @@ async def test_what_was_converted_can_be_read_and_said(url: str) -> None:
     await store.close()
     assert command is not None
     assert telling.evidence(command) == "new boot id a, b, 2 heartbeats since"
-    assert all(telling.happened(line, telling.ENGLISH) for line in history)
+    assert all(telling.happened(line, ENGLISH) for line in history)
     assert all(telling.told(entry) for entry in page.items)
 
 

@@ -8,7 +8,8 @@ from infoscreen import app, config_check, settings_reference
 from infoscreen import settings as settings_module
 from infoscreen.cli import cli
 from infoscreen.domain.errors import DatabaseNotReady, InvalidSettings
-from infoscreen.settings import LogFormat, Settings, cautions, effective, load
+from infoscreen.settings import Settings, cautions, effective, load
+from infoscreen.settings_values import LogFormat
 
 VARIABLES = [name.upper() for name in Settings.model_fields]
 
@@ -77,7 +78,7 @@ def test_later_sources_win(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     assert settings.mqtt_user == "credential"
     assert settings.mqtt_password == SecretStr("environment")
     shown = {value.variable: (value.value, value.source) for value in effective(settings)}
-    assert shown["MQTT_HOST"] == ("file", ".env")
+    assert shown["MQTT_HOST"] == ("file", f"{tmp_path}/.env")
     assert shown["MQTT_USER"] == ("credential", "credential")
     assert shown["MQTT_PASSWORD"] == ("********", "environment")
     assert shown["HTTP_PORT"] == ("8080", "default")
@@ -134,15 +135,15 @@ def test_all_faults_are_named_at_once_with_what_was_given_and_what_is_allowed(
         "TRUSTED_PROXIES=10.0.0.0/8,300.1.1.1",
     )
     assert faults_of(serving=True) == [
-        ".env line 2: not NAME=value",
-        "HTTP_PORT=99999 (.env): allowed is a port, 1 to 65535",
+        f"{tmp_path}/.env line 2: not NAME=value",
+        f"HTTP_PORT=99999 ({tmp_path}/.env): allowed is a port, 1 to 65535",
         "TRUSTED_PROXIES=10.0.0.0/8,300.1.1.1 (environment): "
         "'300.1.1.1' does not appear to be an IPv4 or IPv6 network",
         "MQTT_TLS_KEYFILE is not set: MQTT_TLS_CERTFILE and MQTT_TLS_KEYFILE are needed together",
         "AUTO_REGISTER_CLIENTS=perhaps (environment): allowed is true or false",
         "STALE_MIN_SECONDS=45 (default): allowed is at most HEARTBEAT_STALE_SECONDS, which is 30",
         "RECOVERY_ACTIONS_PER_DAY=0 (environment): allowed is a whole number, 1 to 1000",
-        "LOG_LEVEL=loud (.env): allowed is debug, info, warning, error, critical",
+        f"LOG_LEVEL=loud ({tmp_path}/.env): allowed is debug, info, warning, error, critical",
         "MQTT_USER is not set: the broker requires an account",
         "MQTT_PASSWORD is not set: the broker requires a password",
         f"MQTT_TLS_CERTFILE={tmp_path}/missing.pem (environment): no such file, or not readable by this user",
@@ -261,19 +262,19 @@ def test_every_secret_type_is_known_as_a_secret() -> None:
 
 def test_an_unreadable_env_file_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / ".env").mkdir()
-    assert faults_of() == [".env: cannot be read: Is a directory"]
+    assert faults_of() == [f"{tmp_path}/.env: cannot be read: Is a directory"]
 
 
 def test_a_file_that_is_not_text_is_a_fault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"HTTP_HOST=\xff\xfe\n")
-    assert faults_of() == [".env: cannot be read: not UTF-8 text"]
+    assert faults_of() == [f"{tmp_path}/.env: cannot be read: not UTF-8 text"]
 
 
 def test_a_slip_in_a_name_is_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("HTTP_PROT=80\nHTTP_PROXY=http://proxy\nINFOSCREEN_TOKEN=isc_x\n")
     give_credentials(monkeypatch, tmp_path / "secrets", "mqtt_pasword=x")
     assert cautions(load()) == [
-        "HTTP_PROT in .env is no setting. Did you mean HTTP_PORT?",
+        f"HTTP_PROT in {tmp_path}/.env is no setting. Did you mean HTTP_PORT?",
         "mqtt_pasword in the credentials is no setting. Did you mean MQTT_PASSWORD?",
     ]
 

@@ -17,7 +17,7 @@ from infoscreen.agent.protocol.packets import Packet
 from infoscreen.cli.simulate import FaultType
 from infoscreen.domain.errors import InvalidArguments
 from infoscreen.simulator import device_uuids
-from infoscreen.simulator.connection import BrokerAddress as Address
+from infoscreen.simulator.connection import Endpoint
 from infoscreen.simulator.device import DeviceFault
 from infoscreen.simulator.faults import FaultPlan
 from infoscreen.simulator.fleet import SimulatedFleet
@@ -70,7 +70,7 @@ async def test_a_long_run_keeps_having_faults(clock: FakeClock, free_port: int) 
     fleet = SimulatedFleet(
         identities(device_uuids(20, "long run")),
         {},
-        Address("127.0.0.1", free_port),  # nobody is there, and none of this needs a broker
+        Endpoint("127.0.0.1", free_port),  # nobody is there, and none of this needs a broker
         clock,
         faults=FaultPlan(
             per_hour={DeviceFault.CRASH: 1.0, DeviceFault.POWER_LOSS: 0.5}, relief_after=timedelta(minutes=10)

@@ -15,13 +15,13 @@ import pytest
 from infoscreen.clock import SystemClock
 from infoscreen.domain.commands import Action
 from infoscreen.domain.errors import InvalidArguments
-from infoscreen.provisioning.broker_files import SERVER_ACCOUNT, password_line
+from infoscreen.provisioning.broker_files import SERVER_ACCOUNT
+from infoscreen.provisioning.passwords import password_line
 from infoscreen.resources import resource
 from infoscreen.services.ports import Incoming
 from infoscreen.simulator import device_uuids
 from infoscreen.simulator import run as simulate
-from infoscreen.simulator.connection import BrokerAddress as Address
-from infoscreen.simulator.connection import DeviceClock
+from infoscreen.simulator.connection import DeviceClock, Endpoint
 from infoscreen.simulator.device import DeviceFault, SimulatedDevice, Tally, Timing
 from infoscreen.simulator.faults import FaultPlan
 from infoscreen.simulator.figures import figures
@@ -53,9 +53,9 @@ async def broker(tmp_path: Path, free_port: int) -> AsyncIterator[Broker]:
     """Yield a mosquitto that knows the account for load tests, with the shipped rules for it."""
     directory = tmp_path / "broker"
     running = Broker(directory, free_port, save_every_change=False)
-    with (directory / "acl").open("a", encoding="utf-8") as acl:
+    with (directory / "infoscreen.acl").open("a", encoding="utf-8") as acl:
         acl.write((resource("mosquitto") / "simulator.acl").read_text(encoding="utf-8"))
-    with (directory / "passwords").open("a", encoding="utf-8") as passwords:
+    with (directory / "infoscreen.passwd").open("a", encoding="utf-8") as passwords:
         passwords.write(password_line(GATEWAY_USER, GATEWAY_PASSWORD))
     try:
         await running.start()
@@ -70,7 +70,7 @@ def fleet_at(
     return SimulatedFleet(
         identities(uuids),
         {},
-        Address(broker.host, broker.port),
+        Endpoint(broker.host, broker.port),
         SystemClock(),
         seed=SEED,
         timing=QUICK,
@@ -194,7 +194,7 @@ class Room:
         self._clock = DeviceClock(SystemClock())
         self._multiplexer = Multiplexer(
             Gateway(Account(GATEWAY_USER, GATEWAY_PASSWORD)),
-            Address(broker.host, broker.port),
+            Endpoint(broker.host, broker.port),
             size=2,
             seed="room",
             clock=self._clock,

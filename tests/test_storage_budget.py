@@ -89,3 +89,18 @@ async def test_other_trouble_inside_a_budget_stays_what_it_is(tmp_path: Path) ->
         async with store.read():
             pass
     await store.close()
+
+
+async def test_a_busy_loop_and_a_busy_host_are_not_charged(tmp_path: Path) -> None:
+    """The answer of a cheap statement waits a second for the loop; what it cost is far less."""
+    url = sqlite_url(tmp_path)
+    await schema.upgrade(url)
+    store = Store(url)
+    with limited(0.2, time.monotonic):
+        for _ in range(2):
+            async with store.read() as connection:
+                reading = asyncio.create_task(connection.scalar(SHORT))
+                await asyncio.sleep(0)
+                time.sleep(0.5)  # noqa: ASYNC251 - holds the loop up on purpose
+                assert await reading == 3
+    await store.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from infoscreen.domain.errors import StoreTrouble, StoreUnavailable
+from infoscreen.domain.errors import DatabaseNotReady, StoreTrouble, StoreUnavailable
 from infoscreen.storage import schema
 from infoscreen.storage.engine import Store
 from tests.api import ask
@@ -145,7 +145,7 @@ async def test_connections_that_come_and_go_are_no_loss(tmp_path: Path) -> None:
 async def test_an_empty_file_is_called_a_loss(tmp_path: Path) -> None:
     path = tmp_path / "infoscreen.db"
     path.touch()
-    with pytest.raises(schema.DatabaseNotReady, match="it is lost, restore a backup"):
+    with pytest.raises(DatabaseNotReady, match="it is lost, restore a backup"):
         await schema.check_url(f"sqlite+aiosqlite:///{path}")
 
 

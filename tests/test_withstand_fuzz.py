@@ -319,11 +319,12 @@ class House:
             lines = await timeline.page(connection, UUID, 100)
             refused = (await rejected.page(connection, 100)).items
         now, since = self._spine.clock.now(), self._spine.link.listening_since
-        for shown in (
+        answers: list[Any] = [
             models.client_list(page, now, since),
             models.Timeline.of(lines),
             *(models.RejectedMessageModel.of(message) for message in refused),
-        ):
+        ]
+        for shown in answers:
             json.loads(shown.model_dump_json(), parse_constant=_no_json)
         await self._spine.watch.look()
 

@@ -35,7 +35,8 @@ SELECT '{WATCHED}', strftime('%Y-%m-%d %H:%M:%f000', 'now', '-' || (i / 10) || '
 ENDLESS = """
 CREATE VIEW rejected_messages AS
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000)
-SELECT i AS id, '' AS at, '' AS topic, '' AS reason, 'text' AS code, '{}' AS arguments, 0 AS size, '' AS head FROM n WHERE i < 0
+SELECT i AS id, '' AS at, '' AS topic, '' AS reason, 'text' AS code, '{}' AS arguments, 0 AS size, '' AS head
+FROM n WHERE i < 0
 """
 
 

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import ClientSession
 
 from benchmarks.rig import LOADER, Rig, load
-from infoscreen.provisioning.broker_files import BrokerDirectory, new_password, password_line
+from infoscreen.provisioning.passwords import new_password, password_line
 from infoscreen.wire.topics import BULK_FILTERS
 from tests.api import ask
 from tests.broker import Broker
@@ -42,11 +42,11 @@ class Load:
         """Give the loader an account; the broker must not run yet."""
         path = broker.config.parent
         password = new_password()
-        with (path / "passwords").open("a", encoding="ascii") as file:
+        with (path / "infoscreen.passwd").open("a", encoding="ascii") as file:
             file.write(password_line(LOADER, password))
-        with (path / "acl").open("a", encoding="ascii") as file:
+        with (path / "infoscreen.acl").open("a", encoding="ascii") as file:
             file.write(f"\nuser {LOADER}\ntopic write infoscreen/#\n")
-        self._rig = Rig(BrokerDirectory(path, broker.port, broker.server_password), password)
+        self._rig = Rig(broker.files, broker.port, password)
         self.lines = 0
         """How many lines the broker has acknowledged."""
 
@@ -142,7 +142,7 @@ async def test_it_serves_without_a_broker_says_so_and_connects_when_there_is_one
         assert problem["faults"] == {
             "broker": f"not listening: cannot connect to {address}: Connection refused"
         }
-        assert (await ask(api, "GET", "/healthz")) == {"status": "ok"}
+        assert (await ask(api, "GET", "/healthz"))["status"] == "ok"
         assert (await ask(api, "GET", "/api/monitoring/overview"))["broker"]["connected"] is False
         await broker.start()
         assert (await daemon.wait_for("/readyz", 200)) == {"status": "ready"}

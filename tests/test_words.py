@@ -281,6 +281,7 @@ def test_every_reason_of_the_recovery_has_a_sentence() -> None:
 READS = {
     "services/accounts.py": "user names",
     "services/logins.py": "user names",
+    "mqtt/login_log.py": "the log of mosquitto",
     "web/panel/account.py": "names of browsers",
     "web/openapi.py": "addresses of routes",
     "settings.py": "addresses with passwords",

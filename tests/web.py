@@ -1,7 +1,7 @@
 """The web application on the spine, served by the real server, and the browsers and programs before it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from argon2 import PasswordHasher
 from yarl import URL
 
 from infoscreen.domain.accounts import Role, User
+from infoscreen.domain.alerts import AlertSource
 from infoscreen.metrics import Metrics
 from infoscreen.services.accounts import CLI, Accounts
 from infoscreen.services.monitoring import Monitoring
@@ -67,7 +68,11 @@ class Site:
 
 @asynccontextmanager
 async def serving(
-    directory: Path, config: WebConfig | None = None, url: str | None = None
+    directory: Path,
+    config: WebConfig | None = None,
+    url: str | None = None,
+    *,
+    alerts: Sequence[AlertSource] = (),
 ) -> AsyncIterator[Site]:
     """Serve the application from a fresh database in ``directory``, or from the empty one at ``url``."""
     async with AsyncExitStack() as stack:
@@ -82,7 +87,7 @@ async def serving(
             fleet=spine.fleet,
             pausing=spine.pausing,
             recovering=spine.recovering,
-            monitoring=Monitoring(spine.store, spine.clock, spine.link, spine.ingest),
+            monitoring=Monitoring(spine.store, spine.clock, spine.link, spine.ingest, alerts=alerts),
             bus=spine.bus,
             live=LiveFeed(spine.store, spine.bus, spine.link, spine.clock),
             link=spine.link,

@@ -18,24 +18,24 @@ def broker_away(random: Random, size: int) -> Case:
     """The broker is gone for seconds to an hour; everybody reconnects in their own time."""
     world = _world(random, size, intervals=(10.0, 30.0, 60.0))
     world.reconnects_within = random.choice((10.0, 120.0, 300.0))
-    for at in random.sample(range(1_500, 9_000, 1_500), random.randint(1, 3)):
+    for at in random.sample(range(1_500, 6_500, 1_500), random.randint(1, 3)):
         world.at(at, world.stop_broker)
         world.at(at + random.choice((5.0, 40.0, 600.0)), world.start_broker)
-    singles(world, random, 1_500, 9_000, 5, 2, 0)
-    return Case("", 0, world, 4 * HOUR, Wanted())
+    singles(world, random, 1_500, 6_500, 5, 2, 0)
+    return Case("", 0, world, 2.8 * HOUR, Wanted())
 
 
 def connection_lost(random: Random, size: int) -> Case:
     """Only our own connections are lost, or the daemon is restarted, at any moment of a recovery."""
     world = _world(random, size)
     for _ in range(4):
-        at = random.uniform(1_500, 8_000)
+        at = random.uniform(1_500, 6_000)
         kind = random.choice(("broker", "publisher", "daemon"))
         world.at(at, lambda kind: world.line(kind, up=False), kind)
         world.at(at + random.choice((2.0, 60.0, 400.0)), lambda kind: world.line(kind, up=True), kind)
-    singles(world, random, 1_500, 8_000, 5, 2, 2)
+    singles(world, random, 1_500, 6_000, 5, 2, 2)
     # How long a blindness holds back is the rules' own business; that all are cured in the end is not.
-    return Case("", 0, world, 4 * HOUR, Wanted(late=900.0))
+    return Case("", 0, world, 2.7 * HOUR, Wanted(late=900.0))
 
 
 def host_clock(random: Random, size: int) -> Case:
@@ -43,9 +43,9 @@ def host_clock(random: Random, size: int) -> Case:
     world = _world(random, size)
     for _ in range(random.randint(1, 3)):
         step = random.choice((-86_400, -21_600, -3_600, -60, 60, 3_600, 86_400))
-        world.at(random.uniform(30, 6_000), lambda step: world.tell("clock", step_seconds=step), step)
-    singles(world, random, 1_500, 7_000, 5, 2, 3)
-    return Case("", 0, world, 4 * HOUR, Wanted(late=420.0))
+        world.at(random.uniform(30, 5_000), lambda step: world.tell("clock", step_seconds=step), step)
+    singles(world, random, 1_500, 5_500, 5, 2, 3)
+    return Case("", 0, world, 2.7 * HOUR, Wanted(late=420.0))
 
 
 def device_clocks(random: Random, size: int) -> Case:

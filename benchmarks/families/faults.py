@@ -32,14 +32,14 @@ def any_rhythm(random: Random, size: int) -> Case:
     for device in world.devices:
         device.jitter, device.lost = random.uniform(0, 0.3), random.choice((0, 0, 0.005))
         device.announces = random.random() < 0.7
-    singles(world, random, 2 * HOUR, 5 * HOUR, 5, 2, 3)
-    return Case("", 0, world, 7 * HOUR, Wanted(late=60.0))
+    singles(world, random, 1.2 * HOUR, 2.5 * HOUR, 5, 2, 3)
+    return Case("", 0, world, 4 * HOUR, Wanted(late=60.0))
 
 
 def slow_and_lossy(random: Random, size: int) -> Case:
     """Beats every 120 s or slower with 30 % jitter and 1 % loss; nothing is wrong with anybody."""
     world = _world(random, size, intervals=(120.0, 180.0, 300.0), jitter=0.3, lost=0.01)
-    return Case("", 0, world, 12 * HOUR, Wanted(causes=0, actions=0))
+    return Case("", 0, world, 6 * HOUR, Wanted(causes=0, actions=0))
 
 
 def lossy(random: Random, size: int) -> Case:
@@ -57,14 +57,14 @@ def hard_cases(random: Random, size: int) -> Case:
     ):
         more = {"again_after": random.uniform(2, 50)}
         world.at(
-            random.uniform(1_200, HOUR),
+            random.uniform(1_200, 3_000),
             lambda d, k, c, m: own(world, d, k, c, **m),
             next(chosen),
             kind,
             cure,
             more,
         )
-    return Case("", 0, world, 4 * HOUR, Wanted(late=30.0, causes=4, actions=4 * 3 + 2 * 3 + 2 * 2))
+    return Case("", 0, world, 2.7 * HOUR, Wanted(late=30.0, causes=4, actions=4 * 3 + 2 * 3 + 2 * 2))
 
 
 def loopers(random: Random, size: int) -> Case:
@@ -113,22 +113,22 @@ def mass_hopeless(random: Random, size: int) -> Case:
     for device in ill:
         world.at(1_500 + random.uniform(0, 120), shared, world, device, "crash", "mass", None, "human")
     rest = [device for device in world.devices if device not in ill]
-    singles(world, random, HOUR, 4 * HOUR, 0, 0, 3, rest)
+    singles(world, random, HOUR, 2 * HOUR, 0, 0, 3, rest)
     # Too few for a wave to be stopped climb the ladder to its end, each for itself.
-    hours, few = 5, len(ill) <= 10
+    hours, few = 3, len(ill) <= 10
     most = 3 * len(ill) if few else 10 + hours
     return Case("", 0, world, hours * HOUR, Wanted(actions=most + 3, causes=len(ill) if few else 1))
 
 
 def mass_cured_outside(random: Random, size: int) -> Case:
-    """Much of the fleet crashes, nothing helps, and hours later it is put right from outside."""
+    """Much of the fleet crashes, nothing helps, and an hour later it is put right from outside."""
     world = _world(random, size)
     ill = some(random, world.devices, int(size * 0.6))
     for device in ill:
         at = 1_500 + random.uniform(0, 120)
-        world.at(at, shared, world, device, "crash", "mass", 2 * HOUR + random.uniform(0, 300), "human")
-    # What passes by itself two hours later is not called needless: nobody can know.
-    return Case("", 0, world, 4 * HOUR, Wanted(needless=13, actions=13, causes=1))
+        world.at(at, shared, world, device, "crash", "mass", HOUR + random.uniform(0, 300), "human")
+    # What passes by itself an hour later is not called needless: nobody can know.
+    return Case("", 0, world, 2.5 * HOUR, Wanted(needless=13, actions=13, causes=1))
 
 
 def dead_beside(random: Random, size: int) -> Case:
@@ -136,10 +136,10 @@ def dead_beside(random: Random, size: int) -> Case:
     world = _world(random, size)
     dead = some(random, world.devices, max(2, size // 50))
     for device in dead:
-        world.at(random.uniform(900, 2 * HOUR), own, world, device, "dead", "human")
+        world.at(random.uniform(900, 1.2 * HOUR), own, world, device, "dead", "human")
     rest = [device for device in world.devices if device not in dead]
-    singles(world, random, 1_800, 2 * HOUR, 5, 2, 2, rest)
-    return Case("", 0, world, 4 * HOUR, Wanted(causes=len(dead)))
+    singles(world, random, 1_800, 1.3 * HOUR, 5, 2, 2, rest)
+    return Case("", 0, world, 2.5 * HOUR, Wanted(causes=len(dead)))
 
 
 def slow_boots(random: Random, size: int) -> Case:

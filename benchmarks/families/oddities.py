@@ -108,8 +108,8 @@ def removed_for_good(random: Random, size: int) -> Case:
     for device in gone:
         world.at(1_800 + random.uniform(0, 600), world.go_down, device)
     rest = [device for device in world.devices if device not in gone]
-    singles(world, random, 1_500, 8_000, 4, 2, 2, rest)
-    return Case("", 0, world, 4 * HOUR, Wanted(causes=2))
+    singles(world, random, 1_500, 5_500, 4, 2, 2, rest)
+    return Case("", 0, world, 2.7 * HOUR, Wanted(causes=2))
 
 
 FAMILIES: Mapping[str, Callable[[Random, int], Case]] = {

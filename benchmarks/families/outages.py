@@ -27,22 +27,22 @@ def partial(random: Random, size: int) -> Case:
     )
     share = random.choice((0.02, 0.05, 0.1, 0.25, 0.45, 0.54, 0.6, 0.9, 1.0))
     hit = some(random, world.devices, max(8, int(size * share)))
-    begin, lasts = random.uniform(1_500, 2_500), random.choice((180.0, 900.0, 2 * HOUR))
+    begin, lasts = random.uniform(1_500, 2_500), random.choice((180.0, 900.0, HOUR))
     within = random.choice((0.0, 10.0, 60.0))
     outage(world, hit, begin, lasts, within, random, "cut")
     rest = _rest(world, hit)
     if len(rest) > 20:
         singles(world, random, begin - 300, begin + lasts + 600, 4, 2, 0, rest)
-    return Case("", 0, world, begin + lasts + 1.2 * HOUR, Wanted(causes=1))
+    return Case("", 0, world, begin + lasts + HOUR, Wanted(causes=1))
 
 
 def staggered(random: Random, size: int) -> Case:
     """The network fails one client after the other, over many minutes."""
     world = _world(random, size, intervals=random.choice(RHYTHMS))
     hit = some(random, world.devices, int(size * random.choice((0.3, 0.6, 0.9))))
-    outage(world, hit, 1_500, random.choice((1_200.0, 2 * HOUR)), random.uniform(120, 1_200), random, "cut")
+    outage(world, hit, 1_500, random.choice((1_200.0, HOUR)), random.uniform(120, 1_200), random, "cut")
     singles(world, random, 1_500, 4_000, 4, 2, 0, _rest(world, hit))
-    return Case("", 0, world, 1_500 + 1_200 + 3.2 * HOUR, Wanted(causes=2))
+    return Case("", 0, world, 1_500 + 1_200 + 2.2 * HOUR, Wanted(causes=2))
 
 
 def flapping(random: Random, size: int) -> Case:
@@ -71,11 +71,11 @@ def sites(random: Random, size: int) -> Case:
     hit: list[Device] = []
     for name in dark:
         members = [device for device in world.devices if device.site == name]
-        begin, lasts = random.uniform(1_500, HOUR), random.choice((300.0, 1_800.0, 2 * HOUR))
+        begin, lasts = random.uniform(1_500, HOUR), random.choice((300.0, 1_800.0, HOUR))
         outage(world, members, begin, lasts, random.choice((0.0, 20.0)), random, name)
         hit += members
-    singles(world, random, 1_500, 2 * HOUR, 5, 2, 0, _rest(world, hit))
-    return Case("", 0, world, 5 * HOUR, Wanted(causes=len(dark)))
+    singles(world, random, 1_500, 1.5 * HOUR, 5, 2, 0, _rest(world, hit))
+    return Case("", 0, world, 3.2 * HOUR, Wanted(causes=len(dark)))
 
 
 def partly_dark_site(random: Random, size: int) -> Case:
@@ -83,9 +83,9 @@ def partly_dark_site(random: Random, size: int) -> Case:
     world = _world(random, size, site_size=30)
     members = [device for device in world.devices if device.site == "site-1"]
     hit = some(random, members, random.randint(6, 24))
-    outage(world, hit, 1_800, random.choice((600.0, HOUR, 3 * HOUR)), 10, random, "switch")
-    singles(world, random, 1_500, 2 * HOUR, 5, 2, 0, _rest(world, hit))
-    return Case("", 0, world, 5.5 * HOUR, Wanted(causes=1))
+    outage(world, hit, 1_800, random.choice((600.0, HOUR)), 10, random, "switch")
+    singles(world, random, 1_500, 1.2 * HOUR, 5, 2, 0, _rest(world, hit))
+    return Case("", 0, world, 2.7 * HOUR, Wanted(causes=1))
 
 
 def regional(random: Random, size: int) -> Case:
@@ -94,7 +94,7 @@ def regional(random: Random, size: int) -> Case:
     names = sorted({device.site or "" for device in world.devices})
     dark = set(random.sample(names, len(names) // 3))
     hit = [device for device in world.devices if device.site in dark]
-    lasts = random.choice((600.0, 2 * HOUR))
+    lasts = random.choice((600.0, HOUR))
     for device in hit:
         device.says_crashed_at_boot = random.choice((0.0, 25.0))
         world.at(
@@ -107,7 +107,7 @@ def regional(random: Random, size: int) -> Case:
             lasts + random.uniform(0, 60),
             "human",
         )
-    singles(world, random, 1_500, 2 * HOUR, 4, 2, 0, _rest(world, hit))
+    singles(world, random, 1_500, 1.2 * HOUR, 4, 2, 0, _rest(world, hit))
     return Case("", 0, world, 1_800 + lasts + 1.2 * HOUR, Wanted(causes=1))
 
 
@@ -144,12 +144,12 @@ def nightly(random: Random, size: int) -> Case:
 
 
 def trickling_updates(random: Random, size: int) -> Case:
-    """Clients reboot for updates one after the other, all day; each is away for one to fourteen minutes."""
+    """Clients reboot for updates one after the other, for hours; each is away for one to fourteen minutes."""
     world = _world(random, size, intervals=(30.0, 60.0))
     for device in some(random, world.devices, size // 4):
-        at = random.uniform(1_500, 4 * HOUR)
+        at = random.uniform(1_500, 2 * HOUR)
         world.at(at, shared, world, device, "off", "updates", random.uniform(60, 840), "human")
-    return Case("", 0, world, 5 * HOUR, Wanted(actions=0))
+    return Case("", 0, world, 2.7 * HOUR, Wanted(actions=0))
 
 
 def timers(random: Random, size: int) -> Case:
@@ -159,18 +159,18 @@ def timers(random: Random, size: int) -> Case:
         if int((device.site or "0-0").split("-")[1]) % 3:
             continue
         at = 1_800 + random.uniform(0, 3)
-        world.at(at, shared, world, device, "dead", "timer", 4 * HOUR + random.uniform(0, 30), "human")
+        world.at(at, shared, world, device, "dead", "timer", 2 * HOUR + random.uniform(0, 30), "human")
     singles(
         world,
         random,
         2_400,
-        4 * HOUR,
+        2 * HOUR,
         4,
         2,
         0,
         [d for d in world.devices if int((d.site or "").split("-")[1]) % 3],
     )
-    return Case("", 0, world, 6 * HOUR, Wanted())
+    return Case("", 0, world, 3.2 * HOUR, Wanted())
 
 
 def outage_with_the_dead(random: Random, size: int) -> Case:
@@ -180,7 +180,7 @@ def outage_with_the_dead(random: Random, size: int) -> Case:
     outage(world, members, 1_800, HOUR, 5, random, "cut")
     lost = random.choice(members)
     world.at(2_400, lambda: world.go_down(lost, orderly=False))
-    return Case("", 0, world, 5 * HOUR, Wanted(causes=2))
+    return Case("", 0, world, 2.7 * HOUR, Wanted(causes=2))
 
 
 FAMILIES: Mapping[str, Callable[[Random, int], Case]] = {

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from infoscreen import sd_notify
 from infoscreen.agent import readings, systemd
 from infoscreen.agent.app_logs import AppLogs, RateLimit
 from infoscreen.agent.connection import Connection
@@ -142,9 +143,9 @@ class Agent:
             parts = [self._tasks.create_task(part) for part in self._parts()]
             for entry in undecided:
                 self._start(self._executor.see_through(entry))
-            systemd.notify("READY=1")
+            sd_notify.notify("READY=1")
             await stop.wait()
-            systemd.notify("STOPPING=1")
+            sd_notify.notify("STOPPING=1")
             if self._executing:  # a host that was told to go down stops us, too: let it be said
                 await asyncio.wait(self._executing, timeout=LAST_WORDS_SECONDS)
             self._connection.stop()
@@ -161,7 +162,7 @@ class Agent:
             yield self._logs.run()
         if self._settings.screenshot_seconds and self._settings.screenshot_command:
             yield self._every(self._settings.screenshot_seconds, self._show)
-        watched = systemd.watchdog_seconds()
+        watched = sd_notify.watchdog_seconds()
         if watched is not None:
             yield self._every(watched / 3, self._pat_watchdog)
 
@@ -221,12 +222,12 @@ class Agent:
         self._tell_status()
 
     def _tell_status(self) -> None:
-        systemd.notify(f"STATUS={'connected' if self._connection.is_up else 'no connection to the broker'}")
+        sd_notify.notify(f"STATUS={'connected' if self._connection.is_up else 'no connection to the broker'}")
 
     async def _pat_watchdog(self) -> None:
         """Tell systemd that we live, as long as heartbeats are made; the broker may be down for weeks."""
         if self._clock.monotonic() - self._beaten < HEARTBEATS_MISSED * self._settings.heartbeat_seconds:
-            systemd.notify("WATCHDOG=1")
+            sd_notify.notify("WATCHDOG=1")
 
     async def _collect_reports(self) -> None:
         """Put reports of failed services into the mail; each file goes once the broker has its report."""

@@ -23,12 +23,22 @@ from infoscreen.wire.messages import ServiceFailed, encode
 
 log = logging.getLogger(__name__)
 
+RESTARTING = frozenset({"auto-restart", "auto-restart-queued"})
+SETTLE_SECONDS, UP_SECONDS = 0.2, 2.0
+"""How often the unit is looked at, and how long it must be up to count as restarted."""
+
 LOOK_SECONDS = 0.5
 """How often it is looked whether the agent has brought the report to the broker."""
 
 
 async def report(settings: AgentSettings, unit: str, clock: Clock, random: Random) -> None:
-    """Return once the broker has the report, however long that takes."""
+    """Return once the broker has the report, however long that takes.
+
+    Started by ``OnFailure=`` of a unit that systemd restarts, report nothing.
+    """
+    if _is_started_for(unit) and not await has_given_up(unit, clock):
+        log.info("systemd restarts the unit", extra={"event": "not_given_up", "unit": unit})
+        return
     files = StateFiles(settings.state_dir)
     try:
         files.prepare()
@@ -65,6 +75,33 @@ async def report(settings: AgentSettings, unit: str, clock: Clock, random: Rando
     log.info("the broker has the report", extra={"event": "report_sent", "unit": unit})
 
 
+def _is_started_for(unit: str) -> bool:
+    """Tell whether systemd started this because of the unit."""
+    return os.environ.get("MONITOR_UNIT") == unit
+
+
+async def has_given_up(unit: str, clock: Clock) -> bool:
+    """Tell whether systemd has given up on the unit, once that is settled.
+
+    systemd 254 and newer start ``OnFailure=`` at every crash of a unit that they restart. While this runs,
+    they do not start it again: so a unit must have been up for a while before it counts as restarted.
+    """
+    since, pid = None, None
+    while True:
+        try:
+            state = await Systemd().show(unit)
+        except SystemdRefused:
+            return True
+        if state.active in ("failed", "inactive") and state.sub not in RESTARTING:
+            return True
+        now = clock.monotonic()
+        if not state.is_up or state.pid != pid:
+            since, pid = now, state.pid
+        elif since is not None and now - since >= UP_SECONDS:
+            return False
+        await clock.sleep(SETTLE_SECONDS)
+
+
 def _write(files: StateFiles, name: str, content: bytes) -> Path | None:
     """Write the report down for the agent; without, it lives as long as this process."""
     try:
@@ -89,7 +126,7 @@ async def _publish(settings: AgentSettings, message: ServiceFailed) -> str | Non
 
 async def result_of(unit: str) -> str | None:
     """Return why systemd gave up, as it tells the units it starts for that (252), or when asked."""
-    if os.environ.get("MONITOR_UNIT") == unit and os.environ.get("MONITOR_SERVICE_RESULT"):
+    if _is_started_for(unit) and os.environ.get("MONITOR_SERVICE_RESULT"):
         return os.environ["MONITOR_SERVICE_RESULT"]
     try:
         return (await Systemd().show(unit)).result

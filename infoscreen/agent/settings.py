@@ -1,4 +1,4 @@
-"""Every knob of the agent. Environment variables, and systemd credentials named like them in lower case.
+"""Every knob of the agent: ``/etc/infoscreen/agent.env``, systemd credentials, the environment; later wins.
 
 Separate from the daemon's: a device has its own few settings, and loads nothing of the server's.
 """
@@ -26,7 +26,7 @@ from infoscreen.domain.errors import InvalidSettings
 from infoscreen.domain.hosts import bare_host
 from infoscreen.settings_sources import MASK
 
-PREFIX = "AGENT_"
+PREFIX, INSTALLED_FILE = "AGENT_", "agent.env"
 
 
 def _lower(value: object) -> object:
@@ -158,13 +158,16 @@ TLS_FILES = ("mqtt_tls_ca_cert", "mqtt_tls_certfile", "mqtt_tls_keyfile")
 
 
 def load(environment: Mapping[str, str] = os.environ) -> AgentSettings:
-    """Return the settings as environment and credentials give them; an empty value counts as not given.
+    """Return the settings as all sources together give them; an empty value counts as not given.
 
     Raises:
         InvalidSettings: one line for each fault: the variable, what was given and what is allowed.
     """
+    file = settings_sources.installed_file(INSTALLED_FILE, environment)
+    # Units of earlier versions let systemd read a file that only root can: then all is in the environment.
+    files = (file,) if settings_sources.is_readable(file) or variable("uuid") not in environment else ()
     sources = settings_sources.read(
-        AgentSettings.model_fields, environment, prefix=PREFIX.lower(), env_file=False
+        AgentSettings.model_fields, environment, prefix=PREFIX.lower(), files=files
     )
     given, faults = sources.values, list(sources.faults)
     if environment.get("STATE_DIRECTORY"):

@@ -1,12 +1,10 @@
-"""What the agent asks and tells systemd: units through ``systemctl``, its own state through ``sd_notify``.
+"""What the agent asks systemd, through ``systemctl``.
 
 Without root: a polkit rule (``systemd/client``) lets the agent's user do exactly this.
 """
 
 import asyncio
 import contextlib
-import os
-import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -126,19 +124,3 @@ async def _systemctl(*arguments: str, within: float) -> str:
         said = " ".join(errors.decode(errors="replace").split())
         raise SystemdRefused(said or f"systemctl {arguments[0]} ended with {process.returncode}")
     return output.decode(errors="replace")
-
-
-def notify(state: str) -> None:
-    """Tell systemd something, such as ``READY=1``; nobody listens unless the unit says ``Type=notify``."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address.startswith(("/", "@")):
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as to_systemd, contextlib.suppress(OSError):
-        to_systemd.sendto(state.encode(), "\0" + address[1:] if address[0] == "@" else address)
-
-
-def watchdog_seconds() -> float | None:
-    """Return how often systemd wants to hear from us; None if it does not."""
-    text = os.environ.get("WATCHDOG_USEC", "")
-    ours = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
-    return (int(text) / 1e6 or None) if text.isdecimal() and ours else None

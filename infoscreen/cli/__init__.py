@@ -5,14 +5,18 @@ import what they need inside their functions, so that ``--help`` is quick and a 
 the server's libraries.
 """
 
-from typing import Any
+import logging
+import os
+import sys
+from typing import IO, Any
 
 import click
 
-from infoscreen import __version__
+from infoscreen import __version__, logs
 from infoscreen.cli.accounts import token, user
+from infoscreen.cli.broker import broker
 from infoscreen.cli.configuration import config
-from infoscreen.cli.daemon import demo, doctor, serve
+from infoscreen.cli.daemon import demo, doctor, health, serve
 from infoscreen.cli.database import db
 from infoscreen.cli.descriptions import describe
 from infoscreen.cli.device import agent, report_service_failed
@@ -23,6 +27,18 @@ from infoscreen.cli.simulate import simulate
 from infoscreen.domain.errors import InfoscreenError
 
 
+class _Failed(click.ClickException):
+    """An expected error. Under systemd `journalctl -p err` shows it."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Say what is wrong, on standard error or in the journal."""
+        if not logs.is_journal(sys.stderr, os.environ):
+            super().show(file)
+            return
+        logs.configure()
+        logging.getLogger("infoscreen").critical(self.format_message(), extra={"event": "failed"})
+
+
 class _Commands(click.Group):
     """Says expected errors in one line; whatever is not expected keeps its traceback."""
 
@@ -31,7 +47,7 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except InfoscreenError as error:
-            raise click.ClickException(str(error)) from error
+            raise _Failed(str(error)) from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order in which somebody new meets them."""
@@ -43,14 +59,14 @@ class _Commands(click.Group):
 def cli() -> None:
     """Keep fleets of digital-signage screens alive.
 
-    Settings come from the environment, from systemd credentials, and from .env in the working directory:
-    see `infoscreen config show`.
+    Settings come from the environment, from systemd credentials, from /etc/infoscreen/infoscreen.env, and
+    from .env in the working directory: see `infoscreen config show`.
     """
 
 
 for command in (
-    *(serve, demo, db, user, token, clients, show, send, recovery, config, pki),
-    *(agent, report_service_failed, simulate, describe, doctor),
+    *(serve, demo, db, user, token, clients, show, send, recovery, config, broker, pki),
+    *(agent, report_service_failed, simulate, describe, doctor, health),
 ):
     cli.add_command(command)
 

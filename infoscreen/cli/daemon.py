@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from infoscreen.cli.output import as_json_option, write_json
+from infoscreen.domain.visible import visible
 
 
 @click.command()
@@ -17,11 +18,18 @@ def serve() -> None:
 
     It stays in the foreground until SIGTERM or Ctrl-C.
     """
+    import faulthandler
+    import signal
+
+    # From here on a reload that comes too early is left out; by default SIGHUP would end the process.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # systemd's watchdog sends SIGABRT: the stacks of all threads tell what hung.
+    faulthandler.enable(sys.__stderr__ or sys.stderr)
     from infoscreen import app, config_check, logs
 
     settings = config_check.loaded()
     logs.configure(settings.log_level, settings.log_format)
-    _run(app.serve(settings))
+    _run(app.serve(settings, config_check.loaded))
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:
@@ -54,6 +62,29 @@ def demo(clients: int, port: int | None, directory: Path | None) -> None:
     from infoscreen import demo
 
     demo.run(clients=clients, port=port, directory=directory)
+
+
+@click.command()
+@as_json_option
+def health(as_json: bool) -> None:
+    """Tell in one line whether the daemon is well.
+
+    Made for monitoring: exits with 0 (OK), 1 (WARNING), 2 (CRITICAL) or 3 (UNKNOWN).
+    """
+    from infoscreen import health
+    from infoscreen.clock import SystemClock
+    from infoscreen.domain.errors import InvalidSettings
+    from infoscreen.settings import load
+
+    try:
+        found = health.examine(load(), SystemClock())
+    except InvalidSettings as error:
+        found = health.HealthReport(health.PluginState.UNKNOWN, "; ".join(str(error).splitlines()), {})
+    if as_json:
+        write_json({"state": found.state.name, "sentence": found.sentence, "figures": found.figures})
+    else:
+        click.echo(visible(found.line, one_line=True))
+    sys.exit(found.state)
 
 
 @click.command()

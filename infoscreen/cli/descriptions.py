@@ -78,3 +78,11 @@ def _fits_a_block(lines: list[str]) -> bool:
     """Tell whether a block keeps the lines as they are: blanks at either end would be lost in it."""
     starts_and_ends = all(lines[place] and not lines[place].startswith(" ") for place in (0, -1))
     return len(lines) > 1 and starts_and_ends and all(line.isprintable() for line in lines)
+
+
+@describe.command()
+def man() -> None:
+    """Print the manual page of infoscreen."""
+    from infoscreen.cli import manual
+
+    click.echo(manual.page(click.get_current_context().find_root().command), nl=False)

@@ -23,7 +23,9 @@ def agent(dry_run: bool) -> None:
 
     settings = load()
     if find_spec("psutil") is None:
-        raise CannotStart("the agent needs psutil: pip install 'infoscreen[agent]'")
+        raise CannotStart(
+            "the agent needs psutil, which is not installed; `./install.sh --role device` installs it"
+        )
     from infoscreen import logs
     from infoscreen.agent import program
 

@@ -15,12 +15,18 @@ from pathlib import Path
 import click
 
 import infoscreen
+from infoscreen.clock import SystemClock
 from infoscreen.demo.parts import HOST, Program
 from infoscreen.domain.errors import CannotStart
+from infoscreen.pki.authority import Authority
+from infoscreen.provisioning import devices as accounts
 from infoscreen.provisioning.broker_files import (
+    CHECKLIST_ACCOUNT,
+    PROBE_ACCOUNT,
     SERVER_ACCOUNT,
-    add_devices,
-    write_broker_directory,
+    BrokerFiles,
+    Listeners,
+    write_broker,
     write_private,
 )
 from infoscreen.resources import resource
@@ -109,11 +115,14 @@ def make_plan(path: Path, mosquitto: str, panel_port: int, clients: int) -> Demo
     """
     devices = identities(device_uuids(clients, SEED))
     by_hand = device_uuids(1, f"{SEED}/by hand")[0]
-    broker_port = _free_port()
-    broker = write_broker_directory(
-        path / "broker", broker_port, resource("mosquitto"), save_every_change=False
-    )
-    passwords = add_devices(broker, [by_hand, *(device.uuid for device in devices)])
+    broker = BrokerFiles(path / "broker")
+    server_port, devices_port = _free_ports()
+    authority = _authority(path / "pki")
+    listeners = Listeners(server=server_port, devices=devices_port)
+    write_broker(broker, resource("mosquitto"), listeners, authority, save_every_change=False)
+    everybody = [by_hand, *(device.uuid for device in devices)]
+    with accounts.adding(broker, everybody, replace=True) as added:
+        passwords = dict(added.passwords)
     hand_password = passwords.pop(by_hand)
     credentials = path / "devices"
     write_private(credentials, "".join(f"{uuid} {password}\n" for uuid, password in passwords.items()))
@@ -122,14 +131,22 @@ def make_plan(path: Path, mosquitto: str, panel_port: int, clients: int) -> Demo
     server = {
         "DATABASE_URL": database_url,
         "MQTT_HOST": HOST,
-        "MQTT_PORT": str(broker_port),
+        "MQTT_PORT": str(server_port),
         "MQTT_USER": SERVER_ACCOUNT,
-        "MQTT_PASSWORD": broker.server_password,
+        "MQTT_PASSWORD": broker.password(SERVER_ACCOUNT),
+        "MQTT_PROBE_PASSWORD": broker.password(PROBE_ACCOUNT),
     }
     canary = devices[_spared(clients)].uuid
     _write_notes(
         path / NOTES,
         {"INFOSCREEN_URL": url, "ADMIN": ADMIN, **server, "CANARY": canary},
+        {
+            "BROKER_HOST": "localhost",
+            "BROKER_PORT": str(devices_port),
+            "BROKER_TLS": f"--cafile {authority.bundle}",
+            "CHECK_USER": CHECKLIST_ACCOUNT,
+            "CHECK_PASSWORD": broker.password(CHECKLIST_ACCOUNT),
+        },
         {"HAND": by_hand, "HAND_PASSWORD": hand_password},
     )
     ours = [sys.executable, "-m", "infoscreen"]
@@ -140,13 +157,14 @@ def make_plan(path: Path, mosquitto: str, panel_port: int, clients: int) -> Demo
             {**DAEMON_SETTINGS, **server, "HTTP_HOST": HOST, "HTTP_PORT": str(panel_port)}
         ),
         broker=Program("broker", [mosquitto, "-c", str(broker.config)], broker.log),
-        broker_port=broker_port,
+        broker_port=server_port,
         daemon=Program("daemon", [*ours, "serve"], path / "daemon.log"),
         simulation=Program(
             "simulation",
             [
                 *(*ours, "simulate", "--clients", str(len(devices)), "--credentials", str(credentials)),
-                *("--host", HOST, "--port", str(broker_port), "--seed", SEED, *DEVICE_OPTIONS),
+                *("--host", "localhost", "--port", str(devices_port), "--ca", str(authority.bundle)),
+                *("--seed", SEED, *DEVICE_OPTIONS),
             ],
             path / "simulation.log",
         ),
@@ -154,6 +172,23 @@ def make_plan(path: Path, mosquitto: str, panel_port: int, clients: int) -> Demo
         url=url,
         password=secrets.token_urlsafe(12),
     )
+
+
+def _authority(directory: Path) -> Authority:
+    """Return the demo's own CA with a server certificate, made if missing."""
+    now = SystemClock().now()
+    authority = Authority(directory)
+    if not authority.exists:
+        authority.create(directory, now)
+    authority.issue_server(["localhost", HOST], now)
+    return authority
+
+
+def _free_ports() -> tuple[int, int]:
+    first = second = _free_port()
+    while second == first:
+        second = _free_port()
+    return first, second
 
 
 def _write_notes(path: Path, *notes: Mapping[str, str]) -> None:

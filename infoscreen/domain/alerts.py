@@ -10,7 +10,7 @@ from infoscreen.domain.codes import Code, Fact
 
 
 class Severity(StrEnum):
-    """How grave an alert is."""
+    """The severity of an alert."""
 
     WARNING = "warning"
     CRITICAL = "critical"
@@ -35,6 +35,10 @@ class AlertCode(Code):
     BROKER_NAME_NOT_CHECKED = "broker_name_not_checked"
     BROKER_WITHOUT_TLS = "broker_without_tls", {"host": str}
     HTTP_WITHOUT_TLS = "http_without_tls", {"host": str}
+    BROKER_ACL_OPEN = "broker_acl_open", {"since": datetime}
+    CLIENT_ID_TAKEN = "client_id_taken"
+    LOGINS_FAIL = "logins_fail", {"failures": int}
+    LOGINS_FAIL_FROM = "logins_fail_from", {"failures": int, "address": str}
 
 
 @dataclass(frozen=True, slots=True)

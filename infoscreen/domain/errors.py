@@ -194,6 +194,14 @@ class BrokerUnavailable(InfoscreenError):
         self.fault = fault
 
 
+class SessionTakenOver(BrokerUnavailable):
+    """Another program has connected to the broker under our client id, which ended our connection."""
+
+
+class WrongListener(BrokerUnavailable):
+    """The broker's listener replaces client ids: the daemon's connections would end each other there."""
+
+
 class PublishRefused(InfoscreenError):
     """The broker understood a message and will never take it (not authorised, too large)."""
 
@@ -259,3 +267,7 @@ class CannotStart(InfoscreenError):
 
 class PkiError(InfoscreenError):
     """Certificates cannot be issued or read: a wrong request, or a damaged directory. The text says which."""
+
+
+class ProvisioningError(InfoscreenError):
+    """Files of the broker cannot be read or written, or are not as they must be. The text says which."""

@@ -30,8 +30,9 @@ async def play(
     settings: Mapping[str, object] | None = None,
     progress: Callable[[float], object] | None = None,
     record: Callable[[Line], object] | None = None,
+    told: Callable[[Line], object] | None = None,
 ) -> None:
-    """Let so many seconds of the world pass; ``record`` is told every line in."""
+    """Let so many seconds of the world pass; ``record`` is told every line in, ``told`` every answer."""
     judge = Judge()
     values = {"CRASH_RECOVERY_ENABLED": mode is Decider.RECOVERY, **(settings or {})}
     ill: set[str] = set()
@@ -58,6 +59,8 @@ async def play(
                 if mode is Decider.NAIVE:
                     _as_if_by_itself(answer)
                 world.answered(answer)
+                if told is not None:
+                    told(answer)
                 if progress is not None:
                     progress(at / lasts)
                 at += world.terms.poll

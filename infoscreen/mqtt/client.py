@@ -24,11 +24,12 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from infoscreen.domain.broker import BrokerFault
 from infoscreen.domain.errors import BrokerUnavailable
 from infoscreen.mqtt.answers import TAKEN, Answered, Puback, Sendable
-from infoscreen.mqtt.connection import BrokerAddress, words_of
+from infoscreen.mqtt.connection import BrokerAddress
 from infoscreen.mqtt.diagnosis import failure
-from infoscreen.mqtt.faults import SENTENCES, fault_of
+from infoscreen.mqtt.endings import describe, failed, lost
+from infoscreen.mqtt.faults import fault_of
 from infoscreen.mqtt.inbox import Batch, Inbox, MalformedStream
-from infoscreen.mqtt.properties import expiring
+from infoscreen.mqtt.properties import ending_session, expiring
 from infoscreen.services.ports import Incoming
 
 _library_log = logging.getLogger(f"{__name__}.library")
@@ -50,7 +51,6 @@ MQTT_5 = aiomqtt.ProtocolVersion.V5
 RECEIVE_BYTES = 65_536
 READS_PER_TURN = 2
 """``RECEIVE_BYTES`` are read so often in one turn of the event loop, about 3 ms."""
-
 
 Answer = TypeVar("Answer")
 
@@ -102,18 +102,29 @@ class BrokerClient(aiomqtt.Client):
         self._paho.on_socket_close = self._on_closed
         self._paho.on_socket_register_write = self._on_something_to_write
         self._paho.on_publish = self._on_puback
+        self._goodbye: int | None = None  # the reason in the broker's DISCONNECT, which paho overlooks
+        self._let_paho_disconnect = self._paho._handle_disconnect  # noqa: SLF001 - no public way
+        self._paho._handle_disconnect = self._on_goodbye  # type: ignore[method-assign]  # noqa: SLF001
         self._tell_aiomqtt_connected = cast("Callable[..., None]", self._paho.on_connect)
         self._paho.on_connect = self._on_connack
         # Told by MQTT 5 brokers, who disconnect clients that exceed them; paho ignores both.
         self.receive_maximum: int | None = None
         self.maximum_packet_size: int | None = None
+        self.assigned_client_id: str | None = None
+        """The client id that an MQTT 5 broker chose for us."""
 
     def _on_connack(
         self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any = None
     ) -> None:
         self.receive_maximum = getattr(properties, "ReceiveMaximum", None)
         self.maximum_packet_size = getattr(properties, "MaximumPacketSize", None)
+        self.assigned_client_id = getattr(properties, "AssignedClientIdentifier", None)
         self._tell_aiomqtt_connected(client, userdata, flags, reason, properties)
+
+    def _on_goodbye(self) -> None:
+        packet = self._paho._in_packet["packet"]  # noqa: SLF001 - no public way
+        self._goodbye = packet[0] if packet else None
+        self._let_paho_disconnect()
 
     def _on_closed(self, client: paho.Client, userdata: Any, sock: Any) -> None:
         self._tell_aiomqtt_closed(client, userdata, sock)
@@ -195,6 +206,11 @@ class BrokerClient(aiomqtt.Client):
         """Tell whether the connection has ended or is being ended."""
         return self._dropped or self._gone.is_set()
 
+    @property
+    def heard_at(self) -> float:
+        """Return when something last came from the broker; only differences mean anything."""
+        return self._paho._last_msg_in  # noqa: SLF001 - no public way
+
     def drop(self) -> None:
         """Cut the connection without a DISCONNECT, so that the broker sends the last will; harmless twice."""
         self._dropped = True
@@ -230,6 +246,14 @@ class BrokerClient(aiomqtt.Client):
         if answered is not None:
             answered(Puback(reason.value, str(reason).lower()) if reason.value else TAKEN)
 
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Let the libraries' errors leave as ours."""
+        try:
+            yield
+        except aiomqtt.MqttError as error:
+            raise failed(error, self._goodbye) from None
+
     async def ask(self, call: Coroutine[Any, Any, Answer]) -> Answer:
         """Await a call of aiomqtt; raise ``BrokerUnavailable``."""
         # A task of its own: aiomqtt uses ``wait_for``, which in Python 3.11 can swallow a cancellation.
@@ -238,7 +262,7 @@ class BrokerClient(aiomqtt.Client):
             await asyncio.wait([task])
         finally:
             task.cancel()
-        with _told():
+        with self._told():
             return task.result()
 
     async def watch(self, filters: Sequence[str]) -> None:
@@ -252,6 +276,10 @@ class BrokerClient(aiomqtt.Client):
         if filters:
             await self.ask(self.subscribe([(one, options) for one in filters]))
 
+    def end_session(self) -> None:
+        """Disconnect over MQTT 5 and have the broker forget the session."""
+        self._paho.disconnect(properties=ending_session())
+
     def acknowledge_by_hand(self) -> None:
         """Let ``received`` acknowledge, instead of paho as soon as it has read a message."""
         self._paho.manual_ack_set(True)
@@ -262,7 +290,7 @@ class BrokerClient(aiomqtt.Client):
         Raises ``BrokerUnavailable`` when the connection is lost.
         """
         while True:
-            with _told():
+            with self._told():
                 message = await anext(self.messages)
             yield Incoming(message.topic.value, bytes(message.payload), bool(message.retain))
             self._paho.ack(message.mid, message.qos)  # without effect unless by hand
@@ -395,7 +423,7 @@ class ReadingClient(BrokerClient):
         """Raise ``BrokerUnavailable`` once the connection has ended, however that came."""
         if self._gone.is_set():
             error = self._disconnected.exception() if self._disconnected.done() else None
-            raise BrokerUnavailable(f"the connection was lost: {_reason(error)}")
+            raise lost(error, self._goodbye)
 
     def acknowledge(self, batch: Batch) -> None:
         """Tell the broker to forget the messages; without a connection it will deliver them again.
@@ -408,38 +436,6 @@ class ReadingClient(BrokerClient):
         self._resume()
 
 
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Let the libraries' errors leave as ours."""
-    try:
-        yield
-    except aiomqtt.MqttError as error:
-        raise BrokerUnavailable(describe(error)) from None
-
-
-def describe(error: Exception) -> str:
-    """Return what went wrong in words for an operator; never contains a secret."""
-    if isinstance(error, MqttConnectError):
-        return f"the broker refused the connection: {_reason(error)}"
-    if isinstance(error.__cause__, aiomqtt.MqttError):
-        return f"the connection was lost: {_reason(error.__cause__)}"
-    fault = fault_of(error)
-    return words_of(error) if fault is None else SENTENCES.get(fault, words_of(error))
-
-
-def _reason(error: BaseException | None) -> str:
-    code = error.rc if isinstance(error, aiomqtt.MqttCodeError) else None
-    if not isinstance(code, ReasonCode):
-        return "closed" if error is None else words_of(error)
-    name = str(code)
-    # paho has no better name for a socket that was closed or reset.
-    return "closed by the other side" if name == "Unspecified error" else name.lower()
-
-
 def last_will(message: Sendable | None) -> aiomqtt.Will | None:
     """Return a message as aiomqtt takes it for the last will."""
-    return (
-        None
-        if message is None
-        else aiomqtt.Will(message.topic, message.payload, qos=1, retain=message.retain)
-    )
+    return None if message is None else aiomqtt.Will(message.topic, message.payload, 1, message.retain)

@@ -9,12 +9,14 @@ import random
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
 
 from infoscreen.clock import Clock
 from infoscreen.domain.broker import BrokerFault
-from infoscreen.domain.errors import BrokerUnavailable
+from infoscreen.domain.errors import BrokerUnavailable, SessionTakenOver
+from infoscreen.progress import SLACK_SECONDS, expect_within
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +25,19 @@ LONGEST_RETRY_SECONDS = 30.0
 HANDSHAKE_SECONDS = 4.0
 LASTING_SECONDS = 30.0
 """A connection that lasted this long was a good one; the next retry is a quick one again."""
+BRIEF_SECONDS = 15.0
+BRIEF_CONNECTIONS = 3
+"""So many connections in a row that each ended so early, with no failed attempt in between: MQTT 3.1.1 has no
+other sign of another program with our client id."""
+TAKEN_OVER_FIRST_SECONDS, TAKEN_OVER_LONGEST_SECONDS = 10.0, 300.0
+"""How long to leave the broker to the other one."""
+TAKEN_OVER_FOR = timedelta(minutes=15)
+"""How long a takeover is shown, and remembered for the next pause."""
+
+TAKEN_OVER = (
+    "another program connects to the broker under our client id, and each ends the other's connection: "
+    "two daemons with one MQTT_CLIENT_ID?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +181,18 @@ class Reconnecting:
         self._connections = 0
         self._up_since: float | None = None
         self._last_error: str | None = None
+        self._lasted: float | None = None  # of the connection that has just ended
+        self._brief = 0
+        self._takeovers = 0
+        self._taken_over_at: datetime | None = None
         self._fault: BrokerFault | None = None
+
+    @property
+    def taken_over_at(self) -> datetime | None:
+        """Return when another program last took our client id, if that happened twice lately."""
+        at = self._taken_over_at
+        lately = at is not None and self._clock.now() - at < TAKEN_OVER_FOR
+        return at if lately and self._takeovers > 1 else None
 
     @property
     def connected(self) -> bool:
@@ -194,8 +220,13 @@ class Reconnecting:
         ``BrokerUnavailable`` is recorded and retried, all other errors are passed on.
         """
         while True:
+            expect_within()
             error = await self._one(connection)
-            await self._clock.sleep(self._failed(error))
+            lasted, self._lasted = self._lasted, None
+            taken_over = self._is_takeover(error, lasted)
+            delay = self._taken_over() if taken_over else self._failed(error)
+            expect_within(delay + SLACK_SECONDS)
+            await self._clock.sleep(delay)
 
     async def _one(self, connection: Callable[[], Awaitable[NoReturn]]) -> BrokerUnavailable:
         try:
@@ -204,6 +235,36 @@ class Reconnecting:
             return error
         finally:
             self._down()
+
+    def _is_takeover(self, error: BrokerUnavailable, lasted: float | None) -> bool:
+        self._brief = self._brief + 1 if lasted is not None and lasted < BRIEF_SECONDS else 0
+        return isinstance(error, SessionTakenOver) or self._brief >= BRIEF_CONNECTIONS
+
+    def _taken_over(self) -> float:
+        """Record that our client id was taken, and return the seconds to wait, ever longer."""
+        now, before = self._clock.now(), self._taken_over_at
+        is_lately = before is not None and now - before < TAKEN_OVER_FOR
+        self._takeovers = self._takeovers + 1 if is_lately else 1
+        self._taken_over_at = now
+        self._last_error, self._fault = TAKEN_OVER, None
+        self._on_change()
+        delay = retry_delay(
+            self._takeovers,
+            random.random(),
+            first=TAKEN_OVER_FIRST_SECONDS,
+            longest=TAKEN_OVER_LONGEST_SECONDS,
+        )
+        log.error(
+            TAKEN_OVER,
+            extra={
+                "event": "broker_taken_over",
+                "client_id": self._address.client_id,
+                "times": self._takeovers,
+                "retry_seconds": round(delay, 1),
+                **self._fields(),
+            },
+        )
+        return delay
 
     def up(self) -> None:
         """Note that the broker has accepted the connection and all it needs is in place."""
@@ -216,7 +277,8 @@ class Reconnecting:
     def _down(self) -> None:
         if self._up_since is None:
             return
-        if self._clock.monotonic() - self._up_since >= LASTING_SECONDS:
+        self._lasted = self._clock.monotonic() - self._up_since
+        if self._lasted >= LASTING_SECONDS:
             self._failures = 0
         self._up_since = None
         self._on_change()

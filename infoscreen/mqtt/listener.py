@@ -14,9 +14,11 @@ from infoscreen.clock import Clock, SteadySince
 from infoscreen.domain.errors import BrokerUnavailable
 from infoscreen.mqtt.connection import BrokerAddress, Reconnecting, load_tls
 from infoscreen.mqtt.dropped import Dropped
+from infoscreen.mqtt.identity import Admission
 from infoscreen.mqtt.inbox import Batch
 from infoscreen.mqtt.listening import ListeningClient
-from infoscreen.services.ports import BatchHandler, LinkState
+from infoscreen.progress import expect_within
+from infoscreen.services.ports import BatchHandler, BrokerHealth, LinkState
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,8 @@ class Listener:
         moved: Sequence[str] = (),
         moved_to: "Listener | None" = None,
         dropped: Dropped | None = None,
+        health: Callable[[], BrokerHealth] = BrokerHealth,
+        admission: Admission | None = None,
     ) -> None:
         """Prepare; nothing is connected before ``run``.
 
@@ -73,6 +77,8 @@ class Listener:
                 ``moved_to`` has subscribed them, so that nothing is lost in between.
             moved_to: Who listens to them now.
             dropped: The broker's losses, which are part of ``state``.
+            health: What is known of the broker itself, part of ``state``.
+            admission: Awaited before each connection.
         """
         self._address = address
         self._clock = clock
@@ -83,6 +89,8 @@ class Listener:
         self._moved = tuple(moved)
         self._moved_to = moved_to
         self._dropped = dropped
+        self._health = health
+        self._admission = admission
         self._at_once = self._limits.messages
         self._client: ListeningClient | None = None
         self._most_held = 0
@@ -100,6 +108,8 @@ class Listener:
             fault=self._link.fault,
             dropped=0 if self._dropped is None else self._dropped.total,
             dropped_at=None if self._dropped is None else self._dropped.at,
+            taken_over_at=self._link.taken_over_at,
+            health=self._health(),
         )
 
     @property
@@ -132,6 +142,8 @@ class Listener:
 
     async def _listen(self) -> NoReturn:
         """Keep one connection; raise when it is lost."""
+        if self._admission is not None:
+            await self._admission()
         tls = await load_tls(self._address)
         async with ListeningClient(self._address, tls, self._limits.waiting_bytes) as client:
             self._client = client
@@ -171,6 +183,7 @@ class Listener:
 
     async def _finish(self, client: ListeningClient, batch: Batch) -> None:
         """Store and acknowledge a batch, to the end also when we are cancelled in between."""
+        expect_within()
         began = self._clock.monotonic()
         step = asyncio.ensure_future(self._store(client, batch, self._clock.now()))
         try:

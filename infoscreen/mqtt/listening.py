@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from infoscreen.domain.errors import BrokerUnavailable
-from infoscreen.mqtt.client import ANSWER_SECONDS, ReadingClient
+from infoscreen.mqtt.client import ANSWER_SECONDS, KEEPALIVE_SECONDS, ReadingClient
 from infoscreen.mqtt.inbox import Batch
+from infoscreen.progress import SLACK_SECONDS, expect_within
 
 _NEVER_SUBSCRIBED = "infoscreen/nothing"
 
@@ -46,6 +47,7 @@ class ListeningClient(ReadingClient):
         Raise ``BrokerUnavailable`` when the connection is lost, or nothing comes for ``ANSWER_SECONDS``.
         """
         while not asking.done() and not self.inbox.full:
+            expect_within()
             self.changed.clear()
             self.raise_if_lost()
             changed = asyncio.ensure_future(self.changed.wait())
@@ -65,5 +67,7 @@ class ListeningClient(ReadingClient):
         while not self.inbox.waiting:
             self.changed.clear()
             self.raise_if_lost()
+            # The broker answers pings twice within a keepalive, else the connection is given up.
+            expect_within(2 * KEEPALIVE_SECONDS + SLACK_SECONDS)
             await self.changed.wait()
         return self.inbox.take(limit, most_bytes)

@@ -1,23 +1,43 @@
-"""Asks the broker whether it accepts a connection, and what it dropped. Nothing is published."""
+"""Asks the broker whether it accepts a connection, and what it dropped. Nothing is published.
+
+Never appears under a client id that anybody else uses, nor with the daemon's account on a listener that
+replaces client ids: that would end the daemon's connection and delete its queue.
+"""
 
 import asyncio
 import contextlib
+import secrets
 from dataclasses import replace
 
 from infoscreen.domain.errors import BrokerUnavailable
 from infoscreen.mqtt.client import MQTT_5, BrokerClient
 from infoscreen.mqtt.connection import BrokerAddress, load_tls
 from infoscreen.mqtt.dropped import TOPIC
+from infoscreen.mqtt.identity import require_own_ids
 
 ANSWER_SECONDS = 2.0
 
 
-async def refusal(address: BrokerAddress) -> str | None:
-    """Connect and leave again; return why that failed, None if the broker accepted us.
+async def admit(address: BrokerAddress, stranger: BrokerAddress | None = None) -> BrokerAddress:
+    """Return the address with a client id of our own, once the broker has let us in under it.
 
-    Under a client id of its own, so that a running daemon keeps its connections.
+    Args:
+        address: where the daemon connects, and as whom.
+        stranger: the same listener with the account of the probe.
+
+    Raises:
+        WrongListener: the listener replaces client ids.
+        BrokerUnavailable: we were not let in.
     """
-    stranger = replace(address, client_id=f"{address.client_id}-doctor")
+    await require_own_ids(address, stranger)
+    ours = _unique(address)
+    async with BrokerClient(ours, await load_tls(ours), clean_session=True):
+        return ours
+
+
+async def anonymous_refusal(address: BrokerAddress) -> str | None:
+    """Connect without an account and leave again; return why that failed, None if the broker accepted us."""
+    stranger = replace(_unique(address), user=None, password=None)
     try:
         async with BrokerClient(stranger, await load_tls(stranger), clean_session=True):
             return None
@@ -25,18 +45,13 @@ async def refusal(address: BrokerAddress) -> str | None:
         return str(error)
 
 
-async def anonymous_refusal(address: BrokerAddress) -> str | None:
-    """Do as ``refusal``, without an account."""
-    return await refusal(replace(address, user=None, password=None))
+async def dropped(ours: BrokerAddress) -> int | None:
+    """Return how many messages the broker has dropped since it started; None if it does not say.
 
-
-async def dropped(address: BrokerAddress) -> int | None:
-    """Return how many messages the broker has dropped since it started; None if it does not say."""
-    stranger = replace(address, client_id=f"{address.client_id}-doctor")
+    ``ours`` is what ``admit`` returned.
+    """
     with contextlib.suppress(BrokerUnavailable, ValueError):
-        async with BrokerClient(
-            stranger, await load_tls(stranger), version=MQTT_5, clean_start=True
-        ) as client:
+        async with BrokerClient(ours, await load_tls(ours), version=MQTT_5, clean_start=True) as client:
             await client.watch([TOPIC])
             reading = asyncio.ensure_future(anext(client.received()))
             await asyncio.wait([reading], timeout=ANSWER_SECONDS)
@@ -45,3 +60,7 @@ async def dropped(address: BrokerAddress) -> int | None:
             reading.cancel()
             await asyncio.wait([reading])
     return None
+
+
+def _unique(address: BrokerAddress) -> BrokerAddress:
+    return replace(address, client_id=f"{address.client_id}-doctor-{secrets.token_hex(4)}")

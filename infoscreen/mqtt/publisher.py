@@ -10,8 +10,10 @@ from typing import NoReturn
 
 from infoscreen.clock import Clock
 from infoscreen.domain.errors import BrokerUnavailable
+from infoscreen.mqtt import signs_of_life
 from infoscreen.mqtt.connection import BrokerAddress, Reconnecting, load_tls
 from infoscreen.mqtt.dropped import TOPIC, Dropped
+from infoscreen.mqtt.identity import Admission
 from infoscreen.mqtt.publishing import PublishingClient
 from infoscreen.services.ports import Outgoing
 
@@ -34,6 +36,7 @@ class BrokerPublisher:
         on_retained_command: Callable[[str], None] | None = None,
         on_connected: Callable[[], None] | None = None,
         dropped: Dropped | None = None,
+        admission: Admission | None = None,
     ) -> None:
         """Prepare; nothing is connected before ``run``.
 
@@ -44,12 +47,14 @@ class BrokerPublisher:
             on_retained_command: Told each topic with a retained command, once until it is cleared.
             on_connected: Called whenever publishing becomes possible, so that the outbox goes on at once.
             dropped: Told the broker's count of the messages it dropped.
+            admission: Awaited before each connection.
         """
         self._address = replace(address, client_id=f"{address.client_id}-publisher")
         self._watched = tuple(watched)
         self._on_retained_command = on_retained_command
         self._on_connected = on_connected
         self._dropped = dropped
+        self._admission = admission
         self._retained: set[str] = set()
         self._clock = clock
         self._client: PublishingClient | None = None
@@ -87,6 +92,8 @@ class BrokerPublisher:
 
     async def _keep(self) -> NoReturn:
         """Keep one connection; raise when it is lost."""
+        if self._admission is not None:
+            await self._admission()
         async with PublishingClient(self._address, await load_tls(self._address), self._clock) as client:
             self._client = client
             self._link.up()
@@ -98,7 +105,7 @@ class BrokerPublisher:
     async def _watch(self, client: PublishingClient) -> NoReturn:
         losses = () if self._dropped is None else (TOPIC,)
         await client.watch((*self._watched, *losses))
-        async for message in client.received():
+        async for message in signs_of_life.received(client):
             if self._dropped is not None and message.topic == TOPIC:
                 self._dropped.note(message.payload)
             elif message.retain:

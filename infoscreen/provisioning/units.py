@@ -24,6 +24,12 @@ def restart(unit: str) -> bool:
     return _tell("restart", unit)
 
 
+def restart_later(unit: str) -> None:
+    """Ask for a restart and do not wait; for use within a job of the unit, which the restart waits for."""
+    if SYSTEMD.is_dir():
+        _systemctl("restart", "--no-block", unit)
+
+
 def _tell(verb: str, unit: str) -> bool:
     if not is_active(unit):
         return False

@@ -14,6 +14,7 @@ from infoscreen.domain.alerts import Alert, AlertCode, Certificate, Severity, ce
 from infoscreen.domain.certificates import Lifetime
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.errors import PkiError
+from infoscreen.progress import SLACK_SECONDS, expect_within
 
 log = logging.getLogger(__name__)
 
@@ -62,9 +63,11 @@ class CertificateWatch:
                     yield alert
 
     async def run(self) -> NoReturn:
-        """Look for ever: each hour, and soon after ``wake``."""
+        """Look each hour, and soon after ``wake``, until cancelled."""
         while True:
+            expect_within()
             await self.look()
+            expect_within(PAUSE_SECONDS + LOOK_SECONDS + SLACK_SECONDS)
             await self._clock.sleep(PAUSE_SECONDS)
             try:
                 async with asyncio.timeout(LOOK_SECONDS):
@@ -72,8 +75,8 @@ class CertificateWatch:
             except TimeoutError:
                 pass
 
-    async def look(self) -> None:
-        """Read all certificates, and log what is wrong: at once, and then once a day."""
+    async def look(self, *, quietly: bool = False) -> None:
+        """Read all certificates, and log what is wrong, unless ``quietly``: at once, and then once a day."""
         self._woken.clear()
         unreadable = set()
         for which, source in self._sources.items():
@@ -87,7 +90,7 @@ class CertificateWatch:
                 self.lifetimes[which] = life
         self._unreadable = frozenset(unreadable)
         alerts = list(self.alerts())
-        for alert in alerts:
+        for alert in alerts if not quietly else ():
             self._log(alert)
         if alerts != self._told:
             self._told = alerts

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from infoscreen.clock import Clock
 from infoscreen.domain.errors import StoreUnavailable
+from infoscreen.progress import SLACK_SECONDS, expect_within
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ async def every(seconds: float, step: Callable[[], Awaitable[object]], clock: Cl
     """
     in_trouble = False
     while True:
+        expect_within()
         try:
             await step()
         except StoreUnavailable as error:
@@ -42,7 +44,9 @@ async def every(seconds: float, step: Callable[[], Awaitable[object]], clock: Cl
             if in_trouble:
                 log.warning("the database is back", extra={"event": "store_back", "step": _name(step)})
             in_trouble = False
-        await clock.sleep(max(seconds, TROUBLE_SECONDS) if in_trouble else seconds)
+        pause = max(seconds, TROUBLE_SECONDS) if in_trouble else seconds
+        expect_within(pause + SLACK_SECONDS)
+        await clock.sleep(pause)
 
 
 async def until_woken(wake: asyncio.Event, seconds: float, clock: Clock) -> None:

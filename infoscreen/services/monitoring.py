@@ -10,6 +10,7 @@ from infoscreen.clock import Clock
 from infoscreen.domain.alerts import Alert, AlertSource, Severity
 from infoscreen.domain.clients import Condition
 from infoscreen.domain.errors import StoreUnavailable
+from infoscreen.progress import expect_within
 from infoscreen.services.ingest import Ingest
 from infoscreen.services.lag import Lag
 from infoscreen.services.ports import Link, LinkState
@@ -115,6 +116,11 @@ class Monitoring:
         state = self._link.state
         if not state.connected or state.listening_since is None:
             faults["broker"] = f"not listening: {state.last_error or 'no connection yet'}"
+        elif state.taken_over_at is not None:
+            faults["broker"] = (
+                "another program uses the daemon's client id and gets part of the messages: "
+                "two daemons with one MQTT_CLIENT_ID?"
+            )
         return Readiness(not faults, faults)
 
     async def run(self) -> None:
@@ -122,6 +128,7 @@ class Monitoring:
         step = self._clock.last_step
         while True:
             before = self._clock.monotonic()
+            expect_within()
             await asyncio.sleep(LAG_SECONDS)
             self.loop_lag_seconds = max(0.0, self._clock.monotonic() - before - LAG_SECONDS)
             self._worst_loop_lag.note(self.loop_lag_seconds)

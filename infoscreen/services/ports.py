@@ -39,6 +39,22 @@ BatchHandler = Callable[[Sequence[Incoming], datetime], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
+class BrokerHealth:
+    """What is known of the broker itself.
+
+    ``acl`` is ``in_force``, ``open`` (any device may do anything) or ``unknown``. ``failed_logins`` are those
+    of the last ten minutes, ``failed_logins_address`` is where most of them came from.
+    """
+
+    acl: str = "unknown"
+    acl_checked_at: datetime | None = None
+    acl_open_since: datetime | None = None
+    failed_logins: int = 0
+    failed_logins_address: str | None = None
+    failed_logins_alarm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class LinkState:
     """What is known of the listening connection.
 
@@ -55,6 +71,9 @@ class LinkState:
     dropped: int = 0
     dropped_at: datetime | None = None
     fault: BrokerFault | None = None
+    taken_over_at: datetime | None = None
+    """When another program last connected under our client id, again and again; None if not lately."""
+    health: BrokerHealth = BrokerHealth()
 
 
 class Link(Protocol):

@@ -26,6 +26,7 @@ from infoscreen.domain.events import ClientChanged, CommandChanged, Event
 from infoscreen.domain.history import Note, Part
 from infoscreen.domain.presence import CLOCK_DOUBT, LONGEST_SECONDS, StalePolicy, is_stale
 from infoscreen.domain.verification import Conclusion, Evidence, verify
+from infoscreen.progress import expect_within
 from infoscreen.services.bus import Bus
 from infoscreen.services.loops import every
 from infoscreen.services.ports import Link, Measures
@@ -102,6 +103,7 @@ class Watch:
         expired = 0
         while found := await self._sweep_some(now):
             expired += found
+            expect_within()
         await self._keep_totals()
         return expired
 

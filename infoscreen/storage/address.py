@@ -118,12 +118,13 @@ def _sqlite(rest: str) -> DatabaseAddress:
         or len(path.encode(errors="surrogateescape")) > MOST_BYTES_OF_A_PATH
     ):
         raise ValueError("the path is too long for a file")
-    return DatabaseAddress(URL.create(SQLITE, database=path), f"The database {path}", Path(path))
+    file = Path(path).absolute()
+    return DatabaseAddress(URL.create(SQLITE, database=str(file)), f"The database {file}", file)
 
 
 def _postgresql(rest: str) -> DatabaseAddress:
     if find_spec("asyncpg") is None:
-        raise ValueError("needs a driver that is not installed: `pip install 'infoscreen[postgres]'`")
+        raise ValueError("needs the driver asyncpg, which is not installed")
     authority, slash, path = re.match(r"([^/?#]*)(/?)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
     database, _, query = path.partition("?") if slash else ("", "", path.removeprefix("?"))
     if authority.count("@") > 1 or "@" in database or ("@" not in authority and "@" in query) or "#" in rest:

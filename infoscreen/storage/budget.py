@@ -5,13 +5,17 @@ tools: those have the limit of their engine (``storage.engine``).
 """
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
+from time import clock_gettime, pthread_getcpuclockid
 from typing import Any
 
 from sqlalchemy import event, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from infoscreen.domain.errors import QueryTooExpensive, StoreUnavailable
 
@@ -20,41 +24,76 @@ CUT_OFF = frozenset({"57014", "SQLITE_INTERRUPT"})
 
 LEAST_SECONDS = 0.001
 
+PATIENCE = 10
+"""A statement on SQLite may last this many times its processor time: it may wait for the disk or a core."""
+
+_THREAD = "thread"
+
 
 class Budget:
-    """The time that is left for statements; ``monotonic`` tells the time in seconds."""
+    """The time that is left for statements; ``monotonic`` tells the time in seconds.
+
+    On SQLite a statement is charged the processor time of its connection's thread, so that a busy host or a
+    loop that was held up cuts off nobody. PostgreSQL is charged what it takes to answer.
+    """
 
     def __init__(self, seconds: float, monotonic: Callable[[], float]) -> None:
         """Begin with all of it."""
         self.left = seconds
         self._monotonic = monotonic
-        self._began: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._cutting: asyncio.Task[None] | None = None
+        self._statement: _Statement | None = None
 
-    def begin(self, interrupt: Callable[[], Any] | None) -> None:
-        """Note that a statement begins; it is interrupted when the time is up."""
-        self._began = self._monotonic()
-        if interrupt is not None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(max(self.left, LEAST_SECONDS), self._time_is_up, interrupt)
+    def begin(self, sqlite: Any | None, thread: int | None) -> None:
+        """Note that a statement begins; on SQLite, whose connection it needs, it is cut off in time."""
+        if sqlite is None or thread is None:
+            self._statement = _Statement(self._monotonic)
+        else:
+            clock = pthread_getcpuclockid(thread)
+            self._statement = _Statement(lambda: clock_gettime(clock))
+            self._statement.limit(max(self.left, LEAST_SECONDS), self._monotonic, sqlite.interrupt)
 
     def end(self) -> None:
         """Note that the statement has ended, in whichever way."""
+        if self._statement is not None:
+            self.left -= self._statement.end()
+            self._statement = None
+
+
+class _Statement:
+    """One statement under way, measured by ``clock``."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._began = clock()
+        self._timer: asyncio.TimerHandle | None = None
+        self._cutting: asyncio.Task[None] | None = None
+
+    def used(self) -> float:
+        return self._clock() - self._began
+
+    def limit(self, seconds: float, monotonic: Callable[[], float], interrupt: Callable[[], Any]) -> None:
+        loop = asyncio.get_running_loop()
+        patience = monotonic() + PATIENCE * seconds
+
+        def look() -> None:
+            left = seconds - self.used()
+            if left > 0 and monotonic() < patience:
+                self._timer = loop.call_later(max(left, LEAST_SECONDS), look)
+            else:
+                # As a task, after all that is ready: so a loop that was held up first takes in answers.
+                self._cutting = loop.create_task(cut())
+
+        async def cut() -> None:
+            if self._timer is not None:
+                await interrupt()
+
+        self._timer = loop.call_later(seconds, look)
+
+    def end(self) -> float:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._began is not None:
-            self.left -= self._monotonic() - self._began
-            self._began = None
-
-    def _time_is_up(self, interrupt: Callable[[], Any]) -> None:
-        # As a task, which runs after all that is ready: a loop that was held up first takes in the answer.
-        self._cutting = asyncio.get_running_loop().create_task(self._cut(self._timer, interrupt))
-
-    async def _cut(self, timer: asyncio.TimerHandle | None, interrupt: Callable[[], Any]) -> None:
-        if timer is not None and timer is self._timer:
-            await interrupt()
+        return self.used()
 
 
 _current: ContextVar[Budget | None] = ContextVar("budget", default=None)
@@ -97,16 +136,26 @@ async def tell_server(connection: AsyncConnection) -> None:
 
 def watch(engine: AsyncEngine) -> None:
     """Charge the statements of an engine to the budget of the request that makes them."""
+    if engine.dialect.name == "sqlite":
+        event.listen(engine.sync_engine, "connect", _find_thread)
     event.listen(engine.sync_engine, "before_cursor_execute", _before)
     event.listen(engine.sync_engine, "after_cursor_execute", _after)
     event.listen(engine.sync_engine, "handle_error", _failed)
 
 
+def _find_thread(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+    connection.create_function("own_thread", 0, threading.get_ident)
+    cursor: Any = connection.cursor()
+    cursor.execute("SELECT own_thread()")
+    (record.info[_THREAD],) = cursor.fetchone()
+    cursor.close()
+
+
 def _before(connection: Any, *_: Any) -> None:
     budget = _current.get()
     if budget is not None:
-        is_sqlite = connection.dialect.name == "sqlite"
-        budget.begin(connection.connection.driver_connection.interrupt if is_sqlite else None)
+        thread = connection.info.get(_THREAD)
+        budget.begin(None if thread is None else connection.connection.driver_connection, thread)
 
 
 def _after(*_: Any) -> None:

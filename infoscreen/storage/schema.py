@@ -1,4 +1,4 @@
-"""The schema's version: is the database fit for this code, bring it there, and save it before.
+"""The schema's version: is the database fit for this code, and bring it there.
 
 Rows are moved by ``migrations/``, never here. A whole upgrade is one transaction: it is done or it never
 happened.
@@ -6,10 +6,8 @@ happened.
 
 import asyncio
 import os
-import sqlite3
-import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -22,7 +20,7 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infoscreen.domain.errors import DatabaseNotReady, StoreTrouble, StoreUnavailable, ToolFailed
+from infoscreen.domain.errors import DatabaseNotReady, StoreTrouble, StoreUnavailable
 from infoscreen.resources import resource
 from infoscreen.storage import address as addresses
 from infoscreen.storage.engine import Store
@@ -32,6 +30,11 @@ UPGRADE_LOCK = 0x1F05C4EE
 """PostgreSQL's advisory lock for upgrades, so that two at once queue; any number, but always the same."""
 
 UPGRADE = "Run `infoscreen db upgrade`."
+
+LOST = (
+    "Restore a backup with `infoscreen db restore FILE`; "
+    "`infoscreen db upgrade --create` begins with an empty one."
+)
 
 CHECK_SECONDS = 60.0
 """How long the pages of a file are looked at; a large one takes longer."""
@@ -95,7 +98,7 @@ async def check(store: Store) -> None:
         case Fitness.CURRENT:
             return
         case Fitness.EMPTY:
-            raise DatabaseNotReady(f"{store.name} {_what_is_empty(store)}. {UPGRADE}")
+            raise DatabaseNotReady(f"{store.name} {_what_is_empty(store)}")
         case Fitness.BEHIND:
             raise DatabaseNotReady(
                 f"{store.name} is at revision {state.revision}, this infoscreen needs {state.needed}. "
@@ -128,8 +131,8 @@ async def current(url: str) -> SchemaState:
 def _what_is_empty(store: Store) -> str:
     file = sqlite_file(store.url)
     if file is None or not file.exists() or file.stat().st_size > 0:
-        return "is not set up yet"
-    return "is an empty file: if there was a database, it is lost, restore a backup; if not, set it up"
+        return f"is not set up yet. {UPGRADE}"
+    return f"is an empty file: the database is lost. {LOST}"
 
 
 async def upgrade(url: str) -> Upgrade:
@@ -161,7 +164,7 @@ async def migration(url: str) -> AsyncIterator[AsyncConnection]:
     store = _store(url, create=True)
     _check_place(store)
     try:
-        with _trouble_named(store.name):
+        with _trouble_named(store.name), _file_made(sqlite_file(url)):
             async with store.writers.connect() as connection:
                 if connection.dialect.name == "sqlite":
                     await _foreign_keys_off(connection)
@@ -176,9 +179,35 @@ async def migration(url: str) -> AsyncIterator[AsyncConnection]:
         await store.close()
 
 
+@contextmanager
+def _file_made(file: Path | None) -> Iterator[None]:
+    """Make an SQLite file that does not exist, for its owner only from the first moment.
+
+    Root makes it for whom the directory belongs to: the daemon has to write it. If nothing becomes of it, it
+    goes again, since an empty file counts as a lost database.
+    """
+    if file is None or file.exists():
+        yield
+        return
+    os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    try:
+        if os.geteuid() == 0:
+            owner = file.parent.stat()
+            os.chown(file, owner.st_uid, owner.st_gid)
+        yield
+    finally:
+        if file.exists() and file.stat().st_size == 0:
+            file.unlink()
+
+
 def sqlite_file(url: str) -> Path | None:
     """Return where an SQLite database is kept, None for another kind."""
     return addresses.parse(url).file
+
+
+def name_of(url: str) -> str:
+    """Return what to call the database at the beginning of a sentence; no secret is part of it."""
+    return addresses.parse(url).name
 
 
 async def check_writable(store: Store) -> None:
@@ -189,15 +218,15 @@ async def check_writable(store: Store) -> None:
 
 
 async def damage(store: Store) -> str | None:
-    """Return what is wrong with the pages of an SQLite file, in SQLite's words; None when nothing is.
+    """Return what is wrong with an SQLite file, indexes included, in SQLite's words; None if nothing is.
 
-    Looks at every page for at most ``CHECK_SECONDS``; what is found afterwards is not told.
+    Looks at every row for at most ``CHECK_SECONDS``; what is found afterwards is not told.
     """
     if sqlite_file(store.url) is None:
         return None
     try:
         async with asyncio.timeout(CHECK_SECONDS), store.read() as connection:
-            found = (await connection.execute(text("PRAGMA quick_check(1)"))).scalar()
+            found = (await connection.execute(text("PRAGMA integrity_check(1)"))).scalar()
     except TimeoutError:
         return None
     except StoreUnavailable as trouble:
@@ -205,63 +234,6 @@ async def damage(store: Store) -> str | None:
             return str(trouble)
         raise
     return None if found == "ok" else str(found)
-
-
-async def backup(url: str, file: Path) -> int:
-    """Copy a database that may be in use to ``file``, checked, and return its size in bytes.
-
-    The file appears under its name only when it is whole.
-
-    Raises:
-        ToolFailed: the file exists already.
-        ToolFailed: the database is not SQLite, does not exist, or cannot be copied to that place.
-    """
-    source = sqlite_file(url)
-    if source is None:
-        raise ToolFailed(
-            "This saves SQLite files only. For PostgreSQL use its own tool: "
-            "`pg_dump --format=custom --file=FILE DATABASE`, and `pg_restore` to go back."
-        )
-    if not source.is_file():
-        raise ToolFailed(f"The database {source} does not exist; there is nothing to save.")
-    try:
-        return await asyncio.to_thread(_copy_sqlite, source, file)
-    except (OSError, sqlite3.Error) as error:
-        raise ToolFailed(f"Cannot save {source} as {file}: {error}.") from error
-
-
-def _copy_sqlite(source: Path, file: Path) -> int:
-    if file.exists():
-        raise ToolFailed(f"{file} exists already and is not overwritten.")
-    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-    part = Path(name)
-    try:
-        # Not mode=ro: a reader that may not write would leave the write-ahead log's files behind as its own.
-        with (
-            closing(
-                sqlite3.connect(f"{source.resolve().as_uri()}?mode=rw", uri=True, timeout=10)
-            ) as original,
-            closing(sqlite3.connect(part)) as copy,
-        ):
-            original.backup(copy)
-            # One file that is complete without a write-ahead log.
-            copy.execute("PRAGMA journal_mode=DELETE")
-            verdict = copy.execute("PRAGMA integrity_check").fetchone()[0]
-        if verdict != "ok":
-            raise ToolFailed(f"{source} is damaged, the copy was thrown away: {verdict}.")
-        os.fsync(descriptor)
-        if file.exists():
-            raise ToolFailed(f"{file} exists already and is not overwritten.")
-        part.rename(file)
-    finally:
-        os.close(descriptor)
-        part.unlink(missing_ok=True)
-    directory = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-    return file.stat().st_size
 
 
 def _store(url: str, *, create: bool = False) -> Store:
@@ -272,7 +244,6 @@ def _store(url: str, *, create: bool = False) -> Store:
 
 
 async def _state(store: Store) -> SchemaState:
-    known, needed = _known(), _needed()
     revision = None
     file = sqlite_file(store.url)
     # An empty file is left alone: opening it would already write to it.
@@ -282,11 +253,16 @@ async def _state(store: Store) -> SchemaState:
         with naming_trouble():
             async with store.engine.connect() as connection:
                 revision = await connection.run_sync(_revision)
+    return SchemaState(revision, _needed(), fitness_of(revision))
+
+
+def fitness_of(revision: str | None) -> Fitness:
+    """Return how a schema at this revision compares with this code."""
     if revision is None:
-        return SchemaState(None, needed, Fitness.EMPTY)
-    if revision not in known:
-        return SchemaState(revision, needed, Fitness.NEWER)
-    return SchemaState(revision, needed, Fitness.CURRENT if revision == needed else Fitness.BEHIND)
+        return Fitness.EMPTY
+    if revision not in _known():
+        return Fitness.NEWER
+    return Fitness.CURRENT if revision == _needed() else Fitness.BEHIND
 
 
 def _revision(connection: Connection) -> str | None:

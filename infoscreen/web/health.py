@@ -5,12 +5,13 @@ from contextlib import suppress
 
 from aiohttp import web
 
+from infoscreen import __version__
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import Forbidden, StoreUnavailable
 from infoscreen.web.auth import bearer_token
 from infoscreen.web.keys import parts_of
-from infoscreen.web.origin import is_forwarded, peer_address
+from infoscreen.web.origin import is_from_this_host
 from infoscreen.web.problems import RETRY_SECONDS, Problem
 from infoscreen.web.registry import Route, reply
 from infoscreen.web.shapes import Answer
@@ -24,9 +25,15 @@ class HealthModel(Answer):
     status: str
 
 
+class Alive(HealthModel):
+    """The same, with the version that runs."""
+
+    version: str
+
+
 async def healthz(request: web.Request) -> web.StreamResponse:
     """Answer: that is all it takes to be alive."""
-    return reply(HealthModel(status="ok"))
+    return reply(Alive(status="ok", version=__version__))
 
 
 async def readyz(request: web.Request) -> web.StreamResponse:
@@ -60,14 +67,12 @@ def _refuse_strangers(request: web.Request) -> None:
     expected, given = parts_of(request).config.metrics_token, bearer_token(request)
     if expected is not None and given is not None and hmac.compare_digest(expected.encode(), given.encode()):
         return
-    address = peer_address(request)
-    # What a proxy on this host hands on has a loopback peer too.
-    if address is None or not address.is_loopback or is_forwarded(request):
+    if not is_from_this_host(request):
         raise Forbidden(ErrorCode.METRICS_FOR_HOST_ONLY)
 
 
 ROUTES = (
-    Route("GET", "/healthz", healthz, None, "Is the daemon alive", response=HealthModel),
+    Route("GET", "/healthz", healthz, None, "Is the daemon alive", response=Alive),
     Route("GET", "/readyz", readyz, None, "Can the daemon do its job", response=HealthModel),
     Route(
         "GET",

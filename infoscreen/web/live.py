@@ -31,6 +31,7 @@ from infoscreen.domain.events import (
 )
 from infoscreen.domain.recovery import OUTAGES, network_of
 from infoscreen.domain.recovery.coincidence import WINDOWS
+from infoscreen.progress import FOR_EVER, expect_within
 from infoscreen.services.bus import Bus, BusClosed, Overflow, Subscription
 from infoscreen.services.ports import Link
 from infoscreen.storage import client_totals, clients, commands
@@ -248,7 +249,10 @@ class LiveFeed:
         with self._bus.subscribe() as subscription:
             try:
                 while True:
-                    await self.flush(await self._next(subscription))
+                    expect_within(FOR_EVER)
+                    events = await self._next(subscription)
+                    expect_within()
+                    await self.flush(events)
                     await subscription.pause(FLUSH_SECONDS)
             except BusClosed:
                 log.debug("the live view ends", extra={"event": "live_ended", "viewers": len(self._viewers)})

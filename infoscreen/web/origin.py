@@ -3,13 +3,17 @@
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import CrossSite
+from infoscreen.domain.hosts import is_loopback
 from infoscreen.web.keys import WebConfig, parts_of
 
-FORWARDING_HEADERS = ("X-Forwarded-For", "Forwarded")
+FORWARDING_HEADERS = (
+    *("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Server"),
+    *("Forwarded", "X-Real-Ip", "Via"),
+)
 
 
 def peer_address(request: web.Request) -> IPv4Address | IPv6Address | None:
@@ -24,16 +28,26 @@ def client_address(request: web.Request) -> str | None:
     hops = [hop.strip() for line in request.headers.getall("X-Forwarded-For", ()) for hop in line.split(",")]
     # Each proxy appends what it saw, so the list is only as good as the proxy that wrote its right end.
     while address is not None and hops and _is_trusted(address, config):
-        hop = _parse(hops.pop())
+        hop = _parse(_without_port(hops.pop()))
         if hop is None:
             break
         address = hop
     return None if address is None else str(address)
 
 
-def is_forwarded(request: web.Request) -> bool:
-    """Tell whether a proxy handed the request on: then the peer's address says nothing of its origin."""
-    return any(name in request.headers for name in FORWARDING_HEADERS)
+def is_from_this_host(request: web.Request) -> bool:
+    """Tell whether the request was made on this host, and not handed on by a proxy on it.
+
+    A proxy that adds no header gives itself away: nginx's bare ``proxy_pass`` asks over HTTP/1.0 and closes,
+    other proxies keep the Host that was asked for. One that hides all of this cannot be told from a program.
+    """
+    address = peer_address(request)
+    if address is None or not address.is_loopback:
+        return False
+    if any(name in request.headers for name in FORWARDING_HEADERS):
+        return False
+    closes = "close" in request.headers.get("Connection", "").lower()
+    return request.version >= HttpVersion11 and not closes and is_loopback(_host_name(request.host))
 
 
 def is_https(request: web.Request) -> bool:
@@ -76,6 +90,23 @@ def _host_of(origin: str) -> str | None:
     except ValueError:
         return None
     return parts.netloc.lower() if parts.scheme in ("http", "https") and parts.netloc else None
+
+
+def _host_name(host: str) -> str:
+    """Return the host of a Host header, without brackets and port."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _without_port(hop: str) -> str:
+    """Return the address of a hop as some proxies write it: ``192.0.2.1:1234``, ``[2001:db8::1]:1234``."""
+    hop = hop.strip('"')
+    if hop.startswith("["):
+        return hop[1:].partition("]")[0]
+    address, colon, port = hop.partition(":")
+    return address if colon and ":" not in port else hop
 
 
 def _parse(text: str) -> IPv4Address | IPv6Address | None:

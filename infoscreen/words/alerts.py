@@ -21,6 +21,18 @@ ALERTS: Table = MappingProxyType(
         AlertCode.HTTP_WITHOUT_TLS: N_(
             "This panel can be reached at %(host)s without TLS: passwords can be read on the way."
         ),
+        AlertCode.BROKER_ACL_OPEN: N_(
+            "The broker's access rules have not been in force since %(since)s: any device can command any "
+            "other one. Restart the broker now."
+        ),
+        AlertCode.CLIENT_ID_TAKEN: N_(
+            "Another server connects to the broker under this server's client id. Each ends the other's "
+            "connection, and messages reach only one of both. Stop one of them, or change its MQTT_CLIENT_ID."
+        ),
+        AlertCode.LOGINS_FAIL: N_("%(failures)s logins at the broker failed in the last ten minutes."),
+        AlertCode.LOGINS_FAIL_FROM: N_(
+            "%(failures)s logins at the broker failed in the last ten minutes, most of them from %(address)s."
+        ),
     }
 )
 

@@ -139,6 +139,7 @@ OUTCOMES: Mapping[Outcome, str] = MappingProxyType(
         Outcome.NO_EFFECT: N_("without effect"),
         Outcome.REFUSED: N_("refused by the device, does not count"),
         Outcome.UNANSWERED: N_("not answered, does not count"),
+        Outcome.UNDELIVERED: N_("sent, but no command reached any device; does not count"),
         Outcome.NOT_SENT: N_("never sent, does not count"),
     }
 )

@@ -152,7 +152,10 @@ def downgrade() -> None:
     _index("ix_clients_witnesses", "clients", ["status", "uuid"], "status = 'online'")
     op.drop_index("ix_recovery_attempts_incident", "recovery_attempts")
     op.execute("UPDATE recovery_attempts SET outcome = 'recovered' WHERE outcome = 'helped'")
-    op.execute("UPDATE recovery_attempts SET outcome = 'not_sent' WHERE outcome IN ('refused', 'unanswered')")
+    op.execute(
+        "UPDATE recovery_attempts SET outcome = 'not_sent' "
+        "WHERE outcome IN ('refused', 'unanswered', 'undelivered')"
+    )
     with op.batch_alter_table("recovery_attempts") as batch:
         batch.add_column(sa.Column("would", sa.Boolean(), nullable=False, server_default=sa.false()))
         batch.add_column(sa.Column("detail", sa.Text()))

@@ -17,7 +17,7 @@ from infoscreen.domain.recovery.ladder import (
     entry,
     stepped,
 )
-from infoscreen.domain.recovery.policy import MOST_PATIENCE, RELAPSED_WITHIN, RecoveryPolicy
+from infoscreen.domain.recovery.policy import MOST_PATIENCE, RELAPSED_WITHIN, UNKNOWN_RHYTHM, RecoveryPolicy
 from infoscreen.domain.recovery.snapshot import Patient
 
 UNTOUCHED = frozenset({"maintenance", "shut_down", "off_hours", "incomprehensible", "duplicate"})
@@ -201,6 +201,12 @@ def _without_trouble(
     if case.patient.reports >= policy.recovered_heartbeats and now >= confirmed_from(case, ladder, policy):
         return stepped(ladder, Step.CONFIRMED, now)
     return ladder
+
+
+def rhythm_known_from(patient: Patient) -> datetime:
+    """Return from when on silence means something: a client heard once may beat as rarely as any."""
+    heard = patient.last_alive or patient.status_since
+    return heard if patient.interval is not None else heard + UNKNOWN_RHYTHM
 
 
 def confirmed_from(case: Case, ladder: Ladder, policy: RecoveryPolicy) -> datetime:

@@ -5,28 +5,39 @@ those may begin at once is decided for all of them together.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from infoscreen.domain.clients import STALE, Condition, Presence
-from infoscreen.domain.recovery.cases import Case, confirmed_from, patience, stale_from
+from infoscreen.domain.recovery.cases import Case, confirmed_from, patience, rhythm_known_from, stale_from
 from infoscreen.domain.recovery.incidents import (
     OUTAGES,
     SETTLED_AFTER,
     Blindness,
     Incident,
     IncidentKind,
+    is_small,
     observing_from,
 )
-from infoscreen.domain.recovery.ladder import Ladder, Next, Outcome, Phase, Trouble, allowed, entry, next_rung
+from infoscreen.domain.recovery.ladder import (
+    Ladder,
+    Next,
+    Outcome,
+    Phase,
+    Trouble,
+    allowed,
+    entry,
+    is_asked_again,
+    next_rung,
+)
 from infoscreen.domain.recovery.plan import Verb, Verdict
 from infoscreen.domain.recovery.policy import (
+    BUSY_TRIES,
     CAREFUL_AFTER,
     KEEPALIVE_SLACK,
     KEEPALIVES,
     REFUSED_AGAIN,
     UNKNOWN_KEEPALIVE_SECONDS,
-    UNKNOWN_RHYTHM,
     RecoveryPolicy,
     Rung,
 )
@@ -67,8 +78,12 @@ class View:
         now: datetime,
         blind: Blindness | None,
         incidents: Mapping[str, Incident],
+        *,
+        unheard: bool = False,
     ) -> None:
         self.policy, self.now = policy, now
+        self.unheard = unheard
+        """It may be our commands that do not arrive: no answer leads to no higher rung, and to no call."""
         self.night = snapshot.night
         self.listening_since = snapshot.observer.listening_since
         self.blind = None
@@ -81,6 +96,7 @@ class View:
             for key, one in incidents.items()
             if one.kind in OUTAGES and one.ended_at is None
         }
+        self.small = {key for key in self.outages if is_small(incidents[key])}
         self._thresholds: dict[tuple[str | None, str | None], timedelta] = {}
         self._untried: dict[tuple[Trouble, tuple[str, ...], bool], Next] = {}
 
@@ -99,7 +115,7 @@ class View:
     def next_rung(self, case: Case, ladder: Ladder, trouble: Trouble) -> Next:
         """Return the rung that comes next; the first one is the same for all clients alike."""
         if case.patient.attempts:
-            return _next(case, ladder, trouble, self.policy, Rung.RESTART_APP)
+            return _next(case, ladder, trouble, self.policy, Rung.RESTART_APP, unheard=self.unheard)
         key = trouble, tuple(case.patient.can), case.patient.outlet
         known = self._untried.get(key)
         if known is None:
@@ -185,6 +201,11 @@ def _on_its_way_back(case: Case, view: View) -> Verdict:
 
 
 def _under_way(case: Case, view: View) -> Verdict | None:
+    last = case.patient.attempts[-1] if case.patient.attempts else None
+    if last is not None and last.outcome is None and last.accepted_at is None:
+        standing = _asked_again(case) if case.patient.command or case.ordered or case.awaited else None
+        if standing is not None:
+            return standing
     if case.ordered is not None:
         until = case.ordered.decided_at + view.policy.command_expiry
         return Verdict(Verb.WAIT, Reason.ORDERED, until, {"action": case.ordered.rung.action})
@@ -196,6 +217,19 @@ def _under_way(case: Case, view: View) -> Verdict | None:
         return None
     until = max(command.deadline_at, view.now + view.policy.poll)
     return Verdict(Verb.WAIT, Reason.COMMAND_IN_FLIGHT, until, {"action": command.action})
+
+
+def _asked_again(case: Case) -> Verdict | None:
+    """Return the standing call for a human while a device that was called for is asked again."""
+    ladder, attempts = case.ladder, case.patient.attempts
+    if ladder is None or ladder.phase is not Phase.NEEDS_HUMAN or not is_asked_again(attempts):
+        return None
+    last = next(one for one in reversed(attempts) if one.outcome in {Outcome.REFUSED, Outcome.UNANSWERED})
+    arguments: dict[str, str | int] = {"action": last.rung.action, "code": last.error_code or "?"}
+    reason = Reason.REFUSED
+    if last.outcome is Outcome.UNANSWERED:
+        reason, arguments = Reason.UNANSWERED, {"tried": 0}
+    return Verdict(Verb.HOLD, reason, None, arguments, Rung.HUMAN, None, ladder.incident)
 
 
 def _speaking(case: Case, view: View) -> Verdict | None:
@@ -222,11 +256,12 @@ def _silent(case: Case, view: View) -> Verdict | None:
     ladder, patient, policy, now = case.ladder, case.patient, view.policy, view.now
     if ladder is not None and ladder.phase is Phase.GONE:
         return Verdict(Verb.HOLD, Reason.GONE, None, {}, Rung.HUMAN, None, ladder.incident)
-    if ladder is not None and ladder.incident is not None and ladder.incident in view.outages:
-        return view.outages[ladder.incident]
     heard = patient.last_alive or case.since
-    if patient.interval is None and now < heard + UNKNOWN_RHYTHM:
-        return Verdict(Verb.WAIT, Reason.RHYTHM_UNKNOWN, heard + UNKNOWN_RHYTHM)
+    outage = None if ladder is None or ladder.incident is None else view.outages.get(ladder.incident)
+    if outage is not None and (outage.incident not in view.small or now < _proven_hung_from(case, policy)):
+        return outage
+    if now < rhythm_known_from(patient):
+        return Verdict(Verb.WAIT, Reason.RHYTHM_UNKNOWN, rhythm_known_from(patient))
     threshold = view.threshold(patient.site, patient.network)
     sees_from = view.observing_from(threshold)
     if sees_from is not None and now < sees_from:
@@ -253,6 +288,16 @@ def _silent(case: Case, view: View) -> Verdict | None:
     return None
 
 
+def _proven_hung_from(case: Case, policy: RecoveryPolicy) -> datetime:
+    """Return from when on no cut network explains a silence: the connection has outlived every keepalive."""
+    patient = case.patient
+    if case.trouble is not Trouble.HUNG:
+        return datetime.max.replace(tzinfo=UTC)
+    keepalive = timedelta(seconds=KEEPALIVES * (patient.keepalive or UNKNOWN_KEEPALIVE_SECONDS))
+    heard = patient.last_heard_at or patient.last_alive or case.since
+    return heard + max(keepalive, policy.credible_absence) + policy.credible_absence
+
+
 def _climb(case: Case, view: View) -> Verdict | Proposal:
     """Return the next attempt, or the call for help when there is none left."""
     patient, ladder, trouble, policy = case.patient, case.ladder, case.trouble, view.policy
@@ -269,6 +314,8 @@ def _climb(case: Case, view: View) -> Verdict | Proposal:
         comes = Next(Rung.HUMAN, Reason.LIMIT_REACHED)
     if comes.rung is Rung.HUMAN and comes.because in {Reason.EXHAUSTED, Reason.LIMIT_REACHED}:
         comes = _careful(case, view, comes, made)
+    if comes.because is Reason.UNANSWERED and not case.silent:
+        comes = _once_more(case, view, comes)
     if comes.rung is Rung.HUMAN:
         arguments: dict[str, str | int] = {
             "tried": sum(one.decided_at >= ladder.began_at for one in patient.attempts if one.charged)
@@ -295,11 +342,20 @@ def rung_above(case: Case, floor: Rung, policy: RecoveryPolicy) -> Rung | None:
     return None if comes.rung is Rung.HUMAN else comes.rung
 
 
-def _next(case: Case, ladder: Ladder, trouble: Trouble, policy: RecoveryPolicy, floor: Rung) -> Next:
+def _next(
+    case: Case,
+    ladder: Ladder,
+    trouble: Trouble,
+    policy: RecoveryPolicy,
+    floor: Rung,
+    *,
+    unheard: bool = False,
+) -> Next:
     patient = case.patient
-    return next_rung(
-        trouble, ladder, patient.attempts, policy, can=patient.can, outlet=patient.outlet, floor=floor
-    )
+    attempts = patient.attempts
+    if unheard:
+        attempts = [one for one in attempts if one.outcome is not Outcome.UNANSWERED]
+    return next_rung(trouble, ladder, attempts, policy, can=patient.can, outlet=patient.outlet, floor=floor)
 
 
 def _refused(case: Case, view: View) -> Verdict | None:
@@ -307,12 +363,35 @@ def _refused(case: Case, view: View) -> Verdict | None:
     last = case.patient.attempts[-1] if case.patient.attempts else None
     if last is None or last.outcome is not Outcome.REFUSED:
         return None
-    again = view.policy.command_expiry if last.error_code == "busy" else REFUSED_AGAIN
-    until = (last.ended_at or last.decided_at) + again
+    soon = last.error_code == "busy" and _times_busy(case) <= BUSY_TRIES
+    # From one try to the next, so that there is no more than one an hour.
+    until = last.decided_at + REFUSED_AGAIN
+    if soon:
+        until = (last.ended_at or last.decided_at) + view.policy.command_expiry
     if view.now >= until:
         return None
     arguments: Arguments = {"action": last.rung.action, "code": last.error_code or "?"}
-    return Verdict(Verb.HOLD, Reason.REFUSED, until, arguments, Rung.HUMAN)
+    incident = None if case.ladder is None else case.ladder.incident
+    rung = last.rung if soon else Rung.HUMAN
+    return Verdict(Verb.HOLD, Reason.REFUSED, until, arguments, rung, None, incident)
+
+
+def _times_busy(case: Case) -> int:
+    """Return how often in a row, up to now, the device has said that it is busy."""
+    times = 0
+    for one in reversed(case.patient.attempts):
+        if one.outcome is not Outcome.REFUSED or one.error_code != "busy":
+            break
+        times += 1
+    return times
+
+
+def _once_more(case: Case, view: View, otherwise: Next) -> Next:
+    """Return one more try an hour of a device that is heard and answers nothing."""
+    ladder, trouble = case.ladder, case.trouble
+    if ladder is None or trouble is None or case.patient.attempts[-1].decided_at > view.now - REFUSED_AGAIN:
+        return otherwise
+    return _next(case, ladder, trouble, view.policy, Rung.RESTART_APP, unheard=True)
 
 
 def _careful(case: Case, view: View, otherwise: Next, made: Sequence[datetime]) -> Next:

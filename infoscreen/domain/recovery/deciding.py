@@ -11,33 +11,51 @@ from datetime import datetime
 
 from infoscreen.domain.recovery.cases import Case, case_of, outcome_of
 from infoscreen.domain.recovery.checks import Proposal, View, rung_above, verdict_of
+from infoscreen.domain.recovery.coincidence import LEAST
 from infoscreen.domain.recovery.incidents import (
+    LEFT_LEAST,
     OUTAGES,
-    PROBE_EVERY,
     Blindness,
     Closing,
     Incident,
     IncidentKind,
     blindness,
     followed,
-    is_voice_lost,
 )
-from infoscreen.domain.recovery.ladder import CHARGED, Attempt, Ladder, Outcome, Phase, Step, stepped
-from infoscreen.domain.recovery.plan import Decision, Plan, Verb, Verdict
+from infoscreen.domain.recovery.ladder import (
+    CHARGED,
+    Attempt,
+    Ladder,
+    Outcome,
+    Phase,
+    Step,
+    is_asked_again,
+    stepped,
+)
+from infoscreen.domain.recovery.plan import ACTS, Decision, Plan, Verb, Verdict
 from infoscreen.domain.recovery.policy import RecoveryPolicy, Rung
 from infoscreen.domain.recovery.reasons import Reason
-from infoscreen.domain.recovery.silence import Dark, causes_of
+from infoscreen.domain.recovery.silence import causes_of, dark_of, silent_ones
 from infoscreen.domain.recovery.snapshot import FLEET, Snapshot
-from infoscreen.domain.recovery.waves import Pace, alike, first_ones, paces_of, share_of
-
-LEFT_LEAST = 2
-"""So many that only a person can help, left by the same outage, are one alarm."""
-
-ACTS: Mapping[Rung, Reason] = {
-    Rung.RESTART_APP: Reason.ACT_RESTART_APP,
-    Rung.REBOOT_HOST: Reason.ACT_REBOOT_HOST,
-    Rung.POWER_CYCLE: Reason.ACT_POWER_CYCLE,
-}
+from infoscreen.domain.recovery.voice import (
+    DOUBTED_CLIENTS,
+    UNANSWERED_CLIENTS,
+    UNDELIVERED_BEFORE,
+    asked_too_soon,
+    probes,
+    unanswered_in_a_row,
+    undelivered,
+)
+from infoscreen.domain.recovery.waves import (
+    Pace,
+    alike,
+    first_ones,
+    paces_of,
+    refused_key,
+    refusing,
+    share_of,
+    tries_of_members,
+)
 
 
 def decide(snapshot: Snapshot, policy: RecoveryPolicy, now: datetime) -> Plan:
@@ -62,6 +80,10 @@ class _Round:
         }
         self.joined: defaultdict[str, list[str]] = defaultdict(list)
         self.outcomes: dict[str, Outcome] = {}
+        self.outages: Mapping[str, Verdict] = {}
+        self.alone: Mapping[str, Sequence[Attempt]] = {}
+        self.doubted = False
+        """Several clients in a row have not answered: it may be our commands that do not arrive."""
         listening = snapshot.observer.listening_since
         kept = frozenset(self._open(*OUTAGES, IncidentKind.ALIKE))
         self.cases = [
@@ -76,7 +98,9 @@ class _Round:
             self._end_incidents()
             silences = self._find_causes()
         self._observer_incident()
-        view = View(self.snapshot, self.policy, self.now, self.blind, self.incidents)
+        unheard = bool(self._open(IncidentKind.COMMANDS_UNANSWERED))
+        view = View(self.snapshot, self.policy, self.now, self.blind, self.incidents, unheard=unheard)
+        self.outages = view.outages
         judged = [verdict_of(case, view) for case in self.cases]
         verdicts = self._paced(judged)
         decisions = self._decided(verdicts)
@@ -101,9 +125,11 @@ class _Round:
 
     def _tries(self, key: str) -> list[Attempt]:
         """Return a group's attempts with what is known by now."""
-        tries = self.snapshot.waves.get(key, ())
+        tries = sorted(
+            (*self.snapshot.waves.get(key, ()), *self.alone.get(key, ())), key=lambda one: one.decided_at
+        )
         if not self.outcomes:
-            return list(tries)
+            return tries
         return [
             replace(one, outcome=self.outcomes[one.command_id]) if one.command_id in self.outcomes else one
             for one in tries
@@ -134,33 +160,17 @@ class _Round:
     def _find_causes(self) -> int:
         """Let those join an outage that fell silent with others; return how many others are new."""
         outages = self._open(*OUTAGES)
-        known: list[Case] = []
-        single: list[Case] = []
-        for case in self.cases:
-            if not case.silent or case.ladder is None or case.patient.last_alive is None:
-                continue
-            key = case.ladder.incident
-            if key in outages:
-                known.append(case)
-            elif key is None and not case.explained and case.ladder.phase is not Phase.GONE:
-                single.append(case)
+        known, single = silent_ones(self.cases, outages, self.snapshot, self.policy, self.now)
         fresh = sum(case.patient.ladder is None for case in single)
         if not single or len(single) + len(known) < 2:
             return fresh
-        dark = [self._dark(case) for case in (*known, *single)]
+        dark = [dark_of(case, self.policy) for case in (*known, *single)]
         of_client = {case.patient.uuid: case for case in single}
         for cause in causes_of(dark, outages, self.snapshot.populations, self.snapshot.silences, self.now):
             self.incidents[cause.incident.key] = replace(cause.incident, calm_since=None)
             self._join(cause.incident.key, [of_client[uuid] for uuid in cause.joined])
             fresh -= sum(of_client[uuid].patient.ladder is None for uuid in cause.joined)
         return max(0, fresh)
-
-    def _dark(self, case: Case) -> Dark:
-        patient = case.patient
-        heard = (patient.last_alive or patient.status_since).timestamp()
-        due = heard + 1.5 * (patient.interval or self.policy.stale_unlearned.total_seconds() / 3) + 5
-        key = None if case.ladder is None else case.ladder.incident
-        return Dark(patient.uuid, heard, due, patient.site, patient.network, key)
 
     def _join(self, key: str, cases: Sequence[Case]) -> None:
         for case in cases:
@@ -179,14 +189,19 @@ class _Round:
             self._begin(IncidentKind.OBSERVER)
 
     def _follow_voice(self) -> None:
-        lost = is_voice_lost(self.snapshot.sent, self.now)
+        """Begin the incident when nobody answers; end it at the first answer, or when nobody is unwell."""
+        silent = unanswered_in_a_row(self.snapshot.sent, self.now)
+        lost = silent >= UNANSWERED_CLIENTS
+        self.doubted = silent >= DOUBTED_CLIENTS
         open_ones = self._open(IncidentKind.COMMANDS_UNANSWERED)
-        answered = any(one.answered for one in self.snapshot.sent) or not self.snapshot.sent
+        answered = any(one.answered for one in self.snapshot.sent)
+        over = answered or not any(case.trouble is not None and not case.silent for case in self.cases)
         if lost and not open_ones:
             self._begin(IncidentKind.COMMANDS_UNANSWERED)
-        elif open_ones and not lost and answered:
+        elif open_ones and not lost and over:
             for key, one in open_ones.items():
                 self.incidents[key] = replace(one, ended_at=self.now, closing=Closing.OVER)
+                self.outcomes |= undelivered(self.cases, one.began_at - UNDELIVERED_BEFORE)
 
     def _begin(self, kind: IncidentKind) -> None:
         key = f"{kind}/{self.now.timestamp():.0f}"
@@ -199,11 +214,11 @@ class _Round:
         verdicts: list[Verdict | None] = [one if isinstance(one, Verdict) else None for one in judged]
         proposals = {number: one for number, one in enumerate(judged) if isinstance(one, Proposal)}
         if self.blind is None:
-            self._find_groups(proposals)
             self._find_left_behind(verdicts)
-        voice = next(iter(self._open(IncidentKind.COMMANDS_UNANSWERED)), None)
-        if voice is not None:
-            proposals = self._probe(proposals, verdicts, voice)
+            self._find_refusing(verdicts)
+            self._hold_unanswered(proposals, verdicts)
+            self._find_groups(proposals)
+        self.alone = tries_of_members(self.cases)
         of_group: defaultdict[str, list[int]] = defaultdict(list)
         for number, proposal in proposals.items():
             ladder = self.cases[number].ladder
@@ -218,22 +233,28 @@ class _Round:
         self._mark_stopped(verdicts)
         return [one for one in verdicts if one is not None]
 
-    def _probe(
-        self, proposals: dict[int, Proposal], verdicts: list[Verdict | None], voice: str
-    ) -> dict[int, Proposal]:
-        """Hold everybody back but one now and then, to find out whether commands arrive again."""
-        last = max((one.published_at for one in self.snapshot.sent), default=None)
-        held = Verdict(Verb.HOLD, Reason.COMMANDS_UNANSWERED, incident=voice)
-        probing = last is None or self.now >= last + PROBE_EVERY
-        first = min(proposals, key=lambda number: self.cases[number].since, default=None)
-        for number, proposal in proposals.items():
-            verdicts[number] = self._act(proposal) if probing and number == first else held
-        return {}
+    def _hold_unanswered(self, proposals: dict[int, Proposal], verdicts: list[Verdict | None]) -> None:
+        """Hold back, and call for nobody singly, while it may be our commands that do not arrive."""
+        unanswered = [n for n, one in enumerate(verdicts) if one and one.reason is Reason.UNANSWERED]
+        if self.doubted and unanswered and not self._open(IncidentKind.COMMANDS_UNANSWERED):
+            self._begin(IncidentKind.COMMANDS_UNANSWERED)
+        voice = next(iter(self._open(IncidentKind.COMMANDS_UNANSWERED).values()), None)
+        if voice is None:
+            for number in list(proposals) if self.doubted else ():
+                until = asked_too_soon(self.cases[number], self.now)
+                if until is not None:
+                    del proposals[number]
+                    verdicts[number] = Verdict(Verb.HOLD, Reason.COMMANDS_UNANSWERED, until)
+            return
+        tried = probes(self.cases, proposals, self.snapshot.sent, voice.began_at, self.now)
+        for number in (*unanswered, *(proposals.keys() - tried)):
+            proposals.pop(number, None)
+            verdicts[number] = Verdict(Verb.HOLD, Reason.COMMANDS_UNANSWERED, incident=voice.key)
 
     def _find_groups(self, proposals: Mapping[int, Proposal]) -> None:
         speaking = [case for case in self.cases if case.trouble is not None and not case.silent]
         due = {self.cases[number].patient.uuid for number in proposals if not self.cases[number].silent}
-        if not due:
+        if not due or self._open(IncidentKind.COMMANDS_UNANSWERED):
             return
         groups = self._open(IncidentKind.ALIKE)
         found, joined = alike(speaking, due, groups, self._fleet(), self.now)
@@ -275,6 +296,25 @@ class _Round:
             verdict = Verdict(Verb.HOLD, Reason.LEFT_BEHIND, None, arguments, Rung.HUMAN, None, own)
             for number in numbers:
                 verdicts[number] = verdict
+
+    def _find_refusing(self, verdicts: list[Verdict | None]) -> None:
+        """Make one incident of those that refuse with the same code, however far apart in time."""
+        of_code: defaultdict[str, list[int]] = defaultdict(list)
+        groups = self._open(IncidentKind.ALIKE)
+        for number, verdict in enumerate(verdicts):
+            ladder = self.cases[number].ladder
+            if verdict is None or verdict.reason is not Reason.REFUSED or verdict.rung is not Rung.HUMAN:
+                continue
+            if ladder is not None and (ladder.incident is None or ladder.incident not in groups):
+                of_code[str(verdict.arguments["code"])].append(number)
+        for code, numbers in of_code.items():
+            key = next((one for one in groups if one.startswith(refused_key(code))), None)
+            cases = [self.cases[number] for number in numbers]
+            if key is None and len(cases) < LEAST:
+                continue
+            known = self.incidents[key] if key is not None else refusing(code, cases, self.now)
+            self.incidents[known.key] = replace(known, members=known.members + len(cases))
+            self._join(known.key, cases)
 
     def _go_on(
         self,
@@ -326,7 +366,14 @@ class _Round:
             if verdict is None or verdict.rung is not Rung.HUMAN or ladder is None:
                 continue
             key = ladder.incident
-            if key is None or key not in groups:
+            if key is None:
+                continue
+            if key in self.outages and self.cases[number].silent:
+                verdicts[number] = self.outages[key]
+            if key not in groups:
+                continue
+            if verdict.reason is Reason.REFUSED:
+                verdicts[number] = verdict._replace(rung=None, incident=key)
                 continue
             if key not in in_vain:
                 judged = [one for one in self._tries(key) if one.outcome in CHARGED]
@@ -368,6 +415,8 @@ class _Round:
                 ladder = stepped(ladder, Step.GIVEN_UP, self.now)
             return replace(ladder, rung=Rung.HUMAN) if ladder and ladder.rung is not Rung.HUMAN else ladder
         if verdict.verb is not Verb.ACT or not self.policy.enabled:
+            return ladder
+        if ladder.phase is Phase.NEEDS_HUMAN and is_asked_again(case.patient.attempts):
             return ladder
         climbing = stepped(ladder, Step.REACHABLE, self.now)
         return climbing and (

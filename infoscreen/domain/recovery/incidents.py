@@ -1,6 +1,6 @@
 """What several clients have in common: outages, troubles alike, and times at which we cannot judge at all."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -47,6 +47,9 @@ SETTLED_AFTER = timedelta(minutes=10)
 
 GONE_AFTER = timedelta(days=1)
 
+LEFT_LEAST = 2
+"""So many that only a person can help, left by the same outage, are one alarm."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
@@ -69,6 +72,16 @@ class Incident:
     ended_at: datetime | None = None
     closing: Closing | None = None
     facts: Arguments = field(default_factory=lambda: MappingProxyType({}))
+
+
+FEW_MEMBERS = 5
+FEW_SHARE = 0.2
+
+
+def is_small(incident: Incident) -> bool:
+    """Tell whether an outage is of a few clients of many: then chance remains conceivable."""
+    well = incident.facts.get("well", 0)
+    return incident.members <= FEW_MEMBERS and incident.members <= FEW_SHARE * int(well)
 
 
 def followed(incident: Incident, dark: int, now: datetime) -> Incident:
@@ -122,24 +135,6 @@ class Sent(NamedTuple):
     client_uuid: str
     published_at: datetime
     answered: bool
-
-
-UNANSWERED_CLIENTS = 5
-ANSWER_WITHIN = timedelta(seconds=30)
-PROBE_EVERY = timedelta(minutes=5)
-
-
-def is_voice_lost(sent: Iterable[Sent], now: datetime) -> bool:
-    """Tell whether our commands do not arrive: the last ones, to five clients that are heard, unanswered."""
-    silent: set[str] = set()
-    for one in sorted(sent, key=lambda one: one.published_at, reverse=True):
-        if one.answered:
-            return False
-        if one.published_at <= now - ANSWER_WITHIN:
-            silent.add(one.client_uuid)
-        if len(silent) >= UNANSWERED_CLIENTS:
-            return True
-    return False
 
 
 def observing_from(observer: Observer, thresholds: timedelta, policy: RecoveryPolicy) -> datetime | None:

@@ -112,6 +112,8 @@ class Outcome(StrEnum):
     """The device answered that it would not; ``error_code`` says why."""
     UNANSWERED = "unanswered"
     """It was sent, and the device never answered."""
+    UNDELIVERED = "undelivered"
+    """It was sent while no command of ours reached any device; says nothing of this one."""
     NOT_SENT = "not_sent"
     """It never left the server."""
 
@@ -142,6 +144,19 @@ class Attempt:
     def charged(self) -> bool:
         """Tell whether it counts: the device has accepted it."""
         return self.accepted_at is not None and (self.outcome is None or self.outcome in CHARGED)
+
+
+def is_asked_again(attempts: Sequence[Attempt]) -> bool:
+    """Tell whether a device did nothing at the last attempt that ended, and has not accepted another since.
+
+    It refused or did not answer. Asking it again is no new beginning: whoever was called for it stays called.
+    """
+    for one in reversed(attempts):
+        if one.charged:
+            return False
+        if one.outcome in {Outcome.REFUSED, Outcome.UNANSWERED}:
+            return True
+    return False
 
 
 class Next(NamedTuple):

@@ -11,6 +11,12 @@ from infoscreen.domain.recovery.ladder import Ladder, Outcome
 from infoscreen.domain.recovery.policy import Rung
 from infoscreen.domain.recovery.reasons import ENDINGS, Arguments, Ending, Reason
 
+ACTS: Mapping[Rung, Reason] = {
+    Rung.RESTART_APP: Reason.ACT_RESTART_APP,
+    Rung.REBOOT_HOST: Reason.ACT_REBOOT_HOST,
+    Rung.POWER_CYCLE: Reason.ACT_POWER_CYCLE,
+}
+
 
 class Verb(StrEnum):
     """What a decision comes down to."""

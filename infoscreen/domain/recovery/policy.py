@@ -26,7 +26,10 @@ UNANSWERED_TRIES = 2
 """So many commands of one rung without any answer, and the next rung comes."""
 
 REFUSED_AGAIN = timedelta(hours=1)
-"""After a refusal the device is asked again: its clock may be right by then."""
+"""After a refusal the device is asked again: its clock may be right by then. The same after no answer."""
+
+BUSY_TRIES = 2
+"""So many times a device that says ``busy`` is asked again after minutes; from then on like any other."""
 
 RELAPSED_WITHIN = timedelta(minutes=15)
 """In trouble again so soon, the attempt has not helped."""

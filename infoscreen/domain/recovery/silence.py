@@ -2,15 +2,18 @@
 
 from bisect import bisect_left, insort
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from heapq import merge
 from typing import NamedTuple
 
+from infoscreen.domain.recovery.cases import Case, rhythm_known_from
 from infoscreen.domain.recovery.coincidence import DAY, LEAST, chance, clusters
-from infoscreen.domain.recovery.incidents import Incident, IncidentKind
-from infoscreen.domain.recovery.snapshot import FLEET, Population, Scope, ScopeKind
+from infoscreen.domain.recovery.incidents import Incident, IncidentKind, observing_from
+from infoscreen.domain.recovery.ladder import Phase
+from infoscreen.domain.recovery.policy import RecoveryPolicy
+from infoscreen.domain.recovery.snapshot import FLEET, Population, Scope, ScopeKind, Snapshot
 
 MOSTLY = 0.8
 """A place that so many of them are of is the scope."""
@@ -42,6 +45,46 @@ class Cause(NamedTuple):
 
     incident: Incident
     joined: list[str]
+
+
+def silent_ones(
+    cases: Iterable[Case],
+    outages: Collection[str],
+    snapshot: Snapshot,
+    policy: RecoveryPolicy,
+    now: datetime,
+) -> tuple[list[Case], list[Case]]:
+    """Return the silent that are part of an open outage, and those of none that may be part of one."""
+    listening = snapshot.observer.listening_since
+    fleet = snapshot.populations.get(FLEET)
+    threshold = policy.stale_unlearned if fleet is None else fleet.threshold
+    sees_from = observing_from(snapshot.observer, threshold, policy)
+    known: list[Case] = []
+    single: list[Case] = []
+    for case in cases:
+        if not case.silent or case.ladder is None or case.patient.last_alive is None:
+            continue
+        if case.ladder.incident in outages:
+            known.append(case)
+            continue
+        if case.ladder.incident is not None or case.explained or case.ladder.phase is Phase.GONE:
+            continue
+        # It may beat more rarely than it is waited for.
+        unknown = now < rhythm_known_from(case.patient)
+        # It fell silent in our own absence, and may still be on its way back.
+        unseen = listening and sees_from and case.patient.last_alive < listening and now < sees_from
+        if not unknown and not unseen:
+            single.append(case)
+    return known, single
+
+
+def dark_of(case: Case, policy: RecoveryPolicy) -> Dark:
+    """Return a silent case as coincidences are looked for."""
+    patient = case.patient
+    heard = (patient.last_alive or patient.status_since).timestamp()
+    due = heard + 1.5 * (patient.interval or policy.stale_unlearned.total_seconds() / 3) + 5
+    key = None if case.ladder is None else case.ladder.incident
+    return Dark(patient.uuid, heard, due, patient.site, patient.network, key)
 
 
 def causes_of(

@@ -6,7 +6,7 @@ hour is tried.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -15,6 +15,9 @@ from infoscreen.domain.recovery.coincidence import LEAST, RATE_UNLEARNED, cluste
 from infoscreen.domain.recovery.incidents import Incident, IncidentKind
 from infoscreen.domain.recovery.ladder import CHARGED, Attempt, Outcome, Trouble
 from infoscreen.domain.recovery.policy import Rung
+
+TELLING = CHARGED | {Outcome.REFUSED}
+"""Outcomes that tell something of the group: a refusal is charged to no client, and yet helps nobody."""
 
 CANARIES = 3
 GROWTH = 3
@@ -42,7 +45,7 @@ class Pace:
 
 def pace_of(tries: Sequence[Attempt], most: int, now: datetime) -> Pace:
     """Return how a group goes on after these attempts, oldest first; ``most`` may be under way at a time."""
-    counted = [one for one in tries if one.outcome is None or one.outcome in CHARGED]
+    counted = [one for one in tries if one.outcome is None or one.outcome in TELLING]
     if not counted:
         return Pace(CANARIES)
     judged = [one for one in counted if one.outcome is not None]
@@ -63,15 +66,17 @@ def pace_of(tries: Sequence[Attempt], most: int, now: datetime) -> Pace:
         return Pace(int(due), under_way, True, floor)
     if helped < HELPED_LEAST:
         # Until it is known that something helps, no more than the first few.
-        size = GROWTH * len(last) if _has_helped(last) else CANARIES
-        left = max(0, min(size, TRIED_FIRST - len(counted)))
-        return Pace(left if _is_judged(last) else 0, under_way, False, floor)
+        size = CANARIES - under_way
+        if _is_judged(last):
+            size = GROWTH * len(last) if _has_helped(last) else CANARIES
+        return Pace(max(0, min(size, TRIED_FIRST - len(counted))), under_way, False, floor)
     largest = max((len(wave) for wave in waves.values() if _has_helped(wave)), default=0)
     if largest * GROWTH >= most:
         return Pace(max(0, most - under_way), under_way, False, floor)
-    if not _is_judged(last):
-        return Pace(0, under_way, False, floor)
-    size = min(GROWTH * largest, most) if _has_helped(last) else CANARIES
+    # Those that come one by one do not wait for each other.
+    size = CANARIES
+    if _is_judged(last) and _has_helped(last):
+        size = min(GROWTH * largest, most)
     return Pace(max(0, size - under_way), under_way, False, floor)
 
 
@@ -88,12 +93,13 @@ def _has_helped(wave: Sequence[Attempt]) -> bool:
 
 def _is_judged(wave: Sequence[Attempt]) -> bool:
     """Tell whether the rest of the wave can change nothing any more."""
-    return _has_helped(wave) or 2 * sum(one.outcome is Outcome.NO_EFFECT for one in wave) > len(wave)
+    in_vain = sum(one.outcome in {Outcome.NO_EFFECT, Outcome.REFUSED} for one in wave)
+    return _has_helped(wave) or 2 * in_vain > len(wave)
 
 
 def _floor(judged: Sequence[Attempt]) -> Rung:
     """Return the mildest rung that is not known to be in vain."""
-    of_rung: Counter[Rung] = Counter(one.rung for one in judged)
+    of_rung: Counter[Rung] = Counter(one.rung for one in judged if one.outcome in CHARGED)
     helped: Counter[Rung] = Counter(one.rung for one in judged if one.outcome is Outcome.HELPED)
     floor = Rung.RESTART_APP
     while floor < Rung.POWER_CYCLE and of_rung[floor] >= TRIED_FIRST - 1 and helped[floor] < HELPED_LEAST:
@@ -126,7 +132,9 @@ def alike(
     fleet: int,
     now: datetime,
 ) -> tuple[dict[str, Incident], dict[str, str]]:
-    """Find those that have the same trouble from the same cause.
+    """Find those that have the same trouble from the same cause, if that makes a difference to them.
+
+    A few that can all be tried at once are no group, unless what was tried on one of them was in vain.
 
     Args:
         cases: all that speak of a trouble.
@@ -136,11 +144,12 @@ def alike(
         now: the time.
 
     Returns:
-        The groups that have begun or grown, and which of the ``due`` that belonged to none belongs to which.
+        The groups that have begun or grown, and who has come to which: those that are due, and those on which
+        something was tried already.
     """
     of_trouble: defaultdict[Trouble, list[Case]] = defaultdict(list)
     for case in cases:
-        if case.trouble is not None and (_group(case, groups) or not _is_tried(case)):
+        if case.trouble is not None:
             of_trouble[case.trouble].append(case)
     found: dict[str, Incident] = {}
     joined: dict[str, str] = {}
@@ -149,14 +158,18 @@ def alike(
         times = [_first(case) for case in some]
         for positions in clusters(times, fleet, RATE_UNLEARNED):
             cluster = [some[position] for position in positions]
-            fresh = [one for one in cluster if not _group(one, groups) and one.patient.uuid in due]
+            fresh = [
+                one
+                for one in cluster
+                if not _group(one, groups) and (one.patient.uuid in due or _answered(one))
+            ]
             if not fresh:
                 continue
             known = Counter(key for one in cluster if (key := _group(one, groups)))
             if known:
                 key = known.most_common(1)[0][0]
                 incident = found.get(key, groups[key])
-            elif len(fresh) >= LEAST:
+            elif len(fresh) > CANARIES or (len(fresh) >= LEAST and any(_in_vain(one) for one in fresh)):
                 incident = _begun(trouble, cluster, now)
             else:
                 continue
@@ -170,10 +183,32 @@ def _group(case: Case, groups: Mapping[str, Incident]) -> str | None:
     return key if key is not None and key in groups else None
 
 
-def _is_tried(case: Case) -> bool:
-    """Tell whether something was done for it already, alone."""
+def tried_alone(case: Case) -> list[Attempt]:
+    """Return what was done for it in this trouble before it was part of a group."""
     began = None if case.ladder is None else case.ladder.began_at
-    return any(began is None or one.decided_at >= began for one in case.patient.attempts)
+    return [
+        one
+        for one in case.patient.attempts
+        if one.incident is None and (began is None or one.decided_at >= began)
+    ]
+
+
+def tries_of_members(cases: Iterable[Case]) -> Mapping[str, Sequence[Attempt]]:
+    """Return by incident what was tried on its members before they were part of it."""
+    alone: defaultdict[str, list[Attempt]] = defaultdict(list)
+    for case in cases:
+        if case.patient.attempts and case.ladder is not None and case.ladder.incident is not None:
+            alone[case.ladder.incident] += tried_alone(case)
+    return alone
+
+
+def _answered(case: Case) -> bool:
+    """Tell whether something was tried on it that tells of the trouble: the device has answered."""
+    return any(one.charged or one.outcome is Outcome.REFUSED for one in tried_alone(case))
+
+
+def _in_vain(case: Case) -> bool:
+    return any(one.outcome in {Outcome.NO_EFFECT, Outcome.REFUSED} for one in tried_alone(case))
 
 
 def _first(case: Case) -> float:
@@ -188,6 +223,23 @@ def _begun(trouble: Trouble, cluster: Sequence[Case], now: datetime) -> Incident
         began_at=min(case.since for case in cluster),
         trouble=trouble.value,
         facts=in_common(cluster),
+    )
+
+
+def refused_key(code: str) -> str:
+    """Return how the keys of those begin that refuse with a code."""
+    return f"{IncidentKind.ALIKE}/refused/{code}/"[:100]
+
+
+def refusing(code: str, cases: Sequence[Case], now: datetime) -> Incident:
+    """Return the incident of those that refuse with the same code."""
+    trouble = cases[0].trouble
+    return Incident(
+        key=f"{refused_key(code)}{now.timestamp():.0f}",
+        kind=IncidentKind.ALIKE,
+        began_at=min(case.since for case in cases),
+        trouble=None if trouble is None else trouble.value,
+        facts=in_common(cases),
     )
 
 

@@ -42,6 +42,7 @@ from infoscreen.domain.recovery import (
     decide,
     followed_attempt,
 )
+from infoscreen.progress import SLACK_SECONDS, expect_within
 from infoscreen.services.bus import Bus
 from infoscreen.services.commanding import Because, Commanding
 from infoscreen.services.loops import every
@@ -104,6 +105,7 @@ class Recovering:
 
     async def run(self) -> None:
         """Poll until cancelled. The first poll waits one interval, because nothing was received before."""
+        expect_within(self.policy.poll.total_seconds() + SLACK_SECONDS)
         await self._clock.sleep(self.policy.poll.total_seconds())
         await every(self.policy.poll.total_seconds(), self.poll, self._clock)
 

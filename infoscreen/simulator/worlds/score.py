@@ -129,7 +129,8 @@ class Score:
                 if uuid not in self.humans:
                     self.humans.add(uuid)
                     self.human_calls.append((now, uuid, decision["reason"]))
-            else:
+            elif decision["verb"] != "act":
+                # A new try does not end the call by itself.
                 self.humans.discard(uuid)
         for incident in answer["incidents"]:
             self.incidents[incident["id"]] = incident

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from infoscreen.domain import clients, commands, presence, timeline
-from infoscreen.domain.broker import BrokerFault
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import Action, CommandStatus, Source, Verification
@@ -26,6 +25,7 @@ from infoscreen.storage import rejected
 from infoscreen.storage.paging import Page
 from infoscreen.storage.recovery.incidents import StoredIncident
 from infoscreen.web.api.alert_models import AlertModel
+from infoscreen.web.api.broker_models import BrokerModel as BrokerModel
 from infoscreen.web.api.device_models import Duplicate, FailedServiceModel, RefusedModel, UnreadField
 from infoscreen.web.shapes import Answer, Listing
 from infoscreen.words import telling
@@ -311,18 +311,6 @@ class Timeline(Listing[TimelineEntryModel]):
         """Return the page as JSON has it."""
         items = [TimelineEntryModel.of(entry) for entry in page.items]
         return cls(items=items, next_cursor=page.next_cursor, total=page.total)
-
-
-class BrokerModel(Answer):
-    """The daemon's listening connection; ``listening_since`` is null while it hears nothing."""
-
-    connected: bool
-    listening_since: datetime | None
-    reconnects: int
-    last_error: str | None
-    dropped: int = Field(description="Messages the broker has dropped since it started, as it says itself.")
-    dropped_at: datetime | None = Field(description="When it last did; null if not within 24 hours.")
-    fault: BrokerFault | None = Field(description="Why there is no connection, as a code, if it is known.")
 
 
 class Database(Answer):

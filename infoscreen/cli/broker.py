@@ -1,0 +1,254 @@
+"""``infoscreen broker``: the broker's files, and the accounts of devices."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from infoscreen.cli.broker_devices import add_device, list_devices, remove_device, rotate
+from infoscreen.cli.broker_options import directory_option, directory_type, existing, some, tell_broker
+from infoscreen.cli.output import as_json_option, write_json
+
+if TYPE_CHECKING:
+    from infoscreen.pki.authority import Authority
+    from infoscreen.provisioning.broker_files import BrokerFiles
+    from infoscreen.provisioning.broker_process import Peer
+
+
+restart_option = click.option(
+    "--restart/--no-restart", "restarts", default=True, help="Restart the broker, if systemd runs it."
+)
+
+
+@click.group()
+def broker() -> None:
+    """Set up the broker and its accounts.
+
+    docs/tls-runbook.md says what to do when.
+    """
+
+
+@broker.command()
+@click.argument("directory", type=directory_type, default=Path("/etc/mosquitto"))
+@click.option(
+    "--name",
+    "names",
+    multiple=True,
+    help="Host name or address under which devices reach the broker; the first one is written into their "
+    "settings. Default: this host's name.",
+)
+@click.option(
+    "--pki",
+    "pki_directory",
+    type=directory_type,
+    envvar="PKI_DIRECTORY",
+    help="Where the CA is. Default: /etc/infoscreen/pki, or DIRECTORY/pki for a private broker.",
+)
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=8883, show_default=True, help="For devices, TLS."
+)
+@click.option(
+    "--server-port",
+    type=click.IntRange(1, 65535),
+    default=1883,
+    show_default=True,
+    help="For the daemon on this host: loopback, plain.",
+)
+@click.option(
+    "--server-listener",
+    type=click.IntRange(1, 65535),
+    is_flag=False,
+    flag_value=8884,
+    help="Also listen for a daemon on another host, over TLS.  [8884]",
+)
+@click.option("--migration", is_flag=True, help="Also let devices in without TLS, until `close-plain`.")
+@click.option(
+    "--migration-address", multiple=True, help="Only on this address of the host; default: on all of them."
+)
+@click.option(
+    "--restart/--no-restart", "restarts", default=True, help="Restart the broker, if systemd runs it."
+)
+def init(
+    directory: Path,
+    names: Sequence[str],
+    pki_directory: Path | None,
+    port: int,
+    server_port: int,
+    server_listener: int | None,
+    migration: bool,
+    migration_address: Sequence[str],
+    restarts: bool,
+) -> None:
+    """Write configuration, ACL, certificates and the server's account.
+
+    In /etc/mosquitto this is a drop-in for Debian's mosquitto. Any other DIRECTORY becomes a private broker:
+    start it with `mosquitto -c DIRECTORY/mosquitto.conf`. Run again, it keeps all accounts and certificates
+    and brings the rest up to date.
+    """
+    from infoscreen.provisioning import broker_process
+    from infoscreen.provisioning.broker_files import BrokerFiles, Listeners, write_broker
+    from infoscreen.resources import resource
+
+    place = BrokerFiles(directory.absolute())
+    names = names or (_host_name(),)
+    authority = _authority(place, pki_directory, names)
+    listeners = Listeners(
+        server=server_port,
+        devices=port,
+        names=names,
+        remote_server=server_listener,
+        migration=(migration_address or _addresses()) if migration or migration_address else (),
+    )
+    write_broker(place, resource("mosquitto"), listeners, authority)
+    click.echo(f"Wrote {place.rules}, {place.acl} and {place.passwords}.")
+    click.echo(f"Settings of the daemon: {place.secrets / 'server.env'}")
+    if restarts and not broker_process.restart(place):
+        click.echo(f"Start the broker: mosquitto -c {place.config}", err=True)
+
+
+def _authority(place: "BrokerFiles", directory: Path | None, names: Sequence[str]) -> "Authority":
+    """Return the CA with a server certificate, both made if missing."""
+    from infoscreen.clock import SystemClock
+    from infoscreen.pki.authority import Authority, Kind
+    from infoscreen.pki.files import Access
+    from infoscreen.provisioning.broker_files import DEBIANS, SHIPPED_PKI
+
+    now = SystemClock().now()
+    default = Path(SHIPPED_PKI) if place.path == DEBIANS else place.path / "pki"
+    authority = Authority((directory or default).absolute())
+    if not authority.exists:
+        authority.create(authority.directory, now)
+        click.echo(f"Made a CA in {authority.directory}. Keep a backup of it offline.")
+    if not authority.pair(Kind.SERVER, "server").certificate.exists():
+        key = place.access
+        authority.issue_server(
+            [*names, "localhost", "127.0.0.1"], now, key_access=Access(0o600, key.user, key.group)
+        )
+    return authority
+
+
+def _host_name() -> str:
+    import socket
+
+    return socket.getfqdn()
+
+
+def _addresses() -> list[str]:
+    """Return the addresses of this host that others reach."""
+    import json
+    import subprocess
+
+    from infoscreen.domain.errors import ProvisioningError
+
+    try:
+        found = subprocess.run(["ip", "-json", "address"], check=True, capture_output=True, timeout=10).stdout
+    except (OSError, subprocess.SubprocessError):
+        raise ProvisioningError("cannot list the addresses of this host: give --migration-address") from None
+    return [
+        one["local"]
+        for interface in json.loads(found)
+        for one in interface.get("addr_info", ())
+        if one.get("scope") == "global"
+    ]
+
+
+@broker.command()
+@directory_option
+@as_json_option
+def status(directory: Path, as_json: bool) -> None:
+    """Show accounts, files and who is still on plain MQTT."""
+    from infoscreen.provisioning import broker_process, devices
+
+    place = existing(directory)
+    plain = _plain(place)
+    found = {
+        "running": broker_process.pid(place) is not None,
+        "accounts": len(devices.accounts(place)),
+        "rotating": sum(one.rotating for one in devices.accounts(place)),
+        "migration": place.migration.exists(),
+        "plain_clients": len(plain),
+        "plain_addresses": sorted({peer.address for peer in plain}),
+        "faults": broker_process.faults(place),
+    }
+    if as_json:
+        write_json(found)
+    else:
+        for name, value in found.items():
+            shown = ", ".join(map(str, value)) or "-" if isinstance(value, list) else value
+            click.echo(f"{name.replace('_', ' ') + ':':<17} {shown}")
+    if found["faults"]:
+        sys.exit(1)
+
+
+@broker.command("close-plain")
+@directory_option
+@click.option("--force", is_flag=True, help="Also if clients are still on plain MQTT: they are locked out.")
+@click.option(
+    "--restart/--no-restart", "restarts", default=True, help="Restart the broker, if systemd runs it."
+)
+def close_plain(directory: Path, force: bool, restarts: bool) -> None:
+    """End the migration: devices come in over TLS only.
+
+    The way back is `infoscreen broker init --migration`.
+    """
+    from infoscreen.domain.errors import ProvisioningError
+    from infoscreen.provisioning import broker_process
+
+    place = existing(directory)
+    if not place.migration.exists():
+        click.echo("Plain MQTT is not open.")
+        return
+    plain = _plain(place)
+    if plain and not force:
+        addresses = some(sorted({one.address for one in plain}))
+        raise ProvisioningError(
+            f"{len(plain)} clients are still on plain MQTT, from {addresses}. "
+            "Move them first, or use --force."
+        )
+    place.migration.unlink()
+    click.echo("Plain MQTT is closed.")
+    if not (restarts and broker_process.restart(place)):
+        click.echo("Restart the broker: it closes a listener only then.", err=True)
+
+
+@broker.command()
+@directory_option
+def reload(directory: Path) -> None:
+    """Have the broker read accounts, ACL and certificates again.
+
+    Refused while one of the files is not right, because mosquitto then allows everything.
+    """
+    tell_broker(existing(directory), reloads=True)
+
+
+@broker.command(hidden=True)
+@click.argument("pid", type=int)
+@directory_option
+def guard(pid: int, directory: Path) -> None:
+    """Stand in for `kill -HUP` as ExecReload= of mosquitto.service."""
+    import os
+    import signal
+
+    from infoscreen.domain.errors import ProvisioningError
+    from infoscreen.provisioning import broker_process
+
+    place = existing(directory)
+    if found := broker_process.faults(place):
+        raise ProvisioningError("the broker was not reloaded:\n" + "\n".join(found))
+    if broker_process.daemon_is_connected(place):
+        os.kill(pid, signal.SIGHUP)
+    else:
+        broker_process.restart_later()
+
+
+def _plain(place: "BrokerFiles") -> "list[Peer]":
+    """Return who is connected to the plain port from elsewhere."""
+    from infoscreen.provisioning import broker_process
+
+    return broker_process.connected_to(broker_process.server_port(place))
+
+
+for command in (add_device, remove_device, rotate, list_devices):
+    broker.add_command(command)

@@ -1,0 +1,652 @@
+#!/bin/bash
+# Installs or upgrades infoscreen on Debian 12 or 13: sudo ./install.sh --help
+# Safe to run again at any time: what is as it should be is left alone.
+set -euo pipefail
+
+readonly PREFIX=/opt/infoscreen ETC=/etc/infoscreen STATE=/var/lib/infoscreen UNITS=/etc/systemd/system
+readonly COMMAND=/usr/local/bin/infoscreen MOSQUITTO=/etc/mosquitto
+SOURCE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+readonly SOURCE
+
+role='' action=install dry_run='' purge='' broker=yes http_host='' http_port='' wheels='' enrolment=''
+admin='' admin_password_file='' app_command='' app_user='' start=yes
+broker_names=() changes=0 generated_password=''
+
+usage() {
+    cat <<'USAGE'
+sudo ./install.sh [--role server|device] [OPTION]...
+
+Installs infoscreen, or upgrades it: the same command. The server gets a daemon, a broker with TLS, a private CA, daily
+backups and a first admin; a device gets the agent. Asks nothing that has a default unless it runs on a terminal.
+
+  --role server|device    what this host is; default: what is installed, else server
+  --dry-run               show what would be done
+  --roll-back             go back to the release before the last upgrade, with its database
+  --uninstall             remove the programs; settings, database and broker accounts stay
+  --uninstall --purge     remove everything
+
+server:
+  --name NAME             name or address under which devices reach the broker; may be repeated
+                          (default: this host's name)
+  --http-host ADDRESS     where the panel listens (default: 127.0.0.1)
+  --http-port PORT        (default: 8080)
+  --admin NAME            first admin (default: admin); only where there is none yet
+  --admin-password-file FILE   its password; default: asked for on a terminal, else generated and shown once
+  --no-broker             the broker is elsewhere: set the MQTT_ settings in /etc/infoscreen/infoscreen.env
+
+device:
+  --enroll FILE           enrolment file of this device, from `infoscreen broker add-device --output DIR UUID`
+  --app-command COMMAND   also set up infoscreen-app.service, which keeps this command running
+  --app-user USER         as this user (default: signage, which is created)
+
+both:
+  --wheels DIR            install Python packages from this directory, without a network
+  --no-start              start nothing
+USAGE
+}
+
+say() { printf '%s\n' "$*"; }
+warn() { printf 'install.sh: %s\n' "$*" >&2; }
+die() {
+    warn "$@"
+    exit 1
+}
+
+# Does something that changes the host, or only says so.
+change() {
+    changes=$((changes + 1))
+    say "- $1"
+    shift
+    [[ $dry_run ]] || "$@"
+}
+
+parse() {
+    while (($#)); do
+        case $1 in
+            --role) role=${2-} && shift ;;
+            --name) broker_names+=("${2-}") && shift ;;
+            --http-host) http_host=${2-} && shift ;;
+            --http-port) http_port=${2-} && shift ;;
+            --admin) admin=${2-} && shift ;;
+            --admin-password-file) admin_password_file=${2-} && shift ;;
+            --enroll) enrolment=${2-} && shift ;;
+            --app-command) app_command=${2-} && shift ;;
+            --app-user) app_user=${2-} && shift ;;
+            --wheels) wheels=${2-} && shift ;;
+            --no-broker) broker='' ;;
+            --no-start) start='' ;;
+            --dry-run) dry_run=yes ;;
+            --roll-back) action=roll_back ;;
+            --uninstall) action=uninstall ;;
+            --purge) purge=yes ;;
+            -h | --help)
+                usage
+                exit 0
+                ;;
+            *)
+                usage >&2
+                die "unknown option: $1"
+                ;;
+        esac
+        shift || die "the last option needs a value"
+    done
+    if [[ ! $role ]]; then
+        role=server
+        if [[ -e $UNITS/infoscreen-agent.service && ! -e $UNITS/infoscreen.service ]]; then role=device; fi
+    fi
+    [[ $role == server || $role == device ]] || die "--role is server or device, not '$role'"
+    [[ ! $wheels || -d $wheels ]] || die "--wheels: there is no directory $wheels"
+    [[ ! $enrolment || -f $enrolment ]] || die "--enroll: there is no file $enrolment"
+    [[ ! $admin_password_file || -f $admin_password_file ]] || die "--admin-password-file: there is no such file"
+    [[ ! $http_port || $http_port =~ ^[0-9]+$ ]] || die "--http-port: $http_port is no port"
+    if [[ $role == device && (${#broker_names[@]} -gt 0 || $admin || $http_host || $http_port) ]]; then
+        die "--name, --admin and --http-... are for --role server"
+    fi
+    if [[ $role == server && ($enrolment || $app_command) ]]; then
+        die "--enroll and --app-command are for --role device"
+    fi
+}
+
+# --- What must be there before --------------------------------------------------------------------------------------
+
+check_host() {
+    [[ $EUID -eq 0 || $dry_run ]] || die "run it as root: sudo $0"
+    command -v apt-get >/dev/null || die "this is for Debian 12 or 13; docs/operations.md says how to install elsewhere"
+    if [[ $start && ! -d /run/systemd/system ]]; then
+        die "systemd does not run here; with --no-start everything but the start is done"
+    fi
+    if dpkg-query --status infoscreen >/dev/null 2>&1; then
+        die "infoscreen is installed from a Debian package here: upgrade it with apt, or remove it first"
+    fi
+}
+
+install_packages() {
+    local wanted=(python3 python3-venv) missing=() package
+    if [[ $role == device ]]; then wanted+=(polkitd dbus); fi
+    if [[ $role == server && $broker ]]; then wanted+=(mosquitto iproute2); fi
+    for package in "${wanted[@]}"; do
+        [[ $(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null) == installed ]] ||
+            missing+=("$package")
+    done
+    ((${#missing[@]})) || return 0
+    change "install the Debian packages ${missing[*]}" apt_install "${missing[@]}"
+}
+
+apt_install() {
+    local log
+    log=$(mktemp)
+    if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "$@"; } \
+        >"$log" 2>&1 </dev/null; then
+        cat "$log" >&2
+        die "apt-get could not install $*"
+    fi
+    rm -f "$log"
+}
+
+check_python() {
+    local ask='import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'
+    if ! python3 -c "$ask" 2>/dev/null; then
+        [[ $dry_run ]] && return 0
+        die "Python 3.11, 3.12 or 3.13 with venv is needed; this host has $(python3 --version 2>&1)"
+    fi
+}
+
+listens() { ss --no-header --listening --tcp --numeric "sport = :$1" 2>/dev/null | grep -q .; }
+
+who_listens() { ss --no-header --listening --tcp --numeric --processes "sport = :$1" | grep -o 'users:.*' || true; }
+
+check_ports() {
+    if ! systemctl is-active --quiet infoscreen 2>/dev/null && listens "$(setting HTTP_PORT 8080)"; then
+        local port
+        port=$(setting HTTP_PORT 8080)
+        die "port $port is in use: $(who_listens "$port"). Stop what uses it, or choose another one with --http-port"
+    fi
+    [[ $broker ]] || return 0
+    local port
+    for port in 1883 8883; do
+        if listens "$port" && ! who_listens "$port" | grep -q '"mosquitto"'; then
+            die "port $port is in use by something else than mosquitto: $(who_listens "$port"). Stop it, or use --no-broker"
+        fi
+    done
+}
+
+# A second file that sets the same things would win over ours, or be contradicted by it.
+check_broker() {
+    [[ $broker ]] || return 0
+    local file found
+    for file in "$MOSQUITTO"/conf.d/*.conf; do
+        [[ -f $file && $(basename "$file") != infoscreen*.conf ]] || continue
+        found=$(grep -oE '^[[:space:]]*(password_file|acl_file|allow_anonymous|listener|port|bind_address|plugin|per_listener_settings|use_username_as_clientid)\b.*' "$file" | head -n 1 || true)
+        [[ ! $found ]] || die "$file says '$found', which contradicts the rules of infoscreen. If nothing else needs it:
+    mv $file $file.disabled
+and run this again. If another service uses this broker, give infoscreen a broker of its own and use --no-broker."
+    done
+}
+
+# --- Files ----------------------------------------------------------------------------------------------------------
+
+# put SOURCE TARGET [MODE]: nothing is written that is there already.
+put() {
+    local mode=${3-0644}
+    if [[ -f $2 ]] && cmp --silent "$1" "$2" && [[ $(stat --format=%a "$2") == "${mode#0}" ]]; then return 0; fi
+    change "write $2" install -D --mode="$mode" "$1" "$2"
+}
+
+# put_text TARGET MODE, with the text from standard input.
+put_text() {
+    local text
+    text=$(mktemp)
+    cat >"$text"
+    put "$text" "$1" "$2"
+    rm -f "$text"
+}
+
+remove() {
+    local path
+    for path in "$@"; do
+        if [[ -e $path || -L $path ]]; then change "remove $path" rm -rf "$path"; fi
+    done
+}
+
+# --- The release: a virtual environment of its own for each version --------------------------------------------------
+
+release_id() {
+    local version digest
+    version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' "$SOURCE/infoscreen/__init__.py")
+    digest=$(cd "$SOURCE" && {
+        python3 --version
+        find infoscreen templates migrations mosquitto pyproject.toml requirements.lock -type f \
+            ! -path '*/__pycache__/*' -print0 | sort -z | xargs -0 sha256sum
+    } | sha256sum | cut -c1-8)
+    echo "$version-$digest"
+}
+
+make_release() {
+    local target=$PREFIX/$1 index=() log
+    rm -rf "$target"
+    mkdir -p "$PREFIX"
+    if [[ $wheels ]]; then index=(--no-index --find-links "$(cd "$wheels" && pwd)"); fi
+    log=$(mktemp)
+    if ! {
+        python3 -m venv "$target" &&
+            "$target/bin/pip" install --disable-pip-version-check --no-cache-dir "${index[@]}" \
+                --require-hashes --only-binary :all: --requirement "$SOURCE/requirements.lock" &&
+            "$target/bin/pip" install --disable-pip-version-check --no-cache-dir --no-index --no-deps \
+                --no-build-isolation "$SOURCE"
+    } >"$log" 2>&1 </dev/null; then
+        cat "$log" >&2
+        rm -rf "$target"
+        die "the Python packages could not be installed. Without a network use --wheels DIR"
+    fi
+    rm -f "$log"
+    touch "$target/.complete"
+}
+
+current_release() { basename "$(readlink "$PREFIX/current" 2>/dev/null || true)"; }
+
+switch_to() {
+    ln -sfn "$1" "$PREFIX/current.new"
+    mv --no-target-directory "$PREFIX/current.new" "$PREFIX/current"
+}
+
+drop_old_releases() {
+    local directory name
+    for directory in "$PREFIX"/*/; do
+        name=$(basename "$directory")
+        if [[ -L ${directory%/} || $name == "$(current_release)" || $name == "$(previous release)" ]]; then continue; fi
+        if [[ -e $directory/.complete ]]; then remove "${directory%/}"; fi
+    done
+}
+
+# What an upgrade left for the way back: previous release|backup.
+previous() { sed -n "s/^$1=//p" "$PREFIX/previous" 2>/dev/null || true; }
+
+install_command() {
+    put_text "$COMMAND" 0755 <<'WRAPPER'
+#!/bin/sh
+# Written by install.sh of infoscreen.
+venv=/opt/infoscreen/current
+if ! "$venv/bin/python3" -c 'import infoscreen' 2>/dev/null; then
+    echo "infoscreen: its virtual environment $(readlink -f "$venv") does not work with this host's Python" \
+        "($(python3 --version 2>&1)). It was made for $(sed -n 's/^version = /Python /p' "$venv/pyvenv.cfg")." \
+        "Run install.sh again." >&2
+    exit 1
+fi
+exec "$venv/bin/infoscreen" "$@"
+WRAPPER
+    local made=$PREFIX/current/share
+    if [[ $dry_run ]]; then return 0; fi
+    mkdir -p "$made"
+    if [[ ! -e $made/infoscreen.1 ]]; then
+        "$PREFIX/current/bin/infoscreen" describe man >"$made/infoscreen.1"
+        _INFOSCREEN_COMPLETE=bash_source "$PREFIX/current/bin/infoscreen" >"$made/infoscreen.bash"
+    fi
+    put "$made/infoscreen.1" /usr/local/share/man/man1/infoscreen.1
+    put "$made/infoscreen.bash" /usr/local/share/bash-completion/completions/infoscreen
+}
+
+# --- The server -----------------------------------------------------------------------------------------------------
+
+# setting NAME DEFAULT: what infoscreen.env says.
+setting() {
+    local value
+    value=$(sed -n "s/^$1=//p" "$ETC/infoscreen.env" 2>/dev/null | tail -n 1)
+    echo "${value:-$2}"
+}
+
+as_daemon() { (cd "$STATE" && runuser -u infoscreen -- "$PREFIX/current/bin/infoscreen" "$@"); }
+
+# set_default FILE NAME VALUE: add the setting unless it has a value already.
+set_default() {
+    if grep -qE "^$2=." "$1" 2>/dev/null; then return 0; fi
+    change "set $2 in $1" append "$1" "$2=$3"
+}
+
+append() { printf '%s\n' "$2" >>"$1"; }
+
+# set_value FILE NAME VALUE: as an option says.
+set_value() {
+    if [[ $(sed -n "s/^$2=//p" "$1" 2>/dev/null | tail -n 1) == "$3" ]]; then return 0; fi
+    change "set $2 in $1" replace "$1" "$2" "$3"
+}
+
+replace() {
+    sed -i "/^$2=/d" "$1"
+    append "$1" "$2=$3"
+}
+
+prepare_server() {
+    put "$SOURCE/systemd/infoscreen.sysusers.conf" /usr/lib/sysusers.d/infoscreen.conf
+    put "$SOURCE/systemd/infoscreen.tmpfiles.conf" /usr/lib/tmpfiles.d/infoscreen.conf
+    if [[ ! $dry_run ]]; then
+        systemd-sysusers infoscreen.conf
+        take_over_dynamic_user
+        systemd-tmpfiles --create infoscreen.conf
+    fi
+    local env=$ETC/infoscreen.env
+    if [[ ! -e $env ]]; then
+        change "make $env" install --mode=0600 --owner=infoscreen --group=infoscreen /dev/null "$env"
+    fi
+    if [[ ! $dry_run && $(stat --format=%U:%a "$env") != infoscreen:600 ]]; then
+        change "let only the daemon read $env" chown infoscreen:infoscreen "$env"
+        chmod 0600 "$env"
+    fi
+    set_default "$env" DATABASE_URL "sqlite+aiosqlite:///$STATE/infoscreen.db"
+    if [[ $http_host ]]; then set_value "$env" HTTP_HOST "$http_host"; fi
+    if [[ $http_port ]]; then set_value "$env" HTTP_PORT "$http_port"; fi
+}
+
+# Versions before 0.2 ran as a dynamic user, whose state systemd keeps elsewhere.
+take_over_dynamic_user() {
+    if [[ ! -L $STATE ]]; then return 0; fi
+    systemctl stop infoscreen 2>/dev/null || true
+    change "move $(readlink -f "$STATE") to $STATE" move_state
+}
+
+move_state() {
+    local place
+    place=$(readlink -f "$STATE")
+    rm "$STATE"
+    mv "$place" "$STATE"
+    chown --recursive infoscreen:infoscreen "$STATE"
+}
+
+set_up_broker() {
+    [[ $broker ]] || return 0
+    local before names=() name
+    put "$SOURCE/mosquitto/mosquitto.service.d/infoscreen.conf" "$UNITS/mosquitto.service.d/infoscreen.conf"
+    if [[ -e $MOSQUITTO/conf.d/infoscreen.conf && ! $release_is_new ]]; then return 0; fi
+    for name in "${broker_names[@]}"; do names+=(--name "$name"); done
+    if [[ $dry_run ]]; then
+        change "write the broker's rules, certificates and accounts in $MOSQUITTO and $ETC/pki"
+        return 0
+    fi
+    before=$(broker_digest)
+    "$PREFIX/$release/bin/infoscreen" broker init "$MOSQUITTO" --no-restart "${names[@]}" >/dev/null
+    if [[ $before != "$(broker_digest)" ]]; then
+        change "write the broker's rules, certificates and accounts in $MOSQUITTO and $ETC/pki" true
+        if [[ $start ]]; then
+            systemctl daemon-reload
+            systemctl enable --quiet mosquitto
+            systemctl restart mosquitto
+        fi
+    fi
+    local line
+    while IFS= read -r line; do
+        if [[ $line =~ ^([A-Z_]+)=(.*)$ ]]; then set_default "$ETC/infoscreen.env" "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"; fi
+    done <"$MOSQUITTO/infoscreen-accounts/server.env"
+}
+
+broker_digest() {
+    find "$MOSQUITTO"/conf.d "$MOSQUITTO"/infoscreen* "$ETC/pki" -type f -exec sha256sum {} + 2>/dev/null | sort | sha256sum
+}
+
+is_sqlite() { [[ $(setting DATABASE_URL '') == sqlite* ]]; }
+
+database_file() { setting DATABASE_URL '' | sed 's|^sqlite+aiosqlite:///||'; }
+
+# Stop, save, migrate, start: all that can be prepared has been.
+upgrade_server() {
+    local old backup=''
+    old=$(current_release)
+    if [[ $old == "$release" ]] && as_daemon db check >/dev/null 2>&1; then return 0; fi
+    if [[ $dry_run ]]; then
+        change "back up and upgrade the database, and switch from ${old:-nothing} to $release"
+        return 0
+    fi
+    if is_sqlite && [[ $old && ! -s $(database_file) ]]; then
+        die "the database $(database_file) is missing or empty although infoscreen $old is installed: it is lost.
+Restore a backup, infoscreen db restore --yes FILE, and run this again"
+    fi
+    systemctl stop infoscreen 2>/dev/null || true
+    if is_sqlite && [[ -s $(database_file) ]]; then
+        backup=$STATE/backups/before-$release-$(date --utc +%Y%m%dT%H%M%SZ).db
+        change "back up the database to $backup" \
+            runuser -u infoscreen -- "$PREFIX/$release/bin/infoscreen" db backup "$backup" >/dev/null
+    fi
+    change "switch from ${old:-nothing} to $release" switch_to "$release"
+    if ! as_daemon db upgrade; then
+        if [[ $old ]]; then
+            if [[ $backup ]]; then as_daemon db restore --yes "$backup"; fi
+            switch_to "$old"
+            systemctl start infoscreen || true
+        fi
+        die "the database could not be upgraded; everything is as it was before"
+    fi
+    if [[ $old && $old != "$release" ]]; then printf 'release=%s\nbackup=%s\n' "$old" "$backup" >"$PREFIX/previous"; fi
+}
+
+install_server_units() {
+    local unit
+    for unit in infoscreen.service infoscreen-backup.service infoscreen-backup.timer \
+        infoscreen-certificates.service infoscreen-certificates.timer; do
+        put "$SOURCE/systemd/$unit" "$UNITS/$unit"
+    done
+    if [[ $(systemctl --version | sed -n '1s/systemd \([0-9]*\).*/\1/p') -ge 254 ]]; then
+        put "$SOURCE/systemd/restart-steps.conf" "$UNITS/infoscreen.service.d/10-restart-steps.conf"
+    fi
+}
+
+make_admin() {
+    if [[ $dry_run ]]; then return 0; fi
+    if as_daemon user list --json | python3 -c 'import json, sys
+sys.exit(not any(user["role"] == "admin" and not user["disabled"] for user in json.load(sys.stdin)))'; then
+        return 0
+    fi
+    if [[ ! $admin && -t 0 ]]; then read -rp "Name of the first admin [admin]: " admin; fi
+    admin=${admin:-admin}
+    if [[ $admin_password_file ]]; then
+        change "add the admin $admin" as_daemon user add "$admin" --role admin <"$admin_password_file"
+    elif [[ -t 0 ]]; then
+        change "add the admin $admin" as_daemon user add "$admin" --role admin
+    else
+        generated_password=$(python3 -c 'import secrets; print(secrets.token_urlsafe(18))')
+        change "add the admin $admin" as_daemon user add "$admin" --role admin <<<"$generated_password"
+    fi
+}
+
+start_server() {
+    if [[ ! $start || $dry_run ]]; then return 0; fi
+    if [[ ! $(setting MQTT_USER '') ]]; then
+        warn "set MQTT_USER, MQTT_PASSWORD and where the broker is in $ETC/infoscreen.env, then run this again"
+        start=''
+        return 0
+    fi
+    local before=$changes unit
+    for unit in infoscreen.service infoscreen-backup.timer infoscreen-certificates.timer; do
+        if ! systemctl is-enabled --quiet "$unit" 2>/dev/null; then
+            change "enable $unit" systemctl enable --quiet "$unit"
+        fi
+    done
+    if ((before > 0)); then systemctl daemon-reload; fi
+    for unit in infoscreen-backup.timer infoscreen-certificates.timer; do
+        systemctl is-active --quiet "$unit" || change "start $unit" systemctl start "$unit"
+    done
+    if ! systemctl is-active --quiet infoscreen; then
+        change "start infoscreen" systemctl start --no-block infoscreen
+    elif ((before > 0)); then
+        change "restart infoscreen" systemctl restart --no-block infoscreen
+    fi
+    local end=$((SECONDS + 60))
+    until "$PREFIX/current/bin/infoscreen" health >/dev/null 2>&1; do
+        ((SECONDS < end)) && sleep 0.5 && continue
+        "$PREFIX/current/bin/infoscreen" doctor || true
+        journalctl --unit=infoscreen --priority=err --lines=10 --no-pager || true
+        die "infoscreen does not become ready. Go back with: $0 --roll-back"
+    done
+}
+
+install_server() {
+    check_ports
+    check_broker
+    prepare_server
+    set_up_broker
+    install_server_units
+    upgrade_server
+    install_command
+    make_admin
+    start_server
+    drop_old_releases
+    if [[ $dry_run ]]; then return 0; fi
+    say ""
+    if [[ $start ]]; then "$COMMAND" doctor || true; fi
+    say ""
+    say "Panel: http://$(setting HTTP_HOST 127.0.0.1):$(setting HTTP_PORT 8080)"
+    if [[ $generated_password ]]; then say "Sign in as $admin with the password $generated_password (shown only now)."; fi
+    say "Devices: infoscreen broker add-device --output DIR UUID..., then on each: ./install.sh --role device --enroll DIR/UUID.enrol"
+}
+
+# --- A device -------------------------------------------------------------------------------------------------------
+
+install_device() {
+    local client=$SOURCE/systemd/client old
+    put "$client/infoscreen-agent.sysusers.conf" /usr/lib/sysusers.d/infoscreen-agent.conf
+    put "$client/infoscreen-agent.service" "$UNITS/infoscreen-agent.service"
+    put "$client/infoscreen-service-failed@.service" "$UNITS/infoscreen-service-failed@.service"
+    put "$client/infoscreen-agent.rules" /etc/polkit-1/rules.d/50-infoscreen-agent.rules
+    put "$client/watchdog.conf" /etc/systemd/system.conf.d/infoscreen-watchdog.conf
+    if [[ ! $dry_run ]]; then systemd-sysusers infoscreen-agent.conf; fi
+    old=$(current_release)
+    if [[ $old != "$release" ]]; then
+        change "switch from ${old:-nothing} to $release" switch_to "$release"
+        if [[ $old && ! $dry_run ]]; then printf 'release=%s\nbackup=\n' "$old" >"$PREFIX/previous"; fi
+    fi
+    install_command
+    enrol
+    set_up_app
+    start_device
+    drop_old_releases
+}
+
+enrol() {
+    local env=$ETC/agent.env
+    if [[ $enrolment ]]; then
+        if [[ $dry_run ]]; then
+            change "enrol this device with $enrolment"
+        elif grep -q infoscreen_enrolment "$enrolment"; then
+            local before after
+            before=$(sha256sum "$env" 2>/dev/null || true)
+            "$PREFIX/current/bin/infoscreen" agent enroll "$enrolment" >/dev/null
+            after=$(sha256sum "$env")
+            if [[ $before != "$after" ]]; then change "enrol this device with $enrolment" true; fi
+        else
+            put "$enrolment" "$env" 0600
+        fi
+    elif [[ ! -e $env ]]; then
+        put "$SOURCE/systemd/client/agent.env" "$env" 0600
+    fi
+    if [[ ! $dry_run && $(stat --format=%U:%a "$env") != infoscreen-agent:600 ]]; then
+        change "let only the agent read $env" chown infoscreen-agent:infoscreen-agent "$env"
+        chmod 0600 "$env"
+    fi
+}
+
+set_up_app() {
+    local unit=$UNITS/infoscreen-app.service
+    if [[ ! $app_command ]]; then
+        [[ -e $unit ]] || say "  (no infoscreen-app.service yet: --app-command sets one up; docs/agent.md says more)"
+        return 0
+    fi
+    app_user=${app_user:-signage}
+    if ! id "$app_user" >/dev/null 2>&1; then
+        change "make the user $app_user" useradd --system --create-home --groups video,audio,input "$app_user"
+    fi
+    # & and \ mean something to sed.
+    local command=${app_command//\\/\\\\}
+    command=${command//&/\\&}
+    sed -e "s|^ExecStart=.*|ExecStart=${command//|/\\|}|" -e "s|^User=.*|User=$app_user|" \
+        "$SOURCE/systemd/client/infoscreen-app.service" | put_text "$unit" 0644
+}
+
+start_device() {
+    if [[ ! $start || $dry_run ]]; then return 0; fi
+    local before=$changes unit units=(infoscreen-agent.service)
+    if [[ -e $UNITS/infoscreen-app.service ]]; then units+=(infoscreen-app.service); fi
+    for unit in "${units[@]}"; do
+        systemctl is-enabled --quiet "$unit" 2>/dev/null || change "enable $unit" systemctl enable --quiet "$unit"
+    done
+    if ((before > 0)); then systemctl daemon-reload; fi
+    if ! grep -qE '^AGENT_UUID=.' "$ETC/agent.env"; then
+        warn "this device has no account yet: run this again with --enroll FILE"
+        return 0
+    fi
+    for unit in "${units[@]}"; do
+        if ! systemctl is-active --quiet "$unit"; then
+            change "start $unit" systemctl start "$unit"
+        elif ((before > 0)) && [[ $unit == infoscreen-agent.service ]]; then
+            change "restart $unit" systemctl restart "$unit"
+        fi
+    done
+}
+
+# --- Back, and away -------------------------------------------------------------------------------------------------
+
+roll_back() {
+    local target backup now
+    target=$(previous release) backup=$(previous backup) now=$(current_release)
+    [[ $target && -e $PREFIX/$target ]] || die "there is no earlier release to go back to"
+    if [[ -e $UNITS/infoscreen.service ]]; then
+        change "stop infoscreen" systemctl stop infoscreen
+        # The earlier release may not know the schema; what came in since the upgrade is then in the file that is kept.
+        if [[ $backup && ! $dry_run ]] && ! runuser -u infoscreen -- "$PREFIX/$target/bin/infoscreen" db check >/dev/null 2>&1; then
+            change "restore the database from $backup" as_daemon db restore --yes "$backup"
+        fi
+        change "switch from $now to $target" switch_to "$target"
+        change "start infoscreen" systemctl start --no-block infoscreen
+    else
+        change "switch from $now to $target" switch_to "$target"
+        change "restart infoscreen-agent" systemctl restart infoscreen-agent
+    fi
+    remove "$PREFIX/previous"
+}
+
+uninstall() {
+    local unit units=(infoscreen.service infoscreen-backup.timer infoscreen-certificates.timer infoscreen-agent.service
+        infoscreen-app.service)
+    for unit in "${units[@]}"; do
+        if [[ -e $UNITS/$unit ]]; then change "stop $unit" systemctl disable --quiet --now "$unit"; fi
+    done
+    # A unit of the application belongs to whoever wrote it.
+    remove "$UNITS"/infoscreen.service "$UNITS"/infoscreen.service.d "$UNITS"/infoscreen-backup.* \
+        "$UNITS"/infoscreen-certificates.* "$UNITS"/infoscreen-agent.service "$UNITS/infoscreen-service-failed@.service" \
+        /usr/lib/sysusers.d/infoscreen.conf /usr/lib/sysusers.d/infoscreen-agent.conf /usr/lib/tmpfiles.d/infoscreen.conf \
+        /etc/polkit-1/rules.d/50-infoscreen-agent.rules /etc/systemd/system.conf.d/infoscreen-watchdog.conf \
+        "$UNITS/mosquitto.service.d/infoscreen.conf" "$COMMAND" "$PREFIX" \
+        /usr/local/share/man/man1/infoscreen.1 /usr/local/share/bash-completion/completions/infoscreen
+    if [[ $purge ]]; then
+        remove "$ETC" "$STATE" /var/lib/infoscreen-agent "$MOSQUITTO"/infoscreen* "$MOSQUITTO"/conf.d/infoscreen*.conf \
+            "$UNITS/infoscreen-app.service"
+        for unit in infoscreen infoscreen-agent; do
+            if id "$unit" >/dev/null 2>&1; then change "remove the user $unit" userdel "$unit"; fi
+        done
+    fi
+    if [[ ! $dry_run && -d /run/systemd/system ]]; then
+        systemctl daemon-reload
+        systemctl try-restart mosquitto 2>/dev/null || true
+    fi
+    if [[ ! $purge ]]; then say "Kept: $ETC, $STATE and the broker's files in $MOSQUITTO. --purge removes them as well."; fi
+}
+
+main() {
+    parse "$@"
+    check_host
+    case $action in
+        roll_back | uninstall)
+            "$action"
+            return
+            ;;
+    esac
+    install_packages
+    check_python
+    release=$(release_id) release_is_new=''
+    if [[ ! -e $PREFIX/$release/.complete ]]; then
+        release_is_new=yes
+        change "install infoscreen $release into $PREFIX/$release" make_release "$release"
+    elif [[ $(current_release) != "$release" ]]; then
+        release_is_new=yes
+    fi
+    "install_$role"
+    if ((changes == 0)); then say "Nothing had to be changed."; fi
+}
+
+main "$@"

@@ -1,0 +1,8 @@
+"""The worked examples of docs/operating-recovery.md are what the judge answers."""
+
+from benchmarks.why import DOCUMENT, EXAMPLES, answers, blocks
+
+
+async def test_the_worked_examples_are_what_the_judge_answers() -> None:
+    shown = blocks(DOCUMENT.read_text(encoding="utf-8"))
+    assert dict(zip(EXAMPLES, shown, strict=True)) == await answers()

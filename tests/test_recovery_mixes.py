@@ -1,0 +1,62 @@
+"""Whatever happens at the same time: mixes of all that the families have, drawn at random, before the judge.
+
+``MIXES=500 pytest tests/test_recovery_mixes.py`` draws more of them. What fails is shrunk and printed as a
+``Mix``; put it into ``FOUND`` once it is mended.
+"""
+
+import asyncio
+import os
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from benchmarks.families.mixed import INGREDIENTS, Ingredient, Mix, mixed
+from infoscreen.judge.playing import play
+
+FOUND: list[Mix] = []
+
+ingredients = st.builds(
+    Ingredient,
+    what=st.sampled_from(sorted(INGREDIENTS)),
+    at=st.sampled_from((0.0, 100.0, 400.0, 900.0, 1_500.0)),
+    share=st.sampled_from((0.0, 0.1, 0.3, 0.6)),
+    lasts=st.sampled_from((40.0, 200.0, 600.0, 1_800.0)),
+    within=st.sampled_from((0.0, 20.0, 300.0)),
+    variant=st.integers(0, 5),
+)
+mixes = st.builds(
+    Mix,
+    size=st.sampled_from((8, 14, 24)),
+    ingredients=st.lists(ingredients, min_size=1, max_size=4).map(tuple),
+    intervals=st.sampled_from(((30.0,), (60.0,), (20.0, 60.0), (120.0,))),
+    keepalive=st.sampled_from((60.0, 15.0, 300.0)),
+    jitter=st.sampled_from((0.02, 0.2)),
+    lost=st.sampled_from((0.0, 0.01)),
+    site_size=st.sampled_from((0, 4)),
+    seed=st.integers(0, 3),
+)
+
+
+def failures(mix: Mix) -> list[str]:
+    case = mixed(mix)
+    asyncio.run(play(case.world, case.lasts, settings=case.settings))
+    return case.failures()
+
+
+@pytest.mark.parametrize("mix", FOUND)
+def test_what_was_found_once(mix: Mix) -> None:
+    assert failures(mix) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(0 if "MIXES" in os.environ else 300)
+@settings(
+    max_examples=int(os.environ.get("MIXES", "8")),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.generate, Phase.shrink] if "MIXES" in os.environ else [Phase.generate],
+)
+@given(mixes)
+def test_whatever_happens_at_the_same_time(mix: Mix) -> None:
+    assert failures(mix) == []
