@@ -1,8 +1,8 @@
 """Commands: creating, reading and changing them."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any
@@ -39,9 +39,6 @@ from infoscreen.storage.tables import RARE, client_commands
 
 _FIELDS = tuple(field.name for field in fields(ClientCommand))
 COLUMNS = [client_commands.c[name] for name in _FIELDS]
-
-LONGEST_WAIT = timedelta(days=7)
-"""A command may have waited so long before it left."""
 
 IS_OPEN = one_of(client_commands.c.status, OPEN)
 """The command is unfinished."""
@@ -174,7 +171,6 @@ async def published_since(
 
 
 _DISRUPTIVE = select(client_commands.c.client_uuid, client_commands.c.published_at).where(
-    client_commands.c.created_at > bindparam("created_after"),
     one_of(client_commands.c.action, DISRUPTIVE),
     client_commands.c.published_at > bindparam("since"),
     _TRIED,
@@ -184,10 +180,31 @@ _DISRUPTIVE = select(client_commands.c.client_uuid, client_commands.c.published_
 async def disruptive_since(connection: Connection, since: datetime) -> dict[str, list[datetime]]:
     """Return the same for all clients that had any."""
     found: dict[str, list[datetime]] = {}
-    given = {"created_after": since - LONGEST_WAIT, "since": since}
-    for uuid, at in await connection.execute(_DISRUPTIVE, given):
+    for uuid, at in await connection.execute(_DISRUPTIVE, {"since": since}):
         found.setdefault(uuid, []).append(at)
     return found
+
+
+_PUBLISHED = select(
+    client_commands.c.command_id, client_commands.c.published_at, client_commands.c.last_publish_at
+).where(client_commands.c.published_at > bindparam("since"))
+_MOVE = (
+    update(client_commands)
+    .where(client_commands.c.command_id == bindparam("key"))
+    .values(published_at=bindparam("first"), last_publish_at=bindparam("last"))
+)
+
+
+async def move_published(
+    connection: Connection, since: datetime, moved: Callable[[datetime | None], datetime | None]
+) -> None:
+    """Move the times at which commands left after ``since``, once the host's clock was set."""
+    rows = [
+        {"key": key, "first": moved(first), "last": moved(last)}
+        for key, first, last in await connection.execute(_PUBLISHED, {"since": since})
+    ]
+    if rows:
+        await connection.execute(_MOVE, rows)
 
 
 async def created_since(connection: Connection, since: datetime) -> list[ClientCommand]:

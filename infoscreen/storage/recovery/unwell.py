@@ -70,12 +70,8 @@ _s = client_commands.c
 _SENT = (
     select(_s.client_uuid, _s.published_at, _s.accepted_at, _s.started_at, _s.error_code, _s.status)
     .join(clients, _c.uuid == _s.client_uuid)
-    .where(
-        _s.created_at > bindparam("since"),
-        _s.published_at > bindparam("since"),
-        _c.last_heard_at > _s.published_at,
-    )
-    .order_by(_s.created_at.desc())
+    .where(_s.published_at > bindparam("since"), _c.last_heard_at > _s.published_at)
+    .order_by(_s.published_at.desc())
     .limit(LATELY)
 )
 
@@ -138,6 +134,7 @@ CLOCKED = (
     "start_due_at",
     "boot_seen_at",
     "service_failed_raised_at",
+    "refused_until",
 )
 """Times of a client that the recovery compares with now; they move along when the host's clock is set."""
 
