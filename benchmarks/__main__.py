@@ -1,6 +1,10 @@
-"""Runs benchmarks and prints the table; in full, writes ``results.json`` and ``docs/performance.md`` too."""
+"""Runs benchmarks and prints the table; in full, writes ``results.json`` and ``docs/performance.md`` too.
+
+A figure is the median of three runs at different times: all benchmarks are run in turn, then all once more.
+"""
 
 import argparse
+import gc
 import json
 import os
 import platform
@@ -30,8 +34,9 @@ from benchmarks import (
     viewers,
 )
 from benchmarks.document import rewritten
-from benchmarks.figures import Figure, NotMeasured, table, unmeasured
+from benchmarks.figures import ENOUGH_RUNS, Figure, NotMeasured, summed_up, table, unmeasured
 from benchmarks.sizes import FULL, QUICK, Sizes
+from infoscreen.app import COLLECT_AFTER
 
 RESULTS = Path(__file__).with_name("results.json")
 DOCUMENT = RESULTS.parent.with_name("docs") / "performance.md"
@@ -65,9 +70,10 @@ async def run(name: str, measure: Benchmark, sizes: Sizes) -> list[Figure]:
 
 
 def save(name: str, record: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
-    """Put what was measured into the place of older results of the same benchmark, and return them all."""
-    kept = json.loads(path.read_text(encoding="utf-8"))["benchmarks"] if path.exists() else {}
-    known = {**kept, name: record}
+    """Add a run of a benchmark to its results, let go of all but the newest three, and return everything."""
+    known = json.loads(path.read_text(encoding="utf-8"))["benchmarks"] if path.exists() else {}
+    runs = [*known.get(name, {"runs": []})["runs"], record]
+    known[name] = {"runs": runs[-ENOUGH_RUNS:]}
     about = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, "cores": os.cpu_count()}
     results = {"about": about, "benchmarks": {one: known[one] for one in BENCHMARKS if one in known}}
     path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
@@ -79,6 +85,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(BENCHMARKS)}; all")
     parser.add_argument("--quick", action="store_true", help="smaller sizes; nothing is written")
+    parser.add_argument(
+        "--runs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="run all that was named so often, in turn; 3 for figures",
+    )
     parser.add_argument("--hour", action="store_true", help="watch the memory for an hour, not for a minute")
     given = parser.parse_args()
     unknown = sorted(set(given.names) - BENCHMARKS.keys())
@@ -89,12 +102,16 @@ def main() -> None:
         sizes = replace(sizes, traffic_seconds=HOUR)
     # SIGTERM stops its daemons and brokers, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    everything: list[Figure] = []
-    for name in given.names or BENCHMARKS:
+    # The garbage collector runs as in the daemon, also for what is measured in this process.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
+    everything: dict[str, list[list[Figure]]] = {}
+    for name in list(given.names or BENCHMARKS) * given.runs:
         _say(f"{name} ...")
         begun, load = datetime.now(UTC), os.getloadavg()[0]
         figures = uvloop.run(run(name, BENCHMARKS[name], sizes))
-        everything += figures
+        everything.setdefault(name, []).append(figures)
         if not given.quick:
             record = {
                 "at": begun.isoformat(timespec="seconds"),
@@ -103,7 +120,7 @@ def main() -> None:
             }
             results = save(name, record, RESULTS)
             DOCUMENT.write_text(rewritten(DOCUMENT.read_text(encoding="utf-8"), results), encoding="utf-8")
-    _say("", table(everything))
+    _say("", table([one for runs in everything.values() for one in summed_up(runs)]))
 
 
 def _say(*lines: str) -> None:

@@ -151,7 +151,7 @@ async def installed(rig: Rig, folder: Path, clients: int) -> AsyncIterator[Daemo
     """Yield a daemon that knows so many clients and has not been started; stop it at the end if need be."""
     await asyncio.to_thread(folder.mkdir)
     daemon = Daemon(rig, folder)
-    await fill(daemon.url, clients)
+    await fill(daemon.database, clients)
     try:
         yield daemon
     finally:

@@ -1,7 +1,9 @@
 """The part of ``docs/performance.md`` that is made from ``results.json``, and so cannot tell otherwise."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from benchmarks.figures import ENOUGH_RUNS, Figure, Summary, summed_up
 
 BEGIN = "<!-- made from benchmarks/results.json by scripts/bench -->"
 END = "<!-- end -->"
@@ -15,37 +17,50 @@ def rewritten(text: str, results: Mapping[str, Any]) -> str:
 
 
 def _lines(results: Mapping[str, Any]) -> Iterator[str]:
-    yield "| figure | measured | wanted | |"
-    yield "|---|---|---|---|"
-    for benchmark in results["benchmarks"].values():
-        for figure in benchmark["figures"]:
-            yield f"| {figure['name']} | {_measured(figure)} | {_wanted(figure)} | {_verdict(figure)} |"
+    runs = {name: each["runs"] for name, each in results["benchmarks"].items()}
+    yield "| figure | median | least to most | wanted | |"
+    yield "|---|---|---|---|---|"
+    for of_one in runs.values():
+        for summary in summed_up([_figures(run) for run in of_one]):
+            yield _row(summary)
     yield ""
-    yield "What they were made from, when, and how many processes wanted a core just before (load average):"
+    yield "When each was measured, how many processes wanted a core just before (load average), and what the"
+    yield "newest run was made from:"
     yield ""
-    for benchmark in results["benchmarks"].values():
-        at = f"{benchmark['at'][:16].replace('T', ' ')}, load {benchmark['load_before']:.1f}"
-        for detail in dict.fromkeys(figure["detail"] for figure in benchmark["figures"]):
+    for name, of_one in runs.items():
+        times = "; ".join(
+            f"{run['at'][:16].replace('T', ' ')}, load {run['load_before']:.1f}" for run in of_one
+        )
+        yield f"- **{name}** ({times})"
+        for detail in dict.fromkeys(figure.detail for figure in _figures(of_one[-1])):
             first = detail.partition("\n")[0]  # a daemon that ended brings its log along
-            yield f"- {first} ({at})"
-            at = "same run"
+            yield f"  - {first}"
 
 
-def _measured(figure: Mapping[str, Any]) -> str:
-    value = figure["value"]
+def _figures(run: Mapping[str, Any]) -> Sequence[Figure]:
+    return [Figure.of_json(figure) for figure in run["figures"]]
+
+
+def _row(summary: Summary) -> str:
+    figure = summary.figure
+    spread = "-" if summary.least is None else f"{_number(summary.least)} to {_number(summary.most)}"
+    wanted = "-" if figure.wanted is None else f"{figure.direction} {figure.wanted:g} {figure.unit}".rstrip()
+    measured = f"{_number(figure.value)} {figure.unit}".rstrip() if figure.value is not None else "-"
+    return f"| {figure.name} | {measured} | {spread} | {wanted} | {_verdict(summary)} |"
+
+
+def _number(value: float | None) -> str:
     if value is None:
         return "-"
-    shown = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
-    return f"{shown} {figure['unit']}".rstrip()
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def _wanted(figure: Mapping[str, Any]) -> str:
-    if figure["wanted"] is None:
-        return "-"
-    return f"{figure['direction']} {figure['wanted']:g} {figure['unit']}".rstrip()
-
-
-def _verdict(figure: Mapping[str, Any]) -> str:
-    if figure["value"] is None:
+def _verdict(summary: Summary) -> str:
+    figure = summary.figure
+    if figure.value is None:
         return "not measured"
-    return "reached" if figure["reached"] else "**not reached**"
+    said = "" if figure.wanted is None else "reached" if figure.reached else "**not reached**"
+    if summary.is_proven:
+        return said
+    runs = f"{summary.runs} of {ENOUGH_RUNS} runs"
+    return f"{said}, {runs}" if said else runs

@@ -1,8 +1,14 @@
 """A fleet: its clients in a database, as if they had been heard for long, and what its devices say."""
 
+import asyncio
+import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import UUID, uuid5
 
 from sqlalchemy import insert
@@ -10,13 +16,17 @@ from sqlalchemy import insert
 from infoscreen.domain.clients import Client, Condition, ProcessStatus, sort_key
 from infoscreen.domain.presence import StalePolicy
 from infoscreen.services.reports import Beats, Folding, fold_beats, settle
-from infoscreen.storage import schema, tables
+from infoscreen.storage import client_index, schema, tables
+from infoscreen.storage.columns import utc_text
 from infoscreen.storage.engine import Store
 from infoscreen.wire import topics
 from infoscreen.wire.messages import Heartbeat, encode
 
 UNWELL = 50
 """So many have crashed in every fleet, whatever its size: as many as the panel's first page shows."""
+
+SITE = 500
+"""Clients at a site."""
 
 AT_ONCE = 1_000
 
@@ -48,8 +58,36 @@ def heartbeats(clients: int) -> Iterator[tuple[str, bytes]]:
             yield topics.heartbeat(uuid), encode(beat(number, uuid, datetime.now(UTC)))
 
 
-async def fill(url: str, clients: int) -> None:
-    """Make a database in which so many clients are known and were all heard just now."""
+_templates: dict[int, Path] = {}
+_folder = TemporaryDirectory(prefix="infoscreen-fleets-")
+
+
+async def fill(file: Path, clients: int) -> str:
+    """Make an SQLite database in which so many clients are known and were all heard just now; return its URL.
+
+    Made once for each size and copied from then on.
+    """
+    if clients not in _templates:
+        template = Path(_folder.name) / f"{clients}.db"
+        await _make(f"sqlite+aiosqlite:///{template}", clients)
+        _templates[clients] = template
+    await asyncio.to_thread(_copy, _templates[clients], file)
+    return f"sqlite+aiosqlite:///{file}"
+
+
+def _copy(template: Path, file: Path) -> None:
+    shutil.copyfile(template, file)
+    with closing(sqlite3.connect(file)) as database, database:
+        now = datetime.now(UTC)
+        (seconds,) = database.execute("SELECT stale_after_seconds FROM clients").fetchone()
+        database.execute(
+            "UPDATE clients SET last_heard_at = :now, last_alive = :now, last_device_time = :now,"
+            " stale_at = :stale",
+            {"now": utc_text(now), "stale": utc_text(now + timedelta(seconds=seconds))},
+        )
+
+
+async def _make(url: str, clients: int) -> None:
     await schema.upgrade(url)
     store, now = Store(url), datetime.now(UTC)
     try:
@@ -57,6 +95,7 @@ async def fill(url: str, clients: int) -> None:
             rows = [_row(number, now) for number in range(start, min(start + AT_ONCE, clients))]
             async with store.write() as connection:
                 await connection.execute(insert(tables.clients), rows)
+        await client_index.repair(store)
     finally:
         await store.close()
 
@@ -71,7 +110,7 @@ def _row(number: int, now: datetime) -> dict[str, object]:
         status_since=before,
         name=f"Screen {number:05}",
         hostname=f"screen-{number:05}",
-        site=f"Site {number % 100:02}",
+        site=f"Site {number // SITE:02}",
         tags=["bench"],
         hardware_model="Raspberry Pi 4 Model B Rev 1.4",
         os_release="Debian GNU/Linux 12 (bookworm)",

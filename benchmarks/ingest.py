@@ -9,7 +9,7 @@ import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -30,6 +30,7 @@ from infoscreen.mqtt.listener import BatchLimits, Listener
 from infoscreen.services.bus import Bus
 from infoscreen.services.ingest import Ingest, IngestPolicy
 from infoscreen.services.ports import Incoming
+from infoscreen.services.quota import Limit, QuotaPolicy, Quotas
 from infoscreen.storage import schema
 from infoscreen.storage.engine import Store
 from infoscreen.wire import topics
@@ -80,11 +81,10 @@ async def bare_batches(address: BrokerAddress, count: int) -> None:
                 return
 
 
-def stored(folder: Path, batch_limit: int) -> Drain:
+def stored(url: str, batch_limit: int, filters: Sequence[str] = FILTERS) -> Drain:
     """Return the daemon's own way: listener and ingest, stored durably, acknowledged after the commit."""
 
     async def drain(address: BrokerAddress, count: int) -> None:
-        url = f"sqlite+aiosqlite:///{folder / f'ingest-{batch_limit}.db'}"
         await schema.upgrade(url)
         store, done, left = Store(url), asyncio.Event(), count
 
@@ -96,9 +96,12 @@ def stored(folder: Path, batch_limit: int) -> Drain:
                 done.set()
 
         clock = SystemClock()
-        ingest = Ingest(store, clock, Bus(), POLICY, Metrics(), lambda: listener.state.listening_since)
+        quotas = Quotas(QuotaPolicy()._replace(logs=Limit(count)), clock)
+        ingest = Ingest(
+            store, clock, Bus(), POLICY, Metrics(), lambda: listener.state.listening_since, quotas
+        )
         limits = BatchLimits(messages=batch_limit, fewest=batch_limit)
-        listener = Listener(address, clock, handle, FILTERS, limits=limits)
+        listener = Listener(address, clock, handle, filters, limits=limits)
         running = asyncio.create_task(listener.run())
         waiting = asyncio.create_task(done.wait())
         await asyncio.wait((running, waiting), return_when=asyncio.FIRST_COMPLETED)
@@ -122,12 +125,19 @@ def _login(address: BrokerAddress) -> dict[str, Any]:
     }
 
 
-async def rate(rig: Rig, name: str, count: int, clients: int, drain: Drain) -> float:
+async def rate(
+    rig: Rig,
+    name: str,
+    messages: Iterator[tuple[str, bytes]],
+    count: int,
+    drain: Drain,
+    filters: Sequence[str] = FILTERS,
+) -> float:
     """Return how many messages per second ``drain`` takes from the backlog of a persistent session."""
     address = rig.address(f"bench-{name}")
     async with aiomqtt.Client(**_login(address)) as client:
-        await client.subscribe(FILTERS[0], qos=1)
-    await load(rig, islice(heartbeats(clients), count))
+        await client.subscribe([(one, 1) for one in filters])
+    await load(rig, islice(messages, count))
     started = time.perf_counter()
     await drain(address, count)
     taken = time.perf_counter() - started
@@ -140,12 +150,14 @@ async def rate(rig: Rig, name: str, count: int, clients: int, drain: Drain) -> f
 async def one_round(rig: Rig, folder: Path, sizes: Sizes) -> dict[str, float]:
     """Drain the same backlog in every way, one after the other, and return the rates per second."""
     await asyncio.to_thread(folder.mkdir)
-    count, clients = sizes.backlog, sizes.fleets[0]
+    count, few, said = sizes.backlog, sizes.backlog_one_by_one, heartbeats(sizes.fleets[0])
+    at_once = stored(f"sqlite+aiosqlite:///{folder / 'batches.db'}", BatchLimits().messages)
+    one_by_one = stored(f"sqlite+aiosqlite:///{folder / 'one.db'}", 1)
     return {
-        "bare": await rate(rig, "bare", count, clients, bare),
-        "batches": await rate(rig, "batches", count, clients, bare_batches),
-        "stored": await rate(rig, "stored", count, clients, stored(folder, BatchLimits().messages)),
-        "one by one": await rate(rig, "one", sizes.backlog_one_by_one, clients, stored(folder, 1)),
+        "bare": await rate(rig, "bare", said, count, bare),
+        "batches": await rate(rig, "batches", said, count, bare_batches),
+        "stored": await rate(rig, "stored", said, count, at_once),
+        "one by one": await rate(rig, "one", said, few, one_by_one),
     }
 
 

@@ -1,7 +1,8 @@
 """What real devices say, against heartbeats that say nothing new: messages per second, stored durably.
 
 Per client a heartbeat every 30 s, health with changing readings every 60 s, a log line in ten minutes, and
-1 % restarts an hour. One ingest stores both in turns, on one database of known clients.
+1 % restarts an hour. Backlogs of both are drained in turns by the daemon's listener and ingest, into one
+database of known clients.
 """
 
 import asyncio
@@ -10,7 +11,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,8 @@ from random import Random
 
 from benchmarks.figures import Figure, Wanted
 from benchmarks.fleet import beat, fill, heartbeats, uuid_of
-from benchmarks.ingest import POLICY
+from benchmarks.ingest import POLICY, rate, stored
+from benchmarks.rig import running_broker
 from benchmarks.sizes import Sizes
 from infoscreen.clock import SystemClock
 from infoscreen.metrics import Metrics
@@ -30,6 +31,7 @@ from infoscreen.services.quota import Limit, QuotaPolicy, Quotas
 from infoscreen.storage.engine import Store
 from infoscreen.wire import topics
 from infoscreen.wire.messages import encode
+from infoscreen.wire.topics import DEVICE_FILTERS
 
 HEALTH_EVERY, LOG_EVERY, RESTART_EVERY = 2, 20, 12_000
 """Heartbeats of one client from one to the next."""
@@ -75,34 +77,45 @@ def _health(number: int, pid: int, now: datetime, random: Random) -> bytes:
 
 
 async def measure(sizes: Sizes) -> list[Figure]:
-    """Return the ratio of both rates, the median of some rounds."""
+    """Return the ratio of both rates: from the broker, and of ingest alone; medians of some rounds."""
     clients, count = sizes.fleets[0], sizes.backlog
-    random = Random(1)
-    rates: dict[str, list[float]] = {"quiet": [], "mixed": []}
+    said = {"quiet": heartbeats(clients), "mixed": mixed(clients, Random(1))}
+    drained: dict[str, list[float]] = {kind: [] for kind in said}
+    handled: dict[str, list[float]] = {kind: [] for kind in said}
     with tempfile.TemporaryDirectory(prefix="infoscreen-bench-") as name:
-        url = f"sqlite+aiosqlite:///{Path(name) / 'mix.db'}"
-        await fill(url, clients)
-        store, clock = Store(url), SystemClock()
-        since = clock.now() - timedelta(hours=1)
-        quotas = Quotas(QuotaPolicy()._replace(logs=Limit(count)), clock)
-        ingest = Ingest(store, clock, Bus(), replace(POLICY), Metrics(), lambda: since, quotas)
-        talk = {"quiet": heartbeats(clients), "mixed": mixed(clients, random)}
-        try:
+        folder = Path(name)
+        url = await fill(folder / "mix.db", clients)
+        drain = stored(url, BatchLimits().messages, DEVICE_FILTERS)
+        async with running_broker(folder / "broker") as rig:
             for _ in range(sizes.rounds):
-                for kind, messages in talk.items():
-                    batch = [Incoming(*message) for message in islice(messages, count)]
-                    rates[kind].append(await _rate(ingest, clock, batch))
-        finally:
-            await store.close()
-    quiet, real = (statistics.median(rates[kind]) for kind in ("quiet", "mixed"))
-    detail = f"mix: quiet heartbeats {quiet:,.0f}/s, a realistic mix {real:,.0f}/s"
-    return [Figure("realistic mix / quiet heartbeats", real / quiet, Wanted.AT_LEAST, 0.8, "", detail)]
+                for kind, messages in said.items():
+                    drained[kind].append(await rate(rig, kind, messages, count, drain, DEVICE_FILTERS))
+        for _ in range(sizes.rounds):
+            for kind, messages in said.items():
+                handled[kind].append(await _handled(url, [Incoming(*one) for one in islice(messages, count)]))
+    quiet, real = (statistics.median(drained[kind]) for kind in said)
+    alone, real_alone = (statistics.median(handled[kind]) for kind in said)
+    detail = (
+        f"mix: from the broker quiet heartbeats {quiet:,.0f}/s, a realistic mix {real:,.0f}/s; "
+        f"ingest alone {alone:,.0f}/s and {real_alone:,.0f}/s"
+    )
+    return [
+        Figure("realistic mix / quiet heartbeats", real / quiet, Wanted.AT_LEAST, 0.8, "", detail),
+        Figure("the same, ingest alone", real_alone / alone, Wanted.AT_LEAST, None, "", detail),
+    ]
 
 
-async def _rate(ingest: Ingest, clock: SystemClock, messages: list[Incoming]) -> float:
-    size = BatchLimits().messages
-    started = time.perf_counter()
-    for start in range(0, len(messages), size):
-        await ingest.handle(messages[start : start + size], clock.now())
-        await asyncio.sleep(0)
-    return len(messages) / (time.perf_counter() - started)
+async def _handled(url: str, messages: list[Incoming]) -> float:
+    """Return how many messages per second ingest stores that need not come from a broker."""
+    store, clock = Store(url), SystemClock()
+    since, size = clock.now() - timedelta(hours=1), BatchLimits().messages
+    quotas = Quotas(QuotaPolicy()._replace(logs=Limit(len(messages))), clock)
+    ingest = Ingest(store, clock, Bus(), POLICY, Metrics(), lambda: since, quotas)
+    try:
+        started = time.perf_counter()
+        for start in range(0, len(messages), size):
+            await ingest.handle(messages[start : start + size], clock.now())
+            await asyncio.sleep(0)
+        return len(messages) / (time.perf_counter() - started)
+    finally:
+        await store.close()

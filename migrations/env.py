@@ -13,6 +13,7 @@ from sqlalchemy import Column, Connection
 
 from infoscreen.storage import schema
 from infoscreen.storage.counting import restore_triggers
+from infoscreen.storage.finding import is_declared
 from infoscreen.storage.tables import metadata
 
 
@@ -40,6 +41,7 @@ def _migrate(connection: Connection) -> None:
         target_metadata=metadata,
         render_as_batch=True,
         compare_server_default=_default_differs,
+        include_name=is_declared,
     )
     context.run_migrations()
     restore_triggers(connection)

@@ -34,7 +34,7 @@ ROOMS = {
     "web": {"domain", "storage", "services", "words", "clock", "progress", "resources"},
     "words": {"domain"},
     "pki": {"domain"},
-    "provisioning": {"domain", "wire", "pki"},
+    "provisioning": {"domain", "wire", "pki", *MQTT_CLIENT},
     "agent": {"domain", "wire", "clock", *MQTT_CLIENT, "settings_sources", "sd_notify"},
     "simulator": {"domain", "wire", "clock", "agent.protocol", *MQTT_CLIENT},
     "settings": {"domain", "storage.address"},

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as suite
-from benchmarks.document import rewritten
-from benchmarks.figures import Figure, NotMeasured, Wanted, percentile, table, unmeasured
+from benchmarks.document import BEGIN, END, rewritten
+from benchmarks.figures import Figure, NotMeasured, Wanted, percentile, summed_up, table, unmeasured
 from benchmarks.sizes import Sizes
 
 TINY = Sizes(
@@ -70,8 +70,31 @@ def test_a_figure_is_reached_on_its_side_and_only_if_measured(
 def test_what_was_not_measured_is_said_with_its_reason() -> None:
     figure = unmeasured("poll", "there is none yet")
     assert not figure.reached
-    assert "NOT MEASURED" in table([figure])
-    assert "there is none yet" in table([figure])
+    assert "NOT MEASURED" in table(summed_up([[figure]]))
+    assert "there is none yet" in table(summed_up([[figure]]))
+
+
+def run_of(*values: float | None) -> list[Figure]:
+    return [Figure(f"f{number}", value, Wanted.AT_LEAST, 10) for number, value in enumerate(values)]
+
+
+def test_a_figure_is_the_median_of_its_runs_with_the_spread_beside_it() -> None:
+    first, second = summed_up([run_of(12, 1), run_of(9, 2), run_of(11, None)])
+    assert (first.figure.value, first.least, first.most) == (11, 9, 12)
+    assert first.is_proven
+    assert first.figure.reached
+    # One that a run failed to measure does not count.
+    assert (second.figure.value, second.least, second.most) == (None, 1, 2)
+    assert not second.is_proven
+
+
+def test_fewer_than_three_runs_prove_nothing_and_the_document_says_so() -> None:
+    record = {"at": "2026-01-01T00:00:00", "load_before": 0.1}
+    runs = [record | {"figures": [one.as_json() for one in run_of(value)]} for value in (10.0, 30.0, 20.0)]
+    row = "| f0 | 20.0 | 10.0 to 30.0 | at least 10 | reached"
+    for count, end in ((2, ", 2 of 3 runs |"), (3, " |")):
+        told = rewritten(f"{BEGIN}{END}", {"benchmarks": {"one": {"runs": runs[:count]}}})
+        assert row + end in told
 
 
 def test_a_percentile_is_one_of_the_samples() -> None:
@@ -90,9 +113,13 @@ async def test_a_benchmark_that_fails_to_measure_does_not_count_as_reached() -> 
     assert "the load was not there" in figure.detail
 
 
-def test_results_take_the_place_of_older_ones_of_the_same_benchmark_only(tmp_path: Path) -> None:
+def test_the_newest_three_runs_of_each_benchmark_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    for name, figures in (("lag", ["old"]), ("start", ["kept"]), ("lag", ["new"])):
-        results = suite.save(name, {"figures": figures}, path)
-    assert results["benchmarks"] == {"lag": {"figures": ["new"]}, "start": {"figures": ["kept"]}}
+    suite.save("start", {"figures": ["kept"]}, path)
+    for number in range(4):
+        results = suite.save("lag", {"figures": [number]}, path)
+    assert results["benchmarks"] == {
+        "lag": {"runs": [{"figures": [number]} for number in (1, 2, 3)]},
+        "start": {"runs": [{"figures": ["kept"]}]},
+    }
     assert json.loads(path.read_text(encoding="utf-8")) == results

@@ -15,6 +15,7 @@ from uuid import uuid4
 import click.testing
 import pytest
 
+from infoscreen.agent.settings import load as load_agent
 from infoscreen.cli import cli
 from infoscreen.domain.errors import ProvisioningError
 from infoscreen.provisioning import broker_process, devices, enrolment
@@ -22,11 +23,10 @@ from infoscreen.provisioning.broker_files import (
     OWN_ACCOUNTS,
     SERVER_ACCOUNT,
     BrokerFiles,
-    DeviceAccess,
     Listeners,
     write_broker,
 )
-from infoscreen.provisioning.enrolment import Enrolment
+from infoscreen.provisioning.enrolment import DeviceAccess, Enrolment
 from infoscreen.provisioning.passwords import fits, is_hash, password_line
 from infoscreen.resources import resource
 from tests import brokers
@@ -427,3 +427,49 @@ def test_a_damaged_enrolment_file_is_refused_without_quoting_it(change: dict[str
         with pytest.raises(ProvisioningError) as caught:
             enrolment.read(text)
         assert "secret" not in str(caught.value)
+
+
+def test_a_device_enrols_with_one_file_and_keeps_its_other_settings(
+    place: BrokerFiles, tmp_path: Path
+) -> None:
+    run("broker", "add-device", DEVICE, "--directory", place.path, "--output", tmp_path / "out")
+    home = tmp_path / "etc"
+    home.mkdir()
+    (home / "agent.env").write_text(
+        "# mine\nAGENT_UUID=\nAGENT_MQTT_PASSWORD=\n#AGENT_MQTT_HOST=\nAGENT_APP_UNIT=a.service\n"
+    )
+    (home / "agent.env").chmod(0o640)
+    run("agent", "enroll", tmp_path / "out" / f"{DEVICE}.enrol", "--directory", home)
+    made = enrolment.read((tmp_path / "out" / f"{DEVICE}.enrol").read_text())
+    lines = (home / "agent.env").read_text().splitlines()
+    assert lines[:5] == [
+        "# mine",
+        f"AGENT_UUID={DEVICE}",
+        f"AGENT_MQTT_PASSWORD={made.password}",
+        "AGENT_MQTT_HOST=localhost",
+        "AGENT_APP_UNIT=a.service",
+    ]
+    assert stat.S_IMODE((home / "agent.env").stat().st_mode) == 0o640
+    run("broker", "rotate", DEVICE, "--directory", place.path, "--output", tmp_path / "next")
+    run("agent", "enroll", "--next", tmp_path / "next" / f"{DEVICE}.enrol", "--directory", home)
+    after = (home / "agent.env").read_text()
+    upcoming = enrolment.read((tmp_path / "next" / f"{DEVICE}.enrol").read_text()).password
+    assert f"AGENT_MQTT_PASSWORD={made.password}\n" in after
+    assert f"AGENT_MQTT_PASSWORD_NEXT={upcoming}\n" in after
+    settings = load_agent(
+        {name: value for name, _, value in (line.partition("=") for line in after.splitlines())}
+    )
+    assert settings.mqtt_password_next is not None
+    (home / "agent.env").write_text(f"AGENT_UUID={OTHER}\n")
+    run("agent", "enroll", "--next", tmp_path / "next" / f"{DEVICE}.enrol", "--directory", home, code=1)
+
+
+def test_an_enrolment_over_tls_brings_the_ca(tmp_path: Path) -> None:
+    run("broker", "init", tmp_path / "b", "--name", "broker.example")
+    run("broker", "add-device", DEVICE, "--directory", tmp_path / "b", "--output", tmp_path / "out")
+    run("agent", "enroll", tmp_path / "out" / f"{DEVICE}.enrol", "--directory", tmp_path / "etc")
+    ca = tmp_path / "etc" / "ca.crt"
+    assert ca.read_bytes() == (tmp_path / "b" / "pki" / "ca-bundle.crt").read_bytes()
+    text = (tmp_path / "etc" / "agent.env").read_text()
+    assert f"AGENT_MQTT_TLS_ENABLED=true\nAGENT_MQTT_TLS_CA_CERT={ca}\n" in text
+    assert "AGENT_MQTT_HOST=broker.example\nAGENT_MQTT_PORT=8883\n" in text

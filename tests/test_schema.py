@@ -18,8 +18,10 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from infoscreen.domain.errors import DatabaseNotReady, ToolFailed
-from infoscreen.storage import backups, clients, failed_services, schema
+from infoscreen.storage import backups, client_lists, clients, failed_services, schema
+from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.storage.engine import Store
+from infoscreen.storage.finding import is_declared
 from infoscreen.storage.tables import metadata
 from tests.postgres import PostgresServer
 
@@ -119,7 +121,9 @@ async def test_models_and_migrations_agree(url: str) -> None:
 
     def differences(connection: Connection) -> list[Any]:
         # JSON defaults: see migrations/env.py, which `alembic check` uses.
-        context = MigrationContext.configure(connection, opts={"target_metadata": metadata})
+        context = MigrationContext.configure(
+            connection, opts={"target_metadata": metadata, "include_name": is_declared}
+        )
         return list(compare_metadata(context, metadata))
 
     async with store.read() as connection:
@@ -204,6 +208,19 @@ async def test_upgrading_a_filled_database_keeps_every_row(url: str) -> None:
         "SELECT command_id, status, publish_count FROM client_commands"
         " WHERE deadline_at = expires_at ORDER BY command_id",
     ) == [("c1", "completed", 0), ("c2", "published", 0)]
+    # And finds every client by what it is called, in whatever case.
+    assert await rows(url, "SELECT client_uuid, text FROM client_search ORDER BY client_uuid") == [
+        ("u1", "ärger\nhost\nu1"),
+        ("u2", "host\nu2"),
+        ("u3", "berlin\nhost\nu3"),
+    ]
+    assert await rows(url, "SELECT tag, count(*) FROM client_tags GROUP BY tag") == [("lobby", 3)]
+    store = Store(url)
+    async with store.read() as connection:
+        for q, uuids in (("ÄRG", ["u1"]), ("OST", ["u3", "u1", "u2"]), ("nowhere", [])):
+            found = await client_lists.matching_uuids(connection, ClientQuery(q=q), 10)
+            assert sorted(found) == sorted(uuids)
+    await store.close()
 
 
 async def test_shown_failures_become_a_row_for_their_unit(url: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from infoscreen.domain.errors import QueryTooExpensive, StoreUnavailable
+from infoscreen.domain.errors import QueryTooExpensive, StoreTrouble, StoreUnavailable
 from infoscreen.storage import schema
 from infoscreen.storage.budget import limited
 from infoscreen.storage.engine import Store
@@ -89,6 +89,36 @@ async def test_other_trouble_inside_a_budget_stays_what_it_is(tmp_path: Path) ->
         async with store.read():
             pass
     await store.close()
+
+
+async def test_a_read_that_is_of_no_request_is_cut_off_after_its_own_time(tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path)
+    await schema.upgrade(url)
+    store = Store(url)
+    try:
+        with pytest.raises(StoreUnavailable) as caught:
+            async with store.read(seconds=0.05) as connection:
+                await connection.execute(ENDLESS)
+        assert caught.value.trouble is StoreTrouble.TIMED_OUT
+        async with store.read() as connection:
+            assert await connection.scalar(SHORT) == 3
+    finally:
+        await store.close()
+
+
+async def test_what_begins_within_such_a_read_has_a_time_of_its_own(tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path)
+    await schema.upgrade(url)
+    store = Store(url)
+    try:
+        async with store.read(seconds=0):
+            async with store.read() as connection:
+                assert await connection.scalar(SHORT) == 3
+            with limited(10, time.monotonic):
+                async with store.read() as connection:
+                    assert await connection.scalar(SHORT) == 3
+    finally:
+        await store.close()
 
 
 async def test_a_busy_loop_and_a_busy_host_are_not_charged(tmp_path: Path) -> None:

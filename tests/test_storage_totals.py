@@ -78,7 +78,7 @@ async def take(connection: Connection, step: tuple[Any, ...]) -> None:
         case ("register", numbers):
             await clients.register(connection, sorted({uuid_of(one) for one in numbers}), MORNING)
         case ("create", one, status, site):
-            if not await clients.existing(connection, [uuid_of(one)]):
+            if await clients.get(connection, uuid_of(one)) is None:
                 await clients.create(connection, client_of(one, status, site))
         case ("save", one, status, site):
             before = await clients.get(connection, uuid_of(one))

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -16,6 +17,7 @@ from infoscreen.agent.protocol import packets
 from infoscreen.agent.protocol.packets import Packet
 from infoscreen.agent.settings import AgentSettings
 from infoscreen.clock import Clock
+from infoscreen.domain.broker import BrokerFault
 from infoscreen.domain.clients import Presence
 from infoscreen.domain.errors import BrokerUnavailable
 from infoscreen.mqtt.connection import BrokerAddress, TlsSettings, load_tls, retry_delay
@@ -56,6 +58,7 @@ class Connection:
         self._random = random
         self._stopping = asyncio.Event()
         self._told: str | None = None
+        self._upcoming = False  # which password is used; the broker accepts one of both at any time
         self.is_up = self._has_been_up = False
         self.local_address: str | None = None
         """The device's own address towards the broker, while there is a connection."""
@@ -103,7 +106,9 @@ class Connection:
         trouble = None
         try:
             # Later on a second look at a broker that is overloaded would make it worse.
-            client = await make_client(self._settings, will=True, explains=not self._has_been_up)
+            client = await make_client(
+                self._settings, will=True, explains=not self._has_been_up, upcoming=self._upcoming
+            )
             async with client, asyncio.TaskGroup() as tasks:
                 listening = tasks.create_task(self._listen(client))
                 # Should a library swallow the cancellation that an error there causes, the loss of the
@@ -121,6 +126,8 @@ class Connection:
                     task.cancel()
         except* BrokerUnavailable as errors:
             trouble = reason(errors)
+            if _first(errors).fault is BrokerFault.REFUSED:
+                self._upcoming = not self._upcoming
         finally:
             if client is not None:
                 client.drop()
@@ -179,15 +186,21 @@ def command_topics(uuid: str) -> tuple[str, str]:
     return topics.commands(uuid), topics.command_alias(uuid)
 
 
-async def make_client(settings: AgentSettings, *, will: bool, explains: bool = False) -> DeviceClient:
+async def make_client(
+    settings: AgentSettings, *, will: bool, explains: bool = False, upcoming: bool = False
+) -> DeviceClient:
     """Prepare a connection as this device; renewed TLS files count at once.
 
-    Never with a clean session: it would throw away the commands that wait for the device.
+    Never with a clean session: it would throw away the commands that wait for the device. ``upcoming`` takes
+    the password that will replace the current one, if there is one.
 
     Raises:
         BrokerUnavailable: a TLS file cannot be read.
     """
     address = broker_address(settings)
+    new = settings.mqtt_password_next
+    if upcoming and new is not None and new.get_secret_value():
+        address = replace(address, password=new.get_secret_value())
     offline = packets.presence(settings.name, Presence.OFFLINE)
     return DeviceClient(address, await load_tls(address), will=offline if will else None, explains=explains)
 
@@ -217,8 +230,15 @@ async def publish(client: DeviceClient, packet: Packet) -> None:
     await client.send(packet, within=seconds)
 
 
-def reason(trouble: BaseException) -> str:
+def reason(trouble: BaseExceptionGroup[BrokerUnavailable]) -> str:
     """Return the first error's text."""
-    while isinstance(trouble, BaseExceptionGroup):
-        trouble = trouble.exceptions[0]
-    return str(trouble) or type(trouble).__name__
+    first = _first(trouble)
+    return str(first) or type(first).__name__
+
+
+def _first(trouble: BaseExceptionGroup[BrokerUnavailable]) -> BrokerUnavailable:
+    first: BaseException = trouble
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    assert isinstance(first, BrokerUnavailable)  # noqa: S101 - the group was made of them
+    return first

@@ -57,7 +57,8 @@ async def report(settings: AgentSettings, unit: str, clock: Clock, random: Rando
         elif not await asyncio.to_thread(spooled.exists):
             break
         with files.lock() as alone:
-            trouble = await _publish(settings, message) if alone else None
+            upcoming = failures % 2 == 1
+            trouble = await _publish(settings, message, upcoming) if alone else None
         if alone and trouble is None:
             if spooled is not None:
                 await asyncio.to_thread(spooled.unlink, missing_ok=True)
@@ -114,10 +115,10 @@ def _write(files: StateFiles, name: str, content: bytes) -> Path | None:
         return None
 
 
-async def _publish(settings: AgentSettings, message: ServiceFailed) -> str | None:
+async def _publish(settings: AgentSettings, message: ServiceFailed, upcoming: bool) -> str | None:
     """Bring the report to the broker ourselves; return what went wrong."""
     try:
-        async with await make_client(settings, will=False) as client:
+        async with await make_client(settings, will=False, upcoming=upcoming) as client:
             await publish(client, packets.service_failed(settings.name, message))
     except BrokerUnavailable as error:
         return str(error)

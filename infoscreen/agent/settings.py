@@ -79,6 +79,9 @@ class AgentSettings(BaseModel):
     mqtt_password: Annotated[SecretStr, Field(min_length=1)] = _knob(
         ..., "Password of that account.", "text, secret"
     )
+    mqtt_password_next: SecretStr | None = _knob(
+        None, "The password that will replace it, while the broker's are being rotated.", "text, secret"
+    )
     mqtt_host: Host = _knob(
         "127.0.0.1", "Host name or address of the broker.", "a host name or an IP address"
     )
@@ -207,5 +210,11 @@ def allowed(name: str) -> str:
 
 
 def _assignment(name: str, value: str) -> str:
-    shown = MASK if name == "mqtt_password" else value if value.isprintable() else repr(value)
+    shown = (
+        MASK
+        if name in {"mqtt_password", "mqtt_password_next"}
+        else value
+        if value.isprintable()
+        else repr(value)
+    )
     return f"{variable(name)}={shown}"

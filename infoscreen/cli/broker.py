@@ -9,9 +9,10 @@ import click
 
 from infoscreen.cli.broker_devices import add_device, list_devices, remove_device, rotate
 from infoscreen.cli.broker_options import directory_option, directory_type, existing, some, tell_broker
-from infoscreen.cli.output import as_json_option, write_json
+from infoscreen.cli.output import as_json_option, write_json, write_table
 
 if TYPE_CHECKING:
+    from infoscreen.mqtt.connection import BrokerAddress
     from infoscreen.pki.authority import Authority
     from infoscreen.provisioning.broker_files import BrokerFiles
     from infoscreen.provisioning.broker_process import Peer
@@ -180,6 +181,58 @@ def status(directory: Path, as_json: bool) -> None:
             click.echo(f"{name.replace('_', ' ') + ':':<17} {shown}")
     if found["faults"]:
         sys.exit(1)
+
+
+@broker.command()
+@directory_option
+@click.option("--host", default="localhost", show_default=True, help="The broker's.")
+@click.option("--differences", is_flag=True, help="Show only what differs.")
+@as_json_option
+def check(directory: Path, host: str, differences: bool, as_json: bool) -> None:
+    """Try who may publish and read what, at the running broker.
+
+    Each line is a role, a topic and an operation, with what is expected and what was delivered. Exits with 1
+    if something differs. The daemon may run or not; it notices nothing.
+    """
+    import asyncio
+
+    from infoscreen.provisioning import acl_check
+    from infoscreen.provisioning.broker_files import OWN_ACCOUNTS
+
+    place = existing(directory)
+    server, devices = _ways_in(place, host)
+    passwords = {account: place.password(account) for account in OWN_ACCOUNTS}
+    findings = asyncio.run(acl_check.check(server, devices, passwords))
+    wrong = [one for one in findings if not one.is_right]
+    shown = wrong if differences else findings
+    if as_json:
+        write_json(shown)
+    else:
+        words = {True: "yes", False: "no"}
+        write_table(
+            ("ROLE", "TOPIC", "OPERATION", "EXPECTED", "OBSERVED", ""),
+            [
+                (
+                    *(one.role, one.topic, one.operation, words[one.expected], words[one.observed]),
+                    "" if one.is_right else "DIFFERS",
+                )
+                for one in shown
+            ],
+        )
+        click.echo(f"{len(findings)} checked, {len(wrong)} differ.", err=True)
+    sys.exit(1 if wrong else 0)
+
+
+def _ways_in(place: "BrokerFiles", host: str) -> "tuple[BrokerAddress, BrokerAddress]":
+    """Return the listeners for the server and for devices, without an account."""
+    from infoscreen.mqtt.connection import BrokerAddress, TlsSettings
+    from infoscreen.provisioning import broker_process
+
+    local = "127.0.0.1" if host == "localhost" else host
+    server = BrokerAddress(local, broker_process.server_port(place), None, None, "")
+    ca = place.ca_file()
+    tls = None if ca is None else TlsSettings(ca)
+    return server, BrokerAddress(host, place.device_access().port, None, None, "", tls)
 
 
 @broker.command("close-plain")

@@ -5,19 +5,24 @@ from importlib.util import find_spec
 
 import click
 
+from infoscreen.cli.enroll import enroll
 
-@click.command()
+
+@click.group(invoke_without_command=True)
 @click.option(
     "--dry-run",
     is_flag=True,
     help="Do not restart, reboot or shut down anything; answer that it was a dry run.",
 )
-def agent(dry_run: bool) -> None:
+@click.pass_context
+def agent(context: click.Context, dry_run: bool) -> None:
     """Run the agent of this device.
 
     It stays in the foreground until SIGTERM or Ctrl-C. Its settings are the variables AGENT_..., see
     docs/agent.md.
     """
+    if context.invoked_subcommand is not None:
+        return
     from infoscreen.agent.settings import load
     from infoscreen.domain.errors import CannotStart
 
@@ -31,6 +36,9 @@ def agent(dry_run: bool) -> None:
 
     logs.configure(settings.log_level, settings.log_format)
     asyncio.run(program.run(settings, dry_run=dry_run))
+
+
+agent.add_command(enroll)
 
 
 @click.command("report-service-failed")

@@ -4,9 +4,8 @@ The daemon's own receipt times decide, never a device's clock. Silence counts on
 rule of staleness takes ``listening_since``.
 """
 
-from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from infoscreen.domain.clients import STALE, Client, Condition, Presence, ProcessStatus
 
@@ -147,26 +146,49 @@ def alive_at(
     return last_alive + timedelta(seconds=max(0.0, seconds))
 
 
-def stale_from(client: Client, listening_since: datetime | None) -> datetime | None:
+class Listened(Protocol):
+    """As much of a client as staleness goes by."""
+
+    @property
+    def last_alive(self) -> datetime | None:
+        """When it was last alive."""
+
+    @property
+    def stale_at(self) -> datetime | None:
+        """When its silence gets too long, by receipts."""
+
+    @property
+    def stale_after_seconds(self) -> float | None:
+        """Its threshold."""
+
+
+def stale_from(client: Listened, listening_since: datetime | None) -> datetime | None:
     """Return when the client becomes, or became, stale; None while that cannot be told.
 
     Never before we have listened for a whole threshold, so that our own absence is not taken for the
     client's.
     """
-    if client.stale_at is None or client.stale_after_seconds is None or listening_since is None:
+    return _stale_from(client.stale_at, client.stale_after_seconds, listening_since)
+
+
+def _stale_from(
+    stale_at: datetime | None, threshold_seconds: float | None, listening_since: datetime | None
+) -> datetime | None:
+    if stale_at is None or threshold_seconds is None or listening_since is None:
         return None
-    return max(client.stale_at, listening_since + timedelta(seconds=client.stale_after_seconds))
+    return max(stale_at, listening_since + timedelta(seconds=threshold_seconds))
 
 
-def is_stale(client: Client, now: datetime, listening_since: datetime | None) -> bool:
+def is_stale(client: Listened, now: datetime, listening_since: datetime | None) -> bool:
     """Tell whether the client has been silent for longer than its threshold while we listened.
 
     A receipt from the future cannot be dated. It tells that nothing was heard since the clock was set back,
     which is when listening started again.
     """
+    stale_at = client.stale_at
     if client.last_alive is not None and client.last_alive > now + CLOCK_DOUBT:
-        client = replace(client, stale_at=listening_since)
-    since = stale_from(client, listening_since)
+        stale_at = listening_since
+    since = _stale_from(stale_at, client.stale_after_seconds, listening_since)
     return since is not None and since <= now
 
 

@@ -5,10 +5,10 @@ because their clocks are set. What a device said before the command left never c
 two devices under one identity say.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from infoscreen.domain.clients import Client
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import Action, ClientCommand, CommandStatus, Timeouts, Verification
 from infoscreen.domain.history import Finding, Note
@@ -58,16 +58,14 @@ Weighed = tuple[Fact[Finding] | None, Fact[Finding] | None]
 """What speaks for the effect, and what speaks against it."""
 
 
-def seen_before(command: ClientCommand, client: Client) -> ClientCommand:
-    """Return the command with what its client says of itself now, before the effect."""
-    return replace(
-        command,
-        before_boot_id=client.boot_id,
-        before_booted_at=client.booted_at,
-        before_app_started_at=client.app_started_at,
-        before_process_pid=client.process_pid,
-        before_clock_skew_seconds=client.clock_skew_seconds,
-    )
+class Before(NamedTuple):
+    """What a client says of itself before a command reaches it."""
+
+    boot_id: str | None
+    booted_at: datetime | None
+    app_started_at: datetime | None
+    process_pid: int | None
+    clock_skew_seconds: float | None
 
 
 def moved(before: datetime, before_skew: float | None, after: datetime, after_skew: float | None) -> bool:

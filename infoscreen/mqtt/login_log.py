@@ -25,7 +25,7 @@ MOST_OPEN = 10_000
 WINDOW = timedelta(minutes=10)
 """Failures of this time make the rate."""
 MOST_FAILURES = 10_000
-LINES_PER_ADDRESS = 20
+LINES_PER_ADDRESS = 30
 """So many lines of the log an address gets in ``WINDOW``; a ban needs fewer."""
 MOST_ADDRESSES = 1_000
 

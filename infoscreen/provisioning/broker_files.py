@@ -18,14 +18,18 @@ from infoscreen.domain.errors import ProvisioningError
 from infoscreen.pki import files
 from infoscreen.pki.authority import Authority, Kind
 from infoscreen.pki.files import Access
+from infoscreen.provisioning.enrolment import DeviceAccess
 from infoscreen.provisioning.passwords import PasswordFile, fits, new_password, password_line
+from infoscreen.wire.topics import CHECK_PREFIX
 
 SERVER_ACCOUNT = "infoscreen-server"
 """The daemon's user name; the shipped ACL knows it by this name."""
 PROBE_ACCOUNT = "infoscreen-probe"
 CHECKLIST_ACCOUNT = "infoscreen-checklist"
 MONITOR_ACCOUNT = "infoscreen-monitor"
-OWN_ACCOUNTS = (SERVER_ACCOUNT, PROBE_ACCOUNT, CHECKLIST_ACCOUNT, MONITOR_ACCOUNT)
+CHECK_ACCOUNTS = (f"{CHECK_PREFIX}1", f"{CHECK_PREFIX}2")
+"""Two that have what any device has, for `infoscreen broker check`."""
+OWN_ACCOUNTS = (SERVER_ACCOUNT, PROBE_ACCOUNT, CHECKLIST_ACCOUNT, MONITOR_ACCOUNT, *CHECK_ACCOUNTS)
 """Accounts that are no device's."""
 
 DEBIANS = Path("/etc/mosquitto")
@@ -35,15 +39,6 @@ OURS = "# A private broker of infoscreen."
 
 SHIPPED_PKI = "/etc/infoscreen/pki"
 PLAIN_PORT, DEVICES_PORT, SERVER_PORT = 1883, 8883, 8884
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceAccess:
-    """How devices reach the broker: what is written into their settings. ``ca`` is PEM."""
-
-    host: str
-    port: int
-    ca: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,15 +126,27 @@ class BrokerFiles:
 
     def device_access(self) -> DeviceAccess:
         """Return how devices reach the broker."""
+        file = self.ca_file()
         try:
             said = json.loads(self.devices.read_bytes())
-            ca = None if said["ca"] is None else Path(said["ca"]).read_text(encoding="ascii")
+            ca = None if file is None else file.read_text(encoding="ascii")
             return DeviceAccess(str(said["host"]), int(said["port"]), ca)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ProvisioningError(
-                f"cannot tell how devices reach the broker, from {self.devices}: {error}. "
-                "Run `infoscreen broker init` first"
-            ) from None
+            raise self._unknown_access(error) from None
+
+    def ca_file(self) -> Path | None:
+        """Return the file with the CA of the listener for devices; None if that is without TLS."""
+        try:
+            said = json.loads(self.devices.read_bytes())["ca"]
+            return None if said is None else Path(said)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise self._unknown_access(error) from None
+
+    def _unknown_access(self, error: Exception) -> ProvisioningError:
+        return ProvisioningError(
+            f"cannot tell how devices reach the broker, from {self.devices}: {error}. "
+            "Run `infoscreen broker init` first"
+        )
 
 
 def _secret(path: Path) -> str:

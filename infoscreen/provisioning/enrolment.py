@@ -4,15 +4,24 @@ Knows no files of the broker; ``infoscreen agent enroll`` reads what this writes
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from infoscreen.domain.errors import ProvisioningError
-from infoscreen.provisioning.broker_files import DeviceAccess
 
 VERSION = 1
 MOST_BYTES = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceAccess:
+    """How devices reach the broker: what is written into their settings. ``ca`` is PEM."""
+
+    host: str
+    port: int
+    ca: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +82,16 @@ def read(text: str) -> Enrolment:
     if not plain or not certificate or not isinstance(port, int) or not 0 < port < 65536:
         raise ProvisioningError("this enrolment file is damaged")
     return Enrolment(uuid, password, DeviceAccess(host, port, ca))
+
+
+def merged(before: str, settings: Mapping[str, str]) -> str:
+    """Return the text of a settings file with these values; its other lines, remarks included, stay."""
+    lines, waiting = [], dict(settings)
+    for line in before.splitlines():
+        name = line.removeprefix("#").partition("=")[0].strip()
+        if name in settings and (not line.startswith("#") or name in waiting):
+            if name in waiting:
+                lines.append(f"{name}={waiting.pop(name)}")
+            continue
+        lines.append(line)
+    return "".join(f"{line}\n" for line in [*lines, *(f"{name}={value}" for name, value in waiting.items())])

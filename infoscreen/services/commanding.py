@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from infoscreen.clock import Clock
 from infoscreen.domain.accounts import Actor, Role
-from infoscreen.domain.clients import Client, Condition
+from infoscreen.domain.clients import Condition
 from infoscreen.domain.codes import Fact, Packed
 from infoscreen.domain.commands import (
     CAPABILITY_NEEDED,
@@ -34,6 +34,7 @@ from infoscreen.services.bus import Bus
 from infoscreen.services.ports import Measures
 from infoscreen.storage import audit, client_lists, clients, command_history, commands
 from infoscreen.storage.client_lists import ClientQuery
+from infoscreen.storage.clients import Target
 from infoscreen.storage.command_history import HistoryLine
 from infoscreen.storage.engine import Connection, Store
 from infoscreen.wire.messages import MAX_REASON_CHARACTERS
@@ -162,8 +163,7 @@ class Commanding:
         async with self._store.write() as connection:
             if command_id is not None and (known := await commands.get(connection, command_id)) is not None:
                 return known
-            await clients.keep(connection, [client_uuid])
-            client = await clients.get(connection, client_uuid)
+            client = (await clients.keep_targets(connection, [client_uuid])).get(client_uuid)
             if client is None:
                 raise NotFound(ErrorCode.NO_CLIENT, uuid=client_uuid)
             _require_capability(client, action)
@@ -208,7 +208,7 @@ class Commanding:
         for start in range(0, len(uuids), ROWS_PER_TRANSACTION):
             chunk = uuids[start : start + ROWS_PER_TRANSACTION]
             async with self._store.write() as connection:
-                known = await clients.get_many(connection, await clients.keep(connection, chunk))
+                known = await clients.keep_targets(connection, chunk)
                 fit = [client for client in known.values() if _unfit(client, action) is None]
                 decided = await self._decide(connection, order, fit, self._clock.now())
             self._tell([outcome for outcome in decided.values() if isinstance(outcome, ClientCommand)])
@@ -301,7 +301,7 @@ class Commanding:
         self,
         connection: Connection,
         order: _Order,
-        targets: Sequence[Client],
+        targets: Sequence[Target],
         now: datetime,
     ) -> dict[str, ClientCommand | CommandInFlight]:
         """Write each client's row and its history.
@@ -372,19 +372,19 @@ def _first_line(command: ClientCommand, actor: Actor) -> HistoryLine:
     return HistoryLine(command.command_id, command.client_uuid, event)
 
 
-def _require_capability(client: Client, action: Action) -> None:
+def _require_capability(client: Target, action: Action) -> None:
     if _lacks(client, action):
         raise InvalidInput.of("action", FieldFault.NOT_CAPABLE, action=action)
 
 
-def _lacks(client: Client, action: Action) -> bool:
+def _lacks(client: Target, action: Action) -> bool:
     if action not in CAPABILITY_NEEDED:
         return False
     enough = {action.value} if action is Action.SCREENSHOT else {action.value, "cec"}
     return enough.isdisjoint(client.capabilities)
 
 
-def _unfit(client: Client, action: Action) -> str | None:
+def _unfit(client: Target, action: Action) -> str | None:
     """Return why a bulk request passes the client over, or None."""
     if client.status is Condition.MAINTENANCE:
         return "maintenance"
@@ -392,7 +392,7 @@ def _unfit(client: Client, action: Action) -> str | None:
 
 
 def _bulk_result(
-    client_uuid: str, client: Client | None, decided: ClientCommand | CommandInFlight | None, action: Action
+    client_uuid: str, client: Target | None, decided: ClientCommand | CommandInFlight | None, action: Action
 ) -> BulkResult:
     if client is None:
         return BulkResult(client_uuid, "unknown_client")

@@ -24,22 +24,18 @@ from infoscreen.services.bus import Bus
 from infoscreen.services.lag import Lag
 from infoscreen.services.log_lines import dropped_entry
 from infoscreen.services.ports import Incoming, Measures
-from infoscreen.services.quiet import STEADY, quiet_beat, quiet_health
+from infoscreen.services.quiet import AT_A_STRETCH, save_quiet
 from infoscreen.services.quota import Ledger, Overrun, QuotaPolicy, Quotas
-from infoscreen.services.reports import Beats, Folding, Told, digest, fold, fold_beats, settle
+from infoscreen.services.reports import Beats, Folding, Told, fold, fold_beats, settle
 from infoscreen.services.sorting import SortedBatch, kind_of, rejection
 from infoscreen.storage import batches, clients, failed_services, heartbeats, rejected, screenshots, timeline
 from infoscreen.storage.engine import Connection, Store
-from infoscreen.storage.heartbeats import Pulse, QuietBeat
 from infoscreen.storage.rejected import RejectedMessage
 from infoscreen.storage.screenshots import StoredScreenshot
 from infoscreen.wire import topics
 from infoscreen.wire.messages import ServiceCleared, ServiceFailed
 
 log = logging.getLogger(__name__)
-
-AT_A_STRETCH = 250
-"""Messages decoded, or clients judged, between two turns of the event loop: some 3 ms."""
 
 RETRY_SECONDS = 1.0
 QUIET_AFTER_REJECTION_SECONDS = 60.0
@@ -161,19 +157,18 @@ class Ingest:
     ) -> None:
         # On PostgreSQL a request may delete a client while we write what refers to it.
         await clients.hold(connection, batch.from_whom)
-        pulses = await heartbeats.pulses(connection, batch.beats)
-        strangers = set(batch.from_whom) - pulses.keys()
-        strangers -= await clients.existing(connection, strangers)
+        pulses = await heartbeats.pulses(connection, batch.from_whom.keys())
+        strangers = batch.from_whom.keys() - pulses.keys()
         if strangers:
             strangers = await self._admit(connection, batch, strangers, outcome, now)
-        beats = {uuid: one for uuid, one in batch.beats.items() if uuid not in strangers}
-        folded = batch.to_fold(strangers)
-        telling = await self._save_quiet(connection, beats, pulses, now)
-        outcome.events.extend(ClientChanged(uuid) for uuid in beats.keys() - telling.keys())
-        readings, folded = await quiet_health(connection, folded, telling, now)
-        await heartbeats.save_quiet_health(connection, readings)
-        outcome.events.extend(ClientChanged(one.uuid) for one in readings)
-        await self._save_telling(connection, telling, folded, outcome, now)
+        beats, since = batch.beats, self._listening_since()
+        if strangers:
+            beats = {uuid: one for uuid, one in beats.items() if uuid not in strangers}
+        remaining = await save_quiet(
+            connection, beats, batch.to_fold(strangers), pulses, now, since, self._policy.stale
+        )
+        outcome.events.extend(ClientChanged(uuid) for uuid in remaining.written)
+        await self._save_telling(connection, remaining.beats, remaining.reports, outcome, now)
         acks = [ack for ack in batch.acks if ack[0] not in strangers]
         acked = await save_acks(connection, acks, self._policy.timeouts, now)
         outcome.moved = acked.moved
@@ -199,45 +194,16 @@ class Ingest:
     ) -> set[str]:
         """Create the unknown clients, or refuse their messages; return those that remain strangers."""
         if self._policy.auto_register:
-            await clients.register(connection, strangers, now)
+            known = await clients.register(connection, strangers, now)
             for uuid in strangers:
                 log.info("new client registered", extra={"event": "client_registered", "client_uuid": uuid})
                 outcome.events.append(ClientChanged(uuid))
-            # One that somebody else registered at the same moment may be deleted again by now.
-            return strangers - await clients.keep(connection, strangers)
+            return strangers - known
         for uuid in sorted(strangers):
             for message in batch.from_whom[uuid]:
                 unknown = BadMessage(MessageDefect.UNKNOWN_CLIENT)
                 outcome.rejections.append(rejection(message, now, unknown))
         return strangers
-
-    async def _save_quiet(
-        self,
-        connection: Connection,
-        all_beats: dict[str, Beats],
-        pulses: dict[str, Pulse],
-        now: datetime,
-    ) -> dict[str, Beats]:
-        """Write heartbeats that tell nothing new; return the others, by client."""
-        since = self._listening_since()
-        quiet: list[QuietBeat] = []
-        telling: dict[str, Beats] = {}
-        for uuid, beats in all_beats.items():
-            pulse = pulses.get(uuid)
-            if (
-                pulse is None
-                or pulse.status not in STEADY
-                or len(beats.runs) > 1
-                or pulse.said != digest(beats)
-            ):
-                telling[uuid] = beats
-                continue
-            quiet.append(quiet_beat(pulse, beats, now, since, self._policy.stale))
-            if len(quiet) >= AT_A_STRETCH:
-                await heartbeats.save_quiet_beats(connection, quiet)
-                quiet = []
-        await heartbeats.save_quiet_beats(connection, quiet)
-        return telling
 
     async def _save_telling(
         self,

@@ -12,7 +12,6 @@ from typing import Protocol
 from uuid import UUID
 
 from infoscreen.clock import Clock
-from infoscreen.domain.clients import Client
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import (
     ClientCommand,
@@ -24,11 +23,11 @@ from infoscreen.domain.commands import (
 from infoscreen.domain.errors import BrokerUnavailable, PublishRefused
 from infoscreen.domain.events import CommandChanged
 from infoscreen.domain.history import Note, Part
-from infoscreen.domain.verification import seen_before
+from infoscreen.domain.verification import Before
 from infoscreen.services.bus import Bus
 from infoscreen.services.loops import every, until_woken
 from infoscreen.services.ports import Link, Measures, Outgoing, Publisher
-from infoscreen.storage import client_deadlines, clients, command_history, commands, outbox, retained
+from infoscreen.storage import client_deadlines, command_history, commands, outbox, retained
 from infoscreen.storage.command_history import HistoryLine
 from infoscreen.storage.engine import Store
 from infoscreen.wire import topics
@@ -115,16 +114,19 @@ class Outbox:
             again = await outbox.to_publish_again(
                 connection, now, PATIENCE, MOST_PUBLICATIONS, since, AT_ONCE
             )
-        if not due and not again:
+        seen = due | again
+        if not seen:
             return []
         async with self._store.write() as connection:
-            held = await commands.for_change(connection, [command.command_id for command in (*due, *again)])
-            known = await clients.get_many(connection, {command.client_uuid for command in held.values()})
+            held = await commands.for_change(connection, seen)
+            known = await outbox.before_publication(
+                connection, {command.client_uuid for command in held.values()}
+            )
             taken: list[ClientCommand] = []
             lines: list[HistoryLine] = []
-            for before in (*due, *again):
-                command = held.get(before.command_id)
-                if command is None or command.status is not before.status:
+            for command_id, status in seen.items():
+                command = held.get(command_id)
+                if command is None or command.status is not status:
                     continue  # cancelled, acked or deleted since we looked
                 after = _taken_up(command, known[command.client_uuid], now)
                 taken.append(after)
@@ -242,11 +244,20 @@ class Outbox:
         self._bus.publish(*(CommandChanged(command.command_id, command.client_uuid) for command in changed))
 
 
-def _taken_up(command: ClientCommand, client: Client, now: datetime) -> ClientCommand:
+def _taken_up(command: ClientCommand, before: Before, now: datetime) -> ClientCommand:
     status = next_status(command.status, CommandStep.PUBLISH) or command.status
-    if command.last_publish_at is None:
-        command = seen_before(command, client)
-    return replace(command, status=status, last_publish_at=now)
+    if command.last_publish_at is not None:
+        return replace(command, status=status, last_publish_at=now)
+    return replace(
+        command,
+        status=status,
+        last_publish_at=now,
+        before_boot_id=before.boot_id,
+        before_booted_at=before.booted_at,
+        before_app_started_at=before.app_started_at,
+        before_process_pid=before.process_pid,
+        before_clock_skew_seconds=before.clock_skew_seconds,
+    )
 
 
 def _given_up(command: ClientCommand, why: str, now: datetime) -> ClientCommand:

@@ -1,43 +1,111 @@
 """Heartbeats and health that say nothing new but times and readings, which is most of them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from infoscreen.domain.clients import Condition
 from infoscreen.domain.presence import Beat, Rhythm, StalePolicy, alive_at, beaten
-from infoscreen.services.reports import Beats, Told, state_of
+from infoscreen.services.reports import Beats, Told, digest, says_new
 from infoscreen.storage import heartbeats
 from infoscreen.storage.engine import Connection
-from infoscreen.storage.heartbeats import Pulse, QuietBeat, QuietHealth, Vitals
+from infoscreen.storage.heartbeats import Pulse, Quiet, QuietBeat, QuietHealth
 from infoscreen.wire.messages import Health
 
 STEADY = frozenset({Condition.ONLINE, Condition.CRASHED, Condition.SERVICE_FAILED, Condition.MAINTENANCE})
 """Conditions that a heartbeat which tells nothing new leaves as they are."""
 
+AT_A_STRETCH = 250
+"""Clients judged between two turns of the event loop: some 3 ms."""
 
-def quiet_beat(
+
+@dataclass(slots=True)
+class Remaining:
+    """What is left after ``save_quiet``: who was written, and everything that tells something new."""
+
+    written: list[str] = field(default_factory=list)
+    beats: dict[str, Beats] = field(default_factory=dict)
+    reports: list[tuple[str, Told]] = field(default_factory=list)
+
+
+async def save_quiet(
+    connection: Connection,
+    beats: Mapping[str, Beats],
+    reports: Sequence[tuple[str, Told]],
+    pulses: Mapping[str, Pulse],
+    now: datetime,
+    listening_since: datetime | None,
+    policy: StalePolicy,
+) -> Remaining:
+    """Write what tells nothing new, the heartbeats and the health of a client at once; return the rest.
+
+    Health of a client whose heartbeats in the same batch say something new is never quiet.
+    """
+    told = _by_client(reports)
+    remaining = Remaining()
+    quiet: list[Quiet] = []
+    loud: set[str] = set()
+    for uuid in dict.fromkeys((*beats, *told)):
+        pulse, heard, said = pulses.get(uuid), beats.get(uuid), told.get(uuid)
+        beat = None
+        if heard is not None:
+            if pulse is not None and _is_quiet_beat(heard, pulse):
+                beat = _quiet_beat(pulse, heard, now, listening_since, policy)
+            else:
+                remaining.beats[uuid] = heard
+        health = None
+        if said is not None:
+            if pulse is not None and uuid not in remaining.beats and _is_quiet_health(said, pulse):
+                health = _newest_readings(said)
+            else:
+                loud.add(uuid)
+        if beat is None and health is None:
+            continue
+        remaining.written.append(uuid)
+        quiet.append(Quiet(uuid, beat, health))
+        if len(quiet) >= AT_A_STRETCH:
+            await heartbeats.save_quiet(connection, quiet, now)
+            quiet = []
+    await heartbeats.save_quiet(connection, quiet, now)
+    if loud:
+        remaining.reports = [one for one in reports if one[0] in loud]
+    return remaining
+
+
+def _by_client(reports: Sequence[tuple[str, Told]]) -> dict[str, list[Told]]:
+    found: dict[str, list[Told]] = {}
+    for uuid, one in reports:
+        if uuid in found:
+            found[uuid].append(one)
+        else:
+            found[uuid] = [one]
+    return found
+
+
+def _is_quiet_beat(beats: Beats, pulse: Pulse) -> bool:
+    return pulse.status in STEADY and len(beats.runs) == 1 and pulse.said == digest(beats)
+
+
+def _quiet_beat(
     pulse: Pulse, beats: Beats, now: datetime, listening_since: datetime | None, policy: StalePolicy
 ) -> QuietBeat:
-    """Return what heartbeats that tell nothing new change in their client."""
-    newest = beats.newest
+    newest, count = beats.newest, beats.count
     rhythm = beaten(
         Rhythm(pulse.interval, pulse.deviation, pulse.heartbeats),
         pulse.last_alive,
         pulse.last_device_time,
         None,
-        Beat(now, newest.timestamp, None, beats.count),
+        Beat(now, newest.timestamp, None, count),
         listening_since,
         policy,
     )
     threshold = rhythm.threshold_seconds(policy)
     alive = alive_at(pulse.last_alive, pulse.last_device_time, newest.timestamp, now, listening_since)
     return QuietBeat(
-        pulse.uuid,
-        now,
         alive,
         newest.timestamp,
         (newest.timestamp - now).total_seconds() if alive == now else pulse.skew,
-        beats.count,
+        count,
         rhythm.interval,
         rhythm.deviation,
         threshold,
@@ -45,58 +113,27 @@ def quiet_beat(
     )
 
 
-async def quiet_health(
-    connection: Connection, told: Sequence[tuple[str, Told]], telling: Collection[str], now: datetime
-) -> tuple[list[QuietHealth], list[tuple[str, Told]]]:
-    """Return health that changes readings only, the newest of each client, and all other reports.
-
-    ``telling`` are clients whose heartbeats in the same batch say something new; theirs is never quiet.
-    """
-    by_client: dict[str, list[Told]] = {}
-    for uuid, one in told:
-        by_client.setdefault(uuid, []).append(one)
-    candidates = {
-        uuid: [one.report for one in all_of_it if isinstance(one.report, Health)]
-        for uuid, all_of_it in by_client.items()
-        if uuid not in telling
-        and all(isinstance(one.report, Health) and not one.unread and not one.replay for one in all_of_it)
-    }
-    known = await heartbeats.vitals(connection, candidates)
-    quiet = {
-        uuid: [_readings(uuid, one, now) for one in all_of_it]
-        for uuid, all_of_it in candidates.items()
-        if uuid in known and all(_is_quiet(one, known[uuid]) for one in all_of_it)
-    }
-    return (
-        [_newest(readings) for readings in quiet.values()],
-        [(uuid, one) for uuid, one in told if uuid not in quiet],
-    )
-
-
-def _is_quiet(health: Health, client: Vitals) -> bool:
-    if client.status not in STEADY or '"health.' in client.unread_fields:
+def _is_quiet_health(told: Sequence[Told], pulse: Pulse) -> bool:
+    """Tell whether all that a client said besides heartbeats is health, and changes readings only."""
+    if pulse.status not in STEADY or '"health.' in pulse.unread_fields:
         return False
-    state = {} if health.actual_state is None else state_of(health.actual_state)
-    return all(getattr(client, name) == value for name, value in state.items())
+    for one in told:
+        report = one.report
+        if not isinstance(report, Health) or one.unread or one.replay:
+            return False
+        if report.actual_state is not None and says_new(report.actual_state, pulse):
+            return False
+    return True
 
 
-def _readings(uuid: str, health: Health, now: datetime) -> QuietHealth:
-    broker = health.broker_connection
-    return QuietHealth(
-        uuid,
-        now,
-        health.model_dump_json(exclude_none=True, exclude={"uuid"}),
-        None if broker is None else broker.reconnect_count,
-        None if broker is None else broker.last_disconnect_at,
-    )
-
-
-def _newest(readings: Sequence[QuietHealth]) -> QuietHealth:
-    """Return the last of some readings, with what only earlier ones said."""
-    newest = readings[-1]
-    for one in reversed(readings[:-1]):
-        if newest.reconnects is None:
-            newest = newest._replace(reconnects=one.reconnects)
-        if newest.disconnected_at is None:
-            newest = newest._replace(disconnected_at=one.disconnected_at)
-    return newest
+def _newest_readings(told: Sequence[Told]) -> QuietHealth:
+    """Return the readings of the last health message, with what only earlier ones said of the broker."""
+    reconnects = disconnected_at = None
+    for one in told:
+        broker = one.report.broker_connection if isinstance(one.report, Health) else None
+        if broker is not None:
+            reconnects = reconnects if broker.reconnect_count is None else broker.reconnect_count
+            disconnected_at = broker.last_disconnect_at or disconnected_at
+    newest = told[-1].report
+    assert isinstance(newest, Health)  # noqa: S101 - _is_quiet_health has seen to it
+    return QuietHealth(newest.as_stored(), reconnects, disconnected_at)

@@ -3,6 +3,7 @@
 No I/O in here; ``ingest`` loads, folds and saves.
 """
 
+import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ from infoscreen.domain.presence import (
     condition_of,
     start_due_at,
 )
+from infoscreen.storage.heartbeats import Pulse
 from infoscreen.storage.timeline import NewEntry
 from infoscreen.wire.messages import (
     ActualState,
@@ -65,7 +67,7 @@ class Told(NamedTuple):
     replay: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Run:
     """Heartbeats of one device in a row: the newest, what of it could not be read, and how many came."""
 
@@ -87,8 +89,9 @@ class Beats:
     def add(self, heartbeat: Heartbeat, unread: tuple[Unread, ...] = ()) -> None:
         """Take in one more, later heartbeat."""
         last = self.runs[-1]
-        if _who(heartbeat) == _who(last.newest):
-            self.runs[-1] = Run(heartbeat, unread, last.count + 1)
+        if _is_same_device(heartbeat, last.newest):
+            last.newest, last.unread = heartbeat, unread
+            last.count += 1
             return
         if len(self.runs) == MOST_RUNS:
             del self.runs[1]
@@ -110,9 +113,9 @@ class Beats:
         return sum(run.count for run in self.runs)
 
 
-def _who(heartbeat: Heartbeat) -> tuple[Any, ...]:
-    """Return what tells devices under one identity apart; a boot time may waver and is not part of it."""
-    return heartbeat.boot_id, heartbeat.hostname, heartbeat.ip
+def _is_same_device(one: Heartbeat, other: Heartbeat) -> bool:
+    """Compare what tells devices under one identity apart; a boot time may waver and is not part of it."""
+    return one.boot_id == other.boot_id and one.hostname == other.hostname and one.ip == other.ip
 
 
 def digest(beats: Beats) -> int:
@@ -347,23 +350,29 @@ def _with_health(
             mqtt_last_disconnect_at=health.broker_connection.last_disconnect_at,
         )
     if health.actual_state is not None:
-        state = state_of(health.actual_state)
-        if any(getattr(client, name) != value for name, value in state.items()):
+        if says_new(health.actual_state, client):
             folding.said = 0  # it contradicts the last heartbeat, whose repetition must then be read again
-        told |= state
+        told |= _known(**{field: getattr(health.actual_state, name) for name, field in _STATE})
         told["start_due_at"] = start_due_at(client, health.actual_state.status, now, policy)
-    shown = health.model_dump(mode="json", exclude_none=True, exclude={"uuid"})
-    return replace(client, health=shown, health_at=now, **told)
+    return replace(client, health=json.loads(health.as_stored()), health_at=now, **told)
 
 
-def state_of(actual: ActualState) -> dict[str, Any]:
-    """Return what a health message says of the application, by the client's fields."""
-    return _known(
-        process_status=actual.status,
-        current_process=actual.process,
-        process_pid=actual.pid,
-        app_started_at=actual.started_at,
-    )
+_STATE = (
+    ("status", "process_status"),
+    ("process", "current_process"),
+    ("pid", "process_pid"),
+    ("started_at", "app_started_at"),
+)
+"""What health says of the application, and which fields of a client that is."""
+
+
+def says_new(actual: ActualState, client: Client | Pulse) -> bool:
+    """Tell whether health says anything of the application that differs from what is known of it."""
+    for name, field_name in _STATE:
+        value = getattr(actual, name)
+        if value is not None and value != getattr(client, field_name):
+            return True
+    return False
 
 
 def _with_presence(folding: Folding, client: Client, presence: Presence, now: datetime) -> Client:

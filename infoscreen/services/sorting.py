@@ -3,7 +3,7 @@
 Decodes, and decides nothing but which messages count at all: a retained message is no sign of life.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,6 +20,7 @@ from infoscreen.wire import topics
 from infoscreen.wire.messages import (
     CommandAck,
     DeviceMessage,
+    Health,
     Heartbeat,
     LogLine,
     PresenceReport,
@@ -48,12 +49,14 @@ class SortedBatch:
     acks: list[tuple[str, CommandAck, Incoming]] = field(default_factory=list)
     logs: list[tuple[str, NewEntry]] = field(default_factory=list)
     shots: dict[str, Screenshot] = field(default_factory=dict)
-    from_whom: dict[str, list[Incoming]] = field(default_factory=dict)
+    from_whom: defaultdict[str, list[Incoming]] = field(default_factory=lambda: defaultdict(list))
     kinds: Counter[str] = field(default_factory=Counter)
     retained: Counter[str] = field(default_factory=Counter)
     unread: Counter[str] = field(default_factory=Counter)
     rejections: list[RejectedMessage] = field(default_factory=list)
     surplus: Counter[str] = field(default_factory=Counter)
+    _last_health: dict[str, int] = field(default_factory=dict)
+    """Where in ``reports`` the health is that was a client's last report."""
 
     def take(self, batch: Sequence[Incoming], now: datetime) -> None:
         """Take in messages, in order of arrival."""
@@ -67,7 +70,8 @@ class SortedBatch:
             except BadMessage as error:
                 self._refuse(message, now, error)
                 continue
-            self.unread.update(one.field for one in received.unread)
+            if received.unread:
+                self.unread.update(one.field for one in received.unread)
             if message.retain:
                 self._replay(topic, received)
             else:
@@ -79,9 +83,12 @@ class SortedBatch:
         What was retained comes first, because it is older than anything said meanwhile.
         """
         refused = [(uuid, Told(refusal)) for uuid, refusal in self.refused.items()]
-        return [one for one in (*self.replayed, *self.reports, *refused) if one[0] not in strangers]
+        everything = [*self.replayed, *self.reports, *refused]
+        return [one for one in everything if one[0] not in strangers] if strangers else everything
 
     def _refuse(self, message: Incoming, now: datetime, error: BadMessage) -> None:
+        if topics.is_of_check(message.topic):
+            return
         uuid = topics.sender(message.topic)
         if uuid is not None and not message.payload:
             # That is how retained messages are taken back, also by us.
@@ -109,7 +116,7 @@ class SortedBatch:
         uuid, said = topic.uuid, received.message
         self.kinds[topic.kind] += 1
         if _shows_life(said):
-            self.from_whom.setdefault(uuid, []).append(message)
+            self.from_whom[uuid].append(message)
         match said:
             case Heartbeat():
                 beats = self.beats.get(uuid)
@@ -117,6 +124,8 @@ class SortedBatch:
                     self.beats[uuid] = Beats(said, received.unread)
                 else:
                     beats.add(said, received.unread)
+            case Health():
+                self._take_health(uuid, Told(said, received.unread))
             case CommandAck():
                 self.acks.append((uuid, said, message))
             case LogLine():
@@ -124,7 +133,42 @@ class SortedBatch:
             case Screenshot():
                 self.shots[uuid] = said
             case _:
+                self._last_health.pop(uuid, None)
                 self.reports.append((uuid, Told(said, received.unread)))
+
+    def _take_health(self, uuid: str, told: Told) -> None:
+        """Keep health, in place of the client's last report if that is health and says nothing else."""
+        at = self._last_health.get(uuid)
+        if at is not None and _replaces(told, self.reports[at][1]):
+            self.reports[at] = (uuid, told)
+            return
+        self._last_health[uuid] = len(self.reports)
+        self.reports.append((uuid, told))
+
+
+def _replaces(newer: Told, older: Told) -> bool:
+    """Tell whether newer health says, apart from readings, what the older one does."""
+    one, other = newer.report, older.report
+    if newer.unread or older.unread or not isinstance(one, Health) or not isinstance(other, Health):
+        return False
+    state, before = one.actual_state, other.actual_state
+    if state is None or before is None:
+        same = state is before
+    else:
+        same = (
+            state.status is before.status
+            and state.pid == before.pid
+            and state.process == before.process
+            and state.started_at == before.started_at
+        )
+    if not same or other.broker_connection is None:
+        return same
+    broker = one.broker_connection
+    return (
+        broker is not None
+        and broker.reconnect_count is not None
+        and (broker.last_disconnect_at is not None or other.broker_connection.last_disconnect_at is None)
+    )
 
 
 def _shows_life(said: DeviceMessage) -> bool:
@@ -132,9 +176,15 @@ def _shows_life(said: DeviceMessage) -> bool:
 
     The last will of one that is gone does not, nor does an emptied report, which may be our own.
     """
-    if isinstance(said, ServiceCleared):
-        return False
-    return not (isinstance(said, PresenceReport) and said.presence is Presence.OFFLINE)
+    match said:
+        case Heartbeat() | Health():
+            return True
+        case ServiceCleared():
+            return False
+        case PresenceReport():
+            return said.presence is not Presence.OFFLINE
+        case _:
+            return True
 
 
 def rejection(message: Incoming, now: datetime, error: BadMessage) -> RejectedMessage:

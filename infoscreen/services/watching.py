@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from infoscreen.clock import Clock
-from infoscreen.domain.clients import Client, Presence, ProcessStatus
+from infoscreen.domain.clients import Presence, ProcessStatus
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import (
+    DISRUPTIVE,
     Action,
     ClientCommand,
     CommandEvent,
@@ -34,6 +35,7 @@ from infoscreen.services.reports import Folding, settle
 from infoscreen.storage import (
     audit,
     client_deadlines,
+    client_index,
     client_totals,
     clients,
     command_deadlines,
@@ -41,6 +43,7 @@ from infoscreen.storage import (
     commands,
     timeline,
 )
+from infoscreen.storage.command_deadlines import Signs
 from infoscreen.storage.command_history import HistoryLine
 from infoscreen.storage.engine import Connection, Store
 from infoscreen.storage.recovery import attempts, decisions, incidents
@@ -50,6 +53,8 @@ log = logging.getLogger(__name__)
 AT_ONCE = 1_000
 AT_A_STRETCH = 250
 """Clients judged between two turns of the event loop, some 3 ms."""
+VERIFIED_AT_ONCE = 500
+"""Commands weighed in one look."""
 WATCH_SECONDS = 1.0
 TIDY_SECONDS = 600.0
 
@@ -78,6 +83,7 @@ class Watch:
         self._measures = measures
         self._step_before = clock.last_step
         self._totals_checked = False
+        self._verified_until = ""
 
     async def run(self) -> None:
         """Watch conditions and evidence until cancelled."""
@@ -114,6 +120,11 @@ class Watch:
                     "counters of clients differed from a count and were corrected",
                     extra={"event": "totals_repaired", "counters": corrected},
                 )
+            if noted := await client_index.repair(self._store):
+                log.warning(
+                    "clients that could not be searched for were noted",
+                    extra={"event": "search_repaired", "clients": noted},
+                )
             self._totals_checked = True
         while True:
             async with self._store.read() as connection:
@@ -142,16 +153,16 @@ class Watch:
         now = self._clock.now()
         since = self._link.state.listening_since
         async with self._store.read() as connection:
-            due = await self._due(connection, now, since)
+            due = sorted(await self._due(connection, now, since))
         if not due:
             return
         events: list[Event] = []
         async with self._store.write() as connection:
-            # Read again inside the transaction: a heartbeat may have come in between.
-            known = list((await clients.for_change(connection, [one.uuid for one in due])).values())
-            # An outage silences thousands at the same time.
-            for start in range(0, len(known), AT_A_STRETCH):
-                foldings = [Folding(before=one, client=one) for one in known[start : start + AT_A_STRETCH]]
+            # Read inside the transaction: a heartbeat may have come in between. Held in the order of their
+            # UUIDs, as everywhere. An outage silences thousands at the same time.
+            for start in range(0, len(due), AT_A_STRETCH):
+                known = await clients.for_change(connection, due[start : start + AT_A_STRETCH])
+                foldings = [Folding(before=one, client=one) for one in known.values()]
                 for folding in foldings:
                     settle(folding, now, since)
                 changed = [one for one in foldings if one.client is not one.before]
@@ -162,15 +173,15 @@ class Watch:
                 events += [ClientChanged(one.client.uuid, alert=one.alert) for one in changed]
         self._bus.publish(*events)
 
-    async def _due(self, connection: Connection, now: datetime, since: datetime | None) -> Sequence[Client]:
-        due = await client_deadlines.out_of_maintenance(connection, now)
-        due += await client_deadlines.not_started(connection, now)
+    async def _due(self, connection: Connection, now: datetime, since: datetime | None) -> set[str]:
+        due = {*await client_deadlines.out_of_maintenance(connection, now)}
+        due.update(await client_deadlines.not_started(connection, now))
         # Within the shortest threshold after the start nobody can be stale yet: spare the scan over all of
         # them.
         if since is not None and (now - since).total_seconds() >= self._policy.stale.minimum_seconds:
             longest = timedelta(seconds=LONGEST_SECONDS) + CLOCK_DOUBT
-            due += await client_deadlines.fallen_mute(connection, now)
-            due += await client_deadlines.fallen_silent(connection, now, now - since, longest)
+            due.update(await client_deadlines.fallen_mute(connection, now))
+            due.update(await client_deadlines.fallen_silent(connection, now, now - since, longest))
         return due
 
     async def _after_a_step(self, now: datetime) -> None:
@@ -225,71 +236,80 @@ class Watch:
     async def _verify(self) -> None:
         now = self._clock.now()
         since = self._link.state.listening_since
+        patience = {action: self._policy.timeouts.of(action) for action in DISRUPTIVE}
         async with self._store.read() as connection:
-            waiting = await command_deadlines.to_verify(connection, AT_ONCE)
-        judged = [
-            (command, conclusion)
-            for command, client in waiting
-            if (
-                conclusion := verify(
-                    command,
-                    _evidence(client, now, since),
-                    now,
-                    self._policy.timeouts,
-                    listening_since=since or now,  # while we do not listen, nothing speaks against anybody
-                )
+            waiting = await command_deadlines.to_verify(
+                connection, now, patience, self._verified_until, VERIFIED_AT_ONCE
             )
-        ]
+        # Those that must wait for more take turns, so that none waits behind others that wait for ever.
+        self._verified_until = waiting[-1][0].command_id if len(waiting) == VERIFIED_AT_ONCE else ""
+        judged: dict[str, Conclusion] = {}
+        for command, signs in waiting:
+            evidence = _evidence(signs, now, since)
+            # While we do not listen, nothing speaks against anybody.
+            conclusion = verify(command, evidence, now, self._policy.timeouts, listening_since=since or now)
+            if conclusion is not None:
+                judged[command.command_id] = conclusion
         if not judged:
             return
-        events: list[Event] = []
         async with self._store.write() as connection:
-            held = await commands.for_change(connection, [command.command_id for command, _ in judged])
-            for seen, conclusion in judged:
-                command = held.get(seen.command_id)
-                if command is None or command.verification is not Verification.PENDING:
-                    continue
-                events += await self._conclude(connection, command, conclusion, now, since)
+            held = await commands.for_change(connection, judged)
+            concluded = [
+                _concluded(command, judged[command_id], now)
+                for command_id, command in held.items()
+                if command.verification is Verification.PENDING
+            ]
+            await commands.save(connection, held, concluded)
+            lines = [_conclusion_line(one, judged[one.command_id], now) for one in concluded]
+            await command_history.record(connection, lines)
+            events: list[Event] = [CommandChanged(one.command_id, one.client_uuid) for one in concluded]
+            events += await self._note_shut_down(connection, concluded, now, since)
         self._bus.publish(*events)
 
-    async def _conclude(
+    async def _note_shut_down(
         self,
         connection: Connection,
-        command: ClientCommand,
-        conclusion: Conclusion,
+        concluded: Sequence[ClientCommand],
         now: datetime,
         since: datetime | None,
     ) -> list[Event]:
-        after = replace(
-            command,
-            verification=conclusion.verification,
-            verified_at=now,
-            verification_code=conclusion.finding.code,
-            verification_arguments=conclusion.finding.packed(),
-        )
-        event = CommandEvent(
-            at=now,
-            from_status=command.status,
-            to_status=command.status,
-            by=Part.VERIFICATION,
-            note=conclusion.note,
-        )
-        await commands.save(connection, {command.command_id: command}, [after])
-        await command_history.record(
-            connection, [HistoryLine(command.command_id, command.client_uuid, event)]
-        )
-        events: list[Event] = [CommandChanged(command.command_id, command.client_uuid)]
-        if command.action is Action.SHUTDOWN_HOST and conclusion.verification is Verification.VERIFIED:
-            client = (await clients.for_change(connection, [command.client_uuid]))[command.client_uuid]
-            folding = Folding(before=client, client=replace(client, shut_down_at=now))
+        """Note at the clients which of them were shut down on command, and return what to tell."""
+        uuids = {
+            one.client_uuid
+            for one in concluded
+            if one.action is Action.SHUTDOWN_HOST and one.verification is Verification.VERIFIED
+        }
+        known = await clients.for_change(connection, uuids)
+        foldings = [Folding(before=one, client=replace(one, shut_down_at=now)) for one in known.values()]
+        for folding in foldings:
             settle(folding, now, since)
-            await clients.save_changes(connection, client, folding.client)
-            await timeline.add(connection, folding.entries)
-            events.append(ClientChanged(client.uuid))
-        return events
+        await clients.save_all_changes(connection, [(one.before, one.client, None) for one in foldings])
+        await timeline.add(connection, [entry for one in foldings for entry in one.entries])
+        return [ClientChanged(uuid) for uuid in known]
 
 
-def _evidence(client: Client, now: datetime, listening_since: datetime | None) -> Evidence:
+def _concluded(command: ClientCommand, conclusion: Conclusion, now: datetime) -> ClientCommand:
+    return replace(
+        command,
+        verification=conclusion.verification,
+        verified_at=now,
+        verification_code=conclusion.finding.code,
+        verification_arguments=conclusion.finding.packed(),
+    )
+
+
+def _conclusion_line(command: ClientCommand, conclusion: Conclusion, now: datetime) -> HistoryLine:
+    event = CommandEvent(
+        at=now,
+        from_status=command.status,
+        to_status=command.status,
+        by=Part.VERIFICATION,
+        note=conclusion.note,
+    )
+    return HistoryLine(command.command_id, command.client_uuid, event)
+
+
+def _evidence(client: Signs, now: datetime, listening_since: datetime | None) -> Evidence:
     return Evidence(
         boot_id=client.boot_id,
         booted_at=client.booted_at,
@@ -304,7 +324,7 @@ def _evidence(client: Client, now: datetime, listening_since: datetime | None) -
     )
 
 
-def _gone(client: Client) -> bool:
+def _gone(client: Signs) -> bool:
     """Tell whether the broker reported the client offline after its last heartbeat."""
     if client.presence is not Presence.OFFLINE or client.presence_at is None:
         return False

@@ -1,13 +1,13 @@
 """How much time of the database a request may take, and cutting off the statement that goes beyond it.
 
-Only reads inside ``limited`` are cut off, never a write, and never the reads of the daemon's loops or of
-tools: those have the limit of their engine (``storage.engine``).
+Only reads are cut off, never a write. Those inside ``limited`` share the budget of their request. A read of
+the daemon's loops or of a tool has a long one of its own; on PostgreSQL its engine sees to that.
 """
 
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from contextvars import ContextVar
 from time import clock_gettime, pthread_getcpuclockid
 from typing import Any
@@ -35,9 +35,11 @@ class Budget:
 
     On SQLite a statement is charged the processor time of its connection's thread, so that a busy host or a
     loop that was held up cuts off nobody. PostgreSQL is charged what it takes to answer.
+
+    The budget of a single read on SQLite has no ``monotonic``, and is not shared with what begins within it.
     """
 
-    def __init__(self, seconds: float, monotonic: Callable[[], float]) -> None:
+    def __init__(self, seconds: float, monotonic: Callable[[], float] | None) -> None:
         """Begin with all of it."""
         self.left = seconds
         self._monotonic = monotonic
@@ -46,11 +48,16 @@ class Budget:
     def begin(self, sqlite: Any | None, thread: int | None) -> None:
         """Note that a statement begins; on SQLite, whose connection it needs, it is cut off in time."""
         if sqlite is None or thread is None:
-            self._statement = _Statement(self._monotonic)
+            self._statement = None if self._monotonic is None else _Statement(self._monotonic)
         else:
             clock = pthread_getcpuclockid(thread)
             self._statement = _Statement(lambda: clock_gettime(clock))
             self._statement.limit(max(self.left, LEAST_SECONDS), self._monotonic, sqlite.interrupt)
+
+    @property
+    def of_request(self) -> bool:
+        """Tell whether all reads of a request share it."""
+        return self._monotonic is not None
 
     def end(self) -> None:
         """Note that the statement has ended, in whichever way."""
@@ -71,13 +78,15 @@ class _Statement:
     def used(self) -> float:
         return self._clock() - self._began
 
-    def limit(self, seconds: float, monotonic: Callable[[], float], interrupt: Callable[[], Any]) -> None:
+    def limit(
+        self, seconds: float, monotonic: Callable[[], float] | None, interrupt: Callable[[], Any]
+    ) -> None:
         loop = asyncio.get_running_loop()
-        patience = monotonic() + PATIENCE * seconds
+        patience = None if monotonic is None else monotonic() + PATIENCE * seconds
 
         def look() -> None:
             left = seconds - self.used()
-            if left > 0 and monotonic() < patience:
+            if left > 0 and (monotonic is None or patience is None or monotonic() < patience):
                 self._timer = loop.call_later(max(left, LEAST_SECONDS), look)
             else:
                 # As a task, after all that is ready: so a loop that was held up first takes in answers.
@@ -102,7 +111,13 @@ _current: ContextVar[Budget | None] = ContextVar("budget", default=None)
 @contextmanager
 def limited(seconds: float, monotonic: Callable[[], float]) -> Iterator[None]:
     """Let the statements of all reads in the block take so much time together."""
-    token = _current.set(Budget(seconds, monotonic))
+    with _charged(Budget(seconds, monotonic)):
+        yield
+
+
+@contextmanager
+def _charged(budget: Budget) -> Iterator[None]:
+    token = _current.set(budget)
     try:
         yield
     finally:
@@ -110,11 +125,15 @@ def limited(seconds: float, monotonic: Callable[[], float]) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def within_budget() -> AsyncIterator[None]:
-    """Raise ``QueryTooExpensive`` when the budget has been used up, or when a statement is cut off for it."""
+async def within_budget(seconds: float | None = None) -> AsyncIterator[None]:
+    """Raise ``QueryTooExpensive`` when the budget has been used up, or when a statement is cut off for it.
+
+    What is not inside ``limited`` may take ``seconds``, if given, and is cut off with ``StoreUnavailable``.
+    """
     budget = _current.get()
-    if budget is None:
-        yield
+    if budget is None or not budget.of_request:
+        with nullcontext() if seconds is None else _charged(Budget(seconds, None)):
+            yield
         return
     if budget.left <= 0:
         raise QueryTooExpensive
@@ -129,7 +148,7 @@ async def within_budget() -> AsyncIterator[None]:
 async def tell_server(connection: AsyncConnection) -> None:
     """Let PostgreSQL cut off the statements of this transaction by itself."""
     budget = _current.get()
-    if budget is not None and connection.dialect.name == "postgresql":
+    if budget is not None and budget.of_request and connection.dialect.name == "postgresql":
         milliseconds = max(1, round(budget.left * 1000))
         await connection.execute(text(f"SET LOCAL statement_timeout = {milliseconds}"))
 

@@ -1,27 +1,24 @@
 """Lists of clients for people: searched, filtered and sorted, page by page."""
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Select,
-    String,
-    cast,
     func,
-    or_,
     select,
     tuple_,
+    union_all,
 )
 
 from infoscreen.domain.clients import Client, Condition
 from infoscreen.domain.errors import InvalidInput
 from infoscreen.domain.faults import FieldFault
-from infoscreen.storage import client_totals
-from infoscreen.storage.clients import COLUMNS, client_of
+from infoscreen.storage import client_index, client_totals
+from infoscreen.storage.clients import get_many
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, count_some, cursor_text, cursor_time, decode_cursor, encode_cursor
 from infoscreen.storage.tables import clients
@@ -33,7 +30,8 @@ _LONG_AGO = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 class ClientQuery:
     """Which clients, ordered by ``name``, ``last_alive`` or ``status_since``, with ``-`` for descending.
 
-    ``q`` is searched in name, host name, IP address and UUID. An empty ``status`` means any.
+    ``q`` is searched in name, host name, IP address and UUID, without regard to upper and lower case. An
+    empty ``status`` means any.
     ``unacknowledged`` leaves only those with a failed service that nobody has acknowledged, whatever their
     status.
     """
@@ -53,21 +51,80 @@ SORTS: Mapping[str, ColumnElement[Any]] = {
 }
 
 
-def _where(query: ClientQuery) -> list[ColumnElement[bool]]:
+@dataclass(frozen=True, slots=True)
+class _Filter:
+    """A query's conditions, without the one on the status.
+
+    ``few`` are the only clients that may match, None if they may be many; ``rare`` tells that few have the
+    status.
+    """
+
+    conditions: list[ColumnElement[bool]]
+    few: set[str] | None
+    rare: bool
+
+    @property
+    def where(self) -> list[ColumnElement[bool]]:
+        return [*self.conditions, clients.c.uuid.in_(self.few)] if self.few is not None else self.conditions
+
+
+async def _filter(connection: Connection, query: ClientQuery) -> _Filter:
     conditions: list[ColumnElement[bool]] = []
-    if query.status:
-        conditions.append(clients.c.status.in_(sorted(query.status)))
+    few: set[str] | None = None
     if query.unacknowledged:
         conditions.append(clients.c.service_failed_at.is_not(None))
     if query.site:
         conditions.append(clients.c.site == query.site)
     if query.tag:
-        # The list is stored as JSON text, so the tag is looked for as it stands in there.
-        conditions.append(cast(clients.c.tags, String).contains(json.dumps(query.tag), autoescape=True))
+        found = await client_index.few_with_tag(connection, query.tag)
+        if found is None:
+            conditions.append(client_index.has_tag(query.tag))
+        else:
+            few = set(found)
     if query.q:
-        searched = (clients.c.name, clients.c.hostname, clients.c.ip, clients.c.uuid)
-        conditions.append(or_(*(column.icontains(query.q, autoescape=True) for column in searched)))
-    return conditions
+        found = await client_index.few_with_text(connection, query.q)
+        if found is None:
+            conditions.append(client_index.has_text(query.q))
+        else:
+            few = set(found) if few is None else few & set(found)
+    some = query.status and await client_totals.count(connection, query.status) <= client_index.FEW
+    return _Filter(conditions, few, rare=bool(some))
+
+
+def _any_status(query: ClientQuery) -> list[ColumnElement[bool]]:
+    return [clients.c.status.in_(sorted(query.status))] if query.status else []
+
+
+def _first(query: ClientQuery, found: _Filter, last: tuple[Any, str] | None, limit: int) -> Select[Any]:
+    """Select UUID and sort key of the first clients that match, in order, after ``last``.
+
+    Only these two columns, because a sort carries along all that is selected. Where an index has the order
+    within a status, each status is read in that order and no further than the page goes.
+    """
+    name, descending = query.sort.removeprefix("-"), query.sort.startswith("-")
+    key = SORTS[name]
+
+    def part(conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
+        statement = select(clients.c.uuid, key.label("page_key")).where(*found.where, *conditions)
+        if last is not None:
+            after, there = tuple_(key, clients.c.uuid), tuple_(*last)
+            statement = statement.where(after < there if descending else after > there)
+        order = (key.desc(), clients.c.uuid.desc()) if descending else (key, clients.c.uuid)
+        return statement.order_by(*order).limit(limit)
+
+    narrow = found.few is not None or found.rare or query.site or query.unacknowledged
+    if narrow or (name == "name" and not query.status):
+        return part(_any_status(query))
+    if name == "last_alive":
+        # There is no index of it, as each heartbeat would have to write it; and for most of the clients one
+        # of their statuses would be a detour.
+        return part([func.coalesce(clients.c.status, "").in_(sorted(query.status))] if query.status else [])
+    parts = [part([clients.c.status == status]) for status in sorted(query.status or Condition)]
+    # SQLite takes an order within a union in a subquery only.
+    merged = union_all(*(select(one.subquery()) for one in parts)).subquery()
+    columns = (merged.c.page_key, merged.c.uuid)
+    statement = select(merged.c.uuid, merged.c.page_key)
+    return statement.order_by(*(one.desc() if descending else one for one in columns)).limit(limit)
 
 
 async def search(
@@ -82,35 +139,36 @@ async def search(
     if name not in SORTS:
         allowed = ", ".join(sign + known for known in SORTS for sign in ("", "-"))
         raise InvalidInput.of("sort", FieldFault.NOT_ONE_OF, allowed=allowed)
-    key, descending = SORTS[name], query.sort.startswith("-")
-    matching = _where(query)
-    statement = select(*COLUMNS, key.label("page_key")).where(*matching)
+    last: tuple[Any, str] | None = None
     if cursor is not None:
         last_key, last_uuid = decode_cursor(cursor, 2)
-        after = tuple_(key, clients.c.uuid)
-        last = tuple_(
-            cursor_text(last_key) if name == "name" else cursor_time(last_key), cursor_text(last_uuid)
-        )
-        statement = statement.where(after < last if descending else after > last)
-    order = (key.desc(), clients.c.uuid.desc()) if descending else (key, clients.c.uuid)
-    rows = (await connection.execute(statement.order_by(*order).limit(limit + 1))).all()
-    items = [client_of(row) for row in rows[:limit]]
+        last = cursor_text(last_key) if name == "name" else cursor_time(last_key), cursor_text(last_uuid)
+    found = await _filter(connection, query)
+    rows = (await connection.execute(_first(query, found, last, limit + 1))).all()
+    known = await get_many(connection, [row.uuid for row in rows[:limit]])
+    items = [known[row.uuid] for row in rows[:limit] if row.uuid in known]
     more = len(rows) > limit
-    total = await _total(connection, query) if more or cursor is not None else len(items)
-    following = encode_cursor(rows[limit - 1].page_key, items[-1].uuid) if more else None
+    total = await _total(connection, query, found) if more or cursor is not None else len(items)
+    following = encode_cursor(rows[limit - 1].page_key, rows[limit - 1].uuid) if more else None
     return Page(items, following, total)
 
 
-async def _total(connection: Connection, query: ClientQuery) -> int | None:
+async def _total(connection: Connection, query: ClientQuery, found: _Filter) -> int | None:
+    narrowed = query.status or query.site or query.unacknowledged
+    if query.q and not (query.tag or narrowed):
+        return await client_index.count_with_text(connection, query.q)
+    if query.tag and not (query.q or narrowed):
+        return await client_index.count_with_tag(connection, query.tag)
     if query.tag or query.q or query.unacknowledged:
-        return await count_some(connection, clients, _where(query))
+        return await count_some(connection, clients, [*found.where, *_any_status(query)])
     return await client_totals.count(connection, query.status, query.site)
 
 
 async def matching_uuids(connection: Connection, query: ClientQuery, limit: int) -> list[str]:
     """Return the UUIDs of up to ``limit`` clients that match, in the order of their names."""
-    statement = select(clients.c.uuid).where(*_where(query)).order_by(clients.c.sort_key, clients.c.uuid)
-    return list((await connection.scalars(statement.limit(limit))).all())
+    found = await _filter(connection, query)
+    named = replace(query, sort="name")
+    return [row.uuid for row in await connection.execute(_first(named, found, None, limit))]
 
 
 def _each_site() -> Select[str]:

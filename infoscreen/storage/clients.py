@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     Row,
@@ -19,7 +19,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from infoscreen.domain.clients import Client, sort_key
+from infoscreen.domain.clients import Client, Condition, sort_key
+from infoscreen.storage import client_index
 from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.tables import clients
@@ -82,6 +83,26 @@ async def keep(connection: Connection, uuids: Collection[str]) -> set[str]:
     return found
 
 
+class Target(NamedTuple):
+    """As much of a client as a command needs to know before it is queued."""
+
+    uuid: str
+    status: Condition
+    capabilities: list[str]
+
+
+async def keep_targets(connection: Connection, uuids: Collection[str]) -> dict[str, Target]:
+    """Do as ``keep``, and return what decides whether the clients are fit for a command."""
+    found: dict[str, Target] = {}
+    statement = select(clients.c.uuid, clients.c.status, clients.c.capabilities).order_by(clients.c.uuid)
+    for chunk in chunks(sorted(uuids)):
+        rows = await connection.execute(
+            statement.where(clients.c.uuid.in_(chunk)).with_for_update(read=True, key_share=True)
+        )
+        found.update((row[0], Target._make(row)) for row in rows)
+    return found
+
+
 async def _matching(
     connection: Connection, statement: Select[Any], uuids: Collection[str]
 ) -> dict[str, Client]:
@@ -92,10 +113,13 @@ async def _matching(
     return found
 
 
-async def register(connection: Connection, uuids: Collection[str], now: datetime) -> None:
-    """Create the clients; those that exist already are left alone."""
+async def register(connection: Connection, uuids: Collection[str], now: datetime) -> set[str]:
+    """Create the clients; those that exist already are left alone. Return those that exist then, kept.
+
+    One that somebody else registered at the same moment may be deleted again by now.
+    """
     if not uuids:
-        return
+        return set()
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     statement = dialect.insert(clients).on_conflict_do_nothing(index_elements=["uuid"])
     rows = [
@@ -103,20 +127,13 @@ async def register(connection: Connection, uuids: Collection[str], now: datetime
         for uuid in uuids
     ]
     await connection.execute(statement, rows)
-
-
-async def existing(connection: Connection, uuids: Collection[str]) -> set[str]:
-    """Return which of the UUIDs belong to a client."""
-    found: set[str] = set()
-    for chunk in chunks(uuids):
-        found.update(
-            (await connection.scalars(select(clients.c.uuid).where(clients.c.uuid.in_(chunk)))).all()
-        )
-    return found
+    kept = await keep(connection, uuids)
+    await client_index.note_new(connection, kept)
+    return kept
 
 
 async def change(connection: Connection, uuid: str, values: Mapping[str, Any]) -> None:
-    """Set columns of one client."""
+    """Set columns of one client; none of those that it is found or sorted by."""
     if values:
         await connection.execute(update(clients).where(clients.c.uuid == uuid).values(**values))
 
@@ -137,6 +154,8 @@ async def save_all_changes(
     statement is what costs most.
     """
     alike: defaultdict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+    renamed: list[Client] = []
+    tagged: list[Client] = []
     for before, after, said in changes:
         values = _differences(before, after)
         if said is not None:
@@ -144,8 +163,12 @@ async def save_all_changes(
         if values:
             row = {f"new_{name}": value for name, value in values.items()}
             alike[tuple(values)].append({"which": after.uuid, **row})
+        renamed += [after] if client_index.SEARCHED & values.keys() else []
+        tagged += [after] if "tags" in values else []
     for names, rows in alike.items():
         await connection.execute(_change_of(names), rows)
+    await client_index.note(connection, renamed)
+    await client_index.note_tags(connection, tagged)
 
 
 def _differences(before: Client, after: Client) -> dict[str, Any]:
@@ -169,6 +192,8 @@ async def create(connection: Connection, client: Client) -> None:
     values = {name: getattr(client, name) for name in _FIELDS}
     values["sort_key"] = sort_key(client.name, client.hostname, client.uuid)
     await connection.execute(insert(clients).values(**values))
+    await client_index.note(connection, [client])
+    await client_index.note_tags(connection, [client])
 
 
 async def remove(connection: Connection, uuid: str) -> bool:

@@ -1,6 +1,6 @@
 """What columns are made of: times and words, and conditions that a planner recognises."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -33,6 +33,11 @@ def utc_text(value: datetime) -> str:
     return in_utc.isoformat(" ", "microseconds")[:26]
 
 
+def utc_time(text: str | None) -> datetime | None:
+    """Return the time in a text of ``utc_text``."""
+    return None if text is None else datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
 class _SqliteUtc(sqlite.DATETIME):
     """UTC in SQLAlchemy's own text format, formatted in C: this is on the path of every heartbeat."""
 
@@ -50,11 +55,7 @@ class _SqliteUtc(sqlite.DATETIME):
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[str | None], datetime | None]:
         """Return what turns text into an aware time."""
-
-        def result(value: str | None) -> datetime | None:
-            return None if value is None else datetime.fromisoformat(value).replace(tzinfo=UTC)
-
-        return result
+        return utc_time
 
 
 # SQLAlchemy leaves the __init__ of its dialects' types untyped.
@@ -145,6 +146,15 @@ def chunks(values: Collection[T]) -> list[list[T]]:
     """Cut values into pieces that fit into one ``IN``."""
     ordered = list(values)
     return [ordered[start : start + CHUNK] for start in range(0, len(ordered), CHUNK)]
+
+
+def without_nulls(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows for one insert without the columns that are None in all of them.
+
+    Each value passes through its column's type, and most columns of a command's row are empty at first.
+    """
+    names = [name for name in rows[0] if any(row[name] is not None for row in rows)]
+    return [{name: row[name] for name in names} for row in rows]
 
 
 def insert_or(connection: AsyncConnection, table: Table) -> postgresql.Insert | sqlite.Insert:

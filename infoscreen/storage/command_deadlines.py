@@ -1,37 +1,82 @@
 """Commands that time has something to do with: unfinished, overdue, waiting for verification."""
 
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import (
+    and_,
+    or_,
+    select,
+)
 
-from infoscreen.domain.clients import Client
+from infoscreen.domain.clients import Presence, ProcessStatus
 from infoscreen.domain.commands import (
+    Action,
     ClientCommand,
     Verification,
 )
-from infoscreen.storage.clients import get_many as get_clients
 from infoscreen.storage.commands import COLUMNS, IS_OPEN, command_of, is_judged
 from infoscreen.storage.engine import Connection
-from infoscreen.storage.tables import client_commands
+from infoscreen.storage.tables import client_commands, clients
 
-_UNFINISHED = select(*COLUMNS).where(IS_OPEN)
-_OVERDUE = _UNFINISHED.where(client_commands.c.deadline_at <= bindparam("now")).limit(bindparam("most"))
-_TO_VERIFY = select(*COLUMNS).where(is_judged(Verification.PENDING)).limit(bindparam("most"))
+
+class Signs(NamedTuple):
+    """What a client shows of itself, as far as it tells whether a command had its effect."""
+
+    boot_id: str | None
+    booted_at: datetime | None
+    heartbeats_since_boot: int
+    app_started_at: datetime | None
+    process_pid: int | None
+    process_status: ProcessStatus | None
+    last_alive: datetime | None
+    stale_at: datetime | None
+    stale_after_seconds: float | None
+    presence: Presence | None
+    presence_at: datetime | None
+    clock_skew_seconds: float | None
+    duplicate_since: datetime | None
 
 
 async def unfinished(connection: Connection) -> list[ClientCommand]:
     """Return all commands that may still come to an end."""
-    return [command_of(row) for row in await connection.execute(_UNFINISHED)]
+    return [command_of(row) for row in await connection.execute(select(*COLUMNS).where(IS_OPEN))]
 
 
 async def past_deadline(connection: Connection, now: datetime, limit: int) -> list[ClientCommand]:
     """Return unfinished commands whose deadline has passed."""
-    rows = await connection.execute(_OVERDUE, {"now": now, "most": limit})
-    return [command_of(row) for row in rows]
+    overdue = and_(IS_OPEN, client_commands.c.deadline_at <= now)
+    return [command_of(row) for row in await connection.execute(select(*COLUMNS).where(overdue).limit(limit))]
 
 
-async def to_verify(connection: Connection, limit: int) -> list[tuple[ClientCommand, Client]]:
-    """Return commands whose effect is still to be seen, each with its client as it is now."""
-    commands = [command_of(row) for row in await connection.execute(_TO_VERIFY, {"most": limit})]
-    known = await get_clients(connection, {command.client_uuid for command in commands})
-    return [(command, known[command.client_uuid]) for command in commands]
+_c, _k = client_commands.c, clients.c
+_SIGNS = (
+    *(_k.boot_id, _k.booted_at, _k.heartbeats_since_boot, _k.app_started_at, _k.process_pid),
+    *(_k.process_status, _k.last_alive, _k.stale_at, _k.stale_after_seconds, _k.presence),
+    *(_k.presence_at, _k.clock_skew_seconds, _k.duplicate_since),
+)
+
+
+async def to_verify(
+    connection: Connection, now: datetime, patience: Mapping[Action, timedelta], after: str, limit: int
+) -> list[tuple[ClientCommand, Signs]]:
+    """Return commands whose effect may be seen or missed by now, each with what its client shows of itself.
+
+    In the order of their ids, from the one ``after``. Left out are those for which nothing can have changed:
+    their client was not heard since they left, and the ``patience`` for their action has not passed.
+    """
+    heard = or_(_k.last_alive > _c.published_at, _c.published_at > now, _c.published_at.is_(None))
+    over = [
+        and_(_c.action == action, or_(*(at <= now - seconds for at in _ENDS)))
+        for action, seconds in patience.items()
+    ]
+    worth_it = or_(heard, _c.action == Action.SHUTDOWN_HOST, *over)
+    statement = select(*COLUMNS, *_SIGNS).join(clients, _k.uuid == _c.client_uuid)
+    statement = statement.where(is_judged(Verification.PENDING), _c.command_id > after, worth_it)
+    rows = await connection.execute(statement.order_by(_c.command_id).limit(limit))
+    return [(command_of(row[: len(COLUMNS)]), Signs(*row[len(COLUMNS) :])) for row in rows]
+
+
+_ENDS = (_c.finished_at, _c.started_at, _c.deadline_at)
+"""From the latest of these that is known the device has its patience."""

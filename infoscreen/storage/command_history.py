@@ -17,7 +17,7 @@ from sqlalchemy import (
 from infoscreen.domain.codes import Packed, unpacked
 from infoscreen.domain.commands import CommandEvent, CommandStatus
 from infoscreen.domain.history import Note, Part
-from infoscreen.storage.columns import chunks
+from infoscreen.storage.columns import chunks, without_nulls
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.tables import command_events
 
@@ -90,7 +90,7 @@ async def record(connection: Connection, lines: Sequence[HistoryLine]) -> None:
         fresh.append(columns)
     c = command_events.c
     if fresh:
-        await connection.execute(insert(command_events), fresh)
+        await connection.execute(insert(command_events), without_nulls(fresh))
     again = +again
     if again:
         count_up = (

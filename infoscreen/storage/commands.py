@@ -9,7 +9,6 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Row,
     Update,
     bindparam,
     delete,
@@ -32,7 +31,7 @@ from infoscreen.domain.commands import (
     Verification,
 )
 from infoscreen.domain.refusals import REFUSALS
-from infoscreen.storage.columns import chunks, one_of
+from infoscreen.storage.columns import chunks, one_of, without_nulls
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, cursor_text, cursor_time, decode_cursor, encode_cursor
 from infoscreen.storage.tables import RARE, client_commands
@@ -71,7 +70,7 @@ class CommandQuery:
     batch_id: str | None = None
 
 
-def command_of(row: Row[Any]) -> ClientCommand:
+def command_of(row: Sequence[Any]) -> ClientCommand:
     """Return the command in a row of ``COLUMNS``."""
     return ClientCommand(**dict(zip(_FIELDS, row, strict=True)))
 
@@ -224,7 +223,7 @@ async def create(connection: Connection, commands: Sequence[ClientCommand]) -> s
         return set()
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     rows = [{name: getattr(command, name) for name in _FIELDS} for command in commands]
-    await connection.execute(dialect.insert(client_commands).on_conflict_do_nothing(), rows)
+    await connection.execute(dialect.insert(client_commands).on_conflict_do_nothing(), without_nulls(rows))
     created: set[str] = set()
     for chunk in chunks([command.command_id for command in commands]):
         ids = select(client_commands.c.command_id).where(client_commands.c.command_id.in_(chunk))

@@ -99,13 +99,14 @@ class Store:
         return self._address.name
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
+    async def read(self, *, seconds: float = READ_SECONDS) -> AsyncIterator[AsyncConnection]:
         """Open a transaction that sees one consistent state; raise ``StoreUnavailable`` when it cannot.
 
-        Inside ``budget.limited`` also ``QueryTooExpensive``.
+        Inside ``budget.limited`` also ``QueryTooExpensive``. Outside of it the statements on an SQLite file
+        may take ``seconds`` together; those on PostgreSQL have the limit of their engine.
         """
         self._require_open()
-        async with budget.within_budget():
+        async with budget.within_budget(None if self._place is None else seconds):
             with naming_trouble():
                 if self._address.in_memory:
                     async with self._in_turn(), self._begun(self.engine) as connection:

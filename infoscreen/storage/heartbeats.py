@@ -1,11 +1,13 @@
-"""The hot path of ingest: what a heartbeat needs to know of its client and what it changes there."""
+"""The hot path of ingest: what heartbeats and health need to know of their client, and change there."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    Column,
+    ColumnElement,
     Select,
     String,
     bindparam,
@@ -17,13 +19,16 @@ from sqlalchemy import (
 from sqlalchemy.dialects import sqlite
 
 from infoscreen.domain.clients import Condition, ProcessStatus
-from infoscreen.storage.columns import chunks, utc_text
+from infoscreen.storage.columns import chunks, utc_text, utc_time
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.tables import clients
 
 
 class Pulse(NamedTuple):
-    """As much of a client as a heartbeat needs; ``said`` digests what its last one told besides times."""
+    """As much of a client as messages need that may tell nothing new but times and readings.
+
+    ``said`` digests what its last heartbeat told besides times; ``unread_fields`` is the column's JSON.
+    """
 
     uuid: str
     status: Condition
@@ -34,6 +39,11 @@ class Pulse(NamedTuple):
     interval: float | None
     deviation: float | None
     skew: float | None
+    process_status: ProcessStatus | None
+    current_process: str | None
+    process_pid: int | None
+    app_started_at: datetime | None
+    unread_fields: str
 
 
 _PULSE: Select[Any] = select(
@@ -46,26 +56,60 @@ _PULSE: Select[Any] = select(
     clients.c.heartbeat_interval_seconds,
     clients.c.heartbeat_deviation_seconds,
     clients.c.clock_skew_seconds,
-).where(clients.c.uuid.in_(bindparam("uuids", expanding=True)))
+    clients.c.process_status,
+    clients.c.current_process,
+    clients.c.process_pid,
+    clients.c.app_started_at,
+    cast(clients.c.unread_fields, String),  # as text: decoding JSON is what costs most
+)
+_PULSE_ON_SQLITE = (
+    str(_PULSE.compile(dialect=sqlite.dialect())) + " WHERE uuid IN (SELECT value FROM json_each(?))"
+)
+_CONDITIONS = {condition.value: condition for condition in Condition}
+_PROCESS_STATUSES = {status.value: status for status in ProcessStatus}
 
 
 async def pulses(connection: Connection, uuids: Collection[str]) -> dict[str, Pulse]:
     """Return the pulse of those of the clients that exist."""
+    if connection.dialect.name == "sqlite":
+        given = (json.dumps(list(uuids)),)
+        rows = await connection.exec_driver_sql(_PULSE_ON_SQLITE, given)
+        return {row[0]: _pulse_on_sqlite(row) for row in rows}
     found: dict[str, Pulse] = {}
     for chunk in chunks(uuids):
-        rows = await connection.execute(_PULSE, {"uuids": chunk})
+        rows = await connection.execute(_PULSE.where(clients.c.uuid.in_(chunk)))
         found.update((row[0], Pulse._make(row)) for row in rows)
     return found
 
 
-class QuietBeat(NamedTuple):
-    """What a heartbeat that told nothing new changes; ``beats`` heartbeats of one client at once.
+def _pulse_on_sqlite(row: Sequence[Any]) -> Pulse:
+    """Return what SQLAlchemy's types would make of a row, in a third of the time."""
+    uuid, status, said, alive, device_time, beats, interval, deviation, skew = row[:9]
+    process_status, process, pid, started, unread = row[9:]
+    return Pulse(
+        uuid,
+        _CONDITIONS[status],
+        said,
+        utc_time(alive),
+        utc_time(device_time),
+        beats,
+        interval,
+        deviation,
+        skew,
+        None if process_status is None else _PROCESS_STATUSES[process_status],
+        process,
+        pid,
+        utc_time(started),
+        unread,
+    )
 
-    ``alive_at`` differs from ``received_at`` only if it has waited at the broker.
+
+class QuietBeat(NamedTuple):
+    """What heartbeats that told nothing new change in their client; ``beats`` is how many there were.
+
+    ``alive_at`` differs from the time of receipt only if the heartbeat has waited at the broker.
     """
 
-    uuid: str
-    received_at: datetime
     alive_at: datetime
     device_time: datetime
     skew: float | None
@@ -76,141 +120,108 @@ class QuietBeat(NamedTuple):
     stale_at: datetime
 
 
-_QUIET_BEAT = (
-    update(clients)
-    .where(clients.c.uuid == bindparam("uuid_"))
-    .values(
-        last_heard_at=bindparam("received_at"),
-        last_alive=bindparam("alive_at"),
-        last_device_time=bindparam("device_time"),
-        clock_skew_seconds=bindparam("skew"),
-        heartbeats=clients.c.heartbeats + bindparam("beats"),
-        heartbeats_since_boot=clients.c.heartbeats_since_boot + bindparam("beats"),
-        heartbeat_interval_seconds=bindparam("interval"),
-        heartbeat_deviation_seconds=bindparam("deviation"),
-        stale_after_seconds=bindparam("stale_after"),
-        stale_at=bindparam("stale_at_"),
-    )
-)
-_ON_SQLITE = str(_QUIET_BEAT.compile(dialect=sqlite.dialect()))
-
-
-async def save_quiet_beats(connection: Connection, beats: Sequence[QuietBeat]) -> None:
-    """Write heartbeats that told nothing new: nearly all there are, so this is the hottest statement of all.
-
-    On SQLite the compiled statement goes to the driver with ready values, which takes a third of the time.
-    """
-    if not beats:
-        return
-    if connection.dialect.name != "sqlite":
-        rows = [{"uuid_": beat.uuid, "stale_at_": beat.stale_at} | beat._asdict() for beat in beats]
-        await connection.execute(_QUIET_BEAT, rows)
-        return
-    received = utc_text(beats[0].received_at)
-    values = [
-        (
-            received,
-            received if beat.alive_at is beat.received_at else utc_text(beat.alive_at),
-            utc_text(beat.device_time),
-            beat.skew,
-            beat.beats,
-            beat.beats,
-            beat.interval,
-            beat.deviation,
-            beat.stale_after,
-            utc_text(beat.stale_at),
-            beat.uuid,
-        )
-        for beat in beats
-    ]
-    await connection.exec_driver_sql(_ON_SQLITE, values)
-
-
-class Vitals(NamedTuple):
-    """As much of a client as a health message needs to tell whether it says anything new but readings."""
-
-    uuid: str
-    status: Condition
-    process_status: ProcessStatus | None
-    current_process: str | None
-    process_pid: int | None
-    app_started_at: datetime | None
-    unread_fields: str
-
-
-_VITALS: Select[Any] = select(
-    *(clients.c[name] for name in Vitals._fields[:-1]),
-    cast(clients.c.unread_fields, String).label("unread_fields"),  # as text: decoding JSON is what costs most
-)
-
-
-async def vitals(connection: Connection, uuids: Collection[str]) -> dict[str, Vitals]:
-    """Return the vitals of those of the clients that exist."""
-    found: dict[str, Vitals] = {}
-    for chunk in chunks(uuids):
-        rows = await connection.execute(_VITALS.where(clients.c.uuid.in_(chunk)))
-        found.update((row[0], Vitals._make(row)) for row in rows)
-    return found
-
-
 class QuietHealth(NamedTuple):
     """New readings of a client; ``health`` is the message as JSON."""
 
-    uuid: str
-    at: datetime
     health: str
     reconnects: int | None
     disconnected_at: datetime | None
 
 
-_QUIET_HEALTH = (
-    update(clients)
-    .where(clients.c.uuid == bindparam("uuid_"))
-    .values(
-        last_heard_at=bindparam("at_"),
-        health_at=bindparam("at_"),
-        health=bindparam("health_"),
-        mqtt_reconnect_count=func.coalesce(bindparam("reconnects"), clients.c.mqtt_reconnect_count),
-        mqtt_last_disconnect_at=func.coalesce(
-            bindparam("disconnected_at", type_=clients.c.mqtt_last_disconnect_at.type),
-            clients.c.mqtt_last_disconnect_at,
-        ),
-    )
-)
-_HEALTH_ON_SQLITE = _QUIET_HEALTH.compile(dialect=sqlite.dialect())
+class Quiet(NamedTuple):
+    """What one client said in a batch that told nothing new but times and readings; either part or both."""
+
+    uuid: str
+    beat: QuietBeat | None
+    health: QuietHealth | None
 
 
-async def save_quiet_health(connection: Connection, readings: Sequence[QuietHealth]) -> None:
-    """Write health that changed readings only, as directly as ``save_quiet_beats`` does."""
-    if not readings:
-        return
-    if connection.dialect.name != "sqlite":
-        rows = [
-            {
-                "uuid_": one.uuid,
-                "at_": one.at,
-                "health_": json.loads(one.health),
-                "reconnects": one.reconnects,
-                "disconnected_at": one.disconnected_at,
-            }
-            for one in readings
-        ]
-        await connection.execute(_QUIET_HEALTH, rows)
-        return
-    given = [
-        {
-            "uuid_": one.uuid,
-            "at_": utc_text(one.at),
-            "health_": one.health,
-            "reconnects": one.reconnects,
-            "disconnected_at": None if one.disconnected_at is None else utc_text(one.disconnected_at),
-        }
-        for one in readings
-    ]
-    order = _HEALTH_ON_SQLITE.positiontup or []
-    await connection.exec_driver_sql(
-        str(_HEALTH_ON_SQLITE), [tuple(values[name] for name in order) for values in given]
-    )
+class _Statement:
+    """The update that a heartbeat, health, or both at once cause; SQLite rewrites a whole row for each."""
+
+    def __init__(self, *, beat: bool, health: bool) -> None:
+        c = clients.c
+        values: list[tuple[Column[Any], ColumnElement[Any]]] = [(c.last_heard_at, _given(c.last_heard_at))]
+        if beat:
+            values += [
+                (c.last_alive, _given(c.last_alive)),
+                (c.last_device_time, _given(c.last_device_time)),
+                (c.clock_skew_seconds, _given(c.clock_skew_seconds)),
+                (c.heartbeats, c.heartbeats + _given(c.heartbeats)),
+                (c.heartbeats_since_boot, c.heartbeats_since_boot + _given(c.heartbeats_since_boot)),
+                (c.heartbeat_interval_seconds, _given(c.heartbeat_interval_seconds)),
+                (c.heartbeat_deviation_seconds, _given(c.heartbeat_deviation_seconds)),
+                (c.stale_after_seconds, _given(c.stale_after_seconds)),
+                (c.stale_at, _given(c.stale_at)),
+            ]
+        if health:
+            values += [
+                (c.health_at, _given(c.health_at)),
+                (c.health, _given(c.health)),
+                (c.mqtt_reconnect_count, _unless_none(c.mqtt_reconnect_count)),
+                (c.mqtt_last_disconnect_at, _unless_none(c.mqtt_last_disconnect_at)),
+            ]
+        self.statement = update(clients).where(c.uuid == bindparam("uuid_")).ordered_values(*values)
+        self.names = [*(f"new_{column.name}" for column, _ in values), "uuid_"]
+        self.on_sqlite = str(self.statement.compile(dialect=sqlite.dialect()))
+
+
+def _given(column: Column[Any]) -> ColumnElement[Any]:
+    return bindparam(f"new_{column.name}", type_=column.type)
+
+
+def _unless_none(column: Column[Any]) -> ColumnElement[Any]:
+    return func.coalesce(_given(column), column)
+
+
+_STATEMENTS = {
+    (beat, health): _Statement(beat=beat, health=health)
+    for beat, health in ((True, False), (False, True), (True, True))
+}
+
+
+async def save_quiet(connection: Connection, quiet: Collection[Quiet], now: datetime) -> None:
+    """Write what clients said that told nothing new: nearly all there is, so this is the hottest write.
+
+    On SQLite the compiled statement goes to the driver with ready values, which takes a third of the time.
+    """
+    is_sqlite = connection.dialect.name == "sqlite"
+    time: Callable[[datetime | None], Any] = _sqlite_time if is_sqlite else _same
+    received = time(now)
+    rows: dict[tuple[bool, bool], list[tuple[Any, ...]]] = {}
+    for uuid, beat, health in quiet:
+        values: tuple[Any, ...] = (received,)
+        if beat is not None:
+            values += (
+                received if beat.alive_at is now else time(beat.alive_at),
+                time(beat.device_time),
+                beat.skew,
+                beat.beats,
+                beat.beats,
+                beat.interval,
+                beat.deviation,
+                beat.stale_after,
+                time(beat.stale_at),
+            )
+        if health is not None:
+            told = health.health if is_sqlite else json.loads(health.health)
+            values += (received, told, health.reconnects, time(health.disconnected_at))
+        rows.setdefault((beat is not None, health is not None), []).append((*values, uuid))
+    for shape, some in rows.items():
+        one = _STATEMENTS[shape]
+        if is_sqlite:
+            await connection.exec_driver_sql(one.on_sqlite, some)
+        else:
+            named = [dict(zip(one.names, values, strict=True)) for values in some]
+            await connection.execute(one.statement, named)
+
+
+def _sqlite_time(at: datetime | None) -> str | None:
+    return None if at is None else utc_text(at)
+
+
+def _same(at: datetime | None) -> datetime | None:
+    return at
 
 
 async def heard(connection: Connection, uuids: Collection[str], at: datetime) -> None:

@@ -225,7 +225,7 @@ async def damage(store: Store) -> str | None:
     if sqlite_file(store.url) is None:
         return None
     try:
-        async with asyncio.timeout(CHECK_SECONDS), store.read() as connection:
+        async with asyncio.timeout(CHECK_SECONDS), store.read(seconds=CHECK_SECONDS) as connection:
             found = (await connection.execute(text("PRAGMA integrity_check(1)"))).scalar()
     except TimeoutError:
         return None

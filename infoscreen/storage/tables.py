@@ -31,6 +31,7 @@ from infoscreen.domain.recovery import Closing, IncidentKind, Meanwhile, Outcome
 from infoscreen.storage import account_tables  # noqa: F401 - all tables are known once this module is
 from infoscreen.storage.columns import BigKey, FailedUnits, Speakers, UtcDateTime, Word, row_number
 from infoscreen.storage.counting import counters
+from infoscreen.storage.finding import finding
 from infoscreen.storage.metadata import metadata as metadata
 
 
@@ -150,12 +151,14 @@ _maintained = text("maintenance_until IS NOT NULL")
 _clear_pending = text("service_failed_clear_pending")
 Index("ix_clients_sort_key", clients.c.sort_key, clients.c.uuid)
 Index("ix_clients_status", clients.c.status, clients.c.sort_key, clients.c.uuid)
+Index("ix_clients_status_since", clients.c.status, clients.c.status_since, clients.c.uuid)
 Index("ix_clients_site", clients.c.site, clients.c.sort_key, clients.c.uuid)
 _partial("ix_clients_watched", _watched, clients.c.stale_at)
 _partial("ix_clients_unwell", _unwell, clients.c.status_since)
 _partial("ix_clients_online", _online, clients.c.site, clients.c.status, clients.c.uuid)
 _partial("ix_clients_starting", text(STARTING), clients.c.start_due_at)
 _partial("ix_clients_service_failed", _failed, clients.c.sort_key)
+_partial("ix_clients_service_failed_since", _failed, clients.c.status_since, clients.c.uuid)
 _partial("ix_clients_incomprehensible", _incomprehensible, clients.c.refused_until)
 _partial("ix_clients_maintenance", _maintained, clients.c.maintenance_until)
 _partial("ix_clients_clear_pending", _clear_pending, clients.c.uuid)
@@ -189,6 +192,7 @@ retained_clears = Table(
 )
 
 client_totals, client_total_changes = counters(metadata, clients)
+client_search, client_tags = finding(metadata, clients)
 
 client_commands = Table(
     "client_commands",

@@ -8,10 +8,10 @@ the rest of the message counts.
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, cast
 from uuid import UUID
 
-from pydantic import AfterValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
 from infoscreen.domain.clients import Presence, ProcessStatus
 from infoscreen.domain.codes import Fact
@@ -42,23 +42,12 @@ def _utc(value: datetime) -> datetime:
     another zone would overflow there.
     """
     # Compared before it is converted, for the same reason.
-    if value.year <= EARLIEST.year:
-        return EARLIEST
-    if value.year >= LATEST.year:
-        return LATEST
+    if not EARLIEST.year < value.year < LATEST.year:
+        return EARLIEST if value.year <= EARLIEST.year else LATEST
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def _rfc3339(value: datetime) -> str:
-    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-Time = Annotated[
-    datetime,
-    Field(strict=True),
-    AfterValidator(_utc),
-    PlainSerializer(_rfc3339, return_type=str, when_used="json"),
-]
+Time = Annotated[datetime, Field(strict=True), AfterValidator(_utc)]
 NO_NUL = r"^[^\x00]*$"
 """PostgreSQL cannot store NUL in a text."""
 
@@ -143,6 +132,10 @@ class Health(Message):
     actual_state: ActualState | None = None
     health_metrics: HealthMetrics | None = None
     broker_connection: BrokerConnection | None = None
+
+    def as_stored(self) -> str:
+        """Return as JSON what the device said of itself, without what it did not say."""
+        return self.model_dump_json(exclude_none=True, exclude=None if self.uuid is None else {"uuid"})
 
 
 class ServiceFailed(Message):
@@ -276,7 +269,8 @@ def read(topic: DeviceTopic, payload: bytes) -> Received:
             the topic does.
     """
     received = _READERS[topic.kind](payload)
-    named = _named(received.message)
+    name = _NAMES.get(topic.kind)
+    named = None if name is None else getattr(received.message, name, None)
     if named is not None and str(named) != topic.uuid:
         raise BadMessage(MessageDefect.UUID_MISMATCH, payload=str(named), topic=topic.uuid)
     return received
@@ -285,16 +279,6 @@ def read(topic: DeviceTopic, payload: bytes) -> Received:
 def decode(topic: DeviceTopic, payload: bytes) -> DeviceMessage:
     """Return the message alone; raise ``BadMessage`` as ``read`` does."""
     return read(topic, payload).message
-
-
-def _named(message: DeviceMessage) -> UUID | None:
-    match message:
-        case Heartbeat() | Health() | Discovery():
-            return message.uuid
-        case ServiceFailed():
-            return message.client_uuid
-        case _:
-            return None
 
 
 def decode_command(payload: bytes) -> Command:
@@ -319,11 +303,13 @@ _Reader = Callable[[bytes], Received]
 
 
 def _json(model: type[DeviceMessage]) -> _Reader:
+    validate = cast("Callable[[bytes], DeviceMessage]", model.__pydantic_validator__.validate_json)
+
     def read_json(payload: bytes) -> Received:
         if len(payload) > MAX_JSON_BYTES:
             raise BadMessage(MessageDefect.TOO_LARGE, bytes=len(payload), most=MAX_JSON_BYTES)
         try:
-            return Received(model.model_validate_json(payload))
+            return Received(validate(payload))
         except ValidationError:
             return Received(*read_object(model, payload))
 
@@ -387,3 +373,11 @@ _READERS: Mapping[TopicKind, _Reader] = {
     TopicKind.SCREENSHOT: _screenshot,
     TopicKind.ACK: _json(CommandAck),
 }
+
+_NAMES: Mapping[TopicKind, str] = {
+    TopicKind.DISCOVERY: "uuid",
+    TopicKind.HEARTBEAT: "uuid",
+    TopicKind.HEALTH: "uuid",
+    TopicKind.SERVICE_FAILED: "client_uuid",
+}
+"""The field in which a message may name its device once more."""

@@ -13,6 +13,8 @@ from infoscreen.domain.errors import BadMessage
 from infoscreen.domain.visible import visible
 
 ROOT = "infoscreen"
+CHECK_PREFIX = "infoscreen-check-"
+"""How accounts begin with which the broker's rules are tried; no device's name does."""
 
 
 class TopicKind(StrEnum):
@@ -102,6 +104,11 @@ def sender(topic: str) -> str | None:
     root, _, rest = topic.partition("/")
     who = rest.partition("/")[0]
     return who if root == ROOT and _UUID.fullmatch(who) is not None else None
+
+
+def is_of_check(topic: str) -> bool:
+    """Tell whether a topic belongs to `infoscreen broker check`, which plays between accounts of its own."""
+    return topic.startswith(f"{ROOT}/{CHECK_PREFIX}")
 
 
 def heartbeat(uuid: str) -> str:

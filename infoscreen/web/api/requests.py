@@ -84,8 +84,11 @@ class ClientFilters(Query):
     """Which clients; what is left out does not restrict."""
 
     site: Searched | None = None
-    tag: Searched | None = None
-    q: Searched | None = Field(default=None, description="Part of the name, host name, IP address or UUID.")
+    tag: Searched | None = Field(default=None, description="A whole tag, exactly as it is written.")
+    q: Searched | None = Field(
+        default=None,
+        description="Part of the name, host name, IP address or UUID, in upper or lower case.",
+    )
     sort: Sort = "name"
 
 
