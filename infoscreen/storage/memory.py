@@ -13,7 +13,7 @@ from sqlalchemy import Connection as SyncConnection
 from sqlalchemy import CursorResult, Dialect, Executable, create_engine
 from sqlalchemy.pool import StaticPool
 
-from infoscreen.storage.engine import Connection, Store
+from infoscreen.storage.engine import READ_SECONDS, Connection, Store
 from infoscreen.storage.tables import metadata
 
 
@@ -36,8 +36,8 @@ class _StoreInMemory(Store):
         self._given = cast(Connection, _Awaited(self._connection))
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[Connection]:
-        """Wait for the connection; nobody else writes meanwhile, so that this is one consistent state."""
+    async def read(self, *, seconds: float = READ_SECONDS) -> AsyncIterator[Connection]:
+        """Wait for the connection; nobody writes meanwhile, and nothing is cut off."""
         async with self._in_turn():
             yield self._given
 
