@@ -378,7 +378,8 @@ set_up_broker() {
 }
 
 broker_digest() {
-    find "$MOSQUITTO"/conf.d "$MOSQUITTO"/infoscreen* "$ETC/pki" -type f -exec sha256sum {} + 2>/dev/null | sort | sha256sum
+    { find "$MOSQUITTO"/conf.d "$MOSQUITTO"/infoscreen* "$ETC/pki" -type f -exec sha256sum {} + 2>/dev/null || true; } |
+        sort | sha256sum
 }
 
 is_sqlite() { [[ $(setting DATABASE_URL '') == sqlite* ]]; }
@@ -474,6 +475,9 @@ start_server() {
         journalctl --unit=infoscreen --priority=err --lines=10 --no-pager || true
         die "infoscreen does not become ready. Go back with: $0 --roll-back"
     done
+    if is_sqlite && ! compgen -G "$STATE/backups/infoscreen-*.db" >/dev/null; then
+        change "make the first backup" systemctl start infoscreen-backup
+    fi
 }
 
 install_server() {
@@ -520,26 +524,27 @@ install_device() {
 
 enrol() {
     local env=$ETC/agent.env
-    if [[ $enrolment ]]; then
-        if [[ $dry_run ]]; then
-            change "enrol this device with $enrolment"
-        elif grep -q infoscreen_enrolment "$enrolment"; then
-            local before after
-            before=$(sha256sum "$env" 2>/dev/null || true)
-            "$PREFIX/current/bin/infoscreen" agent enroll "$enrolment" >/dev/null
-            after=$(sha256sum "$env")
-            if [[ $before != "$after" ]]; then change "enrol this device with $enrolment" true; fi
-        else
-            put "$enrolment" "$env" 0600
-        fi
-    elif [[ ! -e $env ]]; then
-        put "$SOURCE/systemd/client/agent.env" "$env" 0600
+    if [[ ! -e $env ]]; then
+        change "make $env" install -D --mode=0600 "$SOURCE/systemd/client/agent.env" "$env"
     fi
-    if [[ ! $dry_run && $(stat --format=%U:%a "$env") != infoscreen-agent:600 ]]; then
+    if [[ $dry_run ]]; then
+        [[ ! $enrolment ]] || change "enrol this device with $enrolment"
+        return 0
+    fi
+    if [[ $(stat --format=%U:%a "$env") != infoscreen-agent:600 ]]; then
         change "let only the agent read $env" chown infoscreen-agent:infoscreen-agent "$env"
         chmod 0600 "$env"
     fi
+    [[ $enrolment ]] || return 0
+    local before
+    before=$(enrolled)
+    "$PREFIX/current/bin/infoscreen" agent enroll "$enrolment" >/dev/null
+    if [[ $before != "$(enrolled)" ]]; then
+        change "enrol this device with $enrolment" true
+    fi
 }
+
+enrolled() { { cat "$ETC/agent.env" "$ETC/ca.crt" 2>/dev/null || true; } | sha256sum; }
 
 set_up_app() {
     local unit=$UNITS/infoscreen-app.service
@@ -549,7 +554,11 @@ set_up_app() {
     fi
     app_user=${app_user:-signage}
     if ! id "$app_user" >/dev/null 2>&1; then
-        change "make the user $app_user" useradd --system --create-home --groups video,audio,input "$app_user"
+        change "make the user $app_user" useradd --system --create-home "$app_user"
+        local group
+        for group in video audio input render; do
+            if getent group "$group" >/dev/null; then change "let $app_user use $group" usermod -aG "$group" "$app_user"; fi
+        done
     fi
     # & and \ mean something to sed.
     local command=${app_command//\\/\\\\}

@@ -15,7 +15,8 @@ from sqlalchemy import insert
 
 from infoscreen.domain.clients import Client, Condition, ProcessStatus, sort_key
 from infoscreen.domain.presence import StalePolicy
-from infoscreen.services.reports import Beats, Folding, fold_beats, settle
+from infoscreen.services.beats import Beats
+from infoscreen.services.reports import Folding, fold_beats, settle
 from infoscreen.storage import client_index, schema, tables
 from infoscreen.storage.columns import utc_text
 from infoscreen.storage.engine import Store

@@ -30,6 +30,10 @@ from infoscreen.domain.errors import (
 )
 from infoscreen.local_daemon import DaemonPresence
 from infoscreen.mqtt import probe
+from infoscreen.mqtt.canary import AclState
+from infoscreen.mqtt.connection import BrokerAddress
+from infoscreen.provisioning import broker_process
+from infoscreen.provisioning.broker_files import DEBIANS, BrokerFiles
 from infoscreen.services.accounts import Accounts
 from infoscreen.services.certificates import CertificateWatch
 from infoscreen.services.passwords import Passwords
@@ -232,12 +236,39 @@ async def _broker(settings: Settings) -> list[Check]:
         findings.append(Check(CheckStatus.FAIL, "broker accepts connections without an account", advice))
     else:
         findings.append(Check(CheckStatus.OK, "broker requires an account"))
+    findings.append(await _acl(settings, ours))
+    findings += _broker_files()
     dropped = await probe.dropped(ours)
     if dropped:
         what = f"broker has dropped {dropped} messages since it started, because a queue was full"
         advice = "Raise max_queued_messages and max_queued_bytes; look for a device that sends too much."
         findings.append(Check(CheckStatus.WARN, what, advice))
     return findings
+
+
+async def _acl(settings: Settings, ours: BrokerAddress) -> Check:
+    stranger = broker_address.probe_address(settings)
+    if stranger is None:
+        advice = "Set MQTT_PROBE_PASSWORD; `infoscreen broker init` has written it to server.env."
+        return Check(CheckStatus.WARN, "whether the broker's ACL is in force is not checked", advice)
+    try:
+        state = await probe.acl_state(ours, stranger)
+    except BrokerUnavailable as error:
+        advice = "Correct MQTT_PROBE_PASSWORD, the password of the account infoscreen-probe."
+        return Check(CheckStatus.FAIL, f"the broker's ACL cannot be checked: {error}", advice)
+    if state is AclState.OPEN:
+        advice = "Restart the broker now; it does not start with a broken ACL file."
+        return Check(CheckStatus.FAIL, "the broker's ACL is not in force: devices can do anything", advice)
+    return Check(CheckStatus.OK, "the broker's ACL is in force")
+
+
+def _broker_files() -> list[Check]:
+    """Look at the files of a broker on this host, as far as this user can."""
+    place = BrokerFiles(DEBIANS)
+    if not os.access(place.secrets, os.R_OK):
+        return []
+    advice = "Correct it before the broker is reloaded; `infoscreen broker init` writes the files again."
+    return [Check(CheckStatus.FAIL, fault, advice) for fault in broker_process.faults(place)]
 
 
 async def _certificates(settings: Settings) -> list[Check]:

@@ -2,7 +2,16 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 
 import infoscreen
 from infoscreen.domain.alerts import Alert, Certificate
@@ -26,7 +35,11 @@ class Metrics:
     """The instruments; services and the web reach them as ``Measures`` and ``HttpMeasures``."""
 
     def __init__(self) -> None:
+        # Else a series more for each of ours, which nobody asks for.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry = CollectorRegistry()
+        for collector in (ProcessCollector, GCCollector):
+            collector(registry=registry)
         self._messages = Counter(
             "infoscreen_mqtt_messages", "Messages from devices.", ["kind", "outcome"], registry=registry
         )

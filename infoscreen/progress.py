@@ -1,7 +1,7 @@
-"""Who has promised to do something by when: the evidence behind the answers to systemd's watchdog.
+"""Deadlines of the daemon's loops: the evidence behind the answers to systemd's watchdog.
 
-A part of the daemon that runs for ever promises, before each step and before each wait, to be heard of again
-within some seconds. A part that does not keep its promise hangs, although the event loop may still turn.
+Each loop announces, before each step and before each wait, by when it will report again. A loop that misses
+its deadline hangs, although the event loop may still run.
 Outside of ``Progress.watching`` promises have no effect, so that loops can be used anywhere.
 """
 

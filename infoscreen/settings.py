@@ -316,7 +316,7 @@ def effective(settings: Settings) -> list[Effective]:
         value = getattr(settings, name)
         shown = None if value is None or value == () else _shown(name, value)
         if name == "database_url" and (file := address.parse(value).file) is not None:
-            shown = f"{address.SQLITE}:///{file}"  # wherever the working directory is
+            shown = f"{address.SQLITE}:///{file}"  # for any working directory
         found.append(Effective(name.upper(), shown, given.source(name)))
     return found
 

@@ -36,7 +36,7 @@ class Supervision:
         self._hanging: list[str] = []
 
     async def run_watchdog(self) -> None:
-        """Answer systemd's watchdog for ever, twice as often as it wants, while no part hangs."""
+        """Answer systemd's watchdog twice per interval, while no part hangs."""
         seconds = sd_notify.watchdog_seconds()
         while True:
             pause = min(seconds / 2, 10.0) if seconds is not None else 10.0
@@ -58,7 +58,7 @@ class Supervision:
         return not hanging
 
     async def run_status(self) -> None:
-        """Tell systemd for ever how the fleet is."""
+        """Report the state of the fleet to systemd until cancelled."""
         while True:
             expect_within()
             sd_notify.notify(f"STATUS={await self._status()}")
@@ -92,7 +92,7 @@ class Reloading:
         self.asked = asyncio.Event()
 
     async def run(self) -> None:
-        """Reload for ever, whenever ``asked`` is set."""
+        """Reload when ``asked`` is set, until cancelled."""
         while True:
             expect_within(FOR_EVER)
             await self.asked.wait()

@@ -293,9 +293,15 @@ class Broker:
     async def _end(self, number: signal.Signals) -> None:
         if self._process is None:
             return
-        self._process.send_signal(number)
-        await asyncio.to_thread(self._process.wait, DEADLINE_SECONDS)
-        self._process = None
+        process, self._process = self._process, None
+
+        def has_ended() -> bool:
+            # Again and again: mosquitto forgets a signal that comes just before it begins its work.
+            if process.poll() is None:
+                process.send_signal(number)
+            return process.poll() is not None
+
+        await until(has_ended, every=0.02)
 
     def _accepts(self) -> bool:
         if self._process is None or self._process.poll() is not None:

@@ -82,10 +82,10 @@ class OwnServer(PostgresServer):
 
 
 @contextmanager
-def own_server(*more: str) -> Iterator[OwnServer]:
-    """Yield a running server with an empty cluster; ``more`` are options of the server."""
+def own_server(*more: str, place: Path | None = None) -> Iterator[OwnServer]:
+    """Yield a running server with an empty cluster below ``place``; ``more`` are options of the server."""
     # Not pytest's own directory: initdb refuses to run as root, and the server's user could not enter it.
-    directory = Path(tempfile.mkdtemp(prefix="infoscreen-postgres-"))
+    directory = Path(tempfile.mkdtemp(prefix="infoscreen-postgres-", dir=place))
     try:
         server = OwnServer(directory, find_free_port(), *more)
         server.start()

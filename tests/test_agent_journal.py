@@ -17,7 +17,6 @@ from infoscreen.agent.mail import Mail
 from infoscreen.agent.protocol.journal import (
     AckGiven,
     AckSent,
-    Before,
     Entry,
     Forgotten,
     Journal,
@@ -25,6 +24,7 @@ from infoscreen.agent.protocol.journal import (
     Linked,
     Lost,
     Record,
+    StateAtStart,
 )
 from infoscreen.agent.refusals import SIZE, SLOTS, Refusals
 from infoscreen.domain.commands import AckStatus, Action
@@ -35,13 +35,15 @@ from tests.test_agent_protocol import command
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
-def entry(status: AckStatus = AckStatus.ACCEPTED, before: Before | None = None) -> Entry:
+def entry(status: AckStatus = AckStatus.ACCEPTED, before: StateAtStart | None = None) -> Entry:
     taken = Command.model_validate_json(command(Action.SCREENSHOT))
     return Entry(taken, CommandAck(command_id=taken.command_id, status=status), before)
 
 
 def later(one: Entry, status: AckStatus) -> Entry:
-    return Entry(one.command, CommandAck(command_id=one.command.command_id, status=status), Before("b", NOW))
+    return Entry(
+        one.command, CommandAck(command_id=one.command.command_id, status=status), StateAtStart("b", NOW)
+    )
 
 
 def life() -> list[Record]:
@@ -72,7 +74,7 @@ def test_what_was_written_is_known_to_the_next_process(file: JournalFile, tmp_pa
     known = JournalFile(tmp_path).open(NOW)
     assert list(known.commands) == [2, 4]
     assert [entry.ack.status for entry in known.commands.values()] == ["completed", "accepted"]
-    assert known.commands[2].before == Before("b", NOW)
+    assert known.commands[2].before == StateAtStart("b", NOW)
     assert list(known.unsent) == [3, 4]
     assert (known.link, known.lost) == (Linked(1, NOW), None)
     assert Journal(known).unsent == list(known.unsent.items())
@@ -229,8 +231,8 @@ def test_the_journal_of_an_earlier_version_is_taken_over_once(tmp_path: Path) ->
     old.write_bytes(data)
     known = JournalFile(tmp_path).open(NOW)
     assert known.commands == {
-        4: Entry(done.command, done.ack, Before("b")),
-        5: Entry(sent.command, sent.ack, Before("b")),
+        4: Entry(done.command, done.ack, StateAtStart("b")),
+        5: Entry(sent.command, sent.ack, StateAtStart("b")),
     }
     assert known.unsent == {4: done.ack}
     assert known.link == Linked(7, NOW)

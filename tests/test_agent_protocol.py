@@ -16,12 +16,12 @@ from infoscreen.agent.protocol import packets
 from infoscreen.agent.protocol.desk import CommandDesk, CommandOutcome, Fate, fate
 from infoscreen.agent.protocol.journal import (
     JOURNAL_LENGTH,
-    Before,
     Entry,
     Journal,
     JournalContents,
     Lost,
     Record,
+    StateAtStart,
 )
 from infoscreen.agent.protocol.packet_queue import UNSENT_BYTES, UNSENT_EVENTS, PacketQueue
 from infoscreen.agent.protocol.packets import Packet
@@ -181,20 +181,20 @@ def test_of_each_kind_one_command_is_carried_out_at_a_time_and_kinds_do_not_wait
 @pytest.mark.parametrize(
     ("action", "before", "boot_id", "expected"),
     [
-        (Action.REBOOT_HOST, Before(BOOT), NEXT_BOOT, Fate.COMPLETED),
-        (Action.REBOOT_HOST, Before(BOOT), BOOT, Fate.INTERRUPTED),
+        (Action.REBOOT_HOST, StateAtStart(BOOT), NEXT_BOOT, Fate.COMPLETED),
+        (Action.REBOOT_HOST, StateAtStart(BOOT), BOOT, Fate.INTERRUPTED),
         (Action.REBOOT_HOST, None, NEXT_BOOT, Fate.INTERRUPTED),
-        (Action.SHUTDOWN_HOST, Before(BOOT), NEXT_BOOT, Fate.COMPLETED),
-        (Action.SHUTDOWN_HOST, Before(BOOT), BOOT, Fate.INTERRUPTED),
-        (Action.RESTART_APP, Before(BOOT), NEXT_BOOT, Fate.INTERRUPTED),
-        (Action.RESTART_APP, Before(BOOT), BOOT, Fate.UNDECIDED),
+        (Action.SHUTDOWN_HOST, StateAtStart(BOOT), NEXT_BOOT, Fate.COMPLETED),
+        (Action.SHUTDOWN_HOST, StateAtStart(BOOT), BOOT, Fate.INTERRUPTED),
+        (Action.RESTART_APP, StateAtStart(BOOT), NEXT_BOOT, Fate.INTERRUPTED),
+        (Action.RESTART_APP, StateAtStart(BOOT), BOOT, Fate.UNDECIDED),
         (Action.RESTART_APP, None, BOOT, Fate.INTERRUPTED),
-        (Action.SCREENSHOT, Before(BOOT), BOOT, Fate.INTERRUPTED),
-        (Action.SCREENSHOT, Before(BOOT), NEXT_BOOT, Fate.INTERRUPTED),
+        (Action.SCREENSHOT, StateAtStart(BOOT), BOOT, Fate.INTERRUPTED),
+        (Action.SCREENSHOT, StateAtStart(BOOT), NEXT_BOOT, Fate.INTERRUPTED),
     ],
 )
 def test_the_fate_of_an_unfinished_command(
-    action: Action, before: Before | None, boot_id: str, expected: Fate
+    action: Action, before: StateAtStart | None, boot_id: str, expected: Fate
 ) -> None:
     taken = Command.model_validate_json(command(action))
     ack = CommandAck(command_id=taken.command_id, status=A if before is None else E)
@@ -202,7 +202,7 @@ def test_the_fate_of_an_unfinished_command(
 
 
 def test_a_reboot_is_completed_by_the_agent_that_comes_up_afterwards(agent: Agent) -> None:
-    agent.desk.start(agent.receive(command()), Before(BOOT))
+    agent.desk.start(agent.receive(command()), StateAtStart(BOOT))
     assert agent.take() == [A, E]
     agent.start()
     assert agent.desk.resume(NEXT_BOOT) == []
@@ -213,7 +213,7 @@ def test_a_reboot_is_completed_by_the_agent_that_comes_up_afterwards(agent: Agen
 
 
 def test_a_restart_that_the_agent_did_not_see_through_still_occupies_the_device(agent: Agent) -> None:
-    before = Before(BOOT, NOW - timedelta(minutes=5))
+    before = StateAtStart(BOOT, NOW - timedelta(minutes=5))
     taken = agent.receive(command(Action.RESTART_APP))
     agent.desk.start(taken, before)
     agent.start()
@@ -225,7 +225,7 @@ def test_a_restart_that_the_agent_did_not_see_through_still_occupies_the_device(
 
 def test_acks_that_were_not_sent_before_a_restart_are_sent_after_it_in_their_order(agent: Agent) -> None:
     taken = agent.receive(command(Action.SCREENSHOT))
-    agent.desk.start(taken, Before(BOOT))
+    agent.desk.start(taken, StateAtStart(BOOT))
     agent.desk.complete(taken)
     assert agent.take(3) == [A, E]  # the second only on its first topic
     agent.start()
@@ -249,7 +249,7 @@ def test_reconnects_are_counted_over_restarts(agent: Agent) -> None:
 def test_a_flood_of_commands_does_not_push_out_one_that_is_not_over_or_may_come_again() -> None:
     agent = Agent()
     running = agent.receive(command(Action.REBOOT_HOST))
-    agent.desk.start(running, Before(BOOT))
+    agent.desk.start(running, StateAtStart(BOOT))
     fresh = command(Action.SCREENSHOT, expires_at=(NOW + timedelta(days=7)).isoformat())
     agent.desk.complete(agent.receive(fresh))
     for _ in range(2 * JOURNAL_LENGTH):
@@ -314,7 +314,7 @@ def test_everything_says_the_same_as_the_records_one_by_one(steps: list[str]) ->
             case "take":
                 agent.desk.receive(command(Action.SCREENSHOT), NOW)
             case "start" if running:
-                agent.desk.start(running[-1], Before(BOOT, NOW))
+                agent.desk.start(running[-1], StateAtStart(BOOT, NOW))
             case "complete" if running:
                 agent.desk.complete(running[-1])
             case "send":
@@ -357,7 +357,7 @@ def test_whatever_comes_on_a_command_topic_the_desk_goes_on(payload: bytes) -> N
         assert isinstance(line, LogLine)
         assert visible(line.message, one_line=True) == line.message
     if receipt.command is not None:
-        desk.start(receipt.command, Before(BOOT))
+        desk.start(receipt.command, StateAtStart(BOOT))
         desk.fail(receipt.command, "x", "y")
     first = desk.receive(command(Action.REBOOT_HOST), NOW)
     assert first.verdict is CommandOutcome.TAKEN

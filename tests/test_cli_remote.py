@@ -163,7 +163,7 @@ async def test_a_viewer_may_look_but_not_send(stranger: Remote, site: Site) -> N
     await sign_in(stranger, site, Role.VIEWER)
     await site.spine.beat(U)
     await stranger.ok("show", U)
-    assert "operator" in await stranger.refused("send", U, "reboot_host")
+    assert "the role Operator" in await stranger.refused("send", U, "reboot_host")
 
 
 async def test_a_wrong_token_is_refused_without_being_repeated(stranger: Remote, site: Site) -> None:

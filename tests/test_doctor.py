@@ -10,6 +10,7 @@ from aiohttp import ClientError, ClientSession
 
 from infoscreen.doctor import CheckStatus, examine, line
 from infoscreen.domain.accounts import Role
+from infoscreen.provisioning.broker_files import PROBE_ACCOUNT
 from infoscreen.services.accounts import CLI, Accounts
 from infoscreen.services.passwords import Passwords
 from infoscreen.storage import schema
@@ -58,6 +59,7 @@ def know_broker(here: CommandLine, broker: Broker) -> None:
         f"MQTT_PORT={broker.port}",
         f"MQTT_USER={broker.server_user}",
         f"MQTT_PASSWORD={broker.server_password}",
+        f"MQTT_PROBE_PASSWORD={broker.passwords[PROBE_ACCOUNT]}",
     )
 
 
@@ -97,6 +99,7 @@ async def test_it_finds_nothing_wrong_where_nothing_is(here: CommandLine, broker
     assert "there is an admin who can sign in" in well
     assert f"broker at 127.0.0.1:{broker.port} lets the daemon in" in well
     assert "broker requires an account" in well
+    assert "the broker's ACL is in force" in well
 
 
 @pytest.mark.broker
@@ -118,6 +121,17 @@ async def test_it_finds_a_broker_that_lets_in_anybody(here: CommandLine, broker:
     broker.reconfigure("allow_anonymous false", "allow_anonymous true")
     await broker.start()
     assert (await found(CheckStatus.FAIL))[0] == "broker accepts connections without an account"
+
+
+@pytest.mark.broker
+@pytest.mark.usefixtures("admin")
+async def test_it_finds_an_acl_that_is_not_in_force(here: CommandLine, broker: Broker) -> None:
+    know_broker(here, broker)
+    broker.files.acl.unlink()
+    await broker.reload()
+    assert "the broker's ACL is not in force: devices can do anything" in await found(CheckStatus.FAIL)
+    here.give("MQTT_PROBE_PASSWORD=guessed")
+    assert any("cannot be checked" in failed for failed in await found(CheckStatus.FAIL))
 
 
 @pytest.mark.usefixtures("admin")

@@ -618,6 +618,27 @@ def test_the_pace_of_a_group(sizes: list[tuple[int, Outcome | None]], allowed: i
     assert (pace.allowed, pace.stopped) == (allowed, stopped)
 
 
+def test_a_few_that_are_not_helped_climb_beside_each_other() -> None:
+    tries = [attempt(n % 5, 3_600 - 60 * n, Outcome.NO_EFFECT) for n in range(12)]
+    pace = pace_of(tries, 100, NOW)
+    assert (pace.allowed, pace.stopped) == (3, False)
+
+
+def test_a_group_whose_members_have_all_just_come_back_is_not_over() -> None:
+    group = Incident(key="g", kind=IncidentKind.ALIKE, began_at=ago(100), trouble="crashed", members=3)
+    back = ladder(phase=Phase.PROVING, changed_at=ago(5), incident="g")
+    tried = [attempt(1, 20, Outcome.HELPED, incident="g")]
+    well = speaking(
+        1, 5, status=Condition.ONLINE, process_status=ProcessStatus.RUNNING, ladder=back, attempts=tried
+    )
+    assert [one.ended_at for one in plan_of(well, incidents=[group], waves={"g": tried}).incidents] == [None]
+    # Those that crash now are of the same group: it is known what has been tried.
+    more = [speaking(n, 80, ladder=ladder(unwell_since=ago(80))) for n in range(2, 9)]
+    member = replace(back, unwell_since=ago(90))
+    plan = plan_of(well._replace(ladder=member), *more, incidents=[group], waves={"g": tried})
+    assert [(one.key, one.members) for one in plan.incidents] == [("g", 10)]
+
+
 def test_a_success_of_a_moment_does_not_open_the_large_waves() -> None:
     fresh = [attempt(number, 40, Outcome.HELPED) for number in range(3)]
     assert pace_of(fresh, 100, NOW).allowed == 7

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
@@ -11,10 +12,14 @@ from hypothesis import strategies as st
 
 from infoscreen.domain.clients import Client, Condition
 from infoscreen.domain.commands import Action, Verification
+from infoscreen.domain.duplicates import devices_of
 from infoscreen.domain.presence import StalePolicy, conditions_of
-from infoscreen.services.reports import Beats, Folding, fold_beats, settle
+from infoscreen.services.beats import Beats
+from infoscreen.services.reports import Folding, Told, fold, fold_beats, settle
 from infoscreen.storage import timeline
-from infoscreen.wire.messages import Heartbeat
+from infoscreen.wire.messages import Discovery, Heartbeat
+from infoscreen.words.clients import oddities
+from infoscreen.words.language import ENGLISH
 from tests.spine import MORNING, Spine, open_spine, sqlite_url, uuid_of
 
 U = uuid_of(1)
@@ -196,3 +201,90 @@ def test_two_devices_that_both_speak_are_always_recognised(
     within = [(at, what) for at, what in sent if at <= horizon]
     seen = story([[what] for _, what in within], {0: skew, 1: other_skew}, [at for at, _ in within])
     assert Condition.DUPLICATE in seen
+
+
+def announced(mac: str, **more: Any) -> tuple[str, dict[str, Any]]:
+    return f"{U}/discovery", {"uuid": U, "mac": mac, **more}
+
+
+MAC_A, MAC_B = "b8:27:eb:00:00:01", "B8-27-EB-00-00-02"
+
+
+async def test_macs_that_alternate_tell_of_two_devices_whose_heartbeats_say_nothing(spine: Spine) -> None:
+    for _ in range(2):
+        for mac, ip in ((MAC_A, "192.0.2.1"), (MAC_B, "192.0.2.2")):
+            spine.clock.advance(20)
+            await spine.hear(announced(mac, hostname="foyer", ip=ip))
+            await spine.beat(U)
+    client = await spine.client(U)
+    assert client.status is Condition.DUPLICATE
+    assert [(one.mac, one.ip) for one in devices_of(client)] == [
+        ("b8:27:eb:00:00:02", "192.0.2.2"),
+        ("b8:27:eb:00:00:01", "192.0.2.1"),
+    ]
+
+
+async def test_another_mac_makes_one_boot_that_returns_enough(spine: Spine) -> None:
+    for who, mac in ((A, MAC_A), (B, MAC_B)):
+        await spine.hear(announced(mac, ip=who["ip"]))
+        await spine.beat(U, **who)
+        spine.clock.advance(20)
+    assert (await spine.client(U)).status is Condition.ONLINE  # it may have rebooted with another interface
+    await spine.beat(U, **A)
+    client = await spine.client(U)
+    assert client.status is Condition.DUPLICATE
+    assert {(one.boot_id, one.mac) for one in devices_of(client)} == {
+        ("boot-a", "b8:27:eb:00:00:01"),
+        ("boot-b", "b8:27:eb:00:00:02"),
+    }
+
+
+@pytest.mark.parametrize("said", ["", "00:00:00:00:00:00", "eth0", "b8:27:eb:00:00:0g", "1" * 500])
+async def test_what_is_no_mac_is_no_evidence(spine: Spine, said: str) -> None:
+    for _ in range(5):
+        for mac in (MAC_A, said):
+            spine.clock.advance(20)
+            await spine.hear(announced(mac))
+            await spine.beat(U)
+    assert (await spine.client(U)).status is Condition.ONLINE
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.sampled_from([MAC_A, MAC_B, None]), st.booleans()), max_size=12))
+def test_one_device_with_two_interfaces_is_one(acts: list[tuple[str | None, bool]]) -> None:
+    """It changes between its addresses as often as it likes; its boots only ever follow each other."""
+    client = Client(uuid=U, created_at=MORNING, status_since=MORNING)
+    boot, listening = 0, MORNING - timedelta(hours=1)
+    for number, (mac, reboots_now) in enumerate(acts):
+        now = MORNING + timedelta(seconds=20 * number)
+        boot += reboots_now
+        heartbeat = Heartbeat(timestamp=now, boot_id=f"boot-{boot}", hostname="foyer")
+        folding = Folding(before=client, client=client)
+        fold_beats(folding, Beats(heartbeat), now, listening, POLICY)
+        report = Discovery(uuid=UUID(U), mac=mac)
+        fold(folding, Told(report), now, listening, POLICY)
+        settle(folding, now, listening)
+        client = folding.client
+        assert client.status is Condition.ONLINE
+
+
+async def test_the_evidence_stays_with_the_client_when_it_is_over(spine: Spine) -> None:
+    await alternate(spine, 3)
+    began = (await spine.client(U)).duplicate_since
+    spine.clock.advance(15)
+    await spine.beat(U, **A)
+    seen = (await spine.client(U)).duplicate_seen_at
+    for _ in range(25):
+        spine.clock.advance(30)
+        await spine.beat(U, **A)
+    client = await spine.client(U)
+    assert client.status is Condition.ONLINE
+    assert client.identity is not None
+    past = client.identity.last_duplicate
+    assert past is not None
+    assert (past.since, past.until) == (began, seen)
+    assert {one.ip for one in past.devices} == {"192.0.2.1", "192.0.2.2"}
+    said = oddities(client, ENGLISH)
+    assert len(said) == 1
+    assert "192.0.2.1" in said[0]
+    assert "192.0.2.2" in said[0]

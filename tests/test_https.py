@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +16,9 @@ from aiohttp import ClientSession, TCPConnector, web
 from infoscreen.domain.errors import CannotStart
 from infoscreen.pki.authority import Authority, Pair
 from infoscreen.web.https import Https
+from tests.broker import Broker
+from tests.daemon import installed
+from tests.waiting import until
 
 NOW = datetime.now(UTC)
 
@@ -112,3 +117,40 @@ def test_files_that_cannot_be_used_are_named(authority: Authority, tmp_path: Pat
         with pytest.raises(CannotStart, match="HTTP_TLS_CERTFILE=") as refused:
             Https(certificate, key)
         assert str(certificate) in str(refused.value)
+
+
+@pytest.mark.broker
+async def test_the_daemon_serves_https_and_takes_up_a_renewed_certificate_on_sighup(
+    authority: Authority, tmp_path: Path, broker: Broker
+) -> None:
+    pair = pair_of(authority, "localhost", "127.0.0.1")
+    files = {"HTTP_TLS_CERTFILE": pair.certificate, "HTTP_TLS_KEYFILE": pair.key}
+    async with installed(tmp_path / "daemon", broker, **files) as daemon:
+        await daemon.launch()
+
+        async def now_shown() -> str | None:
+            with contextlib.suppress(OSError):
+                return await shown(daemon.port, authority, "localhost")
+            return None
+
+        async def changed_from(before: str | None) -> str | None:
+            for _ in range(1_200):
+                if (found := await now_shown()) not in (None, before):
+                    return found
+                await asyncio.sleep(0.05)
+            raise AssertionError("no other certificate")
+
+        first = await changed_from(None)
+        pair_of(authority, "localhost", "127.0.0.1")
+        # It listens before it handles signals.
+        await until(lambda: daemon.logged("broker_connected"), within=60)
+        os.kill(daemon.pid, signal.SIGHUP)
+        await changed_from(first)
+        trust = ssl.create_default_context(cafile=authority.bundle)
+        connector = TCPConnector(ssl=trust)
+        async with (
+            ClientSession(f"https://localhost:{daemon.port}", connector=connector) as session,
+            session.get("/login") as response,
+        ):
+            assert response.status == 200
+        assert daemon.logged("https_renewed")

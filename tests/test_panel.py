@@ -23,13 +23,14 @@ from tests.panel import (
     ONLINE,
     RESTING,
     UNIT,
+    Shown,
     crash,
     fail_service,
     look,
     send,
     settle_fleet,
 )
-from tests.spine import ADMIN, uuid_of, zulu
+from tests.spine import ADMIN, Spine, uuid_of, zulu
 from tests.web import PASSWORD, SAME_ORIGIN, Site
 
 WRONG = "not the password"
@@ -146,6 +147,22 @@ async def test_an_address_that_leads_nowhere_gets_a_page_too(site: Site) -> None
     assert (await look(browser, "/clients?cursor=nonsense")).status == 422
 
 
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [("de", "Status: Diese Auswahl gibt es nicht."), ("en", "Status: There is no such choice.")],
+)
+async def test_an_unknown_filter_is_told_in_words_with_a_way_back(
+    site: Site, language: str, words: str
+) -> None:
+    browser = await site.browser(Role.VIEWER)
+    page = await look(browser, "/clients?status=xx&sort=name", language)
+    assert page.status == 422
+    assert words in page.words
+    assert "service_failed" not in page.words
+    assert 'href="/clients"' in page.text[page.text.index('class="fault"') :]
+    assert 'href="/"' in page.text[page.text.index('class="fault"') :]
+
+
 async def test_names_cannot_break_out_of_a_page(site: Site) -> None:
     await settle_fleet(site.spine)
     evil = '"><script>alert(1)</script>'
@@ -190,6 +207,7 @@ async def test_the_overview_shows_problems_first_and_counts_them_in_its_title(si
         "crashed": "1",
         "silent": "2",
         "service_failed": "1",
+        "unclear": "0",
         "maintenance": "1",
         "shut_down": "1",
     }
@@ -208,17 +226,21 @@ async def test_without_a_problem_the_overview_says_so(site: Site) -> None:
     assert "panel-failed" not in page.text
 
 
+async def live(spine: Spine, uuids: list[str], times: int) -> None:
+    """Let clients beat every half minute, so that their rhythm is known."""
+    for _ in range(times):
+        spine.clock.advance(30)
+        at = zulu(spine.clock.now())
+        await spine.hear(*((f"{uuid}/heartbeat", {"timestamp": at}) for uuid in uuids))
+
+
 async def test_a_site_that_is_dark_is_told_once_instead_of_by_each_of_its_clients(site: Site) -> None:
     spine = site.spine
     dark, others = [uuid_of(number) for number in range(1, 6)], [uuid_of(number) for number in range(6, 16)]
-    for uuid in (*dark, *others):
-        await spine.beat(uuid)
+    await live(spine, [*dark, *others], 6)
     for uuid in dark:
         await spine.fleet.edit(uuid, {"site": "Messe"}, ADMIN)
-    spine.clock.advance(170)
-    for uuid in others:
-        await spine.beat(uuid)
-    spine.clock.advance(30)
+    await live(spine, others, 6)
     await spine.watch.look()
     await spine.recovering.poll()
     page = await look(await site.browser(Role.VIEWER), "/")
@@ -226,6 +248,71 @@ async def test_a_site_that_is_dark_is_told_once_instead_of_by_each_of_its_client
     assert page.title.startswith("(1) ")
     assert page.text.index("panel-outage") < page.text.index(f"unwell-{dark[0]}")
     assert "panel-crashed" not in page.text
+
+
+def tile_counts(page: Shown) -> dict[str, int]:
+    found = re.findall(r'href="/clients\?status=(\w+)">.*?tile-count">(\d+)<', page.text, re.DOTALL)
+    return {group: int(count) for group, count in found}
+
+
+async def make_unclear(spine: Spine, duplicate: str, incomprehensible: str) -> None:
+    for _ in range(3):
+        for number in (1, 2):
+            spine.clock.advance(10)
+            await spine.beat(duplicate, boot_id=f"boot-{number}", ip=f"192.0.2.{number}")
+    await spine.hear((f"{incomprehensible}/presence", "online"))
+    await spine.hear((f"{incomprehensible}/heartbeat", "no JSON"))
+
+
+async def test_every_problem_that_is_counted_has_a_tile_a_filter_and_a_list(site: Site) -> None:
+    await settle_fleet(site.spine)
+    await make_unclear(site.spine, uuid_of(20), uuid_of(21))
+    browser = await site.browser(Role.OPERATOR)
+    page = await look(browser, "/")
+    problems = sum(tile_counts(page)[group] for group in ("service_failed", "crashed", "silent", "unclear"))
+    assert f"{problems} von 9 Geräten brauchen Hilfe" in page.words
+    assert problems == 6
+    for group, count in tile_counts(page).items():
+        filtered = await look(browser, f"/clients?status={group}")
+        assert len(set(re.findall(r'id="client-([0-9a-f-]{36})"', filtered.text))) == count, group
+    for uuid in (CRASHED, HUNG, GONE, uuid_of(20), uuid_of(21)):
+        assert page.text.count(f'id="unwell-{uuid}"') == 1
+    assert "Unklar 2" in page.words
+
+
+async def test_members_of_an_outage_are_counted_there_alone(site: Site) -> None:
+    spine = site.spine
+    dark = [uuid_of(number) for number in range(1, 66)]
+    others = [uuid_of(number) for number in range(66, 196)]
+    await live(spine, [*dark, *others], 6)
+    for uuid in dark:
+        await spine.fleet.edit(uuid, {"site": "Messe"}, ADMIN)
+    await live(spine, others[1:], 6)
+    await crash(spine, others[0])
+    await spine.watch.look()
+    await spine.recovering.poll()
+    page = await look(await site.browser(Role.VIEWER), "/")
+    assert "Ausfall: Messe 65" in page.words
+    assert "65 Geräte betroffen" in page.words
+    assert "Gestört oder ohne Signal 1" in page.words
+    crashed = page.text[page.text.index("panel-crashed") :]
+    assert re.findall(r'id="unwell-([0-9a-f-]{36})"', crashed) == [others[0]]
+
+
+async def test_what_can_be_helped_is_not_pushed_off_the_page(site: Site) -> None:
+    spine = site.spine
+    silent = [uuid_of(number) for number in range(2, 70)]
+    await spine.hear(*((f"{uuid}/heartbeat", {"timestamp": zulu(spine.clock.now())}) for uuid in silent))
+    await crash(spine, uuid_of(1))
+    spine.clock.advance(150)
+    await crash(spine, uuid_of(1))
+    spine.clock.advance(60)
+    await spine.watch.look()
+    page = await look(await site.browser(Role.OPERATOR), "/")
+    rows = re.findall(r'id="unwell-([0-9a-f-]{36})"', page.text)
+    assert len(rows) == 50
+    assert rows[0] == uuid_of(1)
+    assert "Gestört oder ohne Signal 69" in page.words
 
 
 async def test_a_broker_that_is_away_is_told_on_every_page(site: Site) -> None:
@@ -491,6 +578,17 @@ async def test_a_client_shows_its_reconnects_health_and_history(site: Site) -> N
     assert "Nie gesehen → Online" in page.words
     commands_only = await look(await site.browser(Role.VIEWER), f"/clients/{ONLINE}?show=commands")
     assert "Nie gesehen → Online" not in commands_only.words
+
+
+async def test_values_of_a_silent_device_do_not_look_new(site: Site) -> None:
+    health = {"timestamp": zulu(site.spine.clock.now()), "health_metrics": {"cpu_percent": 12}}
+    await site.spine.hear((f"{HUNG}/health", health))
+    await settle_fleet(site.spine)
+    browser = await site.browser(Role.VIEWER)
+    silent, well = [(await look(browser, f"/clients/{uuid}")).words for uuid in (HUNG, ONLINE)]
+    assert "Anwendung (zuletzt bekannt) player, läuft" in silent
+    assert "Diese Werte sind von vor dem Verstummen des Geräts." in silent
+    assert "Anwendung player, läuft" in well
 
 
 async def test_a_client_is_described_sent_to_maintenance_and_removed(site: Site) -> None:

@@ -76,6 +76,20 @@ async def test_the_page_of_a_client_tells_the_ladder_the_reason_and_the_next_ste
     assert "Versuch: App-Neustart" in history.words
 
 
+async def test_ladder_and_sentence_agree_about_a_failed_service(site: Site) -> None:
+    """systemd has restarted the application already, so it is restarted once only."""
+    await settle_fleet(site.spine)
+    switch_on(site)
+    for _ in range(4):
+        site.spine.clock.advance(20)
+        await site.spine.beat(FAILED, process_status="stopped", boot_id="one")
+        await site.spine.watch.look()
+        await site.spine.recovering.poll()
+    page = await look(await site.browser(Role.OPERATOR), f"/clients/{FAILED}")
+    assert "Versuch 1 von 1" in page.words
+    assert "App-Neustart 1 von 1" in page.words
+
+
 async def test_a_client_is_paused_and_resumed_with_plain_forms(site: Site) -> None:
     await settle_fleet(site.spine)
     browser = await site.browser(Role.OPERATOR)
@@ -128,7 +142,7 @@ async def test_whoever_takes_care_of_a_client_says_so(site: Site) -> None:
     await crash_on(site, 45)
     browser = await site.browser(Role.OPERATOR)
     page = await look(browser, f"/clients/{CRASHED}")
-    assert "Braucht einen Menschen: Nur Strom aus und ein" in page.words
+    assert "Manuelles Eingreifen nötig: Nur Strom aus und ein" in page.words
     done = await send(browser, f"/clients/{CRASHED}/recovery/acknowledge", comment="Netzteil")
     assert "kümmert sich jemand" in done.words
     assert "operator kümmert sich darum: Netzteil" in done.words
@@ -153,7 +167,7 @@ async def outage_begins(site: Site) -> int:
 @pytest.mark.parametrize(
     ("language", "words"),
     [
-        ("de", ("Ich kümmere mich", "Auflösen")),
+        ("de", ("Ich kümmere mich", "Verwerfen")),
         ("en", ("I take care of it", "Dismiss")),
     ],
 )
@@ -175,7 +189,7 @@ async def test_an_incident_is_taken_care_of_and_dismissed_with_plain_forms(
     assert "Switch im Keller" in page.words
     assert f"{path}/acknowledge" not in page.text
     done = await send(browser, f"{path}/dismiss")
-    assert "Der Vorfall wurde aufgelöst" in done.words
+    assert "Der Vorfall wurde verworfen" in done.words
     assert f"{path}/dismiss" not in done.text
     again = await send(browser, f"{path}/dismiss")
     assert "Der Vorfall ist schon vorbei" in again.words

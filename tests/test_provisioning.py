@@ -473,3 +473,20 @@ def test_an_enrolment_over_tls_brings_the_ca(tmp_path: Path) -> None:
     text = (tmp_path / "etc" / "agent.env").read_text()
     assert f"AGENT_MQTT_TLS_ENABLED=true\nAGENT_MQTT_TLS_CA_CERT={ca}\n" in text
     assert "AGENT_MQTT_HOST=broker.example\nAGENT_MQTT_PORT=8883\n" in text
+
+
+def test_a_daemon_on_another_host_gets_a_client_id_that_nobody_can_guess(tmp_path: Path) -> None:
+    words = ("broker", "init", tmp_path / "b", "--name", "broker.example", "--server-listener")
+    run(*words)
+    place = BrokerFiles(tmp_path / "b")
+    settings = (place.secrets / "server-remote.env").read_text()
+    assert "MQTT_HOST=broker.example\nMQTT_PORT=8884\n" in settings
+    (client_id,) = [line for line in settings.splitlines() if line.startswith("MQTT_CLIENT_ID=")]
+    assert len(client_id) > len("MQTT_CLIENT_ID=infoscreen-server-") + 15
+    assert [
+        line for line in place.server_listener.read_text().splitlines() if line.startswith("listener")
+    ] == ["listener 8884"]
+    run(*words)
+    assert client_id in (place.secrets / "server-remote.env").read_text()
+    run(*words[:-1])
+    assert not place.server_listener.exists()

@@ -217,10 +217,12 @@ async def test_only_the_name_is_not_checked_when_told_so(listeners: Listeners) -
 async def test_a_mutual_listener_takes_a_certificate_of_its_ca(listeners: Listeners) -> None:
     (pair,) = listeners.authority.issue_clients([DEVICE], NOW)
     tls = replace(listeners.trusting(), certfile=pair.certificate, keyfile=pair.key)
+    connected = []
     for listener in ("mutual", "mutual 1.2"):
         address = listeners.address(listener, tls)
         async with BrokerClient(address, await load_tls(address)):
-            pass
+            connected.append(listener)
+    assert connected == ["mutual", "mutual 1.2"]
 
 
 def test_shared_files_are_read_again_when_they_have_changed(listeners: Listeners, tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
 """A database that another program holds, and a disk that is full: said, waited for, and nothing lost."""
 
 import asyncio
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import pytest
 from tests.api import ask
 from tests.broker import Broker
 from tests.daemon import Daemon, ask_until, installed
+from tests.disks import fill, mounted
 from tests.holding import locked
 from tests.screens import Screen, screen_at
 from tests.waiting import until
@@ -73,29 +72,8 @@ async def test_a_database_that_another_program_holds_is_waited_for(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own that is soon full."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK}", "tmpfs", str(place)]
-    done = subprocess.run(mount, check=False, capture_output=True, text=True)
-    if done.returncode != 0:
-        reason = f"only root may mount a small disk to fill it: {done.stderr.strip()}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """Leave no room, and return what takes it."""
-    filler = disk / "filler"
-    with filler.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            return filler
+    with mounted(tmp_path / "disk", SMALL_DISK) as place:
+        yield place
 
 
 async def test_a_full_disk_is_waited_for(tmp_path: Path, small_disk: Path, broker: Broker) -> None:

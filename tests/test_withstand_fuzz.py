@@ -19,7 +19,7 @@ from infoscreen.domain.errors import BadMessage
 from infoscreen.services.ports import Incoming
 from infoscreen.storage import client_lists, rejected, timeline
 from infoscreen.storage.client_lists import ClientQuery
-from infoscreen.web.api import models
+from infoscreen.web.api import models, rejected_models
 from infoscreen.wire import topics
 from infoscreen.wire.messages import (
     MAX_JSON_BYTES,
@@ -322,7 +322,7 @@ class House:
         answers: list[Any] = [
             models.client_list(page, now, since),
             models.Timeline.of(lines),
-            *(models.RejectedMessageModel.of(message) for message in refused),
+            *(rejected_models.RejectedMessageModel.of(message) for message in refused),
         ]
         for shown in answers:
             json.loads(shown.model_dump_json(), parse_constant=_no_json)

@@ -1,9 +1,12 @@
 """PostgreSQL restarts, refuses and locks under the daemon: nothing acknowledged is lost, the daemon stays."""
 
 import asyncio
+import shutil
 import struct
+import subprocess
+import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import asyncpg
@@ -12,6 +15,7 @@ import pytest
 from tests.api import ask
 from tests.broker import Broker
 from tests.daemon import Daemon, ask_until, installed
+from tests.disks import fill, mounted
 from tests.postgres import PASSWORD, OwnServer, own_server
 from tests.screens import Screen, screen_at
 from tests.waiting import until
@@ -31,9 +35,9 @@ def server() -> Iterator[OwnServer]:
         yield running
 
 
-async def admin(server: OwnServer) -> asyncpg.Connection:
+async def admin(server: OwnServer, database: str = "fleet") -> asyncpg.Connection:
     connection = await asyncpg.connect(
-        host="127.0.0.1", port=server.port, user="infoscreen", password=PASSWORD, database="fleet"
+        host="127.0.0.1", port=server.port, user="infoscreen", password=PASSWORD, database=database
     )
     await connection.execute("SET default_transaction_read_only = off")
     return connection
@@ -187,6 +191,102 @@ async def test_nothing_acknowledged_is_lost_and_the_daemon_stays(
             await ask(api, "GET", "/api/monitoring/overview")
         assert daemon.pid == pid
         assert len(daemon.logged("stopping")) == 0
+        assert "Traceback" not in daemon.log
+        assert await daemon.stop() == 0
+
+
+@asynccontextmanager
+async def on_a_small_disk(what: str) -> AsyncIterator[tuple[OwnServer, Path]]:
+    """Yield a server whose tables, or whole data directory, are on a disk of its own; and that disk."""
+    directory = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="infoscreen-full-"))
+    directory.chmod(0o711)  # noqa: ASYNC240 - one call
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, directory)
+        size = "40m" if what == "tables" else "220m"
+        disk = stack.enter_context(mounted(directory / "disk", size, "postgres"))
+        options = ("-c", "lc_messages=C", "-c", "min_wal_size=32MB", "-c", "max_wal_size=32MB")
+        place = None if what == "tables" else disk
+        server = stack.enter_context(own_server(*options, place=place))
+        if what == "tables":
+            connection = await admin(server, "postgres")
+            await connection.execute(f"CREATE TABLESPACE small LOCATION '{disk}'")
+            await connection.close()
+            await asyncio.to_thread(server.run, "createdb", "-D", "small", "fleet")
+        else:
+            await asyncio.to_thread(server.run, "createdb", "fleet")
+        yield server, disk
+
+
+async def use_up(server: OwnServer) -> None:
+    """Write until the server can write no more."""
+    connection = await admin(server)
+    try:
+        await connection.execute("CREATE TABLE junk (data text)")
+        for _ in range(10_000):
+            await connection.execute(
+                "INSERT INTO junk SELECT repeat(md5(random()::text), 200) FROM generate_series(1, 200)"
+            )
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        await connection.close(timeout=5)
+    else:
+        pytest.fail("the disk never became full")
+
+
+@pytest.mark.parametrize("what", ["tables", "log"])
+async def test_a_full_disk_of_the_server_is_waited_for(tmp_path: Path, broker: Broker, what: str) -> None:
+    """Without room for tables the server refuses writes; without room for its log it ends itself."""
+    async with (
+        on_a_small_disk(what) as (server, disk),
+        installed(tmp_path / "daemon", broker, DATABASE_URL=url_of(server)) as daemon,
+        screen_at(broker, U) as screen,
+        daemon.program() as api,
+    ):
+        await daemon.start()
+        pid = daemon.pid
+        screen.log("before")
+        await ask_until(api, f"/api/clients?q={U}", lambda page: page["items"])
+        filler = await asyncio.to_thread(fill, disk)
+        await use_up(server)
+
+        async def talk() -> None:
+            for number in range(10_000):
+                screen.beat()
+                screen.log(f"line {number} ".ljust(4_000, "."))
+                await until(lambda: screen.waiting < 5)
+
+        async with asyncio.TaskGroup() as tasks:
+            talking = tasks.create_task(talk())
+            problem = await daemon.wait_for("/readyz", 503)
+            assert "database" in problem["faults"]
+            talking.cancel()
+        if what == "tables":
+            (line,) = daemon.logged("store_unavailable")
+            assert line["trouble"] == "full"
+        body = {"action": "restart_app", "reason": "r" * 2_000}
+        async with api.post(f"/api/clients/{U}/commands", json=body) as response:
+            assert response.status == 503
+            assert response.headers["Retry-After"]
+        for number in range(20):
+            screen.log(f"more {number}")
+        await until(lambda: not screen.waiting)
+        filler.unlink()
+        if what == "log":
+            with suppress(subprocess.CalledProcessError):
+                await asyncio.to_thread(server.stop)
+            await asyncio.to_thread(server.start)
+        connection = await admin(server)
+        await connection.execute("DROP TABLE IF EXISTS junk")
+        await connection.close()
+        await daemon.wait_for("/readyz", 200)
+        await until(lambda: not screen.waiting)
+        said = [one.name for one in screen.confirmed if one.topic.endswith("/logs/info")]
+        async with asyncio.timeout(30):
+            stored: list[str] = []
+            while len(stored) < len(said):
+                stored = await lines_in(server)
+        assert sorted(stored) == sorted(said)
+        assert daemon.pid == pid
+        assert daemon.alive
         assert "Traceback" not in daemon.log
         assert await daemon.stop() == 0
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from infoscreen.agent.mail import Mail
 from infoscreen.agent.protocol.desk import JOURNAL_UNAVAILABLE, CommandDesk
-from infoscreen.agent.protocol.journal import Before, Entry
+from infoscreen.agent.protocol.journal import Entry, StateAtStart
 from infoscreen.agent.protocol.packets import Packet
 from infoscreen.agent.reports import Reporter
 from infoscreen.agent.screenshots import Camera, NoScreenshot
@@ -67,7 +67,7 @@ class Executor:
             await self._fail(command, "dry_run", f"dry run: would have carried out {command.action}")
             return
         app = await self._app_before(command)
-        self._desk.start(command, Before(self._boot_id, None if app is None else app.started_at))
+        self._desk.start(command, StateAtStart(self._boot_id, None if app is None else app.started_at))
         self._mail.wake()
         if not await self._mail.save():
             # After a power loss nobody would know of it, and do it again.

@@ -16,13 +16,13 @@ from infoscreen.agent import old_journal
 from infoscreen.agent.protocol.journal import (
     AckGiven,
     AckSent,
-    Before,
     Entry,
     Forgotten,
     JournalContents,
     Linked,
     Lost,
     Record,
+    StateAtStart,
 )
 from infoscreen.domain.errors import BadMessage
 from infoscreen.wire.messages import CommandAck, decode_command
@@ -231,7 +231,7 @@ def _known(database: sqlite3.Connection) -> JournalContents:
     for command_id, serial, text, ack, boot_id, app_started_at in database.execute(
         "SELECT command_id, serial, command, ack, boot_id, app_started_at FROM commands ORDER BY serial"
     ):
-        before = None if boot_id is None else Before(boot_id, _time(app_started_at))
+        before = None if boot_id is None else StateAtStart(boot_id, _time(app_started_at))
         command = decode_command(text.encode())
         if str(command.command_id) != command_id or serial in commands:
             raise ValueError("a command under the id or serial of another")

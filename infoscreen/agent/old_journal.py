@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from infoscreen.agent.protocol.journal import AckGiven, AckSent, Before, Entry, Linked, Record
+from infoscreen.agent.protocol.journal import AckGiven, AckSent, Entry, Linked, Record, StateAtStart
 from infoscreen.domain.errors import BadMessage
 from infoscreen.wire.messages import CommandAck, decode_command
 
@@ -30,7 +30,7 @@ def _record(fields: dict[str, Any]) -> Record:
     if "given" in fields:
         before = None
         if "boot_id" in fields:
-            before = Before(str(fields["boot_id"]), _time(fields["app_started_at"]))
+            before = StateAtStart(str(fields["boot_id"]), _time(fields["app_started_at"]))
         command = decode_command(json.dumps(fields["command"]).encode())
         ack = CommandAck.model_validate_json(json.dumps(fields["ack"]))
         return AckGiven(int(fields["given"]), Entry(command, ack, before))

@@ -24,7 +24,7 @@ from infoscreen.cli.pki import pki
 from infoscreen.cli.recovery import recovery
 from infoscreen.cli.remote import clients, send, show
 from infoscreen.cli.simulate import simulate
-from infoscreen.domain.errors import InfoscreenError
+from infoscreen.domain.errors import InfoscreenError, Refused
 
 
 class _Failed(click.ClickException):
@@ -46,6 +46,10 @@ class _Commands(click.Group):
         """Run the command; its expected errors become exit code 1."""
         try:
             return super().invoke(ctx)
+        except Refused as refusal:
+            from infoscreen.words.speaking import say
+
+            raise _Failed(say(refusal.fact)) from refusal
         except InfoscreenError as error:
             raise _Failed(str(error)) from error
 

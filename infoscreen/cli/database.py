@@ -11,7 +11,7 @@ from infoscreen.domain.errors import DatabaseNotReady, ToolFailed
 
 if TYPE_CHECKING:
     from infoscreen.settings import Settings
-    from infoscreen.storage.backups import Verified
+    from infoscreen.storage.backups import VerifiedBackup
 
 file_argument = click.argument("file", type=click.Path(path_type=Path))
 
@@ -190,5 +190,5 @@ def restore(file: Path, yes: bool, as_json: bool) -> None:
         click.echo("It is from an earlier version: run `infoscreen db upgrade` before the start.")
 
 
-def _contents(found: "Verified") -> str:
+def _contents(found: "VerifiedBackup") -> str:
     return f"revision {found.revision} ({found.fitness}), {found.clients} clients, {found.users} users"

@@ -67,7 +67,7 @@ DAEMON_SETTINGS = {
 
 FAULTS = {
     DeviceFault.CRASH: 0.08,
-    DeviceFault.SILENCE: 0.08,
+    DeviceFault.SILENCE: 0.04,
     DeviceFault.SERVICE_FAILED: 0.08,
     DeviceFault.HANG: 0.04,
     DeviceFault.NONSENSE: 0.04,

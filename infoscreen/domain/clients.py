@@ -89,6 +89,45 @@ class ClientEdit(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SeenMac:
+    """A hardware address under which the client announced itself: since when, and when last."""
+
+    mac: str
+    hostname: str | None
+    ip: str | None
+    since: datetime
+    heard_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityUser:
+    """One of several devices that use the same identity, as far as it told about itself."""
+
+    hostname: str | None
+    ip: str | None
+    boot_id: str | None
+    mac: str | None
+    heard_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastDuplicate:
+    """A time in which several devices used the identity."""
+
+    since: datetime
+    until: datetime
+    devices: list[IdentityUser]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityEvidence:
+    """Hardware addresses, the newest first, once there was more than one; and the last duplicate."""
+
+    macs: list[SeenMac] = field(default_factory=list)
+    last_duplicate: PastDuplicate | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
     """One client, named by its UUID as canonical text, which is how topics, rows and JSON spell it.
 
@@ -99,6 +138,8 @@ class Client:
     receipt plus ``stale_after_seconds``. ``last_heard_at`` is the receipt of anything at all, ``last_alive``
     of a heartbeat. ``well_until`` is when it last ceased to be online, ``heartbeats_at_change`` how many
     heartbeats had come when its status changed last. ``boot_seen_at`` is when it booted, as we saw it;
+    ``boot_said_at`` and ``app_said_at`` are when the device told first of the present boot and of the present
+    start of its application, ``*_heard_at`` when that was received, which is later if the message has waited.
     ``start_due_at`` is set while the application starts or is stopped, and says by when it must run.
 
     ``failed_services`` are all failures that nobody has acknowledged, the newest first; ``service_failed_*``
@@ -108,7 +149,8 @@ class Client:
     ``refused_defect`` the code of what was wrong and its arguments.
     ``keepalive_seconds`` is that of its broker connection, as it announced it. ``best_skew_seconds`` is the
     clock's offset by the promptest message of the present boot. ``speakers`` are the boots before it, or the
-    other devices that use its identity; see ``duplicates``.
+    other devices that use its identity; ``identity`` is None while nothing speaks for several of them; see
+    ``duplicates``.
     """
 
     uuid: str
@@ -148,6 +190,10 @@ class Client:
     boot_id: str | None = None
     booted_at: datetime | None = None
     boot_seen_at: datetime | None = None
+    boot_said_at: datetime | None = None
+    boot_heard_at: datetime | None = None
+    app_said_at: datetime | None = None
+    app_heard_at: datetime | None = None
     presence: Presence | None = None
     presence_at: datetime | None = None
     health: dict[str, Any] | None = None
@@ -178,6 +224,7 @@ class Client:
     duplicate_score: int = 0
     duplicate_since: datetime | None = None
     duplicate_seen_at: datetime | None = None
+    identity: IdentityEvidence | None = None
 
     @property
     def label(self) -> str:

@@ -1,7 +1,7 @@
 """Every error that crosses a room's border, ordered by who is at fault.
 
 The caller (``Refused``) gets an HTTP 4xx, the device (``BadMessage``) is counted and acknowledged, the world
-(``BrokerUnavailable``, ``StoreUnavailable``, ``PowerError``) is recorded and retried. Anything else is our
+(``BrokerUnavailable``, ``StoreUnavailable``) is recorded and retried. Anything else is our
 fault: it leaves a traceback and ends the process, so that systemd restarts it.
 """
 
@@ -244,10 +244,6 @@ class StoreUnavailable(InfoscreenError):
         self.trouble = trouble
         self.code = code
         self.outcome_unknown = outcome_unknown
-
-
-class PowerError(InfoscreenError):
-    """A power outlet could not be reached or did not do as told."""
 
 
 class DatabaseNotReady(InfoscreenError):

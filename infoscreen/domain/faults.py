@@ -33,6 +33,7 @@ class FieldFault(Code):
     TOO_LARGE = "too_large", {"most": str}
     NOT_A_BOOLEAN = "not_a_boolean"
     NOT_ONE_OF = "not_one_of", {"allowed": str}
+    NO_SUCH_STATUS = "no_such_status", {"given": str}
     NOT_A_LIST = "not_a_list"
     NOT_AN_OBJECT = "not_an_object"
     TOO_FEW_ITEMS = "too_few_items", {"least": int}

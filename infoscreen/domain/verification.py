@@ -7,6 +7,7 @@ two devices under one identity say.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import NamedTuple
 
 from infoscreen.domain.codes import Fact
@@ -26,7 +27,8 @@ class Evidence:
 
     ``heartbeats_since_boot`` counts heartbeats of the present boot. ``silent`` is true when the broker says
     offline or no heartbeat came for the client's stale threshold. ``clock_skew_seconds`` is how far the
-    device's clock was off when it said so; ``duplicate`` that two devices use the identity.
+    device's clock was off when it said so; ``duplicate`` that two devices use the identity. ``boot`` and
+    ``application`` are when it told of the present ones first; None counts as after the command.
     """
 
     boot_id: str | None
@@ -39,6 +41,27 @@ class Evidence:
     silent: bool
     clock_skew_seconds: float | None = None
     duplicate: bool = False
+    boot: "FirstTold | None" = None
+    application: "FirstTold | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class FirstTold:
+    """When the device told first of its present boot, or of the present start of its application.
+
+    ``heard_at`` is the receipt; ``said_at`` is earlier if the message has waited at the broker.
+    """
+
+    said_at: datetime
+    heard_at: datetime
+
+
+class EvidenceOrder(Enum):
+    """Whether what the device shows began before the command could act, after, or that cannot be told."""
+
+    BEFORE = "before"
+    AFTER = "after"
+    UNCLEAR = "unclear"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +119,7 @@ def verify(
     (``completed``) that a later heartbeat belies is contradicted, and everything else cannot be verified.
     """
     weigh = _is_later(command, evidence, now, listening_since)
-    good, against = _weigh(command, evidence) if weigh else (None, None)
+    good, against = _weigh(command, evidence, now, listening_since) if weigh else (None, None)
     if good is not None and not evidence.duplicate:
         return Conclusion(Verification.VERIFIED, good)
     completed = command.status is CommandStatus.COMPLETED
@@ -117,12 +140,16 @@ def verify(
     return Conclusion(Verification.UNVERIFIABLE, Fact(Finding.NOTHING_SHOWS_IT))
 
 
-def _weigh(command: ClientCommand, evidence: Evidence) -> Weighed:
+def _weigh(
+    command: ClientCommand, evidence: Evidence, now: datetime, listening_since: datetime | None
+) -> Weighed:
     match command.action:
         case Action.REBOOT_HOST:
-            return _weigh_reboot(command, evidence)
+            order = _order_of(command, evidence.boot, now, listening_since)
+            return _weigh_reboot(command, evidence, order)
         case Action.RESTART_APP:
-            return _weigh_restart(command, evidence)
+            order = _order_of(command, evidence.application, now, listening_since)
+            return _weigh_restart(command, evidence, order)
         case Action.SHUTDOWN_HOST:
             if evidence.silent:
                 return Fact(Finding.WENT_SILENT), None
@@ -144,23 +171,63 @@ def _is_later(
     return heard is not None and heard > left
 
 
-def _weigh_reboot(command: ClientCommand, evidence: Evidence) -> Weighed:
+def _order_of(
+    command: ClientCommand, told: FirstTold | None, now: datetime, listening_since: datetime | None
+) -> EvidenceOrder:
+    """Tell whether a boot or start that differs from the one at publication may be the command's effect.
+
+    A device may reboot by itself while a command waits for it, or between two publications. What it told
+    before it accepted, or before the last publication, is then no effect. If it accepted after the last
+    publication, it had not acted on an earlier one, and what it told before is evidence against the effect;
+    else it may have acted on an earlier one, and its acks were lost.
+    """
+    if told is None:
+        return EvidenceOrder.AFTER
+    accepted = command.accepted_at
+    if command.started_at is None and accepted == command.finished_at:
+        accepted = None  # it never said so before the end
+    left = command.last_publish_at
+    fresh = accepted is not None and left is not None and accepted >= left
+    if left is not None and accepted is not None and not fresh:
+        left = command.published_at  # repeated while it was under way
+    if left is not None and not _is_after(told.said_at, left, told, now, listening_since):
+        return EvidenceOrder.BEFORE if fresh or command.publish_count <= 1 else EvidenceOrder.UNCLEAR
+    if accepted is not None and not _is_after(told.heard_at, accepted, told, now, listening_since):
+        # It may also have sent its acks late.
+        return EvidenceOrder.UNCLEAR
+    return EvidenceOrder.AFTER
+
+
+def _is_after(
+    at: datetime, moment: datetime, told: FirstTold, now: datetime, listening_since: datetime | None
+) -> bool:
+    if moment > now:
+        # The host's clock was set back since; listening began again at that moment.
+        return listening_since is None or told.heard_at >= listening_since
+    return at >= moment
+
+
+def _weigh_reboot(command: ClientCommand, evidence: Evidence, order: EvidenceOrder) -> Weighed:
     before_at, after_at = command.before_booted_at, evidence.booted_at
     beats = evidence.heartbeats_since_boot
     if command.before_boot_id is not None and evidence.boot_id is not None:
         if command.before_boot_id == evidence.boot_id:
             return None, Fact(Finding.SAME_BOOT_ID, {"boot_id": evidence.boot_id})
         found = Fact(Finding.NEW_BOOT_ID, {"boot_id": evidence.boot_id, "heartbeats": beats})
+        same = Fact(Finding.SAME_BOOT_ID, {"boot_id": evidence.boot_id})
     elif before_at is not None and after_at is not None:
         if not _moved(command, before_at, evidence, after_at):
             return None, Fact(Finding.SAME_BOOT_TIME, {"booted_at": after_at})
         found = Fact(Finding.NEW_BOOT_TIME, {"booted_at": after_at, "heartbeats": beats})
+        same = Fact(Finding.SAME_BOOT_TIME, {"booted_at": after_at})
     else:
         return None, None
+    if order is not EvidenceOrder.AFTER:
+        return None, same if order is EvidenceOrder.BEFORE else None
     return (found, None) if beats >= HEARTBEATS_AFTER_REBOOT else (None, None)
 
 
-def _weigh_restart(command: ClientCommand, evidence: Evidence) -> Weighed:
+def _weigh_restart(command: ClientCommand, evidence: Evidence, order: EvidenceOrder) -> Weighed:
     before_at, after_at = command.before_app_started_at, evidence.app_started_at
     before_pid, after_pid = command.before_process_pid, evidence.process_pid
     if before_at is None or after_at is None:
@@ -171,6 +238,8 @@ def _weigh_restart(command: ClientCommand, evidence: Evidence) -> Weighed:
     told = {"app_started_at": after_at}
     if not _moved(command, before_at, evidence, after_at) and not (another_process and before_at != after_at):
         return None, Fact(Finding.SAME_START_TIME, told)
+    if order is not EvidenceOrder.AFTER:
+        return None, Fact(Finding.SAME_START_TIME, told) if order is EvidenceOrder.BEFORE else None
     if not evidence.process_running:
         return None, Fact(Finding.NEW_START_TIME_NOT_RUNNING, told)
     return Fact(Finding.NEW_START_TIME, told), None

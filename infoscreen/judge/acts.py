@@ -27,6 +27,7 @@ from infoscreen.storage import client_lists, clients
 from infoscreen.storage.engine import Store
 from infoscreen.storage.recovery import incidents
 from infoscreen.storage.recovery.pauses import PauseScope
+from infoscreen.words.speaking import say
 
 OPERATOR = Actor(1, "judge", Role.ADMIN, "judge")
 FOR = timedelta(hours=1)
@@ -80,7 +81,7 @@ class Acts:
         try:
             await act(line)
         except Refused as refusal:
-            self._warn(f"{kind}: refused: {refusal}")
+            self._warn(f"{kind}: refused: {say(refusal.fact)}")
         return True
 
     async def _client(self, line: Line) -> None:

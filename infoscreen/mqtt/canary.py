@@ -41,7 +41,7 @@ class Canary:
     """The newest finding, and how it is come by. ``hear`` gets what arrives on ``TOPIC``."""
 
     def __init__(self, clock: Clock, probe: BrokerAddress | None, on_change: Callable[[], None]) -> None:
-        """Keep the parts; without a ``probe``, nothing is ever known."""
+        """Without a ``probe``, the state stays unknown."""
         self._clock = clock
         self._probe = probe
         self._on_change = on_change

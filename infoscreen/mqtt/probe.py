@@ -9,7 +9,10 @@ import contextlib
 import secrets
 from dataclasses import replace
 
+from infoscreen.clock import SystemClock
 from infoscreen.domain.errors import BrokerUnavailable
+from infoscreen.mqtt import canary
+from infoscreen.mqtt.canary import AclState, Canary
 from infoscreen.mqtt.client import MQTT_5, BrokerClient
 from infoscreen.mqtt.connection import BrokerAddress, load_tls
 from infoscreen.mqtt.dropped import TOPIC
@@ -43,6 +46,24 @@ async def anonymous_refusal(address: BrokerAddress) -> str | None:
             return None
     except BrokerUnavailable as error:
         return str(error)
+
+
+async def acl_state(ours: BrokerAddress, stranger: BrokerAddress) -> AclState:
+    """Return whether the ACL is in force, as the daemon's canary finds out; raise ``BrokerUnavailable``."""
+    watched = Canary(SystemClock(), replace(stranger, client_id=_unique(stranger).client_id), lambda: None)
+    async with BrokerClient(ours, await load_tls(ours), version=MQTT_5, clean_start=True) as client:
+        await client.ask(client.subscribe([(canary.TOPIC, 0)]))
+
+        async def listen() -> None:
+            async for message in client.received():
+                watched.hear(message.payload)
+
+        listening = asyncio.ensure_future(listen())
+        try:
+            return await watched.check(client)
+        finally:
+            listening.cancel()
+            await asyncio.wait([listening])
 
 
 async def dropped(ours: BrokerAddress) -> int | None:

@@ -7,10 +7,12 @@ own account is only used on the listener for the server, under a client id of th
 
 import asyncio
 import contextlib
+import math
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TypeVar
 
 from infoscreen.domain.errors import BrokerUnavailable
 from infoscreen.mqtt.answers import Puback
@@ -25,13 +27,16 @@ from infoscreen.provisioning.broker_files import (
 )
 from infoscreen.wire import topics
 
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 30.0
 OWNER, OTHER = CHECK_ACCOUNTS
 """Two accounts that have what any device has."""
 
 COMMANDS = (topics.commands(OWNER), topics.command_alias(OWNER))
 REPORTS = tuple(topics.all_of(OWNER))
 BROKER_ITSELF = ("$SYS/broker/version", "$SYS/broker/log/N")
+
+
+Answer = TypeVar("Answer")
 
 
 class Operation(StrEnum):
@@ -115,16 +120,18 @@ class _Player:
         async for message in self._client.received():
             self.heard.add((message.topic, message.payload))
 
-    async def subscribe(self, names: tuple[str, ...]) -> None:
-        await self._client.ask(self._client.subscribe([(name, 1) for name in names]))
+    async def subscribe(self, names: Sequence[str]) -> None:
+        call = self._client.subscribe([(name, 1) for name in names], timeout=math.inf)
+        await _in_time(asyncio.ensure_future(self._client.ask(call)))
 
-    async def publish(self, topic: str, payload: bytes) -> None:
-        """Publish and wait for the answer, which tells nothing about whether it is allowed."""
-        answered: asyncio.Future[Puback | None] = asyncio.get_running_loop().create_future()
-        self._client.post(_Note(topic, payload), answered.set_result, expires_in=60)
-        await asyncio.wait([answered], timeout=ANSWER_SECONDS)
-        if not answered.done() or answered.result() is None:
-            raise BrokerUnavailable(f"the broker did not answer {self.role.name}")
+    async def publish(self, names: Sequence[str], payload: bytes) -> None:
+        """Publish on each and wait for the answers, which tell nothing about whether it is allowed."""
+        waiting: list[asyncio.Future[Puback | None]] = []
+        for name in names:
+            waiting.append(asyncio.get_running_loop().create_future())
+            self._client.post(_Note(name, payload), waiting[-1].set_result, expires_in=60)
+        if None in await _in_time(asyncio.gather(*waiting)):
+            raise BrokerUnavailable(f"the broker ended the connection of {self.role.name}")
 
     async def caught_up(self) -> None:
         """Return when all that the broker had for us has arrived: it answers in order."""
@@ -134,6 +141,14 @@ class _Player:
     @property
     def is_lost(self) -> bool:
         return self._client.is_lost
+
+
+async def _in_time(call: "asyncio.Future[Answer]") -> Answer:
+    await asyncio.wait([call], timeout=ANSWER_SECONDS)
+    if not call.done():
+        call.cancel()
+        raise BrokerUnavailable("the broker did not answer in time")
+    return call.result()
 
 
 async def check(server: BrokerAddress, devices: BrokerAddress, passwords: dict[str, str]) -> list[Cell]:
@@ -198,10 +213,8 @@ async def _reading(players: dict[str, _Player], listeners: tuple[BrokerAddress, 
     # These leave lines in the broker's log, for those who may read it.
     nobody = [await _anonymous(f"{one.host}:{one.port}", one) for one in listeners]
     payload = secrets.token_hex(8).encode()
-    for topic in REPORTS:
-        await players["device"].publish(topic, payload)
-    for topic in COMMANDS:
-        await players["server"].publish(topic, payload)
+    await players["device"].publish(REPORTS, payload)
+    await players["server"].publish(COMMANDS, payload)
     for player in players.values():
         await player.caught_up()
     return [*nobody, *_read(players, everything, payload)]
@@ -221,8 +234,7 @@ async def _publishing(players: dict[str, _Player], player: _Player) -> list[Cell
     """Let one publish on everything, and see what the server hears."""
     server, payload = players["server"], secrets.token_hex(8).encode()
     everything = (*REPORTS, *COMMANDS)
-    for topic in everything:
-        await player.publish(topic, payload)
+    await player.publish(everything, payload)
     await server.caught_up()
     return [
         Cell(

@@ -9,6 +9,7 @@ import grp
 import json
 import os
 import pwd
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -263,6 +264,23 @@ def _write_access(place: BrokerFiles, listeners: Listeners, authority: Authority
         "MQTT_PROBE_PASSWORD": place.password(PROBE_ACCOUNT),
     }
     write_variables(place.secrets / "server.env", daemon)
+    if listeners.remote_server is not None:
+        elsewhere = {
+            "MQTT_HOST": listeners.names[0],
+            "MQTT_PORT": str(listeners.remote_server),
+            "MQTT_TLS_ENABLED": "true",
+            "MQTT_TLS_CA_CERT": "/etc/infoscreen/ca.crt",
+            "MQTT_CLIENT_ID": _client_id(place),
+        }
+        write_variables(place.secrets / "server-remote.env", {**daemon, **elsewhere})
+
+
+def _client_id(place: BrokerFiles) -> str:
+    """Return a client id for a daemon on another host that nobody can guess and take; always the same."""
+    path = place.secrets / "client-id"
+    if not path.exists():
+        files.replace(path, f"{SERVER_ACCOUNT}-{secrets.token_hex(8)}\n".encode(), Access(0o600))
+    return _secret(path)
 
 
 def write_variables(path: Path, variables: Mapping[str, str]) -> None:

@@ -20,13 +20,14 @@ from infoscreen.domain.errors import BadMessage, StoreUnavailable
 from infoscreen.domain.events import ClientChanged, CommandChanged, Event
 from infoscreen.domain.presence import StalePolicy
 from infoscreen.services.acks import save_acks
+from infoscreen.services.beats import Beats
 from infoscreen.services.bus import Bus
 from infoscreen.services.lag import Lag
 from infoscreen.services.log_lines import dropped_entry
 from infoscreen.services.ports import Incoming, Measures
 from infoscreen.services.quiet import AT_A_STRETCH, save_quiet
 from infoscreen.services.quota import Ledger, Overrun, QuotaPolicy, Quotas
-from infoscreen.services.reports import Beats, Folding, Told, fold, fold_beats, settle
+from infoscreen.services.reports import Folding, Told, fold, fold_beats, settle
 from infoscreen.services.sorting import SortedBatch, kind_of, rejection
 from infoscreen.storage import batches, clients, failed_services, heartbeats, rejected, screenshots, timeline
 from infoscreen.storage.engine import Connection, Store
@@ -232,7 +233,7 @@ class Ingest:
                 fold_beats(foldings[uuid], beats, now, since, self._policy.stale)
         for uuid, told in folded:
             if uuid in foldings:
-                fold(foldings[uuid], told, now, self._policy.stale)
+                fold(foldings[uuid], told, now, since, self._policy.stale)
         changed = {uuid: (foldings[uuid].failures_before, foldings[uuid].failures) for uuid in failures}
         await failed_services.save(connection, changed)
         all_of_them = list(foldings.values())
@@ -263,6 +264,8 @@ class Ingest:
             self._measures.message(kind, "dropped", count)
         for kind, count in batch.retained.items():
             self._measures.message(kind, "retained", count)
+        for kind, count in batch.emptied.items():
+            self._measures.message(kind, "emptied", count)
         for field_name, count in batch.unread.items():
             self._measures.unread(field_name, count)
         for command in outcome.moved:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from infoscreen.clock import Clock
@@ -31,7 +31,7 @@ LAG_SECONDS = 0.25
 class Overview:
     """Totals by condition, what the daemon knows of its broker, and what the recovery makes of it all.
 
-    ``folded`` is how many unwell clients are part of one of the ``incidents`` under way; ``poll`` is the
+    ``held`` is how many clients each of the ``incidents`` under way holds, by its number; ``poll`` is the
     newest of the recovery, ``pauses`` those in force. ``database`` is why nothing can be written;
     ``alerts`` are about the installation.
     """
@@ -40,11 +40,16 @@ class Overview:
     totals: Mapping[Condition, int]
     broker: LinkState
     incidents: Sequence[StoredIncident] = ()
-    folded: int = 0
+    held: Mapping[int, int] = field(default_factory=dict)
     poll: LastPoll | None = None
     pauses: Sequence[StoredPause] = ()
     database: StoreUnavailable | None = None
     alerts: Sequence[Alert] = ()
+
+    @property
+    def folded(self) -> int:
+        """Return how many clients the incidents hold together."""
+        return sum(self.held.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +80,12 @@ class Monitoring:
         async with self._store.read() as connection:
             totals = await client_totals.totals(connection)
             under_way = await incidents.under_way(connection)
-            folded = await decisions.held_by_incidents(connection) if under_way else 0
+            held = await decisions.held_by_incidents(connection) if under_way else {}
             poll = await decisions.last_poll(connection)
             in_force = await pauses.in_force(connection, now)
         database = await self._database_trouble()
         return Overview(
-            now, totals, self._link.state, under_way, folded, poll, in_force, database, self.alerts()
+            now, totals, self._link.state, under_way, held, poll, in_force, database, self.alerts()
         )
 
     def alerts(self) -> list[Alert]:

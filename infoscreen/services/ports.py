@@ -89,7 +89,11 @@ class Measures(Protocol):
     """Where services count what they did. Counting never fails and knows no client: fleets are too big."""
 
     def message(self, kind: str, outcome: str, count: int = 1) -> None:
-        """Count messages from devices; ``outcome`` is ``stored``, ``rejected`` or ``retained``."""
+        """Count messages from devices.
+
+        ``outcome`` is ``stored``, ``rejected``, ``dropped`` (beyond a quota), ``retained`` (replayed by the
+        broker) or ``emptied`` (the retained message of a topic was removed).
+        """
         ...
 
     def rejected(self, reason: str, count: int = 1) -> None:

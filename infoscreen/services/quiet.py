@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 
 from infoscreen.domain.clients import Condition
 from infoscreen.domain.presence import Beat, Rhythm, StalePolicy, alive_at, beaten
-from infoscreen.services.reports import Beats, Told, digest, says_new
+from infoscreen.services.beats import Beats, digest
+from infoscreen.services.reports import Told, says_new
 from infoscreen.storage import heartbeats
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.heartbeats import Pulse, Quiet, QuietBeat, QuietHealth

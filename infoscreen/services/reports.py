@@ -4,19 +4,18 @@ No I/O in here; ``ingest`` loads, folds and saves.
 """
 
 import json
-import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, assert_never
 
 from infoscreen.domain.clients import STALE, Client, Condition, Presence, ProcessStatus, Speaker
 from infoscreen.domain.codes import Fact
-from infoscreen.domain.duplicates import Heard, speakers_of, turned
+from infoscreen.domain.duplicates import Heard, device_name, devices_of, discovered, turned
 from infoscreen.domain.error_codes import MessageDefect, reason_of
 from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.failures import Services, emptied, reported, summed_up
-from infoscreen.domain.history import UNKNOWN, Happening
+from infoscreen.domain.history import Happening
 from infoscreen.domain.presence import (
     Beat,
     Rhythm,
@@ -26,6 +25,8 @@ from infoscreen.domain.presence import (
     condition_of,
     start_due_at,
 )
+from infoscreen.domain.verification import moved
+from infoscreen.services.beats import Beats, Run, digest
 from infoscreen.storage.heartbeats import Pulse
 from infoscreen.storage.timeline import NewEntry
 from infoscreen.wire.messages import (
@@ -65,81 +66,6 @@ class Told(NamedTuple):
     report: ClientReport
     unread: tuple[Unread, ...] = ()
     replay: bool = False
-
-
-@dataclass(slots=True)
-class Run:
-    """Heartbeats of one device in a row: the newest, what of it could not be read, and how many came."""
-
-    newest: Heartbeat
-    unread: tuple[Unread, ...]
-    count: int
-
-
-MOST_RUNS = 16
-"""So often devices under one identity may alternate within a batch; what is between is left out."""
-
-
-class Beats:
-    """The heartbeats of one client in one batch, by runs of the same device."""
-
-    def __init__(self, heartbeat: Heartbeat, unread: tuple[Unread, ...] = ()) -> None:
-        self.runs = [Run(heartbeat, unread, 1)]
-
-    def add(self, heartbeat: Heartbeat, unread: tuple[Unread, ...] = ()) -> None:
-        """Take in one more, later heartbeat."""
-        last = self.runs[-1]
-        if _is_same_device(heartbeat, last.newest):
-            last.newest, last.unread = heartbeat, unread
-            last.count += 1
-            return
-        if len(self.runs) == MOST_RUNS:
-            del self.runs[1]
-        self.runs.append(Run(heartbeat, unread, 1))
-
-    @property
-    def newest(self) -> Heartbeat:
-        """Return the last heartbeat."""
-        return self.runs[-1].newest
-
-    @property
-    def unread(self) -> tuple[Unread, ...]:
-        """Return what of the last heartbeat could not be read."""
-        return self.runs[-1].unread
-
-    @property
-    def count(self) -> int:
-        """Return how many heartbeats came."""
-        return sum(run.count for run in self.runs)
-
-
-def _is_same_device(one: Heartbeat, other: Heartbeat) -> bool:
-    """Compare what tells devices under one identity apart; a boot time may waver and is not part of it."""
-    return one.boot_id == other.boot_id and one.hostname == other.hostname and one.ip == other.ip
-
-
-def digest(beats: Beats) -> int:
-    """Return a digest of all a heartbeat tells besides times; if it repeats, only the pulse is written.
-
-    Of fields that could not be read it takes the names, and what was said of the process, which is the one
-    that people look at. Never 0, which stands for "nothing known".
-    """
-    heartbeat = beats.newest
-    told = (
-        [one if one.field == "process_status" else one.field for one in beats.unread],
-        heartbeat.process_status,
-        heartbeat.current_process,
-        heartbeat.process_pid,
-        heartbeat.app_started_at,
-        heartbeat.boot_id,
-        heartbeat.booted_at,
-        heartbeat.ip,
-        heartbeat.hostname,
-        heartbeat.software_version,
-        heartbeat.persistent_session,
-    )
-    # Half of CRC-32's range, so that it fits PostgreSQL's integer; plus one, so that it is never 0.
-    return (zlib.crc32(repr(told).encode()) >> 1) or 1
 
 
 @dataclass(slots=True)
@@ -184,18 +110,18 @@ def fold_beats(
         stale_at=now + timedelta(seconds=threshold),
         shut_down_at=None,
     )
-    if folding.client.duplicate_since is not None and before.duplicate_since is None:
-        first, second = list(speakers_of(folding.client))[:2]
-        names = {"first": _name(first), "second": _name(second)}
-        devices = [
-            {"hostname": one.hostname, "ip": one.ip, "boot_id": one.boot_id} for one in (first, second)
-        ]
-        fact = Fact(Happening.TWO_DEVICES, names)
-        _tell(folding, now, TimelineKind.STATUS, fact, {"devices": devices})
+    _tell_duplicate(folding, before, now)
 
 
-def _name(speaker: Speaker) -> str:
-    return " ".join(part for part in (speaker.hostname, speaker.ip) if part) or (speaker.boot_id or UNKNOWN)
+def _tell_duplicate(folding: Folding, before: Client, now: datetime) -> None:
+    """Write a line once two devices under the identity are recognised."""
+    if folding.client.duplicate_since is None or before.duplicate_since is not None:
+        return
+    found = devices_of(folding.client)
+    devices = [asdict(one) | {"heard_at": one.heard_at.isoformat()} for one in found]
+    names = {"first": device_name(found[0]), "second": device_name(found[-1])}
+    fact = Fact(Happening.TWO_DEVICES, names)
+    _tell(folding, now, TimelineKind.STATUS, fact, {"devices": devices})
 
 
 def _take_run(
@@ -219,9 +145,13 @@ def _take_run(
         # Said before the reboot, and by now outdated; but something was heard.
         folding.client = replace(turn.client, last_alive=alive)
         return
+    new_boot = turn.heard is not Heard.SAME or client.boot_said_at is None
     folding.client = replace(
         turn.client,
         last_alive=alive,
+        boot_said_at=alive if new_boot else client.boot_said_at,
+        boot_heard_at=now if new_boot else client.boot_heard_at,
+        **_app_first_told(client, newest.app_started_at, newest.process_pid, skew, alive, now),
         last_device_time=newest.timestamp,
         # Of a message that has waited, the age cannot be told from a wrong clock.
         clock_skew_seconds=skew if alive == now else client.clock_skew_seconds,
@@ -248,6 +178,25 @@ def _take_run(
         _tell(folding, now, TimelineKind.REBOOT, Fact(Happening.REBOOTED), {"boot_id": newest.boot_id})
 
 
+def _app_first_told(
+    client: Client,
+    started_at: datetime | None,
+    pid: int | None,
+    skew: float | None,
+    said_at: datetime,
+    now: datetime,
+) -> dict[str, Any]:
+    """Return since when the client tells of the present start of its application, if that is news."""
+    before = client.app_started_at
+    restarted = started_at is not None and (
+        before is None or moved(before, client.clock_skew_seconds, started_at, skew)
+    )
+    another = pid is not None and client.process_pid is not None and pid != client.process_pid
+    if not restarted and not another and client.app_said_at is not None:
+        return {}
+    return {"app_said_at": said_at, "app_heard_at": now}
+
+
 LONGEST_BOOT = timedelta(minutes=15)
 
 
@@ -258,7 +207,9 @@ def _boot_seen(heartbeat: Heartbeat, now: datetime) -> datetime:
     return now - min(max(heartbeat.timestamp - heartbeat.booted_at, timedelta()), LONGEST_BOOT)
 
 
-def fold(folding: Folding, told: Told, now: datetime, policy: StalePolicy) -> None:
+def fold(
+    folding: Folding, told: Told, now: datetime, listening_since: datetime | None, policy: StalePolicy
+) -> None:
     """Take in one report other than a heartbeat.
 
     Neither what was retained nor the last will is a sign of life, nor is an emptied report, which may be our
@@ -272,12 +223,12 @@ def fold(folding: Folding, told: Told, now: datetime, policy: StalePolicy) -> No
         case Refusal():
             client = _with_refusal(client, report, now, policy)
         case Health():
-            client = _with_health(folding, client, report, now, policy)
+            client = _with_health(folding, client, report, now, listening_since, policy)
             client = replace(client, unread_fields=_unread(client, "health", told.unread))
         case Discovery():
             folding.said = 0  # it may contradict the last heartbeat, whose repetition must then be read again
             client = replace(
-                client,
+                discovered(client, report.mac, report.hostname, report.ip, now),
                 unread_fields=_unread(client, "discovery", told.unread),
                 **_known(
                     capabilities=report.capabilities,
@@ -300,7 +251,8 @@ def fold(folding: Folding, told: Told, now: datetime, policy: StalePolicy) -> No
             client = _with_withdrawal(folding, client, now)
         case _:
             assert_never(report)
-    folding.client = client
+    before, folding.client = folding.client, client
+    _tell_duplicate(folding, before, now)
 
 
 def settle(folding: Folding, now: datetime, listening_since: datetime | None) -> None:
@@ -341,7 +293,12 @@ def _unread(client: Client, kind: str, unread: Sequence[Unread]) -> dict[str, st
 
 
 def _with_health(
-    folding: Folding, client: Client, health: Health, now: datetime, policy: StalePolicy
+    folding: Folding,
+    client: Client,
+    health: Health,
+    now: datetime,
+    listening_since: datetime | None,
+    policy: StalePolicy,
 ) -> Client:
     told: dict[str, Any] = {}
     if health.broker_connection is not None:
@@ -350,6 +307,10 @@ def _with_health(
             mqtt_last_disconnect_at=health.broker_connection.last_disconnect_at,
         )
     if health.actual_state is not None:
+        actual = health.actual_state
+        skew = (health.timestamp - now).total_seconds()
+        said_at = alive_at(client.last_alive, client.last_device_time, health.timestamp, now, listening_since)
+        told |= _app_first_told(client, actual.started_at, actual.pid, skew, said_at, now)
         if says_new(health.actual_state, client):
             folding.said = 0  # it contradicts the last heartbeat, whose repetition must then be read again
         told |= _known(**{field: getattr(health.actual_state, name) for name, field in _STATE})

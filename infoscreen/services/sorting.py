@@ -10,10 +10,11 @@ from datetime import datetime
 
 from infoscreen.domain.clients import Presence
 from infoscreen.domain.errors import BadMessage
+from infoscreen.services.beats import Beats
 from infoscreen.services.log_lines import log_entry
 from infoscreen.services.ports import Incoming
 from infoscreen.services.quota import Quotas
-from infoscreen.services.reports import Beats, Refusal, Told
+from infoscreen.services.reports import Refusal, Told
 from infoscreen.storage.rejected import HEAD_BYTES, RejectedMessage
 from infoscreen.storage.timeline import NewEntry
 from infoscreen.wire import topics
@@ -52,6 +53,7 @@ class SortedBatch:
     from_whom: defaultdict[str, list[Incoming]] = field(default_factory=lambda: defaultdict(list))
     kinds: Counter[str] = field(default_factory=Counter)
     retained: Counter[str] = field(default_factory=Counter)
+    emptied: Counter[str] = field(default_factory=Counter)
     unread: Counter[str] = field(default_factory=Counter)
     rejections: list[RejectedMessage] = field(default_factory=list)
     surplus: Counter[str] = field(default_factory=Counter)
@@ -92,7 +94,7 @@ class SortedBatch:
         uuid = topics.sender(message.topic)
         if uuid is not None and not message.payload:
             # That is how retained messages are taken back, also by us.
-            self.retained[kind_of(message.topic)] += 1
+            self.emptied[kind_of(message.topic)] += 1
             return
         self.rejections.append(rejection(message, now, error))
         if uuid is None or message.retain:

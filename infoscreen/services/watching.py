@@ -26,7 +26,7 @@ from infoscreen.domain.commands import (
 from infoscreen.domain.events import ClientChanged, CommandChanged, Event
 from infoscreen.domain.history import Note, Part
 from infoscreen.domain.presence import CLOCK_DOUBT, LONGEST_SECONDS, StalePolicy, is_stale
-from infoscreen.domain.verification import Conclusion, Evidence, verify
+from infoscreen.domain.verification import Conclusion, Evidence, FirstTold, verify
 from infoscreen.progress import expect_within
 from infoscreen.services.bus import Bus
 from infoscreen.services.loops import every
@@ -241,7 +241,7 @@ class Watch:
             waiting = await command_deadlines.to_verify(
                 connection, now, patience, self._verified_until, VERIFIED_AT_ONCE
             )
-        # Those that must wait for more take turns, so that none waits behind others that wait for ever.
+        # Commands that wait for more evidence take turns, so that none is starved by others.
         self._verified_until = waiting[-1][0].command_id if len(waiting) == VERIFIED_AT_ONCE else ""
         judged: dict[str, Conclusion] = {}
         for command, signs in waiting:
@@ -321,7 +321,13 @@ def _evidence(client: Signs, now: datetime, listening_since: datetime | None) ->
         silent=_gone(client) or is_stale(client, now, listening_since),
         clock_skew_seconds=client.clock_skew_seconds,
         duplicate=client.duplicate_since is not None,
+        boot=_first_told(client.boot_said_at, client.boot_heard_at),
+        application=_first_told(client.app_said_at, client.app_heard_at),
     )
+
+
+def _first_told(said_at: datetime | None, heard_at: datetime | None) -> FirstTold | None:
+    return None if said_at is None or heard_at is None else FirstTold(said_at, heard_at)
 
 
 def _gone(client: Signs) -> bool:

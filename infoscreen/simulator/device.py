@@ -16,7 +16,7 @@ from uuid import UUID
 
 from infoscreen.agent.protocol import packets
 from infoscreen.agent.protocol.desk import CommandDesk, CommandOutcome
-from infoscreen.agent.protocol.journal import Before, Journal
+from infoscreen.agent.protocol.journal import Journal, StateAtStart
 from infoscreen.agent.protocol.packet_queue import PacketQueue
 from infoscreen.agent.protocol.packets import Packet
 from infoscreen.domain.clients import Presence, ProcessStatus
@@ -253,7 +253,7 @@ class SimulatedDevice:
 
     def _execute(self, command: Command, now: datetime) -> None:
         self._tally.acks += 1
-        self._desk.start(command, Before(self._host.boot_id, self._host.app_started_at))
+        self._desk.start(command, StateAtStart(self._host.boot_id, self._host.app_started_at))
         match command.action:
             case Action.RESTART_APP:
                 self._host.lose_app(ProcessStatus.STARTING)

@@ -5,6 +5,7 @@ from uuid import UUID, uuid4
 
 from infoscreen.agent.protocol.journal import Linked
 from infoscreen.domain.clients import ProcessStatus
+from infoscreen.mqtt.device import KEEPALIVE_SECONDS
 from infoscreen.simulator.host import APP_PROCESS, SimulatedHost
 from infoscreen.simulator.identity import Identity
 from infoscreen.wire import topics
@@ -95,6 +96,7 @@ def discovery(identity: Identity) -> Discovery:
         software_version=identity.software_version,
         agent_version=identity.agent_version,
         capabilities=list(identity.capabilities),
+        keepalive_seconds=KEEPALIVE_SECONDS,
     )
 
 

@@ -29,7 +29,7 @@ _NAME = re.compile(r"infoscreen-\d{8}T\d{6}Z\.db")
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
+class VerifiedBackup:
     """What is in a backup; ``fitness`` is how its schema compares with this code."""
 
     file: str
@@ -44,7 +44,7 @@ class Verified:
 class Restored:
     """Which backup is in place now, where, and where that which was there is kept."""
 
-    backup: Verified
+    backup: VerifiedBackup
     database: str
     kept: str | None
 
@@ -88,7 +88,7 @@ def backups_in(directory: Path) -> list[Path]:
     return sorted((file for file in directory.iterdir() if _NAME.fullmatch(file.name)), reverse=True)
 
 
-def verify(file: Path) -> Verified:
+def verify(file: Path) -> VerifiedBackup:
     """Return what is in a backup, after reading every page, index and reference of it.
 
     Raises:
@@ -173,7 +173,7 @@ def _save(source: Path, file: Path) -> int:
         # Not mode=ro: a reader that may not write would leave the write-ahead log's files behind as its own.
         with closing(_connected(source, "rw")) as original, closing(sqlite3.connect(part)) as copy:
             original.backup(copy)
-            # One file that needs no companions wherever it is put.
+            # One file that is complete without a write-ahead log.
             copy.execute("PRAGMA journal_mode=DELETE")
             verdict = copy.execute("PRAGMA integrity_check").fetchone()[0]
         if verdict != "ok":
@@ -187,7 +187,7 @@ def _save(source: Path, file: Path) -> int:
     return file.stat().st_size
 
 
-def _verified(connection: sqlite3.Connection, file: Path) -> Verified:
+def _verified(connection: sqlite3.Connection, file: Path) -> VerifiedBackup:
     verdict = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if verdict != "ok":
         raise ToolFailed(f"{file.absolute()} is damaged: {verdict}.")
@@ -200,7 +200,7 @@ def _verified(connection: sqlite3.Connection, file: Path) -> Verified:
             f"{file.absolute()} is damaged: rows of {', '.join(sorted(orphans))} belong to nothing."
         )
     (revision,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    return Verified(
+    return VerifiedBackup(
         file=str(file.absolute()),
         bytes=file.stat().st_size,
         revision=revision,

@@ -1,8 +1,8 @@
 """The newest batch that each writer has stored, by which a repeated one is recognised."""
 
+from infoscreen.storage.broker_tables import ingest_batches
 from infoscreen.storage.columns import insert_or
 from infoscreen.storage.engine import Connection
-from infoscreen.storage.tables import ingest_batches
 
 
 async def begin(connection: Connection, writer: str, batch: str) -> bool:

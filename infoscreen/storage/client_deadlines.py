@@ -1,6 +1,6 @@
 """Clients that a loop has something to do for: silent for too long, out of maintenance, to be cleared.
 
-By UUID: whoever acts on them reads them again, for a change.
+By UUID: callers read them again for the change.
 """
 
 from collections.abc import Sequence

@@ -8,6 +8,8 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Select,
+    and_,
+    exists,
     func,
     select,
     tuple_,
@@ -21,8 +23,9 @@ from infoscreen.storage import client_index, client_totals
 from infoscreen.storage.clients import get_many
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, count_some, cursor_text, cursor_time, decode_cursor, encode_cursor
-from infoscreen.storage.tables import clients
+from infoscreen.storage.tables import clients, recovery_decisions
 
+_decisions = recovery_decisions.c
 _LONG_AGO = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
@@ -33,7 +36,7 @@ class ClientQuery:
     ``q`` is searched in name, host name, IP address and UUID, without regard to upper and lower case. An
     empty ``status`` means any.
     ``unacknowledged`` leaves only those with a failed service that nobody has acknowledged, whatever their
-    status.
+    status. ``alone`` leaves only those that no incident holds.
     """
 
     status: frozenset[Condition] = frozenset()
@@ -42,6 +45,7 @@ class ClientQuery:
     q: str | None = None
     sort: str = "name"
     unacknowledged: bool = False
+    alone: bool = False
 
 
 SORTS: Mapping[str, ColumnElement[Any]] = {
@@ -73,6 +77,9 @@ async def _filter(connection: Connection, query: ClientQuery) -> _Filter:
     few: set[str] | None = None
     if query.unacknowledged:
         conditions.append(clients.c.service_failed_at.is_not(None))
+    if query.alone:
+        held = and_(_decisions.last_at.is_(None), _decisions.incident_id.is_not(None))
+        conditions.append(~exists().where(_decisions.client_uuid == clients.c.uuid, held))
     if query.site:
         conditions.append(clients.c.site == query.site)
     if query.tag:
@@ -154,12 +161,12 @@ async def search(
 
 
 async def _total(connection: Connection, query: ClientQuery, found: _Filter) -> int | None:
-    narrowed = query.status or query.site or query.unacknowledged
+    narrowed = query.status or query.site or query.unacknowledged or query.alone
     if query.q and not (query.tag or narrowed):
         return await client_index.count_with_text(connection, query.q)
     if query.tag and not (query.q or narrowed):
         return await client_index.count_with_tag(connection, query.tag)
-    if query.tag or query.q or query.unacknowledged:
+    if query.tag or query.q or query.unacknowledged or query.alone:
         return await count_some(connection, clients, [*found.where, *_any_status(query)])
     return await client_totals.count(connection, query.status, query.site)
 

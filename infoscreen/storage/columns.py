@@ -22,7 +22,14 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeDecorator
 
-from infoscreen.domain.clients import FailedUnit, Speaker
+from infoscreen.domain.clients import (
+    FailedUnit,
+    IdentityEvidence,
+    IdentityUser,
+    PastDuplicate,
+    SeenMac,
+    Speaker,
+)
 
 T = TypeVar("T")
 
@@ -119,6 +126,42 @@ class Speakers(TypeDecorator[list[Speaker]]):
     def process_result_value(self, value: list[dict[str, Any]] | None, dialect: Dialect) -> list[Speaker]:
         """Return the speakers."""
         return [_speaker(one) for one in value or ()]
+
+
+class IdentityJson(TypeDecorator[IdentityEvidence]):
+    """What speaks for several devices under one identity, as JSON; NULL while nothing does."""
+
+    impl = JSON(none_as_null=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: IdentityEvidence | None, dialect: Dialect) -> Any:
+        """Return plain values."""
+        return None if value is None else _plain(asdict(value))
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> IdentityEvidence | None:
+        """Return the evidence."""
+        if value is None:
+            return None
+        past = value["last_duplicate"]
+        if past is not None:
+            devices = [IdentityUser(**_with_times(one, "heard_at")) for one in past["devices"]]
+            past = PastDuplicate(**{**_with_times(past, "since", "until"), "devices": devices})
+        macs = [SeenMac(**_with_times(one, "since", "heard_at")) for one in value["macs"]]
+        return IdentityEvidence(macs=macs, last_duplicate=past)
+
+
+def _plain(value: Any) -> Any:
+    """Return nested values with their times as text."""
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _with_times(told: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Return a dictionary whose times of these names are no longer text."""
+    return told | {name: datetime.fromisoformat(told[name]) for name in names}
 
 
 def _speaker(told: dict[str, Any]) -> Speaker:

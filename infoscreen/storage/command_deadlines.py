@@ -37,6 +37,10 @@ class Signs(NamedTuple):
     presence_at: datetime | None
     clock_skew_seconds: float | None
     duplicate_since: datetime | None
+    boot_said_at: datetime | None
+    boot_heard_at: datetime | None
+    app_said_at: datetime | None
+    app_heard_at: datetime | None
 
 
 async def unfinished(connection: Connection) -> list[ClientCommand]:
@@ -51,11 +55,7 @@ async def past_deadline(connection: Connection, now: datetime, limit: int) -> li
 
 
 _c, _k = client_commands.c, clients.c
-_SIGNS = (
-    *(_k.boot_id, _k.booted_at, _k.heartbeats_since_boot, _k.app_started_at, _k.process_pid),
-    *(_k.process_status, _k.last_alive, _k.stale_at, _k.stale_after_seconds, _k.presence),
-    *(_k.presence_at, _k.clock_skew_seconds, _k.duplicate_since),
-)
+_SIGNS = tuple(_k[name] for name in Signs._fields)
 
 
 async def to_verify(

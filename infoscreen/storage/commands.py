@@ -206,13 +206,6 @@ async def move_published(
         await connection.execute(_MOVE, rows)
 
 
-async def created_since(connection: Connection, since: datetime) -> list[ClientCommand]:
-    """Return the commands of all clients that were created at or after a time, oldest first."""
-    c = client_commands.c
-    rows = await connection.execute(select(*COLUMNS).where(c.created_at >= since).order_by(c.created_at))
-    return [command_of(row) for row in rows]
-
-
 async def create(connection: Connection, commands: Sequence[ClientCommand]) -> set[str]:
     """Insert new commands; return the ids of those that were inserted.
 

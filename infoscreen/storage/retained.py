@@ -6,9 +6,9 @@ from datetime import datetime
 from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from infoscreen.storage.broker_tables import retained_clears
 from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
-from infoscreen.storage.tables import retained_clears
 
 
 async def ask_to_empty(connection: Connection, topics: Sequence[str], now: datetime) -> None:

@@ -28,8 +28,16 @@ from infoscreen.domain.commands import DISRUPTIVE, OPEN, Action, CommandStatus, 
 from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.history import Finding, Happening, Note, Part
 from infoscreen.domain.recovery import Closing, IncidentKind, Meanwhile, Outcome, Phase, Reason, Verb
-from infoscreen.storage import account_tables  # noqa: F401 - all tables are known once this module is
-from infoscreen.storage.columns import BigKey, FailedUnits, Speakers, UtcDateTime, Word, row_number
+from infoscreen.storage import account_tables, broker_tables  # noqa: F401 - so that all tables are known
+from infoscreen.storage.columns import (
+    BigKey,
+    FailedUnits,
+    IdentityJson,
+    Speakers,
+    UtcDateTime,
+    Word,
+    row_number,
+)
 from infoscreen.storage.counting import counters
 from infoscreen.storage.finding import finding
 from infoscreen.storage.metadata import metadata as metadata
@@ -110,6 +118,10 @@ clients = Table(
     Column("boot_id", String(500)),
     Column("booted_at", UtcDateTime),
     Column("boot_seen_at", UtcDateTime),
+    Column("boot_said_at", UtcDateTime),
+    Column("boot_heard_at", UtcDateTime),
+    Column("app_said_at", UtcDateTime),
+    Column("app_heard_at", UtcDateTime),
     Column("presence", Word(Presence)),
     Column("presence_at", UtcDateTime),
     Column("health", JSON(none_as_null=True)),
@@ -140,6 +152,7 @@ clients = Table(
     Column("duplicate_score", Integer, nullable=False, server_default="0"),
     Column("duplicate_since", UtcDateTime),
     Column("duplicate_seen_at", UtcDateTime),
+    Column("identity", IdentityJson),
 )
 
 _watched = text(_any_of("status", WATCHED))
@@ -175,20 +188,6 @@ failed_services = Table(
     Column("cleared_at", UtcDateTime),
     Column("held", Boolean, nullable=False),
     Column("known", JSON, nullable=False),
-)
-
-ingest_batches = Table(
-    "ingest_batches",
-    metadata,
-    Column("writer", Text, primary_key=True),
-    Column("batch", String(32), nullable=False),
-)
-
-retained_clears = Table(
-    "retained_clears",
-    metadata,
-    Column("topic", String(200), primary_key=True),
-    Column("requested_at", UtcDateTime, nullable=False),
 )
 
 client_totals, client_total_changes = counters(metadata, clients)

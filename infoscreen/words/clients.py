@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from infoscreen.domain.clients import Client, Condition
-from infoscreen.domain.duplicates import speakers_of
+from infoscreen.domain.duplicates import device_name, devices_of
 from infoscreen.domain.error_codes import stored_defect
 from infoscreen.domain.history import UNKNOWN
 from infoscreen.domain.presence import is_confirmed
@@ -85,13 +85,18 @@ def oddities(client: Client, language: Language) -> list[str]:
         said.append(
             _("Messages that could not be read at all: %(count)s, the last one %(at)s (%(detail)s).") % about
         )
-    devices = speakers_of(client)
+    devices = devices_of(client)
     if devices:
-        names = "; ".join(
-            " ".join(part for part in (one.hostname, one.ip) if part) or one.boot_id or UNKNOWN
-            for one in devices
-        )
+        names = "; ".join(device_name(one) for one in devices)
         said.append(_("Devices that use this identity: %(names)s.") % {"names": names})
+    past = client.identity and client.identity.last_duplicate
+    if past and not devices:
+        about = {
+            "begin": language.moment(past.since),
+            "end": language.moment(past.until),
+            "names": "; ".join(device_name(one) for one in past.devices),
+        }
+        said.append(_("Two devices used this identity from %(begin)s to %(end)s: %(names)s.") % about)
     return said
 
 

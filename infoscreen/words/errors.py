@@ -146,6 +146,7 @@ FAULTS: Table = MappingProxyType(
         FieldFault.TOO_LARGE: N_("must be at most %(most)s"),
         FieldFault.NOT_A_BOOLEAN: N_("must be true or false"),
         FieldFault.NOT_ONE_OF: N_("must be one of: %(allowed)s"),
+        FieldFault.NO_SUCH_STATUS: N_("there is no such status: %(given)s"),
         FieldFault.NOT_A_LIST: N_("must be a list"),
         FieldFault.NOT_AN_OBJECT: N_("must be an object"),
         FieldFault.TOO_FEW_ITEMS: N_("must have at least %(least)s items"),

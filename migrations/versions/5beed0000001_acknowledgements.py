@@ -1,14 +1,14 @@
 """Who takes care of which client, and an index by when commands were published.
 
 Revision ID: 5beed0000001
-Revises: f7c0de000001
+Revises: e5c0de000002
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "5beed0000001"
-down_revision = "f7c0de000001"
+down_revision = "e5c0de000002"
 branch_labels = None
 depends_on = None
 

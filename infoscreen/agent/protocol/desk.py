@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import Enum, StrEnum
 
 from infoscreen.agent.protocol import packets
-from infoscreen.agent.protocol.journal import Before, Entry, Journal
+from infoscreen.agent.protocol.journal import Entry, Journal, StateAtStart
 from infoscreen.agent.protocol.packet_queue import PacketQueue
 from infoscreen.agent.protocol.values import build
 from infoscreen.domain.commands import DISRUPTIVE, AckStatus, Action
@@ -124,7 +124,7 @@ class CommandDesk:
             return Receipt(CommandOutcome.REPEATED)
         return self._take(command, now)
 
-    def start(self, command: Command, before: Before) -> None:
+    def start(self, command: Command, before: StateAtStart) -> None:
         """Say that it is being carried out; ``before`` is how the device is just now."""
         self._answer(command, AckStatus.EXECUTION_STARTED, before=before)
 
@@ -198,7 +198,7 @@ class CommandDesk:
         code: str | None = None,
         text: str | None = None,
         *,
-        before: Before | None = None,
+        before: StateAtStart | None = None,
     ) -> None:
         """Write the ack into the journal, then send it."""
         ack = _ack(command, status, code, text)

@@ -21,7 +21,7 @@ FINAL_ACKS = frozenset({AckStatus.COMPLETED, AckStatus.FAILED})
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
+class StateAtStart:
     """How the device was when it began to carry out a command: what the end is told by."""
 
     boot_id: str
@@ -34,7 +34,7 @@ class Entry:
 
     command: Command
     ack: CommandAck
-    before: Before | None = None
+    before: StateAtStart | None = None
 
     @property
     def is_final(self) -> bool:

@@ -139,12 +139,20 @@ class _Round:
 
     def _end_incidents(self) -> None:
         dark: Counter[str] = Counter()
+        proving: set[str] = set()
         for case in self.cases:
-            if case.trouble is not None and case.ladder is not None and case.ladder.incident is not None:
+            if case.ladder is None or case.ladder.incident is None:
+                continue
+            if case.trouble is not None:
                 dark[case.ladder.incident] += 1
+            elif case.ladder.phase is Phase.PROVING:
+                proving.add(case.ladder.incident)
         for key, incident in list(self.incidents.items()):
             if incident.kind in OUTAGES:
                 self.incidents[key] = followed(incident, dark[key], self.now)
+            elif incident.kind is IncidentKind.ALIKE and key in proving:
+                # They may all crash again a moment later.
+                continue
             elif incident.kind in {IncidentKind.ALIKE, IncidentKind.LEFT_BEHIND} and not dark[key]:
                 self.incidents[key] = replace(incident, ended_at=self.now, closing=Closing.OVER)
         gone = {key for key, one in self.incidents.items() if one.closing is Closing.GONE}
@@ -252,7 +260,7 @@ class _Round:
             verdicts[number] = Verdict(Verb.HOLD, Reason.COMMANDS_UNANSWERED, incident=voice.key)
 
     def _find_groups(self, proposals: Mapping[int, Proposal]) -> None:
-        speaking = [case for case in self.cases if case.trouble is not None and not case.silent]
+        speaking = [case for case in self.cases if not case.silent and case.ladder is not None]
         due = {self.cases[number].patient.uuid for number in proposals if not self.cases[number].silent}
         if not due or self._open(IncidentKind.COMMANDS_UNANSWERED):
             return

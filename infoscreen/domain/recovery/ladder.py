@@ -149,7 +149,7 @@ class Attempt:
 def is_asked_again(attempts: Sequence[Attempt]) -> bool:
     """Tell whether a device did nothing at the last attempt that ended, and has not accepted another since.
 
-    It refused or did not answer. Asking it again is no new beginning: whoever was called for it stays called.
+    It refused or did not answer. Asking it again is no new beginning: a call for help stays.
     """
     for one in reversed(attempts):
         if one.charged:
@@ -181,11 +181,6 @@ def allowed(rung: Rung, trouble: Trouble, policy: RecoveryPolicy) -> int:
     """Return how often ``rung`` is tried; systemd has already tried a failed service's restart for us."""
     attempts = policy.attempts(rung)
     return min(1, attempts) if trouble is Trouble.SERVICE_FAILED and rung is Rung.RESTART_APP else attempts
-
-
-def tried_on(attempts: Iterable[Attempt], ladder: Ladder) -> list[Attempt]:
-    """Return the attempts of this ladder that the device accepted, oldest first."""
-    return [one for one in attempts if one.charged and one.decided_at >= ladder.began_at]
 
 
 def next_rung(

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from infoscreen.domain.recovery.cases import Case
 from infoscreen.domain.recovery.coincidence import LEAST, RATE_UNLEARNED, clusters
 from infoscreen.domain.recovery.incidents import Incident, IncidentKind
-from infoscreen.domain.recovery.ladder import CHARGED, Attempt, Outcome, Trouble
+from infoscreen.domain.recovery.ladder import CHARGED, Attempt, Outcome, Phase, Trouble
 from infoscreen.domain.recovery.policy import Rung
 
 TELLING = CHARGED | {Outcome.REFUSED}
@@ -58,7 +58,9 @@ def pace_of(tries: Sequence[Attempt], most: int, now: datetime) -> Pace:
     last = waves[max(waves)]
     floor = _floor(settled)
     recent = sum(one.outcome is Outcome.HELPED for one in settled[-TRIED_FIRST:])
-    if len(settled) >= TRIED_FIRST and recent < HELPED_LEAST:
+    # Clients, not tries: a few that have nothing in common climb to their last rung beside each other.
+    tried = len({one.client_uuid for one in counted})
+    if len({one.client_uuid for one in settled}) >= TRIED_FIRST and recent < HELPED_LEAST:
         if _has_helped(last) and all(_is_settled(one, now) for one in last):
             return Pace(max(0, GROWTH * len(last) - under_way), under_way, False, floor)
         wait = FIRST_CANARY_AFTER if len(counted) <= TRIED_FIRST else CANARY_EVERY
@@ -69,7 +71,7 @@ def pace_of(tries: Sequence[Attempt], most: int, now: datetime) -> Pace:
         size = CANARIES - under_way
         if _is_judged(last):
             size = GROWTH * len(last) if _has_helped(last) else CANARIES
-        return Pace(max(0, min(size, TRIED_FIRST - len(counted))), under_way, False, floor)
+        return Pace(max(0, min(size, TRIED_FIRST - tried)), under_way, False, floor)
     largest = max((len(wave) for wave in waves.values() if _has_helped(wave)), default=0)
     if largest * GROWTH >= most:
         return Pace(max(0, most - under_way), under_way, False, floor)
@@ -112,7 +114,7 @@ def paces_of(tries: Sequence[Attempt], most: int, now: datetime) -> Mapping[Rung
 
     As long as little has helped, all attempts count together; after that each rung has a pace of its own.
     """
-    helped = sum(one.outcome is Outcome.HELPED for one in tries)
+    helped = sum(one.outcome is Outcome.HELPED and _is_settled(one, now) for one in tries)
     rungs = (Rung.RESTART_APP, Rung.REBOOT_HOST, Rung.POWER_CYCLE)
     if helped < HELPED_LEAST:
         pace = pace_of(tries, most, now)
@@ -137,7 +139,7 @@ def alike(
     A few that can all be tried at once are no group, unless what was tried on one of them was in vain.
 
     Args:
-        cases: all that speak of a trouble.
+        cases: all that speak of a trouble, and those that something helped.
         due: the clients of them that could be acted on now.
         groups: the open incidents of this kind.
         fleet: how many clients there are.
@@ -148,12 +150,14 @@ def alike(
         something was tried already.
     """
     of_trouble: defaultdict[Trouble, list[Case]] = defaultdict(list)
+    back = [case for case in cases if _is_proving(case) and (_group(case, groups) or tried_alone(case))]
     for case in cases:
         if case.trouble is not None:
             of_trouble[case.trouble].append(case)
     found: dict[str, Incident] = {}
     joined: dict[str, str] = {}
     for trouble, some in of_trouble.items():
+        some += back
         some.sort(key=_first)
         times = [_first(case) for case in some]
         for positions in clusters(times, fleet, RATE_UNLEARNED):
@@ -200,6 +204,10 @@ def tries_of_members(cases: Iterable[Case]) -> Mapping[str, Sequence[Attempt]]:
         if case.patient.attempts and case.ladder is not None and case.ladder.incident is not None:
             alone[case.ladder.incident] += tried_alone(case)
     return alone
+
+
+def _is_proving(case: Case) -> bool:
+    return case.trouble is None and case.ladder is not None and case.ladder.phase is Phase.PROVING
 
 
 def _answered(case: Case) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from infoscreen.domain.clients import Client
+from infoscreen.domain.clients import Client, Condition
 from infoscreen.domain.recovery import (
     OUTAGES,
     Attempt,
@@ -15,8 +15,10 @@ from infoscreen.domain.recovery import (
     Reason,
     RecoveryPolicy,
     Rung,
+    Trouble,
 )
 from infoscreen.domain.recovery.incidents import SETTLED_AFTER
+from infoscreen.domain.recovery.ladder import allowed
 from infoscreen.domain.recovery.reasons import Arguments
 from infoscreen.services.monitoring import Overview
 from infoscreen.storage.engine import Connection
@@ -99,11 +101,14 @@ async def explain(
         if ladder is not None and one.decided_at >= ladder.began_at and one.outcome is not Outcome.NOT_SENT
     ]
     at = None if ladder is None or ladder.phase is Phase.WELL else ladder.rung
+    trouble = Trouble.SERVICE_FAILED if client.status is Condition.SERVICE_FAILED else Trouble.CRASHED
+    tried_on = {rung: sum(one.rung is rung for one in of_ladder) for rung in Rung}
     rungs = [
         RungShown(
             rung,
-            policy.attempts(rung),
-            sum(one.rung is rung for one in of_ladder),
+            # As the decision counts them: no less than were tried when something else was wrong.
+            max(tried_on[rung], allowed(rung, trouble, policy)),
+            tried_on[rung],
             policy.wait(rung).total_seconds(),
             current=rung is at,
         )

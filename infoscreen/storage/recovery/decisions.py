@@ -40,7 +40,7 @@ class StoredDecision(Decided):
     times: int | None = None
 
 
-class Blindness(TypedDict):
+class BlindnessJson(TypedDict):
     """Why the server could not see: a reason, and its arguments as JSON."""
 
     reason: str
@@ -53,7 +53,7 @@ class PollSummary(TypedDict, total=False):
     ``counts`` are decisions by reason, ``without_pause`` is the mode while nothing is paused.
     """
 
-    blind: Blindness | None
+    blind: BlindnessJson | None
     counts: dict[str, int]
     without_pause: str
 
@@ -223,11 +223,18 @@ def _where(query: DecisionQuery) -> list[ColumnElement[bool]]:
     return matching + [column == value for column, value in wanted.items() if value is not None]
 
 
-async def held_by_incidents(connection: Connection) -> int:
-    """Return how many clients are held by an incident just now."""
+async def held_by_incidents(connection: Connection) -> dict[int, int]:
+    """Return how many clients each incident holds just now."""
     c = recovery_decisions.c
-    held = select(func.count()).where(c.last_at.is_(None), c.incident_id.is_not(None))
-    return await connection.scalar(held) or 0
+    held = select(c.incident_id, func.count()).where(c.last_at.is_(None), c.incident_id.is_not(None))
+    return {row[0]: row[1] for row in await connection.execute(held.group_by(c.incident_id))}
+
+
+async def held_by(connection: Connection, incident_id: int, limit: int) -> list[str]:
+    """Return up to ``limit`` of the clients that an incident holds just now."""
+    c = recovery_decisions.c
+    held = select(c.client_uuid).where(c.incident_id == incident_id, c.last_at.is_(None))
+    return list((await connection.scalars(held.order_by(c.client_uuid).limit(limit))).all())
 
 
 async def forget_before(connection: Connection, before: datetime, limit: int) -> int:

@@ -34,16 +34,6 @@ class StoredPause:
     ended_at: datetime | None = None
     ended_by: str | None = None
 
-    def covers(self, client_uuid: str, site: str | None) -> bool:
-        """Tell whether a client is paused by this."""
-        match self.scope:
-            case PauseScope.FLEET:
-                return True
-            case PauseScope.SITE:
-                return self.site == site
-            case PauseScope.CLIENT:
-                return self.client_uuid == client_uuid
-
 
 _NAMES = tuple(StoredPause.__dataclass_fields__)
 _COLUMNS = [recovery_pauses.c[name] for name in _NAMES]

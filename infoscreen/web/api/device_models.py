@@ -6,7 +6,7 @@ from typing import Self
 from pydantic import Field
 
 from infoscreen.domain.clients import Client
-from infoscreen.domain.duplicates import speakers_of
+from infoscreen.domain.duplicates import devices_of
 from infoscreen.domain.error_codes import stored_defect
 from infoscreen.web.shapes import Answer
 from infoscreen.words.speaking import say
@@ -27,6 +27,7 @@ class DeviceModel(Answer):
     hostname: str | None
     ip: str | None
     boot_id: str | None
+    mac: str | None
     heard_at: datetime
 
 
@@ -41,8 +42,22 @@ class Duplicate(Answer):
         """Return the devices, None while there is one."""
         if client.duplicate_since is None:
             return None
-        devices = [DeviceModel.model_validate(one) for one in speakers_of(client)]
+        devices = [DeviceModel.model_validate(one) for one in devices_of(client)]
         return cls(since=client.duplicate_since, devices=devices)
+
+
+class PastDuplicateModel(Answer):
+    """The last time in which several devices used this identity."""
+
+    since: datetime
+    until: datetime
+    devices: list[DeviceModel]
+
+    @classmethod
+    def of(cls, client: Client) -> Self | None:
+        """Return it, None if there was none."""
+        past = client.identity and client.identity.last_duplicate
+        return None if past is None else cls.model_validate(past)
 
 
 class UnreadField(Answer):

@@ -21,12 +21,17 @@ from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.recovery import Closing, IncidentKind, Reason
 from infoscreen.domain.refusals import is_refused, wrong_clock_seconds
 from infoscreen.services.recovery.explain import RecoveryMode
-from infoscreen.storage import rejected
 from infoscreen.storage.paging import Page
 from infoscreen.storage.recovery.incidents import StoredIncident
 from infoscreen.web.api.alert_models import AlertModel
 from infoscreen.web.api.broker_models import BrokerModel as BrokerModel
-from infoscreen.web.api.device_models import Duplicate, FailedServiceModel, RefusedModel, UnreadField
+from infoscreen.web.api.device_models import (
+    Duplicate,
+    FailedServiceModel,
+    PastDuplicateModel,
+    RefusedModel,
+    UnreadField,
+)
 from infoscreen.web.shapes import Answer, Listing
 from infoscreen.words import telling
 from infoscreen.words.clients import status_reason
@@ -72,6 +77,7 @@ class ClientModel(Answer):
     keepalive_seconds: int | None
     unread_fields: list[UnreadField] = Field(description="Fields of its newest messages, if any.")
     duplicate: Duplicate | None = Field(description="Set while two devices use this identity.")
+    last_duplicate: PastDuplicateModel | None = Field(description="The last time that is over, if any.")
     refused: RefusedModel | None = Field(description="Its last message that could not be read at all.")
     created_at: datetime
 
@@ -87,6 +93,7 @@ class ClientModel(Answer):
             unread_fields=[UnreadField.of(key, said) for key, said in client.unread_fields.items()],
             refused=RefusedModel.of(client),
             duplicate=Duplicate.of(client),
+            last_duplicate=PastDuplicateModel.of(client),
             **more,
         )
 
@@ -99,6 +106,7 @@ _DERIVED = {
     "unread_fields",
     "refused",
     "duplicate",
+    "last_duplicate",
 }
 _COPIED = tuple(name for name in ClientModel.model_fields if name not in _DERIVED)
 
@@ -380,37 +388,6 @@ class UnderWay(Answer):
     def of(cls, under_way: Iterable[StoredIncident]) -> Self:
         """Return the incidents as they were stored."""
         return cls(incidents=[IncidentModel.model_validate(one) for one in under_way])
-
-
-class RejectedMessageModel(Answer):
-    """A message from a device that could not be stored; ``head`` is its first 200 bytes, as far as text."""
-
-    at: datetime
-    topic: str
-    reason: str = Field(description="A stable code, under which these are counted.")
-    detail: str
-    code: str = Field(description="What ``detail`` says, as a stable code.")
-    arguments: dict[str, Any]
-    size: int = Field(description="Bytes of the whole message.")
-    head: str
-
-    @classmethod
-    def of(cls, message: rejected.RejectedMessage) -> Self:
-        """Return the message with its bytes made readable."""
-        return cls(
-            at=message.at,
-            topic=message.topic,
-            reason=message.reason,
-            detail=say(message.defect),
-            code=message.defect.code.value,
-            arguments=message.defect.packed(),
-            size=message.size,
-            head=message.head.decode(errors="replace"),
-        )
-
-
-class RejectedList(Listing[RejectedMessageModel]):
-    """Rejected messages, newest first."""
 
 
 def client_list(page: Page[clients.Client], now: datetime, listening_since: datetime | None) -> ClientList:

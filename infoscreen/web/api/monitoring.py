@@ -9,6 +9,7 @@ from infoscreen.services.recovery.explain import mode_of
 from infoscreen.storage import client_lists, rejected
 from infoscreen.web.api import models
 from infoscreen.web.api.alert_models import AlertModel
+from infoscreen.web.api.rejected_models import RejectedList, RejectedMessageModel
 from infoscreen.web.api.requests import ClientsQuery, RejectedQuery
 from infoscreen.web.keys import parts_of
 from infoscreen.web.registry import Route, read_query, reply
@@ -51,8 +52,8 @@ async def list_rejected(request: web.Request) -> web.StreamResponse:
     query = read_query(request, RejectedQuery)
     async with parts_of(request).store.read() as connection:
         page = await rejected.page(connection, query.limit, query.cursor)
-    items = [models.RejectedMessageModel.of(message) for message in page.items]
-    return reply(models.RejectedList(items=items, next_cursor=page.next_cursor, total=None))
+    items = [RejectedMessageModel.of(message) for message in page.items]
+    return reply(RejectedList(items=items, next_cursor=page.next_cursor, total=None))
 
 
 ROUTES = (
@@ -73,7 +74,7 @@ ROUTES = (
         Role.OPERATOR,
         "List the newest rejected messages",
         query=RejectedQuery,
-        response=models.RejectedList,
+        response=RejectedList,
         problems=(InvalidInput,),
     ),
 )

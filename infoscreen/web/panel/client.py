@@ -14,6 +14,7 @@ from infoscreen.domain.commands import DISRUPTIVE, Action, ClientCommand
 from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import NotFound
 from infoscreen.domain.events import TimelineKind
+from infoscreen.domain.presence import is_alive
 from infoscreen.domain.recovery import Phase
 from infoscreen.domain.timeline import TimelineEntry
 from infoscreen.services.recovery.explain import explain
@@ -136,6 +137,7 @@ async def get_client(request: web.Request) -> web.StreamResponse:
         names = await names_of(connection, (command.requested_by for command in asked))
         known = await explain(connection, client, parts.recovering.policy, parts.clock.now())
     locked_until = await parts.commanding.lockout(uuid)
+    now = parts.clock.now()
     any_obstacle, disruptive_obstacle = obstacles(actor, in_flight, locked_until, language)
     return await page(
         request,
@@ -153,6 +155,8 @@ async def get_client(request: web.Request) -> web.StreamResponse:
         offers=offers(client, any_obstacle, disruptive_obstacle),
         why_not=any_obstacle or disruptive_obstacle,
         health=health_of(client.health, language),
+        outdated=client.last_alive is not None
+        and not is_alive(client, now, parts.link.state.listening_since),
         known=known,
         steps=steps_of(known),
         may_acknowledge=known.phase is Phase.NEEDS_HUMAN,

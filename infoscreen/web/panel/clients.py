@@ -10,6 +10,7 @@ from aiohttp import web
 from infoscreen.domain.clients import Client
 from infoscreen.domain.errors import InvalidInput
 from infoscreen.domain.faults import FieldFault
+from infoscreen.domain.visible import visible
 from infoscreen.storage import client_lists, commands
 from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.storage.paging import Page
@@ -47,7 +48,9 @@ class ClientTable:
         """Return the search; raise ``InvalidInput`` for a status that does not exist."""
         asked = self.address
         if asked.status and asked.status not in GROUPS:
-            raise InvalidInput.of("status", FieldFault.NOT_ONE_OF, allowed=", ".join(GROUPS))
+            raise InvalidInput.of(
+                "status", FieldFault.NO_SUCH_STATUS, given=visible(asked.status, one_line=True)
+            )
         return ClientQuery(
             status=GROUPS[asked.status] if asked.status else frozenset(),
             site=asked.site or None,

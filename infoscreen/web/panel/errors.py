@@ -69,6 +69,7 @@ async def error_page(request: web.Request, problem: Problem) -> web.StreamRespon
         sentence=sentence,
         faults=faults_of(problem.errors or (), language),
         request_id=problem.members.get("request_id"),
+        plain_path=request.path if request.method == "GET" and request.query_string else None,
     )
     response.headers.update(problem.headers)
     return response

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from infoscreen.domain.faults import FieldError
+from infoscreen.domain.faults import FieldError, FieldFault
 from infoscreen.words.language import N_, Language
 from infoscreen.words.speaking import field_error
 
@@ -43,6 +43,10 @@ LABELS: Mapping[str, str] = MappingProxyType(
 """As the forms label them; what has no label is shown by its name."""
 
 
+NO_SUCH_CHOICE = N_("There is no such choice.")
+"""Instead of listing what programs may send."""
+
+
 class ShownFault(NamedTuple):
     """The label of a field, and what is wrong with it."""
 
@@ -55,7 +59,9 @@ def faults_of(errors: Sequence[FieldError], language: Language) -> list[ShownFau
     return [
         ShownFault(
             language.gettext(LABELS[error.field]) if error.field in LABELS else error.field,
-            field_error(error, language),
+            language.gettext(NO_SUCH_CHOICE)
+            if error.fault.code is FieldFault.NOT_ONE_OF
+            else field_error(error, language),
         )
         for error in errors
     ]

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from infoscreen.domain.clients import STALE, Condition
+from infoscreen.domain.recovery import IncidentKind
+from infoscreen.services.monitoring import Overview
 from infoscreen.words.language import N_
 
 GROUPS: Mapping[str, frozenset[Condition]] = MappingProxyType(
@@ -19,6 +21,7 @@ GROUPS: Mapping[str, frozenset[Condition]] = MappingProxyType(
         "shut_down": frozenset({Condition.SHUT_DOWN}),
         "never_seen": frozenset({Condition.NEVER_SEEN}),
         "unwell": STALE | {Condition.CRASHED},
+        "unclear": frozenset({Condition.INCOMPREHENSIBLE, Condition.DUPLICATE}),
         "problems": STALE
         | {
             Condition.CRASHED,
@@ -34,6 +37,7 @@ TITLES: Mapping[str, str] = MappingProxyType(
     {
         "problems": N_("All problems"),
         "unwell": N_("Crashed or silent"),
+        "unclear": N_("Not clear"),
         "crashed": N_("Crashed"),
         "silent": N_("No signal"),
         "service_failed": N_("Service failed"),
@@ -46,12 +50,12 @@ TITLES: Mapping[str, str] = MappingProxyType(
     }
 )
 
-TILES = ("service_failed", "crashed", "silent", "online", "maintenance", "shut_down")
+TILES = ("service_failed", "crashed", "silent", "unclear", "online", "maintenance", "shut_down")
 """The tiles from the left: what needs somebody first."""
 
 _LOOKS = {
     condition: name for name in TITLES if name not in ("problems", "unwell") for condition in GROUPS[name]
-} | {Condition.INCOMPREHENSIBLE: "service_failed", Condition.DUPLICATE: "service_failed"}
+} | dict.fromkeys(GROUPS["unclear"], "unclear")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +76,37 @@ class Tile:
         return self.group
 
 
-def tiles(totals: Mapping[Condition, int]) -> list[Tile]:
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What the headline, the title and the tiles count.
+
+    ``problems`` are clients that need attention; ``matters`` counts an outage once, however many it has.
+    """
+
+    totals: Mapping[Condition, int]
+    fleet: int
+    problems: int
+    matters: int
+
+    def of(self, group: str) -> int:
+        """Return how many clients are in a group."""
+        return sum(self.totals.get(one, 0) for one in GROUPS[group])
+
+
+def numbers_of(overview: Overview | None) -> Numbers:
+    """Return all numbers of a page; the groups of the tiles add up to them."""
+    if overview is None:
+        return Numbers({}, 0, 0, 0)
+    totals = overview.totals
+    problems = sum(totals.get(one, 0) for one in GROUPS["problems"])
+    outages = sum(incident.kind is not IncidentKind.OBSERVER for incident in overview.incidents)
+    matters = max(0, problems - overview.folded) + outages
+    return Numbers(totals, sum(totals.values()), problems, matters)
+
+
+def tiles(numbers: Numbers) -> list[Tile]:
     """Return the tiles with their counts."""
-    return [Tile(group, sum(totals.get(one, 0) for one in GROUPS[group])) for group in TILES]
+    return [Tile(group, numbers.of(group)) for group in TILES]
 
 
 def look_of(condition: Condition) -> str:

@@ -14,10 +14,11 @@ from infoscreen.services.recovery.explain import holds_of, mode_of
 from infoscreen.storage import client_lists, clients, commands
 from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.storage.engine import Connection
+from infoscreen.storage.paging import Page
 from infoscreen.storage.recovery import decisions
 from infoscreen.storage.recovery.pauses import PauseScope
 from infoscreen.web.keys import parts_of
-from infoscreen.web.panel.groups import GROUPS, tiles
+from infoscreen.web.panel.groups import GROUPS, numbers_of, tiles
 from infoscreen.web.panel.recovery import outages_of
 from infoscreen.web.panel.recovery_words import MODE_SENTENCES, MODES
 from infoscreen.web.panel.rendering import bare_page, wants
@@ -34,6 +35,9 @@ REMEDIES: Mapping[Condition, Action] = MappingProxyType(
 """The one command that is offered beside a problem; an unreachable client would not get any."""
 
 
+BY_REMEDY = [frozenset({one}) for one in (Condition.CRASHED, Condition.HUNG, Condition.UNREACHABLE)]
+
+
 async def get_overview(request: web.Request) -> web.StreamResponse:
     """Show how the fleet is."""
     parts = parts_of(request)
@@ -47,25 +51,26 @@ async def get_overview(request: web.Request) -> web.StreamResponse:
             ClientQuery(unacknowledged=True, sort="-status_since"),
             SHOWN,
         )
-        unwell = await client_lists.search(
-            connection, ClientQuery(status=GROUPS["unwell"], sort="-status_since"), SHOWN
-        )
-        in_flight = await commands.in_flight(connection, [client.uuid for client in unwell.items])
-        standing = await decisions.standing(connection, [client.uuid for client in unwell.items])
+        unclear = await _listed(connection, GROUPS["unclear"])
+        alone = await _alone(connection, outages=bool(overview.held))
+        outages = await outages_of(connection, overview, SHOWN)
+        held = [client for outage in outages for client in outage.clients]
+        listed = [client.uuid for client in (*alone.items, *unclear.items, *held)]
+        in_flight = await commands.in_flight(connection, listed)
+        standing = await decisions.standing(connection, listed)
         contradicted = []
         if wants(request, "contradicted"):
             contradicted = await _contradicted(connection, overview.generated_at)
-    outages = outages_of(overview, unwell.items, standing)
-    grouped = {client.uuid for outage in outages for client in outage.clients}
     mode = mode_of(overview)
     return bare_page(
         request,
         "overview.html",
         overview,
         here="overview",
-        tiles=tiles(overview.totals),
+        tiles=tiles(numbers_of(overview)),
         failed=failed,
-        unwell=unwell,
+        alone=alone,
+        unclear=unclear,
         in_flight=in_flight,
         standing=standing,
         outages=outages,
@@ -74,11 +79,28 @@ async def get_overview(request: web.Request) -> web.StreamResponse:
         mode_sentence=MODE_SENTENCES[mode],
         holds=holds_of(overview),
         fleet_pause=any(pause.scope is PauseScope.FLEET for pause in overview.pauses),
-        singles=[client for client in unwell.items if client.uuid not in grouped],
         contradicted=contradicted,
         remedies=REMEDIES,
         just_begun=_has_just_begun(overview),
     )
+
+
+async def _listed(
+    connection: Connection, status: frozenset[Condition], limit: int = SHOWN, *, alone: bool = False
+) -> Page[Client]:
+    query = ClientQuery(status=status, sort="-status_since", alone=alone)
+    return await client_lists.search(connection, query, limit)
+
+
+async def _alone(connection: Connection, *, outages: bool) -> Page[Client]:
+    """Return the crashed and silent clients that no outage holds, those first that a command can help."""
+    items: list[Client] = []
+    total: int | None = 0
+    for status in BY_REMEDY:
+        found = await _listed(connection, status, max(1, SHOWN - len(items)), alone=outages)
+        items += found.items
+        total = None if total is None or found.total is None else total + found.total
+    return Page(items[:SHOWN], None, total)
 
 
 def _has_just_begun(overview: Overview) -> bool:

@@ -1,13 +1,14 @@
 """What pages show of the recovery: the ladder as steps on a line, and outages with the clients in them."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from infoscreen.domain.clients import Client
 from infoscreen.domain.recovery import IncidentKind, Phase, Rung, Verb
 from infoscreen.services.monitoring import Overview
 from infoscreen.services.recovery.explain import ClientRecovery, RungShown
-from infoscreen.storage.recovery.decisions import StoredDecision
+from infoscreen.storage import clients
+from infoscreen.storage.engine import Connection
+from infoscreen.storage.recovery import decisions
 from infoscreen.storage.recovery.incidents import StoredIncident
 
 
@@ -23,10 +24,11 @@ class LadderStep:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """An incident under way, with those of its clients that the page shows."""
+    """An incident under way: how many clients it holds, and those of them that the page shows."""
 
     incident: StoredIncident
     clients: list[Client]
+    held: int
 
 
 def steps_of(known: ClientRecovery) -> list[LadderStep]:
@@ -47,17 +49,15 @@ def _state(shown: RungShown, known: ClientRecovery) -> str:
     return "skipped" if shown.allowed == 0 and shown.rung is not Rung.HUMAN else "ahead"
 
 
-def outages_of(
-    overview: Overview, unwell: Sequence[Client], standing: Mapping[str, StoredDecision]
-) -> list[Outage]:
-    """Return the outages under way, each with those of the unwell clients that it holds."""
-    held: dict[int, list[Client]] = {}
-    for client in unwell:
-        decision = standing.get(client.uuid)
-        if decision is not None and decision.incident_id is not None:
-            held.setdefault(decision.incident_id, []).append(client)
-    return [
-        Outage(incident, held.get(incident.id, []))
-        for incident in overview.incidents
-        if incident.kind is not IncidentKind.OBSERVER
-    ]
+async def outages_of(connection: Connection, overview: Overview, limit: int) -> list[Outage]:
+    """Return the outages under way, each with up to ``limit`` of the clients that it holds."""
+    found = []
+    for incident in overview.incidents:
+        if incident.kind is IncidentKind.OBSERVER:
+            continue
+        held = overview.held.get(incident.id, 0)
+        uuids = await decisions.held_by(connection, incident.id, limit) if held else []
+        members = (await clients.get_many(connection, uuids)).values()
+        ordered = sorted(members, key=lambda one: one.status_since, reverse=True)
+        found.append(Outage(incident, ordered, held))
+    return found

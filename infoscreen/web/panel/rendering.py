@@ -17,7 +17,6 @@ from infoscreen.domain.accounts import Role
 from infoscreen.domain.alerts import Alert
 from infoscreen.domain.clients import Client
 from infoscreen.domain.commands import Action
-from infoscreen.domain.recovery import IncidentKind
 from infoscreen.domain.visible import visible
 from infoscreen.resources import resource
 from infoscreen.services.monitoring import Overview
@@ -25,7 +24,7 @@ from infoscreen.storage.paging import MOST_COUNTED
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel import flash, recovery_words
 from infoscreen.web.panel.assets import asset_path
-from infoscreen.web.panel.groups import GROUPS, look_of
+from infoscreen.web.panel.groups import GROUPS, look_of, numbers_of
 from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.stages import stages
 from infoscreen.web.panel.trouble import SENTENCES
@@ -81,8 +80,7 @@ def bare_page(
     """Answer with a page without asking the store, for those that have asked or must work without it."""
     actor = maybe_actor(request)
     tongue = language_of(request)
-    totals = overview.totals if overview is not None else {}
-    problems = sum(totals.get(condition, 0) for condition in GROUPS["problems"])
+    numbers = numbers_of(overview)
     parts = asked_parts(request)
     shown = flash.read(request, tongue) if parts is None else None
     text = (
@@ -103,11 +101,10 @@ def bare_page(
                 "broker": None if overview is None else overview.broker,
                 "alerts": () if overview is None else overview.alerts,
                 "database_trouble": _trouble_of(overview),
-                "totals": totals,
-                "fleet": sum(totals.values()),
-                "problems": problems,
-                # An outage is one thing to look after, however many clients it has.
-                "matters": problems if overview is None else _matters(problems, overview),
+                "totals": numbers.totals,
+                "fleet": numbers.fleet,
+                "problems": numbers.problems,
+                "matters": numbers.matters,
                 **context,
             }
         )
@@ -116,11 +113,6 @@ def bare_page(
     if shown is not None:
         flash.forget(response)
     return response
-
-
-def _matters(problems: int, overview: Overview) -> int:
-    outages = sum(incident.kind is not IncidentKind.OBSERVER for incident in overview.incidents)
-    return max(0, problems - overview.folded) + outages
 
 
 @cache
