@@ -27,8 +27,8 @@ from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.commands import DISRUPTIVE, OPEN, Action, CommandStatus, Source, Verification
 from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.history import Finding, Happening, Note, Part
-from infoscreen.domain.recovery import Closing, IncidentKind, Meanwhile, Outcome, Phase, Reason, Verb
-from infoscreen.storage import account_tables, broker_tables  # noqa: F401 - so that all tables are known
+from infoscreen.domain.recovery import Closing, IncidentKind, Outcome, Phase, Reason, Verb
+from infoscreen.storage import account_tables, broker_tables, recovery_tables  # noqa: F401 - all are known
 from infoscreen.storage.columns import (
     BigKey,
     FailedUnits,
@@ -429,17 +429,6 @@ recovery_pauses = Table(
 )
 _partial("ix_recovery_pauses_open", _under_way, recovery_pauses.c.until)
 Index("ix_recovery_pauses_client", recovery_pauses.c.client_uuid)
-
-recovery_acknowledgements = Table(
-    "recovery_acknowledgements",
-    metadata,
-    Column("client_uuid", String(36), ForeignKey("clients.uuid", ondelete="CASCADE"), primary_key=True),
-    Column("recovery", Word(Meanwhile), nullable=False),
-    Column("by", String(200), nullable=False),
-    Column("at", UtcDateTime, nullable=False),
-    Column("until", UtcDateTime),
-    Column("comment", Text),
-)
 
 recovery_polls = Table(
     "recovery_polls",

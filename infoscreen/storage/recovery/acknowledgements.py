@@ -10,7 +10,7 @@ from sqlalchemy import Row, bindparam, delete, insert, or_, select
 from infoscreen.domain.recovery import Meanwhile
 from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
-from infoscreen.storage.tables import recovery_acknowledgements
+from infoscreen.storage.recovery_tables import recovery_acknowledgements
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
