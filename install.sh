@@ -156,13 +156,12 @@ listens() { ss --no-header --listening --tcp --numeric "sport = :$1" 2>/dev/null
 who_listens() { ss --no-header --listening --tcp --numeric --processes "sport = :$1" | grep -o 'users:.*' || true; }
 
 check_ports() {
-    if ! systemctl is-active --quiet infoscreen 2>/dev/null && listens "$(setting HTTP_PORT 8080)"; then
-        local port
-        port=$(setting HTTP_PORT 8080)
+    local port
+    port=${http_port:-$(setting HTTP_PORT 8080)}
+    if ! systemctl is-active --quiet infoscreen 2>/dev/null && listens "$port"; then
         die "port $port is in use: $(who_listens "$port"). Stop what uses it, or choose another one with --http-port"
     fi
     [[ $broker ]] || return 0
-    local port
     for port in 1883 8883; do
         if listens "$port" && ! who_listens "$port" | grep -q '"mosquitto"'; then
             die "port $port is in use by something else than mosquitto: $(who_listens "$port"). Stop it, or use --no-broker"
@@ -402,8 +401,11 @@ Restore a backup, infoscreen db restore --yes FILE, and run this again"
     systemctl stop infoscreen 2>/dev/null || true
     if is_sqlite && [[ -s $(database_file) ]]; then
         backup=$STATE/backups/before-$release-$(date --utc +%Y%m%dT%H%M%SZ).db
-        change "back up the database to $backup" \
-            runuser -u infoscreen -- "$PREFIX/$release/bin/infoscreen" db backup "$backup" >/dev/null
+        if ! change "back up the database to $backup" \
+            runuser -u infoscreen -- "$PREFIX/$release/bin/infoscreen" db backup "$backup"; then
+            if [[ $old ]]; then systemctl start infoscreen || true; fi
+            die "the database could not be backed up, and so was not upgraded"
+        fi
     fi
     change "switch from ${old:-nothing} to $release" switch_to "$release"
     if ! as_daemon db upgrade; then
@@ -615,7 +617,7 @@ uninstall() {
     for unit in "${units[@]}"; do
         if [[ -e $UNITS/$unit ]]; then change "stop $unit" systemctl disable --quiet --now "$unit"; fi
     done
-    # A unit of the application belongs to whoever wrote it.
+    # The application's unit stays: it may have been written by hand.
     remove "$UNITS"/infoscreen.service "$UNITS"/infoscreen.service.d "$UNITS"/infoscreen-backup.* \
         "$UNITS"/infoscreen-certificates.* "$UNITS"/infoscreen-agent.service "$UNITS/infoscreen-service-failed@.service" \
         /usr/lib/sysusers.d/infoscreen.conf /usr/lib/sysusers.d/infoscreen-agent.conf /usr/lib/tmpfiles.d/infoscreen.conf \

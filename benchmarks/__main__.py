@@ -4,7 +4,6 @@ A figure is the median of three runs at different times: all benchmarks are run 
 """
 
 import argparse
-import gc
 import json
 import os
 import platform
@@ -36,7 +35,7 @@ from benchmarks import (
 from benchmarks.document import rewritten
 from benchmarks.figures import ENOUGH_RUNS, Figure, NotMeasured, summed_up, table, unmeasured
 from benchmarks.sizes import FULL, QUICK, Sizes
-from infoscreen.app import COLLECT_AFTER
+from infoscreen.app import freeze_startup_objects
 
 RESULTS = Path(__file__).with_name("results.json")
 DOCUMENT = RESULTS.parent.with_name("docs") / "performance.md"
@@ -92,7 +91,7 @@ def main() -> None:
         metavar="N",
         help="run all that was named so often, in turn; 3 for figures",
     )
-    parser.add_argument("--hour", action="store_true", help="watch the memory for an hour, not for a minute")
+    parser.add_argument("--hour", action="store_true", help="watch the memory for an hour")
     given = parser.parse_args()
     unknown = sorted(set(given.names) - BENCHMARKS.keys())
     if unknown:
@@ -103,9 +102,7 @@ def main() -> None:
     # SIGTERM stops its daemons and brokers, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # The garbage collector runs as in the daemon, also for what is measured in this process.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*COLLECT_AFTER)
+    freeze_startup_objects()
     everything: dict[str, list[list[Figure]]] = {}
     for name in list(given.names or BENCHMARKS) * given.runs:
         _say(f"{name} ...")

@@ -17,9 +17,9 @@ class Sizes:
     backlog_one_by_one: int = 1_500
     bulk: int = 5_000
     """Clients that one bulk request is for."""
-    commands: int = 150
+    commands: int = 120
     """Single commands, each in silence and under load."""
-    visits: int = 60
+    visits: int = 40
     """Visits to each page, each in silence and under load."""
     load: int = 2_000
     """Heartbeats per second while something else is measured."""

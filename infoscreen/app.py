@@ -119,6 +119,9 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
     def listening_since() -> datetime | None:
         return listener.state.listening_since
 
+    def show_broker() -> None:
+        bus.publish(BrokerChanged(listener.state.connected))
+
     ingest_policy = IngestPolicy(stale, timeouts, settings.auto_register_clients)
     logs = Limit(settings.log_lines_per_minute, settings.log_bytes_per_minute)
     quotas = Quotas(QuotaPolicy(logs=logs), clock)
@@ -139,7 +142,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         probe=probe_address(settings),
         alarm_from=settings.mqtt_auth_failures_alarm,
         admission=own_ids.admit,
-        on_change=lambda: bus.publish(BrokerChanged(listener.state.connected)),
+        on_change=show_broker,
         on_failure=metrics.auth_failure,
     )
     bulk_listener = Listener(
@@ -190,7 +193,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
     certificates = CertificateWatch(
         installation.certificates(settings, address),
         clock,
-        on_change=lambda: bus.publish(BrokerChanged(listener.state.connected)),
+        on_change=show_broker,
     )
     metrics.watch_certificates(lambda: certificates.lifetimes)
     standing = list(installation.alerts(settings))
@@ -260,7 +263,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
             trouble = await _look(store)
             await _bind(runner, settings, https)
             if trouble is None or await _database_seen(store, stopped, trouble):
-                _spare_the_collector()
+                freeze_startup_objects()
                 sd_notify.notify("READY=1")
                 await run_until(stopped, parts, progress, last_words=lambda: _stop_serving(bus, runner))
     finally:
@@ -313,11 +316,11 @@ async def _database_seen(store: Store, stopped: asyncio.Event, trouble: StoreUna
     return True
 
 
-def _spare_the_collector() -> None:
-    """Let the garbage collector pass over what is there by now, and look after the rest less often.
+def freeze_startup_objects() -> None:
+    """Freeze all objects so that the garbage collector skips them, and let it run less often.
 
-    What is there stays as long as the process. Walking through the libraries and a flood's messages again and
-    again, as Python does by default, holds up everything else for 50 to 130 ms at a time.
+    They live as long as the process. Python's default, to walk through the libraries and a flood's messages
+    again and again, holds up everything else for 50 to 130 ms at a time.
     """
     gc.collect()
     gc.freeze()

@@ -113,3 +113,15 @@ class SteadySince:
         if self._since is None or step is None or step is self._step_before:
             return self._since
         return step.at
+
+
+async def until_woken(wake: asyncio.Event, seconds: float, clock: Clock) -> None:
+    """Wait until ``wake`` is set, at most ``seconds``; clear it."""
+    waiting = asyncio.ensure_future(wake.wait())
+    sleeping = asyncio.ensure_future(clock.sleep(seconds))
+    try:
+        await asyncio.wait((waiting, sleeping), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+        sleeping.cancel()
+    wake.clear()

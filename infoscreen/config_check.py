@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 
 from infoscreen import app, broker_address, installation
 from infoscreen.domain.errors import BrokerUnavailable, CannotStart, InvalidSettings
-from infoscreen.domain.presence import StalePolicy
 from infoscreen.mqtt.connection import tls_context
 from infoscreen.settings import Settings, load
 from infoscreen.storage import address
@@ -72,7 +71,6 @@ def _times(settings: Settings) -> list[str]:
             _ = FAR_PAST - length, FAR_FUTURE + length
         except (OverflowError, ValueError):
             faults.append(f"{name.upper()}={value:g}: times so far away cannot be computed with")
-    StalePolicy(settings.stale_min_seconds, settings.heartbeat_stale_seconds)
     app.recovery_policy(settings)
     app.lockout_policy(settings)
     return faults

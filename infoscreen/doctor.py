@@ -135,8 +135,8 @@ async def _database(settings: Settings) -> list[Check]:
         try:
             damage = await schema.damage(store)
             if damage is not None:
-                advice = "Stop everything that uses it and restore a backup."
-                return [Check(CheckStatus.FAIL, f"database is damaged: {damage}", advice), *findings]
+                what = f"database is damaged: {damage}"
+                return [Check(CheckStatus.FAIL, what, ADVICE[StoreTrouble.DAMAGED]), *findings]
             await schema.check_writable(store)
             findings.insert(0, Check(CheckStatus.OK, "database is migrated, whole and can be written"))
             findings.append(await _admin(store))

@@ -10,16 +10,13 @@ from enum import IntEnum
 
 from infoscreen import local_daemon
 from infoscreen.clock import Clock
-from infoscreen.domain.clients import Condition
+from infoscreen.domain.certificates import CRITICAL_BEFORE, WARN_BEFORE
+from infoscreen.domain.clients import WELL
 from infoscreen.local_daemon import DaemonPresence
 from infoscreen.settings import Settings
-from infoscreen.supervision import WELL
 
 LATE_SECONDS = 2.0
 """An event loop that is later than this answers nobody in time."""
-
-SOON_DAYS, VERY_SOON_DAYS = 30, 7
-"""How long before its end a certificate is worth a warning, and when it is critical."""
 
 _SAMPLE = re.compile(r"^(?P<name>\w+)(?:\{\w+=\"(?P<label>[^\"]*)\"\})? (?P<value>\S+)$", re.MULTILINE)
 
@@ -81,7 +78,7 @@ def _with_metrics(settings: Settings, clock: Clock) -> HealthReport:
     clients = {label: value for name, label, value in samples if name == "infoscreen_clients"}
     lag = next((value for name, _, value in samples if name == "infoscreen_event_loop_lag_seconds"), 0.0)
     total = int(sum(clients.values()))
-    unwell = total - int(sum(clients.get(str(condition), 0) for condition in Condition if condition in WELL))
+    unwell = total - int(sum(clients.get(str(condition), 0) for condition in WELL))
     concerns = list(_concerns(samples, lag, clock))
     state = max((state for state, _ in concerns), default=PluginState.OK)
     sentence = "; ".join(said for _, said in concerns) or f"ready; {total} clients, {unwell} of them not well"
@@ -100,8 +97,8 @@ def _concerns(
             yield PluginState.WARNING, f"messages of the {label} session wait to be stored"
         if name == "infoscreen_certificate_expiry_timestamp_seconds":
             days = (value - clock.now().timestamp()) / 86_400
-            if days < SOON_DAYS:
-                state = PluginState.CRITICAL if days < VERY_SOON_DAYS else PluginState.WARNING
+            if days < WARN_BEFORE.days:
+                state = PluginState.CRITICAL if days < CRITICAL_BEFORE.days else PluginState.WARNING
                 yield state, f"the certificate {label} {'ends' if days > 0 else 'ended'} {_in_days(days)}"
 
 

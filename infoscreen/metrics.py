@@ -36,7 +36,7 @@ class Metrics:
 
     def __init__(self) -> None:
         # Else a series more for each of ours, which nobody asks for.
-        disable_created_metrics()  # type: ignore[no-untyped-call]
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no types
         self._registry = registry = CollectorRegistry()
         for collector in (ProcessCollector, GCCollector):
             collector(registry=registry)

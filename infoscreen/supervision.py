@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from infoscreen import logs, sd_notify
 from infoscreen.clock import Clock
-from infoscreen.domain.clients import Condition
+from infoscreen.domain.clients import WELL
 from infoscreen.domain.errors import InvalidSettings, StoreUnavailable
 from infoscreen.progress import FOR_EVER, Progress, expect_within
 from infoscreen.services.monitoring import Monitoring
@@ -19,8 +19,6 @@ log = logging.getLogger(__name__)
 
 STATUS_SECONDS = 20.0
 """How often the counts in ``systemctl status`` are renewed."""
-
-WELL = frozenset({Condition.ONLINE, Condition.MAINTENANCE, Condition.SHUT_DOWN, Condition.NEVER_SEEN})
 
 Renewal = Callable[[Settings], Awaitable[None]]
 """Takes up changed settings or files; raises nothing that may end the daemon."""

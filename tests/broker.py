@@ -184,6 +184,15 @@ class Broker:
         # It answers before it handles signals, and a SIGHUP would end it.
         await until(lambda: self.log.count(_RUNNING) > before)
 
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Self]:
+        """Start, and stop at the end."""
+        try:
+            await self.start()
+            yield self
+        finally:
+            await self.stop()
+
     async def stop(self) -> None:
         """Stop in order: the broker saves everything. Does nothing if it is not running."""
         await self._end(signal.SIGTERM)

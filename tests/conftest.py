@@ -37,12 +37,8 @@ def clock() -> FakeClock:
 @pytest.fixture
 async def broker(tmp_path: Path, free_port: int) -> AsyncIterator[Broker]:
     """Yield a running mosquitto with password file and ACL."""
-    running = Broker(tmp_path / "broker", free_port)
-    try:
-        await running.start()
+    async with Broker(tmp_path / "broker", free_port).running() as running:
         yield running
-    finally:
-        await running.stop()
 
 
 @pytest.fixture

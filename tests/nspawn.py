@@ -15,9 +15,7 @@ import subprocess
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
-import pytest
-
-from tests.programs import require
+from tests.programs import cannot_run, require
 from tests.waiting import until
 
 CHECKOUT = Path(__file__).parent.parent
@@ -45,11 +43,8 @@ def require_nspawn() -> None:
     """Skip the test where hosts cannot be booted; on CI it fails."""
     require("systemd-nspawn")
     require("debootstrap")
-    if os.geteuid() == 0:
-        return
-    if os.environ.get("CI") == "true":
-        pytest.fail("only root can boot hosts", pytrace=False)
-    pytest.skip("only root can boot hosts")
+    if os.geteuid() != 0:
+        cannot_run("only root can boot hosts")
 
 
 def debian(release: str = "bookworm") -> Path:

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.programs import find_free_port
+from tests.programs import cannot_run, find_free_port
 
 PASSWORD = "only-for-tests"  # noqa: S105 - of a server that lives as long as the test run
 
@@ -45,10 +45,7 @@ class OwnServer(PostgresServer):
     def __init__(self, directory: Path, port: int, *more: str) -> None:
         programs = _programs()
         if programs is None:
-            reason = "PostgreSQL's server is not installed (Debian package postgresql)"
-            if os.environ.get("CI") == "true":
-                pytest.fail(reason)
-            pytest.skip(reason)
+            cannot_run("PostgreSQL's server is not installed (Debian package postgresql)")
         super().__init__(programs, port)
         secret = directory / "password"
         secret.write_text(PASSWORD)

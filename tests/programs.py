@@ -5,6 +5,7 @@ import random
 import shutil
 import socket
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -15,9 +16,13 @@ _MORE_PLACES = ["/usr/local/sbin", "/usr/sbin", "/sbin", *map(str, Path("/usr/li
 def require(program: str) -> str:
     """Return the program's path. Without it a test is skipped; on CI it fails, as nothing may be missing."""
     found = shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *_MORE_PLACES]))
-    if found is not None:
-        return found
-    reason = f"{program} is not installed; scripts/test installs it when started by root"
+    if found is None:
+        cannot_run(f"{program} is not installed; scripts/test installs it when started by root")
+    return found
+
+
+def cannot_run(reason: str) -> NoReturn:
+    """Skip the test; on CI it fails."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)

@@ -22,7 +22,6 @@ class Proxy:
         """After how many seconds what was cut at still reaches the server; None: never."""
         self.cuts = 0
         """How often that was done."""
-        self.connections = 0
         """How many were made so far."""
         self._to_port = to_port
         self._open = asyncio.Event()
@@ -37,7 +36,6 @@ class Proxy:
         self._open.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
         await self._open.wait()  # the kernel accepts, which is no answer of the broker
         with suppress(OSError):
             there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._to_port)

@@ -3,6 +3,8 @@
 import json
 import shutil
 import sqlite3
+import subprocess
+import sys
 import zlib
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -276,6 +278,20 @@ def test_a_file_of_somebody_else_is_not_followed(tmp_path: Path) -> None:
     refusals = Refusals(tmp_path / "nowhere", uuid, {"RUNTIME_DIRECTORY": str(tmp_path)})
     assert not refusals.remember(uuid4())
     assert target.read_bytes() == b""
+
+
+def test_calls_of_several_threads_take_turns(tmp_path: Path) -> None:
+    """A task that is cancelled leaves its call running: two at once ended the process or lost the file."""
+    script = (
+        "import sys\nfrom concurrent.futures import ThreadPoolExecutor\nfrom datetime import UTC, datetime\n"
+        "from pathlib import Path\nfrom infoscreen.agent.journal_file import JournalFile\n"
+        "file, now = JournalFile(Path(sys.argv[1])), datetime.now(UTC)\n"
+        "with ThreadPoolExecutor(8) as pool:\n"
+        "    print(sum(contents.lost is not None for contents in pool.map(file.open, [now] * 200)))\n"
+    )
+    process = [sys.executable, "-c", script, str(tmp_path)]
+    done = subprocess.run(process, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
 
 
 def test_a_journal_that_cannot_be_opened_says_so(tmp_path: Path) -> None:

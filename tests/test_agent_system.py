@@ -22,7 +22,7 @@ pytestmark = [
 
 UUID = "0b3c2f0e-5a64-4a4e-9d4d-6a3c2f1e0d9b"
 NEEDED = (
-    *("aiomqtt", "paho-mqtt", "click", "psutil"),
+    *("aiomqtt", "paho-mqtt", "click", "psutil", "python-dotenv"),
     *("pydantic", "pydantic-core", "annotated-types", "typing-extensions", "typing-inspection"),
 )
 """What the agent runs on: nothing of the server's is installed on the device."""
@@ -73,6 +73,7 @@ def install(host: Host, wheels: Path, settings: dict[str, str]) -> None:
         changes.write_text(text)
     shutil.copytree(wheels, host.root / "wheels")
     host.chroot("systemd-sysusers")
+    host.chroot("chown", "infoscreen-agent:", "/etc/infoscreen/agent.env")
     host.chroot("python3", "-m", "venv", "/opt/infoscreen/current")
     pip = ("/opt/infoscreen/current/bin/pip", "install", "--no-index", "--no-deps", "--no-compile")
     host.chroot("sh", "-c", f"{' '.join(pip)} /wheels/*.whl")

@@ -78,11 +78,8 @@ async def test_a_rule_too_much_is_found(tmp_path: Path, line: str) -> None:
     broker = Broker(tmp_path / "broker", find_free_port(), devices_port=find_free_port())
     with broker.files.acl.open("a") as acl:
         acl.write(f"\n{line}\n")
-    await broker.start()
-    try:
+    async with broker.running():
         wrong = {(one.role, one.operation.value) for one in await findings(broker) if not one.is_right}
-    finally:
-        await broker.stop()
     assert BROKEN_ACL[line] in wrong
 
 
@@ -99,11 +96,8 @@ async def test_a_rule_too_few_is_found(tmp_path: Path, line: str) -> None:
     broker = Broker(tmp_path / "broker", find_free_port(), devices_port=find_free_port())
     text = broker.files.acl.read_text()
     broker.files.acl.write_text(text.replace(f"{line}\n", "", 1))
-    await broker.start()
-    try:
+    async with broker.running():
         assert [one for one in await findings(broker) if not one.is_right]
-    finally:
-        await broker.stop()
 
 
 @pytest.mark.parametrize(
@@ -126,11 +120,11 @@ async def test_a_broken_configuration_is_found(
 
 
 async def test_a_drop_in_that_lets_everybody_in_is_found(site: Broker) -> None:
-    """The last file that says it counts for all listeners."""
+    """The last file that says it counts for all listeners; that of devices wants a user name in any case."""
     (site.files.rules.parent / "zz.conf").write_text("allow_anonymous true\n")
     await site.start()
     wrong = [one for one in await findings(site) if not one.is_right]
-    assert [one.role for one in wrong] == ["nobody", "nobody"]
+    assert [(one.role, one.topic) for one in wrong] == [("nobody", f"127.0.0.1:{site.port}")]
 
 
 async def test_a_reload_that_fails_open_is_found(site: Broker) -> None:

@@ -31,13 +31,10 @@ SENT = [str(number).encode() for number in range(10)]
 async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Broker]:
     """Yield a broker with a listener for the server and one for devices."""
     program = brokers.program(request.param)
-    running = Broker(tmp_path / "broker", find_free_port(), devices_port=find_free_port(), program=program)
-    await running.add_device(DEVICE)
-    try:
-        await running.start()
-        yield running
-    finally:
-        await running.stop()
+    broker = Broker(tmp_path / "broker", find_free_port(), devices_port=find_free_port(), program=program)
+    await broker.add_device(DEVICE)
+    async with broker.running():
+        yield broker
 
 
 def listeners(site: Broker) -> list[BrokerAddress]:

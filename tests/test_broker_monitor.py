@@ -11,6 +11,7 @@ import pytest
 
 from infoscreen.clock import SystemClock
 from infoscreen.domain.errors import BrokerUnavailable, SessionTakenOver
+from infoscreen.mqtt import diagnosis
 from infoscreen.mqtt.connection import TAKEN_OVER_FOR, BrokerAddress, Reconnecting
 from infoscreen.mqtt.login_log import LINES_PER_ADDRESS, WINDOW, LoginLog
 from infoscreen.mqtt.monitor import BrokerMonitor
@@ -34,11 +35,8 @@ async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     program = brokers.program(request.param)
     broker = Broker(tmp_path / "broker", find_free_port(), program=program)
     await broker.add_devices([DEVICE, OTHER])
-    try:
-        await broker.start()
+    async with broker.running():
         yield broker
-    finally:
-        await broker.stop()
 
 
 def address_at(site: Broker, account: str = Broker.server_user) -> BrokerAddress:
@@ -207,6 +205,14 @@ async def test_a_reload_with_nothing_wrong_is_checked_too(site: Broker) -> None:
 
 
 @pytest.mark.broker
+async def test_a_monitor_that_ends_leaves_no_task_behind(site: Broker) -> None:
+    before = asyncio.all_tasks()
+    async with watching(site) as monitor:
+        await until(lambda: monitor.health().acl == "in_force")
+    await until(lambda: asyncio.all_tasks() == before)
+
+
+@pytest.mark.broker
 async def test_the_canary_is_no_message_of_a_device(site: Broker) -> None:
     async with site.sub("infoscreen/+/commands", account=DEVICE) as device, watching(site) as monitor:
         await until(lambda: monitor.health().acl == "in_force")
@@ -238,8 +244,6 @@ async def test_two_daemons_with_one_client_id_say_so_and_back_off(tmp_path: Path
         assert said[0]["client_id"].startswith("infoscreen-server")
         pauses = [line["retry_seconds"] for line in said if line["connection"] == "listener"]
         assert min(pauses) >= 5
-        await two.stop()
-        await one.wait_for("/readyz", 200, within=90)
 
 
 @pytest.mark.broker
@@ -255,9 +259,17 @@ async def test_over_mqtt_5_one_takeover_is_enough_to_know(site: Broker) -> None:
 # Takeovers, without a broker.
 
 
-async def outcomes(clock: FakeClock, endings: list[tuple[float | None, BrokerUnavailable]]) -> Reconnecting:
-    """Make connections that last so long, None for not at all, and end like that."""
+async def outcomes(
+    clock: FakeClock, endings: list[tuple[float | None, BrokerUnavailable]], *, listens: bool = True
+) -> Reconnecting:
+    """Make connections that last so long, None for not at all, and end like that.
+
+    ``listens``: somebody listens at the broker's port after each end.
+    """
     waiting = asyncio.Event()
+
+    async def answers(address: BrokerAddress) -> bool:
+        return listens
 
     async def connection() -> NoReturn:
         if not endings:
@@ -269,7 +281,7 @@ async def outcomes(clock: FakeClock, endings: list[tuple[float | None, BrokerUna
             clock.advance(lasts)
         raise error
 
-    link = Reconnecting("listener", BrokerAddress("h", 1, "u", "p", "c"), clock, lambda: None)
+    link = Reconnecting("listener", BrokerAddress("h", 1, "u", "p", "c"), clock, lambda: None, answers)
     async with running(lambda: link.run(connection)):
         while not waiting.is_set():
             await clock.wait_for_sleepers()
@@ -301,6 +313,20 @@ async def test_being_closed_right_after_connecting_again_and_again_is_a_takeover
 ) -> None:
     link = await outcomes(clock, list(endings))
     assert (link.taken_over_at is not None) is recognised
+
+
+async def test_a_broker_that_is_killed_again_and_again_is_no_takeover(clock: FakeClock) -> None:
+    link = await outcomes(clock, [(1, CLOSED)] * 9, listens=False)
+    assert link.taken_over_at is None
+    assert link.last_error == str(CLOSED)
+
+
+@pytest.mark.broker
+async def test_whether_anybody_listens_is_told(site: Broker) -> None:
+    address = address_at(site)
+    assert await diagnosis.answers(address)
+    await site.kill()
+    assert not await diagnosis.answers(address)
 
 
 async def test_a_takeover_is_shown_for_a_while(clock: FakeClock) -> None:

@@ -26,13 +26,10 @@ async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     program = brokers.program(request.param)
     broker = Broker(tmp_path / "broker", find_free_port(), program=program)
     await broker.add_devices([DEVICE, OTHER])
-    try:
-        await broker.start()
+    async with broker.running():
         async with broker.sub(HEARTBEAT, account=broker.server_user, session=SESSION):
             pass
         yield broker
-    finally:
-        await broker.stop()
 
 
 async def queued(site: Broker) -> list[bytes]:
@@ -145,15 +142,12 @@ async def test_settings_per_listener_cost_an_absent_daemon_its_queue_in_one_vers
         changed = [setting, *rules[: place + 1], *mine, *rules[place + 1 :]]
         broker.files.rules.write_text("\n".join(changed) + "\n")
         await broker.add_device(DEVICE)
-        await broker.start()
-        try:
+        async with broker.running():
             async with broker.sub(HEARTBEAT, account=broker.server_user, session=SESSION):
                 pass
             await broker.reload()
             await broker.pub(HEARTBEAT, b"after")
             found[name] = await queued(broker)
-        finally:
-            await broker.stop()
     assert [] in found.values(), found
 
 

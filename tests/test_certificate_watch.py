@@ -92,6 +92,17 @@ async def test_an_alert_is_logged_when_it_begins_and_once_a_day(caplog: pytest.L
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 3
 
 
+async def test_each_of_two_certificates_that_end_is_logged_once_a_day(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock, life = FakeClock(START), Lifetime(START - DAY, START + 20 * DAY)
+    watch = CertificateWatch({which: known(life) for which in (Certificate.BROKER, Certificate.CA)}, clock)
+    for _ in range(49):
+        await watch.look()
+        clock.advance(3600)
+    assert [record.__dict__["which"] for record in caplog.records] == ["broker", "ca"] * 3
+
+
 @dataclass
 class Site:
     authority: Authority
@@ -235,11 +246,11 @@ async def test_alerts_are_in_the_overview_the_panel_and_the_metrics(tmp_path: Pa
         ({}, []),
         ({"http_host": "::1"}, []),
         ({"http_host": "127.9.9.9"}, []),
-        ({"http_host": "0.0.0.0"}, [AlertCode.HTTP_WITHOUT_TLS]),  # noqa: S104
+        ({"http_host": "0.0.0.0"}, [AlertCode.HTTP_WITHOUT_TLS]),  # noqa: S104 - nothing is bound
         ({"http_host": "::"}, [AlertCode.HTTP_WITHOUT_TLS]),
         ({"http_host": "panel.example.org"}, [AlertCode.HTTP_WITHOUT_TLS]),
-        ({"http_host": "0.0.0.0", "trusted_proxies": "10.0.0.1"}, []),  # noqa: S104
-        ({"http_host": "0.0.0.0", "public_origin": "https://p.example"}, []),  # noqa: S104
+        ({"http_host": "0.0.0.0", "trusted_proxies": "10.0.0.1"}, []),  # noqa: S104 - nothing is bound
+        ({"http_host": "0.0.0.0", "public_origin": "https://p.example"}, []),  # noqa: S104 - nothing is bound
         ({"http_host": "::", "public_origin": "http://p.example"}, [AlertCode.HTTP_WITHOUT_TLS]),
         ({"http_host": "::", "http_tls_certfile": "c", "http_tls_keyfile": "k"}, []),
         ({"mqtt_host": "broker.example"}, [AlertCode.BROKER_WITHOUT_TLS]),

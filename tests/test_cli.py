@@ -25,6 +25,7 @@ COMMANDS = [
     "send",
     "recovery",
     "config",
+    "broker",
     "pki",
     "agent",
     "report-service-failed",

@@ -18,6 +18,7 @@ from infoscreen.domain.visible import visible
 from infoscreen.storage import clients
 from infoscreen.wire import topics
 from infoscreen.wire.messages import CommandAck, Discovery, Health, Heartbeat, LogLine, decode, read
+from infoscreen.wire.pictures import image_size
 from tests.spine import Spine, open_spine, sqlite_url, uuid_of, zulu
 
 U = uuid_of(1)
@@ -452,3 +453,12 @@ def test_a_picture_is_bounded_in_pixels_too(make: Callable[[int, int], bytes]) -
     with pytest.raises(BadMessage) as refused:
         decode(topic, make(50_000, 50_000))
     assert refused.value.reason == "too_large"
+
+
+SKIPPED = [b"\xff\x01", b"\xff\xd0", b"\xff\xd7", b"\xff\xd8", b"\xff", b"\xff\x00", b"\x00a"]
+
+
+@given(st.lists(st.sampled_from(SKIPPED), max_size=8))
+def test_what_decoders_skip_in_a_jpeg_hides_no_size(between: list[bytes]) -> None:
+    head, _, tail = jpeg(50_000, 40_000).partition(b"\xff\xc2")
+    assert image_size(head + b"".join(between) + b"\xff\xc2" + tail) == (50_000, 40_000)

@@ -19,7 +19,7 @@ def test_the_same_seed_makes_the_same_world() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "family",
     [

@@ -43,7 +43,7 @@ async def state(spine: Spine) -> dict[str, Any]:
     async with spine.store.read() as connection:
         told = {name: await connection.scalar(text(said)) for name, said in statements.items()}
     counts = spine.measures.counts
-    told["counted"] = (counts["message", "heartbeat", "stored"], counts["rejected", "bad_json"])
+    told["counted"] = (counts["message", "heartbeat", "stored"], counts["rejected", "malformed"])
     return told
 
 

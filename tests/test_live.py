@@ -150,8 +150,10 @@ async def test_an_outage_is_told_as_one_and_its_clients_raise_no_alert_of_their_
     spine: Spine, feed: LiveFeed
 ) -> None:
     dark, late, well = [uuid_of(number) for number in range(1, 5)], uuid_of(5), uuid_of(6)
-    await beat_together(spine, [*dark, late, well])
-    spine.clock.advance(150)
+    for _ in range(3):
+        await beat_together(spine, [*dark, late, well])
+        spine.clock.advance(50)
+    spine.clock.advance(100)
     await beat_together(spine, [late, well])
     spine.clock.advance(40)
     await spine.watch.look()

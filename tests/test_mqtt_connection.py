@@ -16,6 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from infoscreen.clock import SystemClock
 from infoscreen.domain.errors import BrokerUnavailable
+from infoscreen.mqtt import diagnosis
 from infoscreen.mqtt.connection import BrokerAddress, Reconnecting, TlsSettings, retry_delay
 from infoscreen.mqtt.publisher import BrokerPublisher
 from infoscreen.services.ports import Outgoing
@@ -257,7 +258,7 @@ async def test_an_outage_is_one_warning_and_a_new_reason_another(
         raise BrokerUnavailable(reasons[attempts - 1])
 
     address = BrokerAddress("127.0.0.1", 1883, "user", PHRASE, "daemon")
-    link = Reconnecting("listener", address, clock, lambda: None)
+    link = Reconnecting("listener", address, clock, lambda: None, diagnosis.answers)
     async with running(lambda: link.run(fail)):
         for _ in reasons[1:]:
             await clock.wait_for_sleepers()
@@ -274,7 +275,7 @@ async def test_only_a_connection_that_lasted_makes_the_next_retry_quick_again(
 ) -> None:
     caplog.set_level(logging.DEBUG, "infoscreen.mqtt.connection")
     address = BrokerAddress("127.0.0.1", 1883, "user", PHRASE, "daemon")
-    link = Reconnecting("listener", address, clock, lambda: None)
+    link = Reconnecting("listener", address, clock, lambda: None, diagnosis.answers)
     lasts = [1.0, 1.0, 1.0, 1.0, 30.0]
 
     async def last_a_while() -> NoReturn:

@@ -52,11 +52,8 @@ async def quick_site(tmp_path: Path, free_port: int) -> AsyncIterator[Broker]:
     """Yield a broker that knows one device and does not save each change."""
     broker = Broker(tmp_path / "quick", free_port, save_every_change=False)
     await broker.add_device(DEVICE)
-    try:
-        await broker.start()
+    async with broker.running():
         yield broker
-    finally:
-        await broker.stop()
 
 
 @pytest.fixture(autouse=True)

@@ -149,7 +149,7 @@ async def test_an_address_that_leads_nowhere_gets_a_page_too(site: Site) -> None
 
 @pytest.mark.parametrize(
     ("language", "words"),
-    [("de", "Status: Diese Auswahl gibt es nicht."), ("en", "Status: There is no such choice.")],
+    [("de", "Status: diesen Status gibt es nicht: xx"), ("en", "Status: there is no such status: xx")],
 )
 async def test_an_unknown_filter_is_told_in_words_with_a_way_back(
     site: Site, language: str, words: str

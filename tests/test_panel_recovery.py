@@ -142,7 +142,10 @@ async def test_whoever_takes_care_of_a_client_says_so(site: Site) -> None:
     await crash_on(site, 45)
     browser = await site.browser(Role.OPERATOR)
     page = await look(browser, f"/clients/{CRASHED}")
-    assert "Manuelles Eingreifen nötig: Nur Strom aus und ein" in page.words
+    need = (
+        "Braucht einen Menschen: Nur Strom aus und ein könnte helfen, und es ist keine Steckdose eingerichtet"
+    )
+    assert need in page.words
     done = await send(browser, f"/clients/{CRASHED}/recovery/acknowledge", comment="Netzteil")
     assert "kümmert sich jemand" in done.words
     assert "operator kümmert sich darum: Netzteil" in done.words
@@ -167,7 +170,7 @@ async def outage_begins(site: Site) -> int:
 @pytest.mark.parametrize(
     ("language", "words"),
     [
-        ("de", ("Ich kümmere mich", "Verwerfen")),
+        ("de", ("Ich kümmere mich", "Auflösen")),
         ("en", ("I take care of it", "Dismiss")),
     ],
 )
@@ -189,10 +192,10 @@ async def test_an_incident_is_taken_care_of_and_dismissed_with_plain_forms(
     assert "Switch im Keller" in page.words
     assert f"{path}/acknowledge" not in page.text
     done = await send(browser, f"{path}/dismiss")
-    assert "Der Vorfall wurde verworfen" in done.words
+    assert "Der Vorfall wurde aufgelöst" in done.words
     assert f"{path}/dismiss" not in done.text
     again = await send(browser, f"{path}/dismiss")
-    assert "Der Vorfall ist schon vorbei" in again.words
+    assert "Nichts geändert: Der Vorfall ist schon vorbei." in again.words
     async with site.spine.store.read() as connection:
         known = await incidents.get(connection, number)
     assert known is not None

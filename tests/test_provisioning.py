@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -53,11 +54,8 @@ async def running(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     ports = find_free_port(), find_free_port()
     program = brokers.program(request.param)
     broker = Broker(tmp_path / "broker", ports[0], devices_port=ports[1], program=program)
-    try:
-        await broker.start()
+    async with broker.running():
         yield broker
-    finally:
-        await broker.stop()
 
 
 def run(*words: str | Path, code: int = 0) -> click.testing.Result:
@@ -158,15 +156,12 @@ async def test_beside_debians_configuration_no_broker_complains_about_owner_and_
     place = BrokerFiles(home)
     assert broker_process.faults(place) == []
     broker = Broker.existing(place, ports[0], brokers.program(name), log=state / "mosquitto.log")
-    await broker.start()
-    try:
+    async with broker.running():
         await broker.add_device(DEVICE)
         await broker.reload()
         assert [
             line for line in broker.log.splitlines() if "Future versions" in line or "Error" in line
         ] == []
-    finally:
-        await broker.stop()
     place.acl.chmod(0o640)
     assert "can be read by others" in broker_process.faults(place)[0]
     os.chown(place.acl, 0, 0)
@@ -176,7 +171,9 @@ async def test_beside_debians_configuration_no_broker_complains_about_owner_and_
 
 def _debians(path: Path) -> tuple[Path, Path]:
     """Return the directories of a broker as Debian installs it; it runs as the user mosquitto."""
-    for one in (path, *path.parents[:2]):
+    for one in (path, *path.parents):
+        if one == Path(tempfile.gettempdir()):
+            break
         one.chmod(0o755)
     home, state = path / "etc", path / "var"
     (home / "conf.d").mkdir(parents=True)
@@ -218,7 +215,7 @@ def test_broken_and_doubled_accounts_are_found(place: BrokerFiles) -> None:
     with place.passwords.open("a") as file:
         file.write(f"{DEVICE}:plain\n{password_line(SERVER_ACCOUNT, 'x')}")
     assert [fault.partition(": ")[2] for fault in broker_process.faults(place)] == [
-        "line 5 is broken, so its account is locked out",
+        "line 7 is broken, so its account is locked out",
         "1 accounts are there twice",
     ]
 
@@ -340,6 +337,32 @@ def test_a_rotation_that_is_cancelled_changes_nothing(place: BrokerFiles) -> Non
     run("broker", "rotate", "--all", "--cancel", "--directory", place.path)
     run("broker", "rotate", "--all", "--finish", "--directory", place.path)
     assert place.passwords.read_bytes() == before
+
+
+def test_a_new_password_is_handed_out_as_the_next_one_in_every_form(
+    place: BrokerFiles, tmp_path: Path
+) -> None:
+    """As the present one it would lock the device out until the rotation is finished."""
+    run("broker", "add-device", "--directory", place.path, DEVICE)
+    rotate = ("broker", "rotate", DEVICE, "--directory", place.path)
+    printed = run(*rotate).stdout
+    run(*rotate, "--output", tmp_path / "env", "--format", "env")
+    (told,) = json.loads(run(*rotate, "--json").stdout)
+    for names in (
+        {line.partition("=")[0] for line in printed.splitlines()},
+        {line.partition("=")[0] for line in (tmp_path / "env" / f"{DEVICE}.env").read_text().splitlines()},
+        set(told),
+    ):
+        assert "AGENT_MQTT_PASSWORD_NEXT" in names
+        assert "AGENT_MQTT_PASSWORD" not in names
+
+
+@pytest.mark.parametrize("step", ["--finish", "--cancel"])
+def test_a_device_that_is_named_twice_ends_its_rotation_once(place: BrokerFiles, step: str) -> None:
+    run("broker", "add-device", "--directory", place.path, DEVICE)
+    run("broker", "rotate", DEVICE, "--directory", place.path)
+    run("broker", "rotate", DEVICE, DEVICE.upper(), step, "--directory", place.path)
+    assert [one.rotating for one in devices.accounts(place)] == [False]
 
 
 # Migration.

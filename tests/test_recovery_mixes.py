@@ -43,10 +43,11 @@ def failures(mix: Mix) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(0 if "MIXES" in os.environ else 300)
+@pytest.mark.timeout(0 if "MIXES" in os.environ else 900)
 @settings(
     max_examples=int(os.environ.get("MIXES", "4")),
     deadline=None,
+    derandomize="MIXES" not in os.environ,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.generate, Phase.shrink] if "MIXES" in os.environ else [Phase.generate],
 )

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -23,13 +24,21 @@ SHORT = text(
 )
 
 
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Store]:
+    await schema.upgrade(url)
+    store = Store(url)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     url = sqlite_url(tmp_path) if request.param == "sqlite" else request.getfixturevalue("postgres")
-    await schema.upgrade(url)
-    made = Store(url)
-    yield made
-    await made.close()
+    async with opened(url) as made:
+        yield made
 
 
 async def test_a_statement_beyond_the_budget_is_cut_off(store: Store) -> None:
@@ -92,45 +101,31 @@ async def test_other_trouble_inside_a_budget_stays_what_it_is(tmp_path: Path) ->
 
 
 async def test_a_read_that_is_of_no_request_is_cut_off_after_its_own_time(tmp_path: Path) -> None:
-    url = sqlite_url(tmp_path)
-    await schema.upgrade(url)
-    store = Store(url)
-    try:
+    async with opened(sqlite_url(tmp_path)) as store:
         with pytest.raises(StoreUnavailable) as caught:
             async with store.read(seconds=0.05) as connection:
                 await connection.execute(ENDLESS)
         assert caught.value.trouble is StoreTrouble.TIMED_OUT
         async with store.read() as connection:
             assert await connection.scalar(SHORT) == 3
-    finally:
-        await store.close()
 
 
 async def test_what_begins_within_such_a_read_has_a_time_of_its_own(tmp_path: Path) -> None:
-    url = sqlite_url(tmp_path)
-    await schema.upgrade(url)
-    store = Store(url)
-    try:
-        async with store.read(seconds=0):
+    async with opened(sqlite_url(tmp_path)) as store, store.read(seconds=0):
+        async with store.read() as connection:
+            assert await connection.scalar(SHORT) == 3
+        with limited(10, time.monotonic):
             async with store.read() as connection:
                 assert await connection.scalar(SHORT) == 3
-            with limited(10, time.monotonic):
-                async with store.read() as connection:
-                    assert await connection.scalar(SHORT) == 3
-    finally:
-        await store.close()
 
 
 async def test_a_busy_loop_and_a_busy_host_are_not_charged(tmp_path: Path) -> None:
     """The answer of a cheap statement waits a second for the loop; what it cost is far less."""
-    url = sqlite_url(tmp_path)
-    await schema.upgrade(url)
-    store = Store(url)
-    with limited(0.2, time.monotonic):
-        for _ in range(2):
-            async with store.read() as connection:
-                reading = asyncio.create_task(connection.scalar(SHORT))
-                await asyncio.sleep(0)
-                time.sleep(0.5)  # noqa: ASYNC251 - holds the loop up on purpose
-                assert await reading == 3
-    await store.close()
+    async with opened(sqlite_url(tmp_path)) as store:
+        with limited(0.2, time.monotonic):
+            for _ in range(2):
+                async with store.read() as connection:
+                    reading = asyncio.create_task(connection.scalar(SHORT))
+                    await asyncio.sleep(0)
+                    time.sleep(0.5)  # noqa: ASYNC251 - holds the loop up on purpose
+                    assert await reading == 3

@@ -89,7 +89,9 @@ async def take(connection: Connection, step: tuple[Any, ...]) -> None:
             changes = [(one, replace(one, status=status), None) for one in known]
             await clients.save_all_changes(connection, changes)
         case ("rename", one):
-            await clients.change(connection, uuid_of(one), {"name": "other"})
+            before = await clients.get(connection, uuid_of(one))
+            if before is not None:
+                await clients.save_changes(connection, before, replace(before, name="other"))
         case ("remove", one):
             await clients.remove(connection, uuid_of(one))
         case ("by hand", status, site):

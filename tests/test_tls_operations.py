@@ -65,11 +65,8 @@ async def broker(tmp_path: Path) -> AsyncIterator[Broker]:
         tmp_path / "broker", find_free_port(), save_every_change=False, devices_port=find_free_port()
     )
     await made.add_devices([*(str(UUID(int=number)) for number in range(1, DEVICES + 1)), SPARE])
-    await made.start()
-    try:
+    async with made.running():
         yield made
-    finally:
-        await made.stop()
 
 
 async def test_renewal_and_roll_over_under_traffic_lose_nothing(broker: Broker, tmp_path: Path) -> None:
@@ -144,6 +141,7 @@ async def test_renewal_and_roll_over_under_traffic_lose_nothing(broker: Broker, 
             with pytest.raises(BrokerUnavailable) as refused:
                 await DeviceClient(stale, await load_tls(stale)).__aenter__()
             assert refused.value.fault is BrokerFault.UNKNOWN_CA
+            await all_are_back()
         finally:
             for task in tasks:
                 task.cancel()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+import infoscreen
 from infoscreen.domain.accounts import Role
 from infoscreen.metrics import Metrics
 from infoscreen.web.keys import WebConfig
@@ -18,7 +19,8 @@ async def test_alive_is_whoever_answers(site: Site) -> None:
     visitor = await site.visitor()
     site.spine.link.listening_since = None
     async with visitor.get("/healthz") as response:
-        assert (response.status, await response.json()) == (200, {"status": "ok"})
+        told = {"status": "ok", "version": infoscreen.__version__}
+        assert (response.status, await response.json()) == (200, told)
 
 
 async def test_ready_is_who_has_database_and_broker(site: Site) -> None:

@@ -182,7 +182,7 @@ async def test_a_slow_line_is_no_trouble_and_a_dead_one_is_noticed_and_made_anew
         await until(lambda: len(at.stored()) >= len(said), within=60)
         await at.is_done(command_id)
         await at.daemon.wait_for("/readyz", 200)
-        assert line.connections == 3, "the slow connections were given up"
+        assert at.daemon.logged("broker_unavailable") == [], "the slow connections were given up"
 
         line.delay_seconds, line.piece_bytes = 0.0, 65_536
         line.go_dead()

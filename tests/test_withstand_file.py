@@ -145,7 +145,7 @@ async def test_connections_that_come_and_go_are_no_loss(tmp_path: Path) -> None:
 async def test_an_empty_file_is_called_a_loss(tmp_path: Path) -> None:
     path = tmp_path / "infoscreen.db"
     path.touch()
-    with pytest.raises(DatabaseNotReady, match="it is lost, restore a backup"):
+    with pytest.raises(DatabaseNotReady, match="the database is lost"):
         await schema.check_url(f"sqlite+aiosqlite:///{path}")
 
 

@@ -67,7 +67,7 @@ def stored(daemon: Daemon) -> list[str]:
 
 async def taken_in(daemon: Daemon) -> int:
     """Return how many log lines this run of the daemon has received and stored."""
-    async with daemon.program() as api, api.get("/metrics") as answer:
+    async with daemon.visitor() as api, api.get("/metrics") as answer:
         found = re.search(r'messages_total\{kind="logs",outcome="stored"\} (\S+)', await answer.text())
     return int(float(found[1])) if found else 0
 

@@ -52,6 +52,16 @@ async def lines_in(server: OwnServer) -> list[str]:
     return [row["text"] for row in rows]
 
 
+async def assert_all_is_stored(server: OwnServer, screen: Screen) -> None:
+    """Wait for the lines whose receipt was confirmed: all of them are stored, each once, and no others."""
+    said = [one.name for one in screen.confirmed if one.topic.endswith("/logs/info")]
+    async with asyncio.timeout(30):
+        stored: list[str] = []
+        while len(stored) < len(said):
+            stored = await lines_in(server)
+    assert sorted(stored) == sorted(said)
+
+
 @asynccontextmanager
 async def restarted(server: OwnServer, how: str) -> AsyncIterator[None]:
     await asyncio.to_thread(server.stop, how)
@@ -182,12 +192,7 @@ async def test_nothing_acknowledged_is_lost_and_the_daemon_stays(
                 screen.log(f"after {number}")
             await daemon.wait_for("/readyz", 200)
             await until(lambda: not screen.waiting)
-            said = [one.name for one in screen.confirmed if one.topic.endswith("/logs/info")]
-            async with asyncio.timeout(30):
-                stored: list[str] = []
-                while len(stored) < len(said):
-                    stored = await lines_in(server)
-            assert sorted(stored) == sorted(said)
+            await assert_all_is_stored(server, screen)
             await ask(api, "GET", "/api/monitoring/overview")
         assert daemon.pid == pid
         assert len(daemon.logged("stopping")) == 0
@@ -279,12 +284,7 @@ async def test_a_full_disk_of_the_server_is_waited_for(tmp_path: Path, broker: B
         await connection.close()
         await daemon.wait_for("/readyz", 200)
         await until(lambda: not screen.waiting)
-        said = [one.name for one in screen.confirmed if one.topic.endswith("/logs/info")]
-        async with asyncio.timeout(30):
-            stored: list[str] = []
-            while len(stored) < len(said):
-                stored = await lines_in(server)
-        assert sorted(stored) == sorted(said)
+        await assert_all_is_stored(server, screen)
         assert daemon.pid == pid
         assert daemon.alive
         assert "Traceback" not in daemon.log

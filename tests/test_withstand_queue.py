@@ -37,11 +37,11 @@ NOW = "2026-03-02T07:00:00Z"
 async def broker(tmp_path: Path, free_port: int) -> AsyncIterator[Broker]:
     """Yield a broker with short queues, that tells often how many messages it dropped."""
     made = Broker(tmp_path / "broker", free_port, save_every_change=False)
-    text = made.config.read_text()
+    text = made.files.rules.read_text()
     text, changed = re.subn(r"max_queued_messages \d+", f"max_queued_messages {QUEUE}", text)
     text, also_changed = re.subn(r"max_inflight_messages \d+", f"max_inflight_messages {QUEUE}", text)
     assert (changed, also_changed) == (1, 1)
-    made.config.write_text(f"{text}\nsys_interval 1\n")
+    made.files.rules.write_text(f"{text}\nsys_interval 1\n")
     await made.add_devices([FLOODER, *OTHERS])
     try:
         await made.start()

@@ -274,7 +274,11 @@ async def test_nothing_is_lost_or_doubled_however_often_all_is_killed(
     uuids = [f"00000000-0000-4000-8000-{number:012d}" for number in range(SCREENS)]
     await broker.add_devices(uuids)
     screens = [Screen(broker, uuid, dawdle=lambda: random.uniform(0, 0.3)) for uuid in uuids]
-    settings = {"CRASH_RECOVERY_POLL_SECONDS": 0.5, "COMMAND_LOCKOUT_THRESHOLD": 1_000}
+    settings = {
+        "CRASH_RECOVERY_POLL_SECONDS": 0.5,
+        "COMMAND_LOCKOUT_THRESHOLD": 1_000,
+        "LOG_LINES_PER_MINUTE": 100_000,
+    }
     async with installed(tmp_path / "daemon", broker, **settings) as daemon, living(screens):
         weather, operator = Weather(broker, daemon, screens, random), Operator(daemon, screens, random)
         await daemon.start()

@@ -289,6 +289,9 @@ READS = {
     "storage/address.py": "the address of the database",
     "cli/recovery.py": "durations on the command line",
     "cli/descriptions.py": "values of YAML",
+    "storage/backups.py": "names of backup files",
+    "health.py": "samples of /metrics",
+    "journal.py": "names of fields",
     "pki/authority.py": "labels of certificates",
     "pki/names.py": "host names",
 }

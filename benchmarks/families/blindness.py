@@ -3,20 +3,15 @@
 from collections.abc import Callable, Mapping
 from random import Random
 
-from benchmarks.families.case import Case, Wanted, fleet, shared, singles
-from infoscreen.simulator.worlds import World
+from benchmarks.families.case import Case, Wanted, fleet_world, shared, singles
 from infoscreen.simulator.worlds.world import some
 
 HOUR = 3_600.0
 
 
-def _world(random: Random, size: int, **more: object) -> World:
-    return World(fleet(random, size, **more), str(random.random()))  # type: ignore[arg-type]
-
-
 def broker_away(random: Random, size: int) -> Case:
     """The broker is gone for seconds to an hour; everybody reconnects in their own time."""
-    world = _world(random, size, intervals=(10.0, 30.0, 60.0))
+    world = fleet_world(random, size, intervals=(10.0, 30.0, 60.0))
     world.reconnects_within = random.choice((10.0, 120.0, 300.0))
     for at in random.sample(range(1_500, 6_500, 1_500), random.randint(1, 3)):
         world.at(at, world.stop_broker)
@@ -27,7 +22,7 @@ def broker_away(random: Random, size: int) -> Case:
 
 def connection_lost(random: Random, size: int) -> Case:
     """Only our own connections are lost, or the daemon is restarted, at any moment of a recovery."""
-    world = _world(random, size)
+    world = fleet_world(random, size)
     for _ in range(4):
         at = random.uniform(1_500, 6_000)
         kind = random.choice(("broker", "publisher", "daemon"))
@@ -40,7 +35,7 @@ def connection_lost(random: Random, size: int) -> Case:
 
 def host_clock(random: Random, size: int) -> Case:
     """The host's clock is set, back or forward, by seconds to a day, at any moment."""
-    world = _world(random, size)
+    world = fleet_world(random, size)
     for _ in range(random.randint(1, 3)):
         step = random.choice((-86_400, -21_600, -3_600, -60, 60, 3_600, 86_400))
         world.at(random.uniform(30, 5_000), lambda step: world.tell("clock", step_seconds=step), step)
@@ -50,7 +45,7 @@ def host_clock(random: Random, size: int) -> Case:
 
 def device_clocks(random: Random, size: int) -> Case:
     """Devices' clocks are wrong by anything."""
-    world = _world(random, size)
+    world = fleet_world(random, size)
     for device in world.devices:
         device.skew = random.choice(
             (0.0, 3_600.0, -3_600.0, 86_400.0 * 400, -86_400.0 * 400, random.uniform(-9e4, 9e4))
@@ -61,7 +56,7 @@ def device_clocks(random: Random, size: int) -> Case:
 
 def unanswered(random: Random, size: int) -> Case:
     """Commands reach nobody (an ACL, a wrong topic): many crash, no command is ever answered."""
-    world = _world(random, size)
+    world = fleet_world(random, size)
     world.mute_commands = True
     for device in some(random, world.devices, size // 10):
         world.at(random.uniform(1_500, 2_400), shared, world, device, "crash", "mute", None, "restart_app")
@@ -70,7 +65,7 @@ def unanswered(random: Random, size: int) -> Case:
 
 def refusing(random: Random, size: int) -> Case:
     """Some devices refuse every command: a wrong clock, a dry run, not able to."""
-    world = _world(random, size)
+    world = fleet_world(random, size)
     refusers = some(random, world.devices, 4)
     for device in refusers:
         device.refuses = random.choice(("expired", "busy", "unsupported", "dry_run"))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 from infoscreen.simulator.worlds import Device, Fault, World
 
@@ -130,6 +131,11 @@ def fleet(
     return devices
 
 
+def fleet_world(random: Random, size: int, **more: Any) -> World:
+    """Return a world of such a fleet; ``more`` is for ``fleet``."""
+    return World(fleet(random, size, **more), str(random.random()))
+
+
 def singles(
     world: World,
     random: Random,
@@ -149,9 +155,9 @@ def singles(
         world.at(at, own, world, device, kind, cure)
 
 
-def own(world: World, device: Device, kind: str, cure: str, **more: object) -> None:
+def own(world: World, device: Device, kind: str, cure: str, **more: Any) -> None:
     """Begin a fault of the device's own now."""
-    world.strike(device, Fault(kind, world.now, cure, **more))  # type: ignore[arg-type]
+    world.strike(device, Fault(kind, world.now, cure, **more))
 
 
 def shared(world: World, device: Device, kind: str, cause: str, lasts: float | None, cure: str) -> None:

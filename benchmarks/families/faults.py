@@ -3,27 +3,23 @@
 from collections.abc import Callable, Mapping
 from random import Random
 
-from benchmarks.families.case import Case, Wanted, fleet, own, shared, singles
-from infoscreen.simulator.worlds import World
+from benchmarks.families.case import Case, Wanted, fleet_world, own, shared, singles
+from infoscreen.simulator.worlds import Device
 from infoscreen.simulator.worlds.world import some
 
 HOUR = 3_600.0
 
 
-def _world(random: Random, size: int, **more: object) -> World:
-    return World(fleet(random, size, **more), str(random.random()))  # type: ignore[arg-type]
-
-
 def single_faults(random: Random, size: int) -> Case:
     """Crashes, failed services and hangs, each for itself."""
-    world = _world(random, size)
+    world = fleet_world(random, size)
     singles(world, random, 1_200, 2 * HOUR, 6, 3, 4)
     return Case("", 0, world, 3 * HOUR, Wanted(causes=0))
 
 
 def any_rhythm(random: Random, size: int) -> Case:
     """The same with every rhythm, jitter, keepalive and some loss."""
-    world = _world(
+    world = fleet_world(
         random,
         size,
         intervals=(5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0),
@@ -38,19 +34,19 @@ def any_rhythm(random: Random, size: int) -> Case:
 
 def slow_and_lossy(random: Random, size: int) -> Case:
     """Beats every 120 s or slower with 30 % jitter and 1 % loss; nothing is wrong with anybody."""
-    world = _world(random, size, intervals=(120.0, 180.0, 300.0), jitter=0.3, lost=0.01)
+    world = fleet_world(random, size, intervals=(120.0, 180.0, 300.0), jitter=0.3, lost=0.01)
     return Case("", 0, world, 6 * HOUR, Wanted(causes=0, actions=0))
 
 
 def lossy(random: Random, size: int) -> Case:
     """Fast beats, a twentieth of them lost."""
-    world = _world(random, size, intervals=(10.0, 30.0, 60.0), jitter=0.2, lost=0.05)
+    world = fleet_world(random, size, intervals=(10.0, 30.0, 60.0), jitter=0.2, lost=0.05)
     return Case("", 0, world, 3 * HOUR, Wanted(actions=0))
 
 
 def hard_cases(random: Random, size: int) -> Case:
     """Crashes that a reboot cures, that nobody cures, and hosts that hear nothing."""
-    world = _world(random, size)
+    world = fleet_world(random, size)
     chosen = iter(some(random, world.devices, 9))
     for cure, kind in (
         [("reboot_host", "crash")] * 4 + [("human", "crash")] * 2 + [("power_cycle", "deaf")] * 2
@@ -69,12 +65,12 @@ def hard_cases(random: Random, size: int) -> Case:
 
 def loopers(random: Random, size: int) -> Case:
     """A share of the fleet crashes every few minutes and starts again by itself; single crashes beside."""
-    world = _world(random, size, intervals=(10.0, 30.0))
+    world = fleet_world(random, size, intervals=(10.0, 30.0))
     looping = some(random, world.devices, max(3, int(size * random.choice((0.01, 0.05, 0.2, 0.5)))))
     every, crashed = random.choice((60.0, 300.0, 900.0, 3_600.0)), random.uniform(5, 40)
 
-    def crash(device: object) -> None:
-        shared(world, device, "crash", "loop", crashed, "human")  # type: ignore[arg-type]
+    def crash(device: Device) -> None:
+        shared(world, device, "crash", "loop", crashed, "human")
         world.later(every * random.uniform(0.9, 1.1) + crashed, crash, device)
 
     for device in looping:
@@ -86,7 +82,7 @@ def loopers(random: Random, size: int) -> Case:
 
 def update(random: Random, size: int) -> Case:
     """An update: each client says crashed or stopped for some seconds, once within an hour."""
-    world = _world(random, size, intervals=(10.0, 30.0, 60.0, 120.0))
+    world = fleet_world(random, size, intervals=(10.0, 30.0, 60.0, 120.0))
     for device in world.devices:
         begin = 1_500 + random.uniform(0, random.choice((60.0, 600.0, HOUR)))
         kind = random.choice(("crash", "stopped"))
@@ -96,7 +92,7 @@ def update(random: Random, size: int) -> Case:
 
 def mass_cured(random: Random, size: int) -> Case:
     """Much of the fleet crashes within a minute; a restart cures."""
-    world = _world(random, size, site_size=random.choice((0, 20)))
+    world = fleet_world(random, size, site_size=random.choice((0, 20)))
     ill = some(random, world.devices, int(size * random.choice((0.05, 0.3, 0.9, 1.0))))
     within = random.choice((5.0, 60.0))
     for device in ill:
@@ -108,7 +104,7 @@ def mass_cured(random: Random, size: int) -> Case:
 
 def mass_hopeless(random: Random, size: int) -> Case:
     """Much of the fleet crashes and nothing helps; singles of other kinds beside."""
-    world = _world(random, size)
+    world = fleet_world(random, size)
     ill = some(random, world.devices, int(size * random.choice((0.1, 0.5, 0.9))))
     for device in ill:
         world.at(1_500 + random.uniform(0, 120), shared, world, device, "crash", "mass", None, "human")
@@ -122,7 +118,7 @@ def mass_hopeless(random: Random, size: int) -> Case:
 
 def mass_cured_outside(random: Random, size: int) -> Case:
     """Much of the fleet crashes, nothing helps, and an hour later it is put right from outside."""
-    world = _world(random, size)
+    world = fleet_world(random, size)
     ill = some(random, world.devices, int(size * 0.6))
     for device in ill:
         at = 1_500 + random.uniform(0, 120)
@@ -133,7 +129,7 @@ def mass_cured_outside(random: Random, size: int) -> Case:
 
 def dead_beside(random: Random, size: int) -> Case:
     """Some hosts die for good, one after the other; single crashes at the same time are cured as usual."""
-    world = _world(random, size)
+    world = fleet_world(random, size)
     dead = some(random, world.devices, max(2, size // 50))
     for device in dead:
         world.at(random.uniform(900, 1.2 * HOUR), own, world, device, "dead", "human")
@@ -144,7 +140,7 @@ def dead_beside(random: Random, size: int) -> Case:
 
 def slow_boots(random: Random, size: int) -> Case:
     """Hangs whose reboot takes up to fourteen minutes."""
-    world = _world(random, size)
+    world = fleet_world(random, size)
     for device in world.devices:
         device.boot_seconds = random.uniform(60, 840)
     singles(world, random, 1_200, HOUR, 1, 1, 5)

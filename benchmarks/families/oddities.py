@@ -3,20 +3,16 @@
 from collections.abc import Callable, Mapping
 from random import Random
 
-from benchmarks.families.case import Case, Wanted, fleet, singles
-from infoscreen.simulator.worlds import Device, World
+from benchmarks.families.case import Case, Wanted, fleet_world, singles
+from infoscreen.simulator.worlds import Device
 from infoscreen.simulator.worlds.world import some
 
 HOUR = 3_600.0
 
 
-def _world(random: Random, size: int, **more: object) -> World:
-    return World(fleet(random, size, **more), str(random.random()))  # type: ignore[arg-type]
-
-
 def duplicates(random: Random, size: int) -> Case:
     """Cloned cards: two devices beat under one identity, one of them says crashed now and then."""
-    world = _world(random, size)
+    world = fleet_world(random, size)
 
     def clone_beats(device: Device, ill: bool) -> None:
         said = {
@@ -41,7 +37,7 @@ def duplicates(random: Random, size: int) -> Case:
 
 def unreadable(random: Random, size: int) -> Case:
     """After an update some devices send what cannot be read; they are there all the same."""
-    world = _world(random, size)
+    world = fleet_world(random, size)
     many = random.choice((3, size // 10, size // 2))
     broken = some(random, world.devices, many)
 
@@ -65,7 +61,7 @@ def unreadable(random: Random, size: int) -> Case:
 
 def odd_fields(random: Random, size: int) -> Case:
     """Heartbeats with one odd optional field; nothing is wrong with the devices."""
-    world = _world(random, size)
+    world = fleet_world(random, size)
     odd = ('"process_status":"idle"', '"process_pid":1284.0', '"app_started_at":""', '"ip":["10.0.0.1"]')
 
     def beat(device: Device, what: str) -> None:
@@ -79,7 +75,7 @@ def odd_fields(random: Random, size: int) -> Case:
 
 def bursts(random: Random, size: int) -> Case:
     """Some devices hold their heartbeats back and send them in bursts."""
-    world = _world(random, size, intervals=(10.0, 30.0))
+    world = fleet_world(random, size, intervals=(10.0, 30.0))
     world.bursting = {
         device.number: random.uniform(60, 150) for device in some(random, world.devices, size // 5)
     }
@@ -88,7 +84,7 @@ def bursts(random: Random, size: int) -> Case:
 
 def people(random: Random, size: int) -> Case:
     """Operators reboot whole sites and shut devices down; that is no outage and no fault."""
-    world = _world(random, size, site_size=20)
+    world = fleet_world(random, size, site_size=20)
     members = [device for device in world.devices if device.site == "site-0"]
     for device in members:
         at = 1_800 + random.uniform(0, 30)
@@ -103,7 +99,7 @@ def people(random: Random, size: int) -> Case:
 
 def removed_for_good(random: Random, size: int) -> Case:
     """A site is given up: its devices never come back; nobody tells us."""
-    world = _world(random, size, site_size=15)
+    world = fleet_world(random, size, site_size=15)
     gone = [device for device in world.devices if device.site == "site-1"]
     for device in gone:
         world.at(1_800 + random.uniform(0, 600), world.go_down, device)

@@ -3,16 +3,12 @@
 from collections.abc import Callable, Mapping
 from random import Random
 
-from benchmarks.families.case import Case, Wanted, fleet, outage, shared, singles
+from benchmarks.families.case import Case, Wanted, fleet_world, outage, shared, singles
 from infoscreen.simulator.worlds import Device, World
 from infoscreen.simulator.worlds.world import some
 
 HOUR = 3_600.0
 RHYTHMS = ((30.0,), (10.0, 60.0), (10.0, 30.0, 60.0, 120.0))
-
-
-def _world(random: Random, size: int, **more: object) -> World:
-    return World(fleet(random, size, **more), str(random.random()))  # type: ignore[arg-type]
 
 
 def _rest(world: World, hit: list[Device]) -> list[Device]:
@@ -22,7 +18,7 @@ def _rest(world: World, hit: list[Device]) -> list[Device]:
 
 def partial(random: Random, size: int) -> Case:
     """A share of a fleet without sites is cut off, suddenly or staggered; single faults in the rest."""
-    world = _world(
+    world = fleet_world(
         random, size, intervals=random.choice(RHYTHMS), keepalives=random.choice(((60.0,), (15.0, 300.0)))
     )
     share = random.choice((0.02, 0.05, 0.1, 0.25, 0.45, 0.54, 0.6, 0.9, 1.0))
@@ -38,7 +34,7 @@ def partial(random: Random, size: int) -> Case:
 
 def staggered(random: Random, size: int) -> Case:
     """The network fails one client after the other, over many minutes."""
-    world = _world(random, size, intervals=random.choice(RHYTHMS))
+    world = fleet_world(random, size, intervals=random.choice(RHYTHMS))
     hit = some(random, world.devices, int(size * random.choice((0.3, 0.6, 0.9))))
     outage(world, hit, 1_500, random.choice((1_200.0, HOUR)), random.uniform(120, 1_200), random, "cut")
     singles(world, random, 1_500, 4_000, 4, 2, 0, _rest(world, hit))
@@ -47,7 +43,7 @@ def staggered(random: Random, size: int) -> Case:
 
 def flapping(random: Random, size: int) -> Case:
     """A share of the fleet is away for some minutes again and again."""
-    world = _world(random, size, intervals=(10.0, 30.0, 60.0))
+    world = fleet_world(random, size, intervals=(10.0, 30.0, 60.0))
     hit = some(random, world.devices, int(size * random.choice((0.1, 0.3, 0.5, 0.9))))
     every = random.uniform(420, 900)
     for round_ in range(8):
@@ -59,7 +55,7 @@ def flapping(random: Random, size: int) -> Case:
 
 def sites(random: Random, size: int) -> Case:
     """Some whole sites go dark, for minutes to hours; singles elsewhere and at the sites' own time."""
-    world = _world(
+    world = fleet_world(
         random,
         size,
         intervals=(10.0, 30.0, 60.0),
@@ -80,7 +76,7 @@ def sites(random: Random, size: int) -> Case:
 
 def partly_dark_site(random: Random, size: int) -> Case:
     """One switch of a site: some of its clients are cut off, others are not."""
-    world = _world(random, size, site_size=30)
+    world = fleet_world(random, size, site_size=30)
     members = [device for device in world.devices if device.site == "site-1"]
     hit = some(random, members, random.randint(6, 24))
     outage(world, hit, 1_800, random.choice((600.0, HOUR)), 10, random, "switch")
@@ -90,7 +86,7 @@ def partly_dark_site(random: Random, size: int) -> Case:
 
 def regional(random: Random, size: int) -> Case:
     """A regional power cut: a third of many sites with two clients each; they boot when it is back."""
-    world = _world(random, size, site_size=2)
+    world = fleet_world(random, size, site_size=2)
     names = sorted({device.site or "" for device in world.devices})
     dark = set(random.sample(names, len(names) // 3))
     hit = [device for device in world.devices if device.site in dark]
@@ -113,7 +109,7 @@ def regional(random: Random, size: int) -> Case:
 
 def power_back(random: Random, size: int) -> Case:
     """All power goes and comes back; each client says crashed while it boots, for up to two minutes."""
-    world = _world(random, size, intervals=(10.0, 30.0))
+    world = fleet_world(random, size, intervals=(10.0, 30.0))
     said = random.choice((25.0, 60.0, 120.0))
     for device in world.devices:
         device.says_crashed_at_boot = said * random.uniform(0.7, 1.2)
@@ -124,7 +120,7 @@ def power_back(random: Random, size: int) -> Case:
 
 def networks_nobody_configured(random: Random, size: int) -> Case:
     """A /24 goes dark; no site says that its clients belong together."""
-    world = _world(random, size)
+    world = fleet_world(random, size)
     dark = random.sample(range(max(1, size // 64)), max(1, size // 640))
     hit = [device for device in world.devices if device.number // 64 in dark]
     outage(world, hit, 1_800, random.choice((300.0, HOUR)), 15, random, "network")
@@ -134,7 +130,7 @@ def networks_nobody_configured(random: Random, size: int) -> Case:
 
 def nightly(random: Random, size: int) -> Case:
     """Every client reboots of its own accord in the same minutes, and takes one to fifteen minutes."""
-    world = _world(random, size, intervals=(10.0, 30.0, 60.0))
+    world = fleet_world(random, size, intervals=(10.0, 30.0, 60.0))
     within = random.choice((5.0, 120.0, 600.0))
     for device in world.devices:
         kind = random.choice(("dead", "off"))
@@ -145,7 +141,7 @@ def nightly(random: Random, size: int) -> Case:
 
 def trickling_updates(random: Random, size: int) -> Case:
     """Clients reboot for updates one after the other, for hours; each is away for one to fourteen minutes."""
-    world = _world(random, size, intervals=(30.0, 60.0))
+    world = fleet_world(random, size, intervals=(30.0, 60.0))
     for device in some(random, world.devices, size // 4):
         at = random.uniform(1_500, 2 * HOUR)
         world.at(at, shared, world, device, "off", "updates", random.uniform(60, 840), "human")
@@ -154,7 +150,7 @@ def trickling_updates(random: Random, size: int) -> Case:
 
 def timers(random: Random, size: int) -> Case:
     """Timers switch whole sites off for a night of hours."""
-    world = _world(random, size, site_size=random.choice((4, 20)))
+    world = fleet_world(random, size, site_size=random.choice((4, 20)))
     for device in world.devices:
         if int((device.site or "0-0").split("-")[1]) % 3:
             continue
@@ -175,7 +171,7 @@ def timers(random: Random, size: int) -> Case:
 
 def outage_with_the_dead(random: Random, size: int) -> Case:
     """A site comes back from an outage, but for one that died in it."""
-    world = _world(random, size, site_size=20)
+    world = fleet_world(random, size, site_size=20)
     members = [device for device in world.devices if device.site == "site-0"]
     outage(world, members, 1_800, HOUR, 5, random, "cut")
     lost = random.choice(members)

@@ -1,6 +1,6 @@
 """The agent's journal on disk: a small SQLite database with the newest commands and the acks not yet sent.
 
-Blocks; call it in a thread, one call at a time. A record that must survive a power cut is on the disk when
+Blocks, so call it in a thread; calls take turns. A record that must survive a power cut is on the disk when
 ``append`` returns; a power loss at any moment leaves what was there. The journal in memory decides what is
 kept, so the number of rows is bounded by it.
 """
@@ -8,6 +8,7 @@ kept, so the number of rows is bounded by it.
 import contextlib
 import logging
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,6 +70,8 @@ class JournalFile:
         self._old = directory / OLD_FILE
         self._database: sqlite3.Connection | None = None
         self._place = (0, 0)
+        # A cancelled task leaves its call running in a thread; the next one must not use the connection yet.
+        self._turn = threading.RLock()
 
     @property
     def is_open(self) -> bool:
@@ -81,18 +84,19 @@ class JournalFile:
         Raises:
             JournalUnavailable: it cannot be read or written.
         """
-        self.close()
-        try:
-            try:
-                return self._open()
-            except _Damaged as damage:
-                self._move_aside(str(damage))
-            self._open()
-            self.append([Lost(now)])
-            return JournalContents.nothing(lost=Lost(now))
-        except (sqlite3.Error, OSError, _Damaged) as error:
+        with self._turn:
             self.close()
-            raise JournalUnavailable(f"{self.path.name}: {error}") from None
+            try:
+                try:
+                    return self._open()
+                except _Damaged as damage:
+                    self._move_aside(str(damage))
+                self._open()
+                self.append([Lost(now)])
+                return JournalContents.nothing(lost=Lost(now))
+            except (sqlite3.Error, OSError, _Damaged) as error:
+                self.close()
+                raise JournalUnavailable(f"{self.path.name}: {error}") from None
 
     def append(self, records: Iterable[Record], *, instead: bool = False) -> None:
         """Write records, ``instead`` of everything that is there if wanted; all of them or none.
@@ -103,26 +107,27 @@ class JournalFile:
             JournalUnavailable: nothing was written.
         """
         records = list(records)
-        try:
-            self._check_place()
-            with self._transaction(
-                lasting=any(not isinstance(one, AckSent | Linked) for one in records)
-            ) as database:
-                for table in TABLES if instead else ():
-                    database.execute(f"DELETE FROM {table}")
-                for record in records:
-                    _apply(database, record)
-        except (sqlite3.Error, OSError) as error:
-            if _code(error) not in PASSING:
-                self.close()
-            raise JournalUnavailable(f"{self.path.name}: {error}") from None
+        lasting = any(not isinstance(one, AckSent | Linked) for one in records)
+        with self._turn:
+            try:
+                self._check_place()
+                with self._transaction(lasting=lasting) as database:
+                    for table in TABLES if instead else ():
+                        database.execute(f"DELETE FROM {table}")
+                    for record in records:
+                        _apply(database, record)
+            except (sqlite3.Error, OSError) as error:
+                if _code(error) not in PASSING:
+                    self.close()
+                raise JournalUnavailable(f"{self.path.name}: {error}") from None
 
     def close(self) -> None:
         """Close the file."""
-        if self._database is not None:
-            with contextlib.suppress(sqlite3.Error):
-                self._database.close()
-        self._database = None
+        with self._turn:
+            if self._database is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    self._database.close()
+            self._database = None
 
     def _open(self) -> JournalContents:
         try:

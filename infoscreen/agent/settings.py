@@ -158,6 +158,7 @@ class AgentSettings(BaseModel):
 
 
 TLS_FILES = ("mqtt_tls_ca_cert", "mqtt_tls_certfile", "mqtt_tls_keyfile")
+SECRETS = frozenset({"mqtt_password", "mqtt_password_next"})
 
 
 def load(environment: Mapping[str, str] = os.environ) -> AgentSettings:
@@ -210,11 +211,6 @@ def allowed(name: str) -> str:
 
 
 def _assignment(name: str, value: str) -> str:
-    shown = (
-        MASK
-        if name in {"mqtt_password", "mqtt_password_next"}
-        else value
-        if value.isprintable()
-        else repr(value)
-    )
-    return f"{variable(name)}={shown}"
+    if name in SECRETS:
+        value = MASK
+    return f"{variable(name)}={value if value.isprintable() else repr(value)}"

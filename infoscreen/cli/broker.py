@@ -68,9 +68,7 @@ def broker() -> None:
 @click.option(
     "--migration-address", multiple=True, help="Only on this address of the host; default: on all of them."
 )
-@click.option(
-    "--restart/--no-restart", "restarts", default=True, help="Restart the broker, if systemd runs it."
-)
+@restart_option
 def init(
     directory: Path,
     names: Sequence[str],
@@ -163,11 +161,11 @@ def status(directory: Path, as_json: bool) -> None:
     from infoscreen.provisioning import broker_process, devices
 
     place = existing(directory)
-    plain = _plain(place)
+    plain, accounts = _plain(place), devices.accounts(place)
     found = {
         "running": broker_process.pid(place) is not None,
-        "accounts": len(devices.accounts(place)),
-        "rotating": sum(one.rotating for one in devices.accounts(place)),
+        "accounts": len(accounts),
+        "rotating": sum(one.rotating for one in accounts),
         "migration": place.migration.exists(),
         "plain_clients": len(plain),
         "plain_addresses": sorted({peer.address for peer in plain}),
@@ -238,9 +236,7 @@ def _ways_in(place: "BrokerFiles", host: str) -> "tuple[BrokerAddress, BrokerAdd
 @broker.command("close-plain")
 @directory_option
 @click.option("--force", is_flag=True, help="Also if clients are still on plain MQTT: they are locked out.")
-@click.option(
-    "--restart/--no-restart", "restarts", default=True, help="Restart the broker, if systemd runs it."
-)
+@restart_option
 def close_plain(directory: Path, force: bool, restarts: bool) -> None:
     """End the migration: devices come in over TLS only.
 
@@ -284,12 +280,10 @@ def guard(pid: int, directory: Path) -> None:
     import os
     import signal
 
-    from infoscreen.domain.errors import ProvisioningError
     from infoscreen.provisioning import broker_process
 
     place = existing(directory)
-    if found := broker_process.faults(place):
-        raise ProvisioningError("the broker was not reloaded:\n" + "\n".join(found))
+    broker_process.require_good_files(place)
     if broker_process.daemon_is_connected(place):
         os.kill(pid, signal.SIGHUP)
     else:

@@ -206,18 +206,17 @@ def _hand_out(
     access = place.device_access()
     made = [Enrolment(uuid, password, access) for uuid, password in passwords.items()]
     if output is not None and kind == "env":
-        contents = {f"{one.uuid}.env": one.env(CA_ON_DEVICE) for one in made}
+        contents = {f"{one.uuid}.env": one.env(CA_ON_DEVICE, upcoming=upcoming) for one in made}
         if access.ca is not None:
             contents["ca.crt"] = access.ca
         devices.write_all(output, contents)
     elif output is not None:
         devices.write_all(output, {f"{one.uuid}.enrol": one.file() for one in made})
     if as_json:
-        write_json([one.settings(CA_ON_DEVICE) for one in made])
+        write_json([one.settings(CA_ON_DEVICE, upcoming=upcoming) for one in made])
     elif output is None:
         for one in made:
-            text = one.env(CA_ON_DEVICE)
-            click.echo(text.replace("_PASSWORD=", "_PASSWORD_NEXT=") if upcoming else text)
+            click.echo(one.env(CA_ON_DEVICE, upcoming=upcoming))
     if qr:
         import segno
 

@@ -148,10 +148,9 @@ def backup(file: Path | None, directory: Path | None, keep: int, as_json: bool) 
 def verify(file: Path, as_json: bool) -> None:
     """Check a backup: every page, index and reference, and its revision."""
     from infoscreen.settings import load
-    from infoscreen.storage import backups, schema
+    from infoscreen.storage import backups
 
-    if schema.sqlite_file(load().database_url) is None:
-        backups.backup(load().database_url, file)  # which says what PostgreSQL has for it
+    backups.database_file(load().database_url)  # with PostgreSQL it says what verifies there
     found = backups.verify(file)
     if as_json:
         write_json(found)

@@ -29,6 +29,9 @@ class Condition(StrEnum):
 STALE = frozenset({Condition.HUNG, Condition.UNREACHABLE})
 """The two ways of being stale: silent while the broker still says online, and silent altogether."""
 
+WELL = frozenset({Condition.ONLINE, Condition.MAINTENANCE, Condition.SHUT_DOWN, Condition.NEVER_SEEN})
+"""As monitoring counts: nobody needs to look at these clients."""
+
 
 class ProcessStatus(StrEnum):
     """How the signage application is, as the device says it; ``other`` is any word that we do not know.

@@ -114,10 +114,10 @@ def discovered(
     macs = evidence.macs
     if not macs:
         before = _plain(client.mac)
-        if before in (None, mac):
+        if before is None or before == mac:
             return client
         first = client.last_heard_at or client.created_at
-        macs = [_seen(str(before), client.hostname, client.ip, first, first)]
+        macs = [_seen(before, client.hostname, client.ip, first, first)]
     others = [one for one in macs if one.mac != mac]
     returned = len(others) < len(macs) and macs[0].mac != mac
     since = macs[0].since if macs[0].mac == mac else now

@@ -43,10 +43,10 @@ class InvalidInput(Refused):
     status = 422
 
     def __init__(self, errors: Sequence[FieldError]) -> None:
-        named = ", ".join(dict.fromkeys(error.field for error in errors if error.field))
         if len(errors) == 1:
             super().__init__(ErrorCode.WRONG_FIELD, field=errors[0].field, fault=errors[0].fault)
         else:
+            named = ", ".join(dict.fromkeys(error.field for error in errors if error.field))
             super().__init__(ErrorCode.WRONG_FIELDS, fields=named)
         self.errors = tuple(errors)
 

@@ -21,6 +21,17 @@ HEARTBEATS_AFTER_REBOOT = 2
 """So many heartbeats with the new boot id make a reboot a fact (lifecycle design)."""
 
 
+@dataclass(frozen=True, slots=True)
+class FirstTold:
+    """When the device told first of its present boot, or of the present start of its application.
+
+    ``heard_at`` is the receipt; ``said_at`` is earlier if the message has waited at the broker.
+    """
+
+    said_at: datetime
+    heard_at: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """What the client has shown of itself by now; None means it never said.
@@ -41,19 +52,8 @@ class Evidence:
     silent: bool
     clock_skew_seconds: float | None = None
     duplicate: bool = False
-    boot: "FirstTold | None" = None
-    application: "FirstTold | None" = None
-
-
-@dataclass(frozen=True, slots=True)
-class FirstTold:
-    """When the device told first of its present boot, or of the present start of its application.
-
-    ``heard_at`` is the receipt; ``said_at`` is earlier if the message has waited at the broker.
-    """
-
-    said_at: datetime
-    heard_at: datetime
+    boot: FirstTold | None = None
+    application: FirstTold | None = None
 
 
 class EvidenceOrder(Enum):

@@ -1,6 +1,7 @@
 """What people do, as lines say it: enter clients, order commands, pause, take over, dismiss."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
 from typing import cast
@@ -91,7 +92,8 @@ class Acts:
             self._entered(uuid)
             ip = optional_text(line, "ip")
             if ip is not None:
-                await clients.change(connection, uuid, {"ip": ip})
+                before = (await clients.for_change(connection, [uuid]))[uuid]
+                await clients.save_changes(connection, before, replace(before, ip=ip))
         told = cast(
             ClientEdit, {name: line[name] for name in ("name", "site", "auto_recovery") if name in line}
         )

@@ -80,8 +80,10 @@ class Canary:
             await _published(probe, canary)
         await _published(ours, self._awaited)
         waiting = asyncio.ensure_future(self._control.wait())
-        await asyncio.wait([waiting], timeout=ANSWER_SECONDS)
-        waiting.cancel()
+        try:
+            await asyncio.wait([waiting], timeout=ANSWER_SECONDS)
+        finally:
+            waiting.cancel()
         if not self._control.is_set():
             raise BrokerUnavailable("the broker does not deliver what the daemon publishes for itself")
         self._found(AclState.OPEN if canary in self._heard else AclState.IN_FORCE)

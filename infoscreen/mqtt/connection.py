@@ -27,8 +27,8 @@ LASTING_SECONDS = 30.0
 """A connection that lasted this long was a good one; the next retry is a quick one again."""
 BRIEF_SECONDS = 15.0
 BRIEF_CONNECTIONS = 3
-"""So many connections in a row that each ended so early, with no failed attempt in between: MQTT 3.1.1 has no
-other sign of another program with our client id."""
+"""So many connections in a row that each ended so early, with no failed attempt in between, while the broker
+went on listening: MQTT 3.1.1 has no other sign of another program with our client id."""
 TAKEN_OVER_FIRST_SECONDS, TAKEN_OVER_LONGEST_SECONDS = 10.0, 300.0
 """How long to leave the broker to the other one."""
 TAKEN_OVER_FOR = timedelta(minutes=15)
@@ -171,12 +171,14 @@ class Reconnecting:
         address: BrokerAddress,
         clock: Clock,
         on_change: Callable[[], None],
+        answers: Callable[[BrokerAddress], Awaitable[bool]],
     ) -> None:
-        """``role`` names the connection in the log."""
+        """``role`` names the connection in the log; ``answers`` tells whether anybody listens there."""
         self._role = role
         self._address = address
         self._clock = clock
         self._on_change = on_change
+        self._answers = answers
         self._failures = 0
         self._connections = 0
         self._up_since: float | None = None
@@ -223,7 +225,7 @@ class Reconnecting:
             expect_within()
             error = await self._one(connection)
             lasted, self._lasted = self._lasted, None
-            taken_over = self._is_takeover(error, lasted)
+            taken_over = await self._is_takeover(error, lasted)
             delay = self._taken_over() if taken_over else self._failed(error)
             expect_within(delay + SLACK_SECONDS)
             await self._clock.sleep(delay)
@@ -236,8 +238,10 @@ class Reconnecting:
         finally:
             self._down()
 
-    def _is_takeover(self, error: BrokerUnavailable, lasted: float | None) -> bool:
-        self._brief = self._brief + 1 if lasted is not None and lasted < BRIEF_SECONDS else 0
+    async def _is_takeover(self, error: BrokerUnavailable, lasted: float | None) -> bool:
+        is_brief = lasted is not None and lasted < BRIEF_SECONDS
+        # A broker that is killed or restarted ends our connection too, but does not listen at that moment.
+        self._brief = self._brief + 1 if is_brief and await self._answers(self._address) else 0
         return isinstance(error, SessionTakenOver) or self._brief >= BRIEF_CONNECTIONS
 
     def _taken_over(self) -> float:

@@ -7,6 +7,7 @@ without asking who it is, so that it is no failed login either.
 import asyncio
 import contextlib
 import ssl
+from collections.abc import AsyncIterator
 
 from infoscreen.domain.broker import BrokerFault
 from infoscreen.domain.errors import BrokerUnavailable
@@ -20,6 +21,15 @@ ALERT_SECONDS = 1.0
 # The empty line lets a server of another protocol give up and answer.
 _ODD_CONNECT = b"\x10\x0c\x00\x04MQTT\x7f\x02\x00\x3c\x00\x00\r\n\r\n"
 _CONNACK = b"\x20"
+
+
+async def answers(address: BrokerAddress) -> bool:
+    """Tell whether anybody listens at the port; takes ``LOOK_SECONDS`` at most."""
+    try:
+        async with _connected(address, None):
+            return True
+    except (OSError, UnicodeError):
+        return False
 
 
 async def look(address: BrokerAddress, tls: ssl.SSLContext | None) -> BrokerFault | None:
@@ -37,38 +47,39 @@ async def look(address: BrokerAddress, tls: ssl.SSLContext | None) -> BrokerFaul
     return trouble
 
 
+@contextlib.asynccontextmanager
+async def _connected(
+    address: BrokerAddress, tls: ssl.SSLContext | None
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Connect within ``LOOK_SECONDS``, and cut the connection at the end."""
+    async with asyncio.timeout(LOOK_SECONDS):
+        reader, writer = await asyncio.open_connection(address.host, address.port, ssl=tls)
+    try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+
+
 async def _tls_trouble(address: BrokerAddress, tls: ssl.SSLContext) -> BrokerFault | None:
     """Return why there is no TLS connection; None if there is one."""
-    writer = None
     try:
-        async with asyncio.timeout(LOOK_SECONDS):
-            reader, writer = await asyncio.open_connection(
-                address.host, address.port, ssl=tls, server_hostname=address.host
-            )
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(ALERT_SECONDS):
-                await reader.read(1)
+        async with _connected(address, tls) as (reader, _):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ALERT_SECONDS):
+                    await reader.read(1)
     except (OSError, UnicodeError) as error:
         return fault_of(error)
-    finally:
-        if writer is not None:
-            writer.transport.abort()
     return None
 
 
 async def _no_mqtt(address: BrokerAddress, otherwise: BrokerFault | None = None) -> BrokerFault | None:
     """Return ``otherwise`` if this is a broker without TLS, and what it is if it is none."""
-    writer = None
     try:
-        async with asyncio.timeout(LOOK_SECONDS):
-            reader, writer = await asyncio.open_connection(address.host, address.port)
+        async with asyncio.timeout(LOOK_SECONDS), _connected(address, None) as (reader, writer):
             writer.write(_ODD_CONNECT)
             answer = await reader.read(1)
     except (OSError, UnicodeError) as error:
         return fault_of(error)
-    finally:
-        if writer is not None:
-            writer.transport.abort()
     if answer == _CONNACK:
         return otherwise
     return BrokerFault.NOT_MQTT if answer else None
@@ -94,17 +105,12 @@ async def presented(address: BrokerAddress) -> bytes | None:
     """
     if address.tls is None:
         return None
-    writer = None
     try:
         context = await asyncio.to_thread(tls_context, address.tls)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        async with asyncio.timeout(LOOK_SECONDS):
-            _, writer = await asyncio.open_connection(address.host, address.port, ssl=context)
-        found = writer.get_extra_info("ssl_object")
-        return None if found is None else found.getpeercert(binary_form=True)
+        async with _connected(address, context) as (_, writer):
+            found = writer.get_extra_info("ssl_object")
+            return None if found is None else found.getpeercert(binary_form=True)
     except (OSError, UnicodeError, BrokerUnavailable):
         return None
-    finally:
-        if writer is not None:
-            writer.transport.abort()

@@ -7,13 +7,13 @@ broker tells the id it has given.
 """
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-import infoscreen.mqtt.client as mqtt
 from infoscreen.domain.errors import BrokerUnavailable, WrongListener
-from infoscreen.mqtt.client import BrokerClient
+from infoscreen.mqtt.client import MQTT_5, BrokerClient
 from infoscreen.mqtt.connection import BrokerAddress, load_tls
 from infoscreen.mqtt.properties import lasting_session
 
@@ -29,7 +29,7 @@ class AskingClient(BrokerClient):
         super().__init__(
             replace(address, client_id=""),
             tls,
-            version=mqtt.MQTT_5,
+            version=MQTT_5,
             clean_start=False,
             properties=lasting_session(),
         )
@@ -81,16 +81,16 @@ async def require_own_ids(address: BrokerAddress, stranger: BrokerAddress | None
 
     Asks with the account of the ``stranger`` if the broker knows it: then no connection of the daemon ends.
     """
-    if stranger is not None:
-        try:
-            replaced = await replaces_ids(stranger)
-        except BrokerUnavailable:
-            replaced = await replaces_ids(address)
-    else:
-        replaced = await replaces_ids(address)
-    if replaced:
+    if await _replaces_ids(address, stranger):
         raise WrongListener(
             f"the listener at {address.host}:{address.port} is for devices: it takes the user name for the "
             "client id, so the server's connections would end each other and lose messages. Use the listener "
             "for the server: port 1883 on the broker's own host, else 8884 with TLS"
         )
+
+
+async def _replaces_ids(address: BrokerAddress, stranger: BrokerAddress | None) -> bool:
+    if stranger is not None:
+        with contextlib.suppress(BrokerUnavailable):
+            return await replaces_ids(stranger)
+    return await replaces_ids(address)

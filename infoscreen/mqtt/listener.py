@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 from infoscreen.clock import Clock, SteadySince
 from infoscreen.domain.errors import BrokerUnavailable
+from infoscreen.mqtt import diagnosis
 from infoscreen.mqtt.connection import BrokerAddress, Reconnecting, load_tls
 from infoscreen.mqtt.dropped import Dropped
 from infoscreen.mqtt.identity import Admission
@@ -95,7 +96,7 @@ class Listener:
         self._client: ListeningClient | None = None
         self._most_held = 0
         self._listening = SteadySince(clock)
-        self._link = Reconnecting(role, address, clock, self._changed)
+        self._link = Reconnecting(role, address, clock, self._changed, diagnosis.answers)
 
     @property
     def state(self) -> LinkState:

@@ -78,8 +78,10 @@ class LoginLog:
         self._forget_failures()
         addresses = Counter(address for _, address in self._failures if address is not None)
         most = addresses.most_common(1)
-        alarm = len(self._failures) >= self._alarm_from
-        return FailedLogins(len(self._failures), most[0][0] if most else None, alarm)
+        return FailedLogins(len(self._failures), most[0][0] if most else None, self._is_alarming())
+
+    def _is_alarming(self) -> bool:
+        return len(self._failures) >= self._alarm_from
 
     def _suspect(self) -> str | None:
         """Return the only address that has a connection without a login; None if there are others."""
@@ -99,7 +101,8 @@ class LoginLog:
         self._failures.append((now, address))
         if address is not None:
             self._log(address, now)
-        alarm = self.shown().alarm
+        self._forget_failures()
+        alarm = self._is_alarming()
         if alarm and not self._alarmed:
             log.error(
                 "many logins at the broker fail",

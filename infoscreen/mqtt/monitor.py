@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NoReturn
 
-from infoscreen.clock import Clock
+from infoscreen.clock import Clock, until_woken
 from infoscreen.domain.errors import BrokerUnavailable
-from infoscreen.mqtt import canary, login_log, signs_of_life
+from infoscreen.mqtt import canary, diagnosis, login_log, signs_of_life
 from infoscreen.mqtt.canary import Canary
 from infoscreen.mqtt.client import MQTT_5, BrokerClient
 from infoscreen.mqtt.connection import BrokerAddress, Reconnecting, load_tls
@@ -56,7 +56,7 @@ class BrokerMonitor:
         self._due = asyncio.Event()
         self.logins = LoginLog(clock, alarm_from, on_failure)
         self.canary = Canary(clock, probe, on_change)
-        self._link = Reconnecting("monitor", self._address, clock, lambda: None)
+        self._link = Reconnecting("monitor", self._address, clock, lambda: None, diagnosis.answers)
 
     def health(self) -> BrokerHealth:
         """Return what is known as of now."""
@@ -113,8 +113,4 @@ class BrokerMonitor:
                 )
                 if client.is_lost:
                     return
-            due = asyncio.ensure_future(self._due.wait())
-            sleeping = asyncio.ensure_future(self._clock.sleep(pause))
-            await asyncio.wait([due, sleeping], return_when=asyncio.FIRST_COMPLETED)
-            due.cancel()
-            sleeping.cancel()
+            await until_woken(self._due, pause, self._clock)

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from infoscreen.clock import Clock
 from infoscreen.domain.errors import BrokerUnavailable
-from infoscreen.mqtt import signs_of_life
+from infoscreen.mqtt import diagnosis, signs_of_life
 from infoscreen.mqtt.connection import BrokerAddress, Reconnecting, load_tls
 from infoscreen.mqtt.dropped import TOPIC, Dropped
 from infoscreen.mqtt.identity import Admission
@@ -58,7 +58,7 @@ class BrokerPublisher:
         self._retained: set[str] = set()
         self._clock = clock
         self._client: PublishingClient | None = None
-        self._link = Reconnecting("publisher", address, clock, self._changed)
+        self._link = Reconnecting("publisher", address, clock, self._changed, diagnosis.answers)
 
     @property
     def connected(self) -> bool:

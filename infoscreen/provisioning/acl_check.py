@@ -108,17 +108,24 @@ class _Note:
     retain: bool = False
 
 
+LOOK_SECONDS = 0.05
+MOST_LOOKS = 20
+"""How often a connection is looked at until nothing more arrives; one that is flooded never gets there."""
+
+
 class _Player:
     """A connection of a role: what it hears is kept as topic and payload."""
 
     def __init__(self, role: BrokerRole, client: BrokerClient) -> None:
         self.role = role
         self.heard: set[tuple[str, bytes]] = set()
+        self._messages = 0
         self._client = client
 
     async def listen(self) -> None:
         async for message in self._client.received():
             self.heard.add((message.topic, message.payload))
+            self._messages += 1
 
     async def subscribe(self, names: Sequence[str]) -> None:
         call = self._client.subscribe([(name, 1) for name in names], timeout=math.inf)
@@ -136,7 +143,11 @@ class _Player:
     async def caught_up(self) -> None:
         """Return when all that the broker had for us has arrived: it answers in order."""
         await self.subscribe((f"{topics.ROOT}/{OWNER}/nothing",))
-        await asyncio.sleep(0)
+        for _ in range(MOST_LOOKS):
+            before = self._messages
+            await asyncio.sleep(LOOK_SECONDS)
+            if self._messages == before:
+                break
 
     @property
     def is_lost(self) -> bool:
@@ -175,9 +186,11 @@ async def check(server: BrokerAddress, devices: BrokerAddress, passwords: dict[s
                 client_id=f"{role.account}-check-{token}",
             )
             players[role.name] = await stack.enter_async_context(_playing(role, address))
-        findings += await _reading(players, (server, devices))
+        # Before reading: where nothing is forbidden, the broker's log about itself floods all who read it.
+        await players["server"].subscribe((*REPORTS, *COMMANDS))
         findings += [finding for role in ROLES for finding in await _publishing(players, players[role.name])]
-        findings.append(await _taking_an_id(players["device"], devices, passwords[OTHER]))
+        findings += await _reading(players, (server, devices))
+        findings.append(await _taking_an_id(players["device"], devices, passwords[OTHER], token))
     return findings
 
 
@@ -248,9 +261,9 @@ async def _publishing(players: dict[str, _Player], player: _Player) -> list[Cell
     ]
 
 
-async def _taking_an_id(device: _Player, devices: BrokerAddress, password: str) -> Cell:
-    """Let another device ask for the client id of one that is connected, which must stay so."""
-    thief = replace(devices, user=OTHER, password=password, client_id=OWNER)
+async def _taking_an_id(device: _Player, devices: BrokerAddress, password: str, token: str) -> Cell:
+    """Let another device ask for the client id that one asked for which is connected, and must stay so."""
+    thief = replace(devices, user=OTHER, password=password, client_id=f"{OWNER}-check-{token}")
     async with BrokerClient(thief, await load_tls(thief), version=MQTT_5, clean_start=True):
         try:
             await device.caught_up()

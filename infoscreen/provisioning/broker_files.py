@@ -5,15 +5,17 @@ are a drop-in of that one. In any other directory they become a complete private
 ``mosquitto -c DIRECTORY/mosquitto.conf``. The rules, the ACL and the limits are the shipped ones either way.
 """
 
+import contextlib
 import grp
 import json
 import os
 import pwd
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+from typing import Any
 
 from infoscreen.domain.errors import ProvisioningError
 from infoscreen.pki import files
@@ -127,27 +129,25 @@ class BrokerFiles:
 
     def device_access(self) -> DeviceAccess:
         """Return how devices reach the broker."""
-        file = self.ca_file()
-        try:
-            said = json.loads(self.devices.read_bytes())
-            ca = None if file is None else file.read_text(encoding="ascii")
+        with self._access_of_devices() as said:
+            ca = None if said["ca"] is None else Path(said["ca"]).read_text(encoding="ascii")
             return DeviceAccess(str(said["host"]), int(said["port"]), ca)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise self._unknown_access(error) from None
 
     def ca_file(self) -> Path | None:
         """Return the file with the CA of the listener for devices; None if that is without TLS."""
-        try:
-            said = json.loads(self.devices.read_bytes())["ca"]
-            return None if said is None else Path(said)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise self._unknown_access(error) from None
+        with self._access_of_devices() as said:
+            return None if said["ca"] is None else Path(said["ca"])
 
-    def _unknown_access(self, error: Exception) -> ProvisioningError:
-        return ProvisioningError(
-            f"cannot tell how devices reach the broker, from {self.devices}: {error}. "
-            "Run `infoscreen broker init` first"
-        )
+    @contextlib.contextmanager
+    def _access_of_devices(self) -> Iterator[dict[str, Any]]:
+        """Yield the content of ``devices``; let what is wrong with it leave as ``ProvisioningError``."""
+        try:
+            yield json.loads(self.devices.read_bytes())
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ProvisioningError(
+                f"cannot tell how devices reach the broker, from {self.devices}: {error}. "
+                "Run `infoscreen broker init` first"
+            ) from None
 
 
 def _secret(path: Path) -> str:
@@ -289,6 +289,12 @@ def write_variables(path: Path, variables: Mapping[str, str]) -> None:
     files.replace(path, content.encode(), Access(0o600))
 
 
+_OF_A_LISTENER = frozenset(
+    {"cafile", "certfile", "keyfile", "tls_version", "ciphers", "use_username_as_clientid"}
+)
+"""What belongs to the listener above it and goes with it."""
+
+
 def _adapted(place: BrokerFiles, shipped: Path, listeners: Listeners, authority: Authority | None) -> str:
     """Return a shipped file with the paths and ports of this broker."""
     text = shipped.read_text(encoding="utf-8").replace(f"{DEBIANS}/infoscreen.", f"{place.path}/infoscreen.")
@@ -313,19 +319,9 @@ def _adapted(place: BrokerFiles, shipped: Path, listeners: Listeners, authority:
             port = ports[int(words[1])]
             keep = port is not None
             lines += [" ".join([words[0], str(port), *words[2:]]) + "\n"] if keep else []
-        elif keep or words[:1] not in (
-            ["cafile"],
-            ["certfile"],
-            ["keyfile"],
-            ["tls_version"],
-            ["ciphers"],
-            _NO_IDS,
-        ):
+        elif keep or not words or words[0] not in _OF_A_LISTENER:
             lines.append(line)
     return "".join(lines)
-
-
-_NO_IDS = ["use_username_as_clientid"]
 
 
 def _private(place: BrokerFiles, shipped: Path, save_every_change: bool) -> str:

@@ -77,14 +77,19 @@ def pid(place: BrokerFiles) -> int | None:
     return number if name.startswith(("mosquitto", "ld-linux")) else None
 
 
+def require_good_files(place: BrokerFiles) -> None:
+    """Raise ``ProvisioningError`` if the files are not right, so that after a reload all might be allowed."""
+    if found := faults(place):
+        raise ProvisioningError("the broker was not reloaded:\n" + "\n".join(found))
+
+
 def reload(place: BrokerFiles) -> bool:
     """Have the broker read its files again; tell whether one runs.
 
     Raises:
         ProvisioningError: the files are not right, so that mosquitto might allow everything; it was not told.
     """
-    if found := faults(place):
-        raise ProvisioningError("the broker was not reloaded:\n" + "\n".join(found))
+    require_good_files(place)
     if (number := pid(place)) is not None:
         try:
             os.kill(number, signal.SIGHUP)

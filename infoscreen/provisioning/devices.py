@@ -157,7 +157,7 @@ def cancel_rotation(place: BrokerFiles, uuids: Iterable[str] | None = None) -> l
 def _chosen(pending: Mapping[str, str], uuids: Iterable[str] | None) -> list[str]:
     if uuids is None:
         return list(pending)
-    wanted = [device_name(uuid) for uuid in uuids]
+    wanted = list(dict.fromkeys(device_name(uuid) for uuid in uuids))
     if missing := [uuid for uuid in wanted if uuid not in pending]:
         raise ProvisioningError(f"no new password waits for {', '.join(missing[:5])}")
     return wanted

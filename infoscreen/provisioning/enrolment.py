@@ -32,11 +32,14 @@ class Enrolment:
     password: str
     broker: DeviceAccess
 
-    def settings(self, ca_cert: str) -> dict[str, str]:
-        """Return the agent's settings; ``ca_cert`` is where the device will have the CA."""
+    def settings(self, ca_cert: str, *, upcoming: bool = False) -> dict[str, str]:
+        """Return the agent's settings.
+
+        ``ca_cert`` is where the device will have the CA; an ``upcoming`` password does not count yet.
+        """
         found = {
             "AGENT_UUID": self.uuid,
-            "AGENT_MQTT_PASSWORD": self.password,
+            "AGENT_MQTT_PASSWORD_NEXT" if upcoming else "AGENT_MQTT_PASSWORD": self.password,
             "AGENT_MQTT_HOST": self.broker.host,
             "AGENT_MQTT_PORT": str(self.broker.port),
         }
@@ -44,9 +47,10 @@ class Enrolment:
             found |= {"AGENT_MQTT_TLS_ENABLED": "true", "AGENT_MQTT_TLS_CA_CERT": ca_cert}
         return found
 
-    def env(self, ca_cert: str) -> str:
+    def env(self, ca_cert: str, *, upcoming: bool = False) -> str:
         """Return the settings as the text of ``agent.env``."""
-        return "".join(f"{name}={value}\n" for name, value in self.settings(ca_cert).items())
+        settings = self.settings(ca_cert, upcoming=upcoming)
+        return "".join(f"{name}={value}\n" for name, value in settings.items())
 
     def file(self) -> str:
         """Return the one file with which a device enrols: JSON, secret."""

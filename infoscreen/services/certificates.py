@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import NoReturn
 
-from infoscreen.clock import Clock
+from infoscreen.clock import Clock, until_woken
 from infoscreen.domain.alerts import Alert, AlertCode, Certificate, Severity, certificate_alert
 from infoscreen.domain.certificates import Lifetime
 from infoscreen.domain.codes import Fact
@@ -42,7 +42,7 @@ class CertificateWatch:
         self._on_change = on_change
         self._woken = asyncio.Event()
         self._unreadable: frozenset[Certificate] = frozenset()
-        self._logged: dict[AlertCode, float] = {}
+        self._logged: dict[object, float] = {}  # by certificate
         self._told: list[Alert] = []
         self.lifetimes: dict[Certificate, Lifetime] = {}
         """What is known; a certificate that cannot be seen any more keeps its last dates."""
@@ -69,11 +69,7 @@ class CertificateWatch:
             await self.look()
             expect_within(PAUSE_SECONDS + LOOK_SECONDS + SLACK_SECONDS)
             await self._clock.sleep(PAUSE_SECONDS)
-            try:
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await self._woken.wait()
-            except TimeoutError:
-                pass
+            await until_woken(self._woken, LOOK_SECONDS, self._clock)
 
     async def look(self, *, quietly: bool = False) -> None:
         """Read all certificates, and log what is wrong, unless ``quietly``: at once, and then once a day."""
@@ -97,10 +93,11 @@ class CertificateWatch:
             self._on_change()
 
     def _log(self, alert: Alert) -> None:
-        now, last = self._clock.monotonic(), self._logged.get(alert.fact.code)
+        which = alert.fact.arguments["which"]
+        now, last = self._clock.monotonic(), self._logged.get(which)
         if alert in self._told and last is not None and now - last < REMINDER.total_seconds():
             return
-        self._logged[alert.fact.code] = now
+        self._logged[which] = now
         log.log(
             logging.ERROR if alert.severity is Severity.CRITICAL else logging.WARNING,
             "a certificate needs attention",

@@ -90,7 +90,7 @@ class Logins:
         if user is None or stored is None or not is_right or user.disabled:
             _log_failure("credentials", username, knock.address)
             raise Unauthenticated(ErrorCode.WRONG_CREDENTIALS)
-        outdated = self._passwords.is_outdated(stored)
+        outdated, changed = self._passwords.is_outdated(stored), False
         fresh = await self._passwords.hash(password) if outdated else stored
         async with self._store.write() as connection:
             for counter in counters:
@@ -98,7 +98,8 @@ class Logins:
                 await forget(connection, counter.key)
             if outdated and not await accounts.replace_password(connection, user.id, stored, fresh):
                 fresh = await accounts.password_hash(connection, user.id) or stored
-        if outdated and fresh != stored and not await self._passwords.check(fresh, password, known=True):
+                changed = fresh != stored
+        if changed and not await self._passwords.check(fresh, password, known=True):
             raise Unauthenticated(ErrorCode.PASSWORD_CHANGED)
         known_device = any(proof.key.startswith("device ") for proof in proofs)
         return Verified(user, fresh, known_device)

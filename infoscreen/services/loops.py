@@ -1,6 +1,5 @@
 """Loops that repeat a step. The step is what tests call; the loop only waits."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -47,18 +46,6 @@ async def every(seconds: float, step: Callable[[], Awaitable[object]], clock: Cl
         pause = max(seconds, TROUBLE_SECONDS) if in_trouble else seconds
         expect_within(pause + SLACK_SECONDS)
         await clock.sleep(pause)
-
-
-async def until_woken(wake: asyncio.Event, seconds: float, clock: Clock) -> None:
-    """Wait until ``wake`` is set, at most ``seconds``; clear it."""
-    waiting = asyncio.ensure_future(wake.wait())
-    sleeping = asyncio.ensure_future(clock.sleep(seconds))
-    try:
-        await asyncio.wait((waiting, sleeping), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        waiting.cancel()
-        sleeping.cancel()
-    wake.clear()
 
 
 def _name(step: Callable[[], Awaitable[object]]) -> str:

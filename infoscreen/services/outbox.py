@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
-from infoscreen.clock import Clock
+from infoscreen.clock import Clock, until_woken
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import (
     ClientCommand,
@@ -25,7 +25,7 @@ from infoscreen.domain.events import CommandChanged
 from infoscreen.domain.history import Note, Part
 from infoscreen.domain.verification import Before
 from infoscreen.services.bus import Bus
-from infoscreen.services.loops import every, until_woken
+from infoscreen.services.loops import every
 from infoscreen.services.ports import Link, Measures, Outgoing, Publisher
 from infoscreen.storage import client_deadlines, command_history, commands, outbox, retained
 from infoscreen.storage.command_history import HistoryLine

@@ -1,5 +1,6 @@
 """Heartbeats and health that say nothing new but times and readings, which is most of them."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -74,12 +75,9 @@ async def save_quiet(
 
 
 def _by_client(reports: Sequence[tuple[str, Told]]) -> dict[str, list[Told]]:
-    found: dict[str, list[Told]] = {}
+    found: defaultdict[str, list[Told]] = defaultdict(list)
     for uuid, one in reports:
-        if uuid in found:
-            found[uuid].append(one)
-        else:
-            found[uuid] = [one]
+        found[uuid].append(one)
     return found
 
 

@@ -311,10 +311,10 @@ def _with_health(
         skew = (health.timestamp - now).total_seconds()
         said_at = alive_at(client.last_alive, client.last_device_time, health.timestamp, now, listening_since)
         told |= _app_first_told(client, actual.started_at, actual.pid, skew, said_at, now)
-        if says_new(health.actual_state, client):
+        if says_new(actual, client):
             folding.said = 0  # it contradicts the last heartbeat, whose repetition must then be read again
-        told |= _known(**{field: getattr(health.actual_state, name) for name, field in _STATE})
-        told["start_due_at"] = start_due_at(client, health.actual_state.status, now, policy)
+        told |= _known(**{field: getattr(actual, name) for name, field in _STATE})
+        told["start_due_at"] = start_due_at(client, actual.status, now, policy)
     return replace(client, health=json.loads(health.as_stored()), health_at=now, **told)
 
 

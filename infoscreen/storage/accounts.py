@@ -13,7 +13,6 @@ from sqlalchemy import (
     insert,
     or_,
     select,
-    text,
     true,
     union_all,
     update,
@@ -21,8 +20,10 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infoscreen.domain.accounts import ApiToken, Role, Session, User
+from infoscreen.storage import locks
 from infoscreen.storage.account_tables import api_tokens, sessions, users
 from infoscreen.storage.columns import insert_or
+from infoscreen.storage.locks import AdvisoryLock
 from infoscreen.storage.paging import Page, cursor_number, decode_cursor, encode_cursor
 
 _USER = (
@@ -44,9 +45,6 @@ _TOKEN = (
     api_tokens.c.manages_accounts,
 )
 _SESSION = tuple(sessions.c)
-
-NAMES_LOCK = 0x1F05C4F0
-"""PostgreSQL's advisory lock for giving user names; any number of our own."""
 
 Row = TypeVar("Row", User, ApiToken)
 
@@ -83,8 +81,7 @@ async def add_user(
 
     The column's index knows the case, so on PostgreSQL one name is added at a time; SQLite has one writer.
     """
-    if connection.dialect.name == "postgresql":
-        await connection.execute(text(f"SELECT pg_advisory_xact_lock({NAMES_LOCK})"))
+    await locks.hold(connection, AdvisoryLock.USER_NAMES)
     if await user_by_name(connection, username) is not None:
         return None
     added = await connection.execute(

@@ -58,7 +58,7 @@ def backup(url: str, file: Path) -> int:
         ToolFailed: the file exists already.
         ToolFailed: the database is not SQLite, does not exist, or cannot be copied to that place.
     """
-    source = _sqlite(url)
+    source = database_file(url)
     if not source.is_file():
         raise ToolFailed(f"The database {source} does not exist; there is nothing to save.")
     if source.stat().st_size == 0:
@@ -119,7 +119,7 @@ def restore(url: str, file: Path, now: datetime) -> Restored:
         ToolFailed: somebody has the database open.
         ToolFailed: the backup is damaged, or newer than this code; or the place cannot be written.
     """
-    place = _sqlite(url)
+    place = database_file(url)
     if file.exists() and place.exists() and file.samefile(place):
         raise ToolFailed(f"{file} is the database itself.")
     found = verify(file)
@@ -135,7 +135,8 @@ def restore(url: str, file: Path, now: datetime) -> Restored:
     return Restored(found, str(place), None if kept is None else str(kept))
 
 
-def _sqlite(url: str) -> Path:
+def database_file(url: str) -> Path:
+    """Return where an SQLite database is; raise ``ToolFailed`` with PostgreSQL's own tools for another."""
     try:
         found = address.parse(url)
     except ValueError as error:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from contextvars import ContextVar
+from math import inf
 from time import clock_gettime, pthread_getcpuclockid
 from typing import Any
 
@@ -82,11 +83,11 @@ class _Statement:
         self, seconds: float, monotonic: Callable[[], float] | None, interrupt: Callable[[], Any]
     ) -> None:
         loop = asyncio.get_running_loop()
-        patience = None if monotonic is None else monotonic() + PATIENCE * seconds
+        latest = inf if monotonic is None else monotonic() + PATIENCE * seconds
 
         def look() -> None:
             left = seconds - self.used()
-            if left > 0 and (monotonic is None or patience is None or monotonic() < patience):
+            if left > 0 and (monotonic is None or monotonic() < latest):
                 self._timer = loop.call_later(max(left, LEAST_SECONDS), look)
             else:
                 # As a task, after all that is ready: so a loop that was held up first takes in answers.

@@ -132,12 +132,6 @@ async def register(connection: Connection, uuids: Collection[str], now: datetime
     return kept
 
 
-async def change(connection: Connection, uuid: str, values: Mapping[str, Any]) -> None:
-    """Set columns of one client; none of those that it is found or sorted by."""
-    if values:
-        await connection.execute(update(clients).where(clients.c.uuid == uuid).values(**values))
-
-
 async def save_changes(
     connection: Connection, before: Client, after: Client, said: int | None = None
 ) -> None:

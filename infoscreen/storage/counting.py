@@ -7,19 +7,18 @@ those up.
 """
 
 from sqlalchemy import (
-    DDL,
     Column,
     Connection,
     Integer,
     MetaData,
     String,
     Table,
-    event,
     inspect,
     text,
 )
 
 from infoscreen.storage.columns import row_number
+from infoscreen.storage.metadata import execute_at
 
 FLEET = ""
 """The site of the counters of the whole fleet; clients without a site are counted there only."""
@@ -66,6 +65,7 @@ ON_POSTGRESQL = (
     "CREATE TRIGGER count_client AFTER INSERT OR DELETE OR UPDATE OF status, site ON clients"
     " FOR EACH ROW EXECUTE FUNCTION count_client()",
 )
+CREATE = {"sqlite": ON_SQLITE, "postgresql": ON_POSTGRESQL}
 DROP = {
     "sqlite": [f"DROP TRIGGER IF EXISTS count_client_{done}" for done in ("created", "deleted", "changed")],
     "postgresql": ["DROP TRIGGER IF EXISTS count_client ON clients", "DROP FUNCTION IF EXISTS count_client"],
@@ -94,10 +94,7 @@ def counters(metadata: MetaData, clients: Table) -> tuple[Table, Table]:
         Column("status", String(40), nullable=False),
         Column("change", Integer, nullable=False),
     )
-    for dialect, statements in (("sqlite", ON_SQLITE), ("postgresql", ON_POSTGRESQL)):
-        for statement in statements:
-            ddl = DDL(statement).execute_if(dialect=dialect)  # type: ignore[no-untyped-call]
-            event.listen(clients, "after_create", ddl)
+    execute_at(clients, "after_create", CREATE)
     return totals, changes
 
 
@@ -119,7 +116,7 @@ def restore_triggers(connection: Connection) -> bool:
     dialect = connection.dialect.name
     if not inspect(connection).has_table("client_totals"):
         return False
-    wanted = {"sqlite": ON_SQLITE, "postgresql": ON_POSTGRESQL}[dialect]
+    wanted = CREATE[dialect]
     if connection.scalar(text(_PRESENT[dialect])) == sum(
         "CREATE TRIGGER" in statement for statement in wanted
     ):

@@ -7,9 +7,10 @@ it. What has fewer than three characters, or no index, is looked for in the narr
 
 from typing import Any
 
-from sqlalchemy import DDL, Column, ForeignKey, Index, MetaData, String, Table, Text, event
+from sqlalchemy import Column, ForeignKey, Index, MetaData, String, Table, Text
 
 from infoscreen.storage.columns import row_number
+from infoscreen.storage.metadata import execute_at
 
 ON_SQLITE = (
     "CREATE VIRTUAL TABLE client_trigrams USING fts5("
@@ -70,12 +71,6 @@ def finding(metadata: MetaData, clients: Table) -> tuple[Table, Table]:
         client_uuid(primary_key=True),
     )
     Index("ix_client_tags_client", tags.c.client_uuid)
-    for dialect, statements in INDEX_OF.items():
-        for statement in statements:
-            ddl = DDL(statement).execute_if(dialect=dialect)  # type: ignore[no-untyped-call]
-            event.listen(texts, "after_create", ddl)
-    for dialect, statements in DROP.items():
-        for statement in statements:
-            ddl = DDL(statement).execute_if(dialect=dialect)  # type: ignore[no-untyped-call]
-            event.listen(texts, "before_drop", ddl)
+    execute_at(texts, "after_create", INDEX_OF)
+    execute_at(texts, "before_drop", DROP)
     return texts, tags

@@ -69,7 +69,7 @@ async def to_publish_again(
 async def before_publication(connection: Connection, uuids: Collection[str]) -> dict[str, Before]:
     """Return what the clients say of themselves now, by UUID."""
     c = clients.c
-    statement = select(c.uuid, c.boot_id, c.booted_at, c.app_started_at, c.process_pid, c.clock_skew_seconds)
+    statement = select(c.uuid, *(c[name] for name in Before._fields))
     found: dict[str, Before] = {}
     for chunk in chunks(uuids):
         rows = await connection.execute(statement.where(c.uuid.in_(chunk)))

@@ -23,11 +23,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from infoscreen.domain.errors import DatabaseNotReady, StoreTrouble, StoreUnavailable
 from infoscreen.resources import resource
 from infoscreen.storage import address as addresses
+from infoscreen.storage import locks
 from infoscreen.storage.engine import Store
+from infoscreen.storage.locks import AdvisoryLock
 from infoscreen.storage.trouble import naming_trouble
-
-UPGRADE_LOCK = 0x1F05C4EE
-"""PostgreSQL's advisory lock for upgrades, so that two at once queue; any number, but always the same."""
 
 UPGRADE = "Run `infoscreen db upgrade`."
 
@@ -41,13 +40,12 @@ CHECK_SECONDS = 60.0
 
 WORTH_WAITING = frozenset(
     {
-        *(
-            StoreTrouble.UNREACHABLE,
-            StoreTrouble.STARTING,
-            StoreTrouble.NO_CONNECTION_FREE,
-            StoreTrouble.LOCKED,
-        ),
-        *(StoreTrouble.TIMED_OUT, StoreTrouble.CONFLICT),
+        StoreTrouble.UNREACHABLE,
+        StoreTrouble.STARTING,
+        StoreTrouble.NO_CONNECTION_FREE,
+        StoreTrouble.LOCKED,
+        StoreTrouble.TIMED_OUT,
+        StoreTrouble.CONFLICT,
     }
 )
 """What passes by itself, so that a start waits for it.
@@ -170,8 +168,7 @@ async def migration(url: str) -> AsyncIterator[AsyncConnection]:
                     await _foreign_keys_off(connection)
                     await connection.execution_options(infoscreen_immediate=True)
                 async with connection.begin():
-                    if connection.dialect.name == "postgresql":
-                        await connection.execute(text(f"SELECT pg_advisory_xact_lock({UPGRADE_LOCK})"))
+                    await locks.hold(connection, AdvisoryLock.UPGRADE)
                     yield connection
                     if connection.dialect.name == "sqlite":
                         await _check_foreign_keys(connection)

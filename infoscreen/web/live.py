@@ -373,9 +373,10 @@ class LiveFeed:
 
 def _covered(client: Client, under_way: Collection[StoredIncident]) -> bool:
     """Tell whether a client's silence is part of an outage that is told as one: of its place and its time."""
-    heard, network = client.last_alive, network_of(client.ip)
+    heard = client.last_alive
     if client.status not in STALE or heard is None:
         return False
+    network = network_of(client.ip)
     return any(
         one.kind in OUTAGES
         and one.site in {None, client.site}

@@ -222,7 +222,7 @@ def _problem(titles: dict[str, str]) -> dict[str, Any]:
     schema: dict[str, Any] = {"$ref": "#/components/schemas/Problem"}
     if titles:
         schema = {"allOf": [schema, {"properties": {"type": {"enum": list(titles)}}}]}
-    told = "; ".join(f"`{slug}`: {told}" for slug, told in titles.items())
+    told = "; ".join(f"`{slug}`: {words}" for slug, words in titles.items())
     return {
         "description": told or "Any other trouble.",
         "content": {problems.CONTENT_TYPE: {"schema": schema}},

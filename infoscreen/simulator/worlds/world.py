@@ -143,6 +143,8 @@ class World:
         if device.announces:
             told["keepalive_seconds"] = int(device.keepalive)
         self.say(device, "discovery", told)
+        if device.fault is not None and device.fault.kind == "service_failed":
+            self.show(device, device.fault)
         self.beat(device)
         self._plan_beat(device)
         kept = self._kept.pop(device.number, None)

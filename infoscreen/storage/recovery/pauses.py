@@ -5,9 +5,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Row, and_, bindparam, insert, or_, select, text, update
+from sqlalchemy import BindParameter, ColumnElement, Row, and_, bindparam, insert, or_, select, update
 
+from infoscreen.storage import locks
 from infoscreen.storage.engine import Connection
+from infoscreen.storage.locks import AdvisoryLock
 from infoscreen.storage.tables import recovery_pauses
 
 
@@ -48,18 +50,13 @@ def _in_force(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
     return and_(recovery_pauses.c.ended_at.is_(None), recovery_pauses.c.until > now)
 
 
-PAUSES_LOCK = 0x1F05C4EF
-"""PostgreSQL's advisory lock for changing pauses; any number of our own."""
-
-
 async def one_at_a_time(connection: Connection) -> None:
     """Let nobody else begin or end a pause until this transaction ends.
 
     A scope has at most one pause, which is ended before another one begins; no row is there yet that could
     be locked for a fleet without a pause. SQLite has one writer anyway.
     """
-    if connection.dialect.name == "postgresql":
-        await connection.execute(text(f"SELECT pg_advisory_xact_lock({PAUSES_LOCK})"))
+    await locks.hold(connection, AdvisoryLock.PAUSES)
 
 
 _IN_FORCE = select(*_COLUMNS).where(_in_force(bindparam("now"))).order_by(recovery_pauses.c.until)

@@ -1,7 +1,7 @@
 """What clients and commands look like in JSON.
 
-The names are the contract's (``Client``, ``Command``) and become the names in the OpenAPI document; handlers
-therefore import this module as a whole and say ``models.Client``.
+The names are the contract's (``Client``, ``Command``), with ``Model`` behind those that the domain has, too.
+The OpenAPI document has them without it (``web.shapes``).
 """
 
 from collections.abc import Iterable

@@ -88,25 +88,25 @@ class Numbers:
     problems: int
     matters: int
 
-    def of(self, group: str) -> int:
-        """Return how many clients are in a group."""
-        return sum(self.totals.get(one, 0) for one in GROUPS[group])
-
 
 def numbers_of(overview: Overview | None) -> Numbers:
     """Return all numbers of a page; the groups of the tiles add up to them."""
     if overview is None:
         return Numbers({}, 0, 0, 0)
     totals = overview.totals
-    problems = sum(totals.get(one, 0) for one in GROUPS["problems"])
+    problems = _count(totals, "problems")
     outages = sum(incident.kind is not IncidentKind.OBSERVER for incident in overview.incidents)
     matters = max(0, problems - overview.folded) + outages
     return Numbers(totals, sum(totals.values()), problems, matters)
 
 
-def tiles(numbers: Numbers) -> list[Tile]:
+def tiles(totals: Mapping[Condition, int]) -> list[Tile]:
     """Return the tiles with their counts."""
-    return [Tile(group, numbers.of(group)) for group in TILES]
+    return [Tile(group, _count(totals, group)) for group in TILES]
+
+
+def _count(totals: Mapping[Condition, int], group: str) -> int:
+    return sum(totals.get(one, 0) for one in GROUPS[group])
 
 
 def look_of(condition: Condition) -> str:

@@ -18,7 +18,7 @@ from infoscreen.storage.paging import Page
 from infoscreen.storage.recovery import decisions
 from infoscreen.storage.recovery.pauses import PauseScope
 from infoscreen.web.keys import parts_of
-from infoscreen.web.panel.groups import GROUPS, numbers_of, tiles
+from infoscreen.web.panel.groups import GROUPS, tiles
 from infoscreen.web.panel.recovery import outages_of
 from infoscreen.web.panel.recovery_words import MODE_SENTENCES, MODES
 from infoscreen.web.panel.rendering import bare_page, wants
@@ -67,7 +67,7 @@ async def get_overview(request: web.Request) -> web.StreamResponse:
         "overview.html",
         overview,
         here="overview",
-        tiles=tiles(numbers_of(overview)),
+        tiles=tiles(overview.totals),
         failed=failed,
         alone=alone,
         unclear=unclear,

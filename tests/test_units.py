@@ -1,0 +1,28 @@
+"""The shipped units, without starting them: confined, and never given up."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.programs import require
+
+SYSTEMD = Path(__file__).parent.parent / "systemd"
+HARDENED = (
+    *("infoscreen.service", "infoscreen-backup.service", "client/infoscreen-agent.service"),
+    "client/infoscreen-service-failed@.service",
+)
+
+
+@pytest.mark.parametrize("unit", HARDENED)
+def test_a_unit_is_exposed_by_at_most_one_and_a_half(unit: str) -> None:
+    analyze = (require("systemd-analyze"), "security", "--offline=true", "--threshold=15", "--no-pager")
+    done = subprocess.run([*analyze, SYSTEMD / unit], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout.splitlines()[-1:] + done.stderr.splitlines()
+
+
+@pytest.mark.parametrize("unit", ["infoscreen.service", "client/infoscreen-agent.service"])
+def test_systemd_never_gives_up_on_daemon_and_agent(unit: str) -> None:
+    lines = (SYSTEMD / unit).read_text(encoding="utf-8").splitlines()
+    assert {"StartLimitIntervalSec=0", "Restart=always", "Type=notify", "SyslogLevel=err"} <= set(lines)
+    assert not any(line.startswith("EnvironmentFile=") for line in lines)
