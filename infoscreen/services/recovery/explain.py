@@ -23,7 +23,7 @@ from infoscreen.domain.recovery.reasons import Arguments
 from infoscreen.services.monitoring import Overview
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.recovery import acknowledgements, attempts, decisions, ladders, pauses
-from infoscreen.storage.recovery.acknowledgements import Acknowledgement
+from infoscreen.storage.recovery.acknowledgements import StoredAcknowledgement
 from infoscreen.storage.recovery.decisions import StoredDecision
 from infoscreen.storage.recovery.incidents import StoredIncident
 from infoscreen.storage.recovery.pauses import PauseScope, StoredPause
@@ -69,7 +69,7 @@ class ClientRecovery:
     rungs: Sequence[RungShown]
     attempts: Sequence[Attempt]
     pauses: Sequence[StoredPause]
-    acknowledgement: Acknowledgement | None
+    acknowledgement: StoredAcknowledgement | None
 
     @property
     def next_at(self) -> datetime | None:

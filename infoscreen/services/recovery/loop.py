@@ -54,7 +54,7 @@ from infoscreen.services.recovery.snapshot import PollState, SnapshotBuilder
 from infoscreen.storage import audit, clients, timeline
 from infoscreen.storage.engine import Store
 from infoscreen.storage.recovery import acknowledgements, attempts, decisions, incidents, ladders
-from infoscreen.storage.recovery.acknowledgements import Acknowledgement
+from infoscreen.storage.recovery.acknowledgements import StoredAcknowledgement
 from infoscreen.storage.timeline import NewEntry
 
 log = logging.getLogger(__name__)
@@ -172,7 +172,7 @@ class Recovering:
                 )
             await acknowledgements.put(
                 connection,
-                Acknowledgement(
+                StoredAcknowledgement(
                     client_uuid=client_uuid,
                     recovery=recovery,
                     by=actor.name,

@@ -14,7 +14,7 @@ from infoscreen.storage.recovery_tables import recovery_acknowledgements
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Acknowledgement:
+class StoredAcknowledgement:
     """Somebody takes care of a client: until a time, or until it is given back or well again."""
 
     client_uuid: str
@@ -26,29 +26,29 @@ class Acknowledgement:
 
 
 _c = recovery_acknowledgements.c
-_NAMES = tuple(Acknowledgement.__dataclass_fields__)
+_NAMES = tuple(StoredAcknowledgement.__dataclass_fields__)
 _STANDING = select(*(_c[name] for name in _NAMES)).where(or_(_c.until.is_(None), _c.until > bindparam("now")))
 _HOLDING = _STANDING.where(_c.recovery == Meanwhile.HOLD)
 _OF_CLIENT = _STANDING.where(_c.client_uuid == bindparam("uuid"))
 
 
-def _acknowledgement(row: Row[Any]) -> Acknowledgement:
-    return Acknowledgement(**dict(zip(_NAMES, row, strict=True)))
+def _acknowledgement(row: Row[Any]) -> StoredAcknowledgement:
+    return StoredAcknowledgement(**dict(zip(_NAMES, row, strict=True)))
 
 
-async def holding(connection: Connection, now: datetime) -> dict[str, Acknowledgement]:
+async def holding(connection: Connection, now: datetime) -> dict[str, StoredAcknowledgement]:
     """Return those that keep the recovery out, by client."""
     found = map(_acknowledgement, await connection.execute(_HOLDING, {"now": now}))
     return {one.client_uuid: one for one in found}
 
 
-async def of_client(connection: Connection, client_uuid: str, now: datetime) -> Acknowledgement | None:
+async def of_client(connection: Connection, client_uuid: str, now: datetime) -> StoredAcknowledgement | None:
     """Return the one of a client, None if nobody takes care of it."""
     row = (await connection.execute(_OF_CLIENT, {"now": now, "uuid": client_uuid})).one_or_none()
     return None if row is None else _acknowledgement(row)
 
 
-async def put(connection: Connection, acknowledgement: Acknowledgement) -> None:
+async def put(connection: Connection, acknowledgement: StoredAcknowledgement) -> None:
     """Write one in place of the one before."""
     await end(connection, [acknowledgement.client_uuid])
     values = {name: getattr(acknowledgement, name) for name in _NAMES}
