@@ -1,4 +1,4 @@
-"""What pages say is true when they say it: times of the reader, old values, order, offers, rows that changed."""
+"""Pages say what is true when they say it: local times, old values, order, offers, rows that changed."""
 
 import re
 from datetime import timedelta

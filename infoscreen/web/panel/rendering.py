@@ -1,4 +1,4 @@
-"""From a template and what it needs to an answer, with one immutable Jinja environment per language and time zone.
+"""From a template and what it needs to an answer, with one immutable Jinja environment per language and zone.
 
 They do not share an environment, so that a page cannot catch another request's words or local time.
 """
