@@ -645,6 +645,47 @@ def test_a_success_of_a_moment_does_not_open_the_large_waves() -> None:
     assert pace_of([*fresh, *(attempt(n, 30, Outcome.HELPED) for n in range(3, 10))], 100, NOW).allowed == 0
 
 
+def test_one_that_proves_itself_counts_once_also_beside_two_kinds_of_trouble() -> None:
+    back = ladder(phase=Phase.PROVING, began_at=ago(100), unwell_since=ago(100), changed_at=ago(5))
+    tried = [attempt(99, 20, Outcome.HELPED)]
+    told: dict[str, object] = {"status": Condition.ONLINE, "process_status": ProcessStatus.RUNNING}
+    well = speaking(99, 5, ladder=back, attempts=tried, **told)
+    since = ladder(unwell_since=ago(80))
+    failed = {"status": Condition.SERVICE_FAILED, "failed_at": ago(80)}
+    crashed = [speaking(n, 80, ladder=since) for n in range(6)]
+    stopped = [speaking(n, 80, ladder=since, **failed) for n in range(10, 16)]
+    plan = plan_of(well, *crashed, *stopped)
+    assert sorted(one.members for one in plan.incidents) == [6, 7]
+    # Part of one of the groups already, it draws nobody of the other trouble into it.
+    (group,) = [one for one in plan.incidents if one.trouble == "crashed"]
+    member = replace(back, incident=group.key)
+    plan = plan_of(well._replace(ladder=member), *stopped, incidents=[group])
+    assert [(one.trouble, one.members) for one in plan.incidents if one.key != group.key] == [
+        ("service_failed", 6)
+    ]
+
+
+def test_the_members_of_a_dismissed_group_are_treated_singly() -> None:
+    member = ladder(incident="alike/crashed/1/x", unwell_since=ago(8_000))
+    tries = [
+        attempt(number, 3_000 - number, Outcome.NO_EFFECT, incident=member.incident) for number in range(10)
+    ]
+    stuck = [speaking(number, 8_000, ladder=member) for number in range(20, 320)]
+    plan = plan_of(*stuck, waves={"alike/crashed/1/x": tries})
+    assert plan.incidents == ()
+    # As many at a time as may be, whatever was tried on the group.
+    assert sum(one.verb is Verb.ACT for one in plan.decisions) == 100
+    assert {one.reason for one in plan.decisions} == {Reason.ACT_RESTART_APP, Reason.WAVE}
+
+
+def test_a_crash_told_after_an_outage_does_not_wait_for_those_left_behind() -> None:
+    member = ladder(incident="fleet_outage/k")
+    tries = [attempt(number, 60, incident="fleet_outage/k", rung=Rung.REBOOT_HOST) for number in range(3)]
+    hung = [silent(number, 5_000, ladder=member) for number in range(10, 20)]
+    plan = plan_of(speaking(1, ladder=member), *hung, waves={"fleet_outage/k": tries})
+    assert [one.reason for one in plan.decisions] == [Reason.ACT_RESTART_APP] + [Reason.WAVE] * 10
+
+
 def test_a_dry_run_decides_the_same() -> None:
     dry = replace(POLICY, enabled=False)
     assert reason_of(speaking(1), policy=dry) is Reason.ACT_RESTART_APP

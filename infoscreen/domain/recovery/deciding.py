@@ -54,7 +54,9 @@ from infoscreen.domain.recovery.waves import (
     refused_key,
     refusing,
     share_of,
+    singly,
     tries_of_members,
+    was_dismissed,
 )
 
 
@@ -228,10 +230,11 @@ class _Round:
             self._find_groups(proposals)
         self.alone = tries_of_members(self.cases)
         of_group: defaultdict[str, list[int]] = defaultdict(list)
+        groups = self._open(IncidentKind.ALIKE)
         for number, proposal in proposals.items():
-            ladder = self.cases[number].ladder
-            key = None if ladder is None else ladder.incident
-            if key is None:
+            case = self.cases[number]
+            key = None if case.ladder is None else case.ladder.incident
+            if key is None or not (case.silent or key in groups or was_dismissed(case, groups)):
                 verdicts[number] = self._act(proposal)
             else:
                 of_group[key].append(number)
@@ -313,8 +316,9 @@ class _Round:
             ladder = self.cases[number].ladder
             if verdict is None or verdict.reason is not Reason.REFUSED or verdict.rung is not Rung.HUMAN:
                 continue
-            if ladder is not None and (ladder.incident is None or ladder.incident not in groups):
-                of_code[str(verdict.arguments["code"])].append(number)
+            if ladder is None or ladder.incident in groups or was_dismissed(self.cases[number], groups):
+                continue
+            of_code[str(verdict.arguments["code"])].append(number)
         for code, numbers in of_code.items():
             key = next((one for one in groups if one.startswith(refused_key(code))), None)
             cases = [self.cases[number] for number in numbers]
@@ -332,7 +336,10 @@ class _Round:
         verdicts: list[Verdict | None],
     ) -> None:
         """Begin as much of a group as its pace allows."""
-        paces = paces_of(self._tries(key), share_of(self._fleet(), self.policy.max_share), self.now)
+        most = share_of(self._fleet(), self.policy.max_share)
+        tries = self._tries(key)
+        dismissed = was_dismissed(self.cases[numbers[0]], self._open(IncidentKind.ALIKE))
+        paces = singly(tries, most) if dismissed else paces_of(tries, most, self.now)
         waiting: defaultdict[Rung, list[int]] = defaultdict(list)
         for number in numbers:
             waiting[self._rung(number, proposals[number], paces)].append(number)
