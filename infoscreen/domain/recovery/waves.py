@@ -204,7 +204,7 @@ def was_dismissed(case: Case, groups: Mapping[str, Incident]) -> bool:
 
 
 def _may_have_had(case: Case, trouble: Trouble, groups: Mapping[str, Incident]) -> bool:
-    """Tell whether a client that is back may have had a trouble; of what nobody noted anything is possible."""
+    """Tell whether a client that is back may have had a trouble; that of one in no group is not noted."""
     key = _group(case, groups)
     return key is None or groups[key].trouble == trouble
 
