@@ -53,6 +53,7 @@ class ErrorCode(Code):
     REQUESTED_AT_ONCE = "requested_at_once"
     LOCKED_OUT = "locked_out"
     NOT_GIVEN_UP = "not_given_up"
+    NOTHING_WRONG = "nothing_wrong"
     INCIDENT_OVER = "incident_over"
     STREAMS_OF_USER = "streams_of_user", {"streams": int}
     STREAMS_OPEN = "streams_open", {"streams": int}

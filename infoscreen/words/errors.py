@@ -97,6 +97,7 @@ ERRORS: Table = MappingProxyType(
         ErrorCode.NOT_GIVEN_UP: N_(
             "The automatic recovery has not given up on this client: nothing to acknowledge."
         ),
+        ErrorCode.NOTHING_WRONG: N_("Nothing is wrong with this client: nothing to acknowledge."),
         ErrorCode.INCIDENT_OVER: N_("This incident is over already."),
         ErrorCode.STREAMS_OF_USER: N_(
             "You have %(streams)s live views open, which is the most for one user. Close some."
