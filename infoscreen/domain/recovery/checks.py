@@ -244,7 +244,7 @@ def _speaking(case: Case, view: View) -> Verdict | None:
     slack = timedelta(seconds=min(MOST_WAVERING, (patient.interval or 0) / 4))
     last = patient.last_alive
     told_since = last is not None and last >= until - slack and patient.reports >= 2
-    # Of an application that crashes and starts again for ever, two reports in a row may be of two crashes.
+    # Of an application that keeps crashing and starting again, two reports in a row may be of two crashes.
     returns = 0 if case.ladder is None else case.ladder.returns
     flaps = patient.reports < 2 + min(returns // 2, MOST_REPORTS_MORE)
     if now >= until and told_since and not flaps:
