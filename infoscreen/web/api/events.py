@@ -23,7 +23,7 @@ HEADERS = {
 }
 
 ALIVE = b": heartbeat\n" + frame("alive", b"{}")
-"""Tells a quiet stream from a dead one: a comment for programs, an event for pages, which never see comments."""
+"""Tells a quiet stream from a dead one: a comment for programs, an event for pages, which see no comments."""
 
 
 async def stream_events(request: web.Request) -> web.StreamResponse:

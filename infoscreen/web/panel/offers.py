@@ -1,4 +1,4 @@
-"""Which commands pages offer for a client, and what stands in the way: the same wherever it is shown."""
+"""Which commands pages offer for a client, and what stands in the way; the same on all pages."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
