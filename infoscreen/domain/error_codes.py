@@ -57,6 +57,9 @@ class ErrorCode(Code):
     INCIDENT_OVER = "incident_over"
     STREAMS_OF_USER = "streams_of_user", {"streams": int}
     STREAMS_OPEN = "streams_open", {"streams": int}
+    NO_SECRETS_KEY = "no_secrets_key"
+    SECRET_OF_OTHER_KEY = "secret_of_other_key", {"key": str}
+    SECRET_DAMAGED = "secret_damaged"  # noqa: S105 - a code
     QUERY_TOO_EXPENSIVE = "query_too_expensive"
     STORE_UNAVAILABLE = "store_unavailable"
     STORE_OUTCOME_UNKNOWN = "store_outcome_unknown"

@@ -9,16 +9,22 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypedDict
 
-from sqlalchemy import ColumnElement, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, and_, bindparam, delete, func, insert, select, update
 
 from infoscreen.domain.codes import Packed
 from infoscreen.domain.recovery import Decided, Reason, Rung, Verb
 from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, count_some, cursor_number, decode_cursor, encode_cursor
-from infoscreen.storage.tables import clients, recovery_decisions, recovery_polls
+from infoscreen.storage.tables import clients, incidents, recovery_decisions, recovery_polls
 
 IN_ONE_READ = 100
+
+HELD = and_(
+    recovery_decisions.c.last_at.is_(None),
+    recovery_decisions.c.incident_id.in_(select(incidents.c.id).where(incidents.c.ended_at.is_(None))),
+)
+"""Stands because of an incident under way. One that a person ends keeps its decisions until the next poll."""
 
 THE_POLL = 1
 """The one row of ``recovery_polls``."""
@@ -224,9 +230,9 @@ def _where(query: DecisionQuery) -> list[ColumnElement[bool]]:
 
 
 async def held_by_incidents(connection: Connection) -> dict[int, int]:
-    """Return how many clients each incident holds just now."""
+    """Return how many clients each incident under way holds just now."""
     c = recovery_decisions.c
-    held = select(c.incident_id, func.count()).where(c.last_at.is_(None), c.incident_id.is_not(None))
+    held = select(c.incident_id, func.count()).where(HELD)
     return {row[0]: row[1] for row in await connection.execute(held.group_by(c.incident_id))}
 
 
