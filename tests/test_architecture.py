@@ -62,7 +62,7 @@ LIBRARIES = {
     "prometheus_client": {"metrics"},
     "pydantic": {"wire", "web", "settings", "agent", "judge", "simulator"},
     "psutil": {"agent"},
-    "cryptography": {"pki"},
+    "cryptography": {"pki", "services.secrets"},
 }
 ASKS_THE_TIME = {"now", "utcnow", "today", "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter"}
 INPUT_AND_OUTPUT = {"asyncio", "os", "pathlib", "socket", "sqlite3", "subprocess", "threading", "time"}

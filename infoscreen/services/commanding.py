@@ -4,7 +4,7 @@ import asyncio
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -255,11 +255,16 @@ class Commanding:
 
     async def lockout(self, client_uuid: str) -> datetime | None:
         """Return when the client's lockout ends, or None while it is not locked."""
+        return (await self.lockouts([client_uuid])).get(client_uuid)
+
+    async def lockouts(self, client_uuids: Collection[str]) -> dict[str, datetime]:
+        """Return when the lockouts of those clients end that are locked."""
         now = self._clock.now()
         async with self._store.read() as connection:
             since = now - self._policy.lockout.window
-            published = await commands.published_since(connection, [client_uuid], since)
-        return locked_until(published.get(client_uuid, []), self._policy.lockout, now)
+            published = await commands.published_since(connection, client_uuids, since)
+        ends = {uuid: locked_until(times, self._policy.lockout, now) for uuid, times in published.items()}
+        return {uuid: end for uuid, end in ends.items() if end is not None}
 
     def _checked(
         self,
