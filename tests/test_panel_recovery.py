@@ -6,7 +6,7 @@ import pytest
 
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.commands import Action, CommandStatus, Source
-from infoscreen.services.commanding import Because
+from infoscreen.services.orders import Because
 from infoscreen.storage import commands
 from infoscreen.storage.commands import CommandQuery
 from infoscreen.storage.recovery import incidents, pauses
