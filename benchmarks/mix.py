@@ -16,6 +16,8 @@ from itertools import islice
 from pathlib import Path
 from random import Random
 
+from msgspec.structs import replace
+
 from benchmarks.figures import Figure, Wanted
 from benchmarks.fleet import beat, fill, heartbeats, uuid_of
 from benchmarks.ingest import POLICY, rate, stored
@@ -46,7 +48,7 @@ def mixed(clients: int, random: Random) -> Iterator[tuple[str, bytes]]:
         if random.random() < 1 / RESTART_EVERY:
             pids[number] += 1
         heartbeat = beat(number, uuid, now)
-        yield topics.heartbeat(uuid), encode(heartbeat.model_copy(update={"process_pid": pids[number]}))
+        yield topics.heartbeat(uuid), encode(replace(heartbeat, process_pid=pids[number]))
         if random.random() < 1 / HEALTH_EVERY:
             yield topics.health(uuid), _health(number, pids[number], now, random)
         if random.random() < 1 / LOG_EVERY:
