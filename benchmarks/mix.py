@@ -28,7 +28,7 @@ from infoscreen.metrics import Metrics
 from infoscreen.mqtt.listener import BatchLimits
 from infoscreen.services.bus import Bus
 from infoscreen.services.ingest import Ingest
-from infoscreen.services.ports import Incoming
+from infoscreen.services.ports import Incoming, LinkState
 from infoscreen.services.quota import Limit, QuotaPolicy, Quotas
 from infoscreen.storage.engine import Store
 from infoscreen.wire import topics
@@ -112,7 +112,7 @@ async def _handled(url: str, messages: list[Incoming]) -> float:
     store, clock = Store(url), SystemClock()
     since, size = clock.now() - timedelta(hours=1), BatchLimits().messages
     quotas = Quotas(QuotaPolicy()._replace(logs=Limit(len(messages))), clock)
-    ingest = Ingest(store, clock, Bus(), POLICY, Metrics(), lambda: since, quotas)
+    ingest = Ingest(store, clock, Bus(), POLICY, Metrics(), lambda: LinkState(True, since, 0, None), quotas)
     try:
         started = time.perf_counter()
         for start in range(0, len(messages), size):

@@ -86,17 +86,17 @@ TEXTS = st.one_of(
     st.sampled_from(WORDS).map('"{}"'.format),
 )
 PLAIN = st.one_of(NUMBERS, TIMES, TEXTS, st.sampled_from(["null", "true", "false", "{}", "[]", *NASTY]))
-SPACES = st.just("") | st.sampled_from([" ", "\n\t", "\r", "\x0c", "\ufeff", "\x00"])
+SPACES = st.sampled_from(["", "", "", " ", "\n\t", "\r", "\x0c", "\ufeff", "\x00"])
 
 
 @st.composite
 def spelled(draw: st.DrawFn, good: dict[str, Any]) -> str:
     """Draw an object with a few of its fields in another spelling, doubled, or unknown."""
     pairs = [
-        (name, draw(spelled(value)) if isinstance(value, dict) else json.dumps(value))
+        (name, draw(spelled(value)) if isinstance(value, dict) and draw(st.booleans()) else json.dumps(value))
         for name, value in good.items()
     ]
-    for _ in range(draw(st.integers(0, 2))):
+    for _ in range(draw(st.integers(0, 1))):
         name = draw(st.sampled_from([*good, "more", ""]))
         if draw(st.booleans()):
             pairs = [pair for pair in pairs if pair[0] != name]
@@ -104,7 +104,7 @@ def spelled(draw: st.DrawFn, good: dict[str, Any]) -> str:
             TIMES if good.get(name) == NOW else NUMBERS if isinstance(good.get(name), float | int) else TEXTS
         )
         pairs.insert(draw(st.integers(0, len(pairs))), (name, draw(fitting | PLAIN)))
-    return draw(SPACES) + written(pairs) + draw(SPACES)
+    return written(pairs)
 
 
 @pytest.mark.parametrize("topic", KINDS)
@@ -112,9 +112,9 @@ def test_ordinary_payloads_in_every_spelling_are_read_the_same(topic: str) -> No
     quick, taken = quick_reader(KINDS[topic]), Counter[bool]()
 
     @MANY
-    @given(spelled(GOOD[topic]))
-    def check(text: str) -> None:
-        payload = text.encode("utf-8", "surrogatepass")
+    @given(spelled(GOOD[topic]), SPACES)
+    def check(text: str, spaces: str) -> None:
+        payload = f"{spaces}{text}{spaces}".encode("utf-8", "surrogatepass")
         taken[quick(payload) is not None] += 1
         assert_same(topic, payload)
 
