@@ -162,7 +162,7 @@ class Ingest:
         strangers = batch.from_whom.keys() - pulses.keys()
         if strangers:
             strangers = await self._admit(connection, batch, strangers, outcome, now)
-        beats, link = batch.beats, self._link()
+        beats, link = batch.beats_not_stored(pulses), self._link()
         if strangers:
             beats = {uuid: one for uuid, one in beats.items() if uuid not in strangers}
         remaining = await save_quiet(

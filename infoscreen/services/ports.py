@@ -11,11 +11,15 @@ from infoscreen.domain.presence import Backlog
 
 
 class Incoming(NamedTuple):
-    """One message from the broker; ``retain`` is true only for retained ones delivered at subscription."""
+    """One message from the broker; ``retain`` is true only for retained ones delivered at subscription.
+
+    ``repeated`` (DUP) means that the broker delivered it before and got no PUBACK; it may be stored.
+    """
 
     topic: str
     payload: bytes
     retain: bool = False
+    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
