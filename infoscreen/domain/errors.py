@@ -118,6 +118,12 @@ class Conflict(Refused):
     status = 409
 
 
+class SecretUnreadable(Conflict):
+    """A stored secret cannot be read or written: the key is missing or another one, or it was changed."""
+
+    slug = "secret-unreadable"
+
+
 class NotQueued(Conflict):
     """The command cannot be cancelled any more; ``command_status`` is what became of it."""
 

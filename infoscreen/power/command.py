@@ -19,7 +19,7 @@ SECONDS = 10.0
 EXIT_FAULTS = {3: PowerFault.BAD_CREDENTIALS, 4: PowerFault.UNSUPPORTED}
 
 
-class Command:
+class CommandOutlet:
     """An outlet behind a program; ``address`` is what the program makes of it.
 
     The option ``program`` is its absolute path. It must belong to root or to the daemon's user, and nobody

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from infoscreen.domain.power import Outlet
 from infoscreen.power.apc import Apc
-from infoscreen.power.command import Command
+from infoscreen.power.command import CommandOutlet
 from infoscreen.power.ipmi import Ipmi
 from infoscreen.power.options import bad
 from infoscreen.power.raritan import Raritan, RaritanJson
@@ -22,7 +22,7 @@ DRIVERS: dict[str, Callable[[Outlet], PowerDriver]] = {
     "raritan_json": RaritanJson,
     "redfish": Redfish,
     "ipmi": Ipmi,
-    "command": Command,
+    "command": CommandOutlet,
 }
 
 

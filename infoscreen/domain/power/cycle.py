@@ -43,7 +43,7 @@ class Do(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class CycleStep:
     """The next thing to do, not before ``at``."""
 
     do: Do
@@ -121,7 +121,7 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SwitchSent:
     """OFF or ON was sent, and taken without complaint; that proves nothing."""
 
 
@@ -141,7 +141,7 @@ class Failed:
     detail: str
 
 
-Event = Checked | Sent | Read | Failed
+Event = Checked | SwitchSent | Read | Failed
 
 
 def begun(now: datetime) -> Cycle:
@@ -163,25 +163,25 @@ def resumed(cycle: Cycle, now: datetime, policy: CyclePolicy) -> Cycle:
     return replace(cycle, off_sent_at=now, read_at=None)
 
 
-def next_step(cycle: Cycle, now: datetime, policy: CyclePolicy) -> tuple[Cycle, Step]:
+def next_step(cycle: Cycle, now: datetime, policy: CyclePolicy) -> tuple[Cycle, CycleStep]:
     """Return the cycle after the time that has passed, and what to do; the cycle is stored first."""
     cycle = _after_time(cycle, now, policy)
     poll = now if cycle.read_at is None else min(cycle.read_at, now) + policy.poll
     match cycle.stage:
         case CycleStage.CHECKING:
-            return cycle, Step(Do.CHECK, now if cycle.checks == 0 else poll)
+            return cycle, CycleStep(Do.CHECK, now if cycle.checks == 0 else poll)
         case CycleStage.TURNING_OFF:
-            return cycle, Step(Do.OFF, now) if cycle.off_sent_at is None else Step(Do.READ, poll)
+            return cycle, CycleStep(Do.OFF, now) if cycle.off_sent_at is None else CycleStep(Do.READ, poll)
         case CycleStage.HOLDING:
-            return cycle, Step(Do.READ, min(poll, _hold_until(cycle, now, policy)))
+            return cycle, CycleStep(Do.READ, min(poll, _hold_until(cycle, now, policy)))
         case CycleStage.TURNING_ON if cycle.on_seen_at is not None:
-            return cycle, Step(Do.READ, poll)
+            return cycle, CycleStep(Do.READ, poll)
         case CycleStage.TURNING_ON:
             if cycle.on_sent_at is None or now - cycle.on_sent_at >= _on_again(cycle, policy):
-                return cycle, Step(Do.ON, now)
-            return cycle, Step(Do.READ, poll)
+                return cycle, CycleStep(Do.ON, now)
+            return cycle, CycleStep(Do.READ, poll)
         case CycleStage.ENDED:
-            return cycle, Step(Do.END, now)
+            return cycle, CycleStep(Do.END, now)
 
 
 def advance(
@@ -193,7 +193,7 @@ def advance(
             return _after_failure(cycle, event, now, policy)
         case Checked():
             return _after_check(cycle, event, now, expected)
-        case Sent():
+        case SwitchSent():
             return _after_sending(cycle, now)
         case Read():
             return _after_reading(replace(cycle, read_at=now), event.reading, now, policy)

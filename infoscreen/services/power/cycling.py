@@ -19,7 +19,7 @@ from infoscreen.domain.power import (
     Failed,
     PowerFault,
     Read,
-    Sent,
+    SwitchSent,
     advance,
     next_step,
 )
@@ -132,10 +132,10 @@ async def _carry_out(do: Do, driver: PowerDriver, policy: CyclePolicy, *, attemp
                     restores = driver.capabilities.restores_itself and attempt <= 1
                     after = policy.min_off.total_seconds() + RESTORE_MARGIN_SECONDS
                     await driver.off(after if restores else None)
-                    return Sent()
+                    return SwitchSent()
                 case Do.ON:
                     await driver.on()
-                    return Sent()
+                    return SwitchSent()
                 case Do.READ:
                     return Read(await driver.status())
                 case Do.END:
