@@ -331,6 +331,7 @@ prepare_server() {
         chmod 0600 "$env"
     fi
     set_default "$env" DATABASE_URL "sqlite+aiosqlite:///$STATE/infoscreen.db"
+    set_default "$env" SECRETS_KEY "$(head -c 32 /dev/urandom | base64)"
     if [[ $http_host ]]; then set_value "$env" HTTP_HOST "$http_host"; fi
     if [[ $http_port ]]; then set_value "$env" HTTP_PORT "$http_port"; fi
 }

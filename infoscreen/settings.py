@@ -28,6 +28,7 @@ from infoscreen.settings_values import (
     File,
     Format,
     Host,
+    Keys,
     Level,
     LogFormat,
     LogLines,
@@ -174,6 +175,9 @@ class Settings(BaseModel):
     metrics_token: Token | None = _knob(
         None, "Bearer token for `/metrics`; if unset, only the local host has access."
     )
+    secrets_key: Keys | None = _knob(
+        None, "Key under which the database keeps secrets that are used again; keep a copy elsewhere."
+    )
     retention_days: Days = _knob(
         90, "How long timelines, finished commands, logs and the audit trail are kept."
     )
@@ -195,7 +199,7 @@ class Settings(BaseModel):
         return value
 
 
-SECRETS = frozenset({"mqtt_password", "mqtt_probe_password", "metrics_token"})
+SECRETS = frozenset({"mqtt_password", "mqtt_probe_password", "metrics_token", "secrets_key"})
 NEEDED_TO_SERVE = {
     "mqtt_user": "the broker requires an account",
     "mqtt_password": "the broker requires a password",

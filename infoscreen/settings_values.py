@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from infoscreen.domain.hosts import BARE, bare_host
+from infoscreen.domain.secret_keys import keys_in
 from infoscreen.storage import address
 
 MOST_SECONDS, MOST_DAYS, LEAST = 30 * 86_400, 36_500, 0.01
@@ -115,12 +116,21 @@ def _token(value: SecretStr) -> SecretStr:
     return _secret(value)
 
 
+def _keys(value: SecretStr) -> SecretStr:
+    try:
+        keys_in(value.get_secret_value())
+    except ValueError as error:
+        raise ValueError(f"allowed is {KEYS}; {error}") from None
+    return value
+
+
 def _file(value: Path) -> Path:
     if not str(value).isprintable() or len(str(value).encode()) > MOST_PATH_BYTES:
         raise ValueError(f"allowed is a path of at most {MOST_PATH_BYTES} bytes that can be printed")
     return value
 
 
+KEYS = "base64 of 32 random bytes or more, secret; older keys may follow, separated by commas"
 SECONDS = f"seconds, {LEAST:g} to {MOST_SECONDS}, fractions are fine"
 
 Seconds = Annotated[float, Field(ge=LEAST, le=MOST_SECONDS, allow_inf_nan=False), Allowed(SECONDS)]
@@ -146,6 +156,11 @@ Host = Annotated[str, AfterValidator(host), Allowed(BARE.removeprefix("allowed i
 Secret = Annotated[SecretStr, Field(min_length=1), AfterValidator(_secret), Allowed("text, secret")]
 Token = Annotated[
     SecretStr, Field(min_length=1), AfterValidator(_token), Allowed("visible ASCII characters, secret")
+]
+Keys = Annotated[
+    SecretStr,
+    AfterValidator(_keys),
+    Allowed(KEYS),
 ]
 DatabaseUrl = Annotated[
     str, AfterValidator(_database_url), Allowed("an SQLAlchemy URL, SQLite or PostgreSQL")

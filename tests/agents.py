@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
@@ -181,6 +182,8 @@ class Device:
         """Let the application write a line into its journal."""
         line = {
             "__REALTIME_TIMESTAMP": "1767225600000000",
+            "__MONOTONIC_TIMESTAMP": str(time.monotonic_ns() // 1_000),
+            "__CURSOR": f"i={uuid4()}",
             "PRIORITY": str(priority),
             "MESSAGE": message,
             "SYSLOG_IDENTIFIER": "player",

@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 import socket
+import time
 from pathlib import Path
 from typing import NoReturn
 
@@ -44,3 +45,16 @@ def find_free_port() -> int:
             except OSError:
                 continue
             return port
+
+
+def wait_until_open(port: int, seconds: float = 30.0) -> None:
+    """Return when a server that was just started accepts connections on this port of loopback."""
+    ends = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1.0).close()
+        except OSError:
+            assert time.monotonic() < ends, f"nobody listens on port {port} after {seconds} s"
+            time.sleep(0.05)
+        else:
+            return

@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 
 from infoscreen.agent import readings
-from infoscreen.agent.app_logs import WINDOW_SECONDS, AppLogs, RateLimit, parse
+from infoscreen.agent.app_logs import AGAIN_SECONDS, WINDOW_SECONDS, AppLogs, RateLimit, parse
 from infoscreen.agent.children import NotStarted, child, environment
 from infoscreen.agent.connection import LONGEST_BACKOFF_SECONDS, backoff
 from infoscreen.agent.journal_file import JournalFile
@@ -136,7 +136,9 @@ def test_this_machine_has_readings_and_a_boot() -> None:
 
 def line(**fields: object) -> bytes:
     return json.dumps(
-        {"__REALTIME_TIMESTAMP": "1767225600500000", "MESSAGE": "text", "PRIORITY": "4"} | fields
+        {"__REALTIME_TIMESTAMP": "1767225600500000", "MESSAGE": "text", "PRIORITY": "4"}
+        | {"__MONOTONIC_TIMESTAMP": "1000000000", "__CURSOR": "s=1;i=1"}
+        | fields
     ).encode()
 
 
@@ -189,12 +191,17 @@ async def test_one_line_tells_how_many_were_dropped(files: StateFiles, clock: Fa
         logs._forward(found)
     clock.advance(WINDOW_SECONDS)
     logs._forward(found)
+    dropped = "3 lines of infoscreen-app.service were dropped: more than 2 in a minute"
+    assert forwarded(mail) == ["text", "text", dropped, "text"]
+
+
+def forwarded(mail: Mail) -> list[str]:
+    """Return the lines that are to be sent, and take them out of the mail."""
     said = []
     while (packet := mail.outbox.next()) is not None:
         mail.sent(packet)
         said.append(json.loads(packet.payload)["message"])
-    dropped = "3 lines of infoscreen-app.service were dropped: more than 2 in a minute"
-    assert said == ["text", "text", dropped, "text"]
+    return said
 
 
 async def test_a_flood_that_ended_is_told_of_without_another_line(
@@ -205,13 +212,83 @@ async def test_a_flood_that_ended_is_told_of_without_another_line(
     logs = AppLogs(load(given), mail, clock)
     output = asyncio.StreamReader()
     reading = asyncio.create_task(logs._read(output))
-    output.feed_data((line() + b"\n") * 3)
+    for number in range(3):
+        output.feed_data(line(__CURSOR=f"s=1;i={number}") + b"\n")
     await until(lambda: logs._limit.dropped == 2)
     clock.advance(WINDOW_SECONDS)
     output.feed_data(b"\n")  # says nothing; it only makes the reader look at the clock again
     await until(lambda: mail.outbox.events == 2)
     output.feed_eof()
     await reading
+
+
+class ScriptedJournal:
+    """A journal that journalctl writes out once per start, and then ends. Times are seconds since boot."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir()
+        self._file = directory / "journal"
+        self._refuses = directory / "refuses"
+        self._file.touch()
+        script = directory / "journalctl"
+        script.write_text(f"#!/bin/sh\n[ ! -e {self._refuses} ] || exit 1\ncat {self._file}\n")
+        script.chmod(0o755)
+
+    def add(self, message: str, at: float, wall: str = "1767225600500000") -> None:
+        number = len(self._file.read_bytes().splitlines())
+        stamps = {"__MONOTONIC_TIMESTAMP": f"{at * 1e6:.0f}", "__REALTIME_TIMESTAMP": wall}
+        with self._file.open("ab") as file:
+            file.write(line(MESSAGE=message, __CURSOR=f"i={number}{message}", **stamps) + b"\n")
+
+    def rotate(self) -> None:
+        self._file.write_bytes(b"")
+
+    def refuse(self, refuses: bool) -> None:
+        if refuses:
+            self._refuses.touch()
+        else:
+            self._refuses.unlink()
+
+
+async def test_no_line_of_the_journal_is_lost_or_forwarded_twice_while_no_journalctl_runs(
+    files: StateFiles, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = ScriptedJournal(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    given = {"AGENT_UUID": str(uuid4()), "AGENT_MQTT_PASSWORD": "x"}
+    mail = Mail(JournalFile(files.directory), JournalContents.nothing(), clock)
+    started = clock.monotonic()
+    journal.add("before the agent", started - 1)
+    logs = AppLogs(load(given), mail, clock)
+    journal.add("before journalctl", started + 0.5)
+
+    running = asyncio.create_task(logs.run())
+    await clock.wait_for_sleepers()
+    assert forwarded(mail) == ["before journalctl"]
+
+    async def once_more() -> list[str]:
+        clock.advance(AGAIN_SECONDS)
+        await clock.wait_for_sleepers()
+        return forwarded(mail)
+
+    assert await once_more() == []
+    journal.add("between two", started + 1)
+    journal.add("in the same microsecond", started + 1)
+    assert await once_more() == ["between two", "in the same microsecond"]
+    journal.add("in the same microsecond, and late", started + 1)
+    assert await once_more() == ["in the same microsecond, and late"]
+    journal.refuse(True)
+    journal.add("while it was refused", started + 2)
+    assert await once_more() == []
+    journal.refuse(False)
+    assert await once_more() == ["while it was refused"]
+    journal.rotate()  # and with it the line that was read last
+    journal.add("after the clock was set to 1970", started + 3, wall="5000000")
+    journal.add("and to the present", started + 4)
+    assert await once_more() == ["after the clock was set to 1970", "and to the present"]
+    assert await once_more() == []
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 # The connection.

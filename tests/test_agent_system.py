@@ -44,6 +44,11 @@ AGENT_UNIT = """# systemd-nspawn lays a boot id of its own over the kernel's; th
 ProtectKernelTunables=no
 ProtectControlGroups=no
 """
+END_JOURNALCTL = """for process in /proc/[0-9]*; do
+    case $(cat $process/comm 2>/dev/null) in journalctl) kill -KILL ${process#/proc/} && ended=yes ;; esac
+done
+[ $ended ]
+"""
 PLACES = {
     "infoscreen-agent.service": "etc/systemd/system",
     "infoscreen-app.service": "etc/systemd/system",
@@ -149,6 +154,8 @@ async def conversation(device: Device, server: Server, host: Host) -> None:
     await host.booted()
     assert await said(host, "cat", "/proc/sys/kernel/random/boot_id") == beat["boot_id"]
 
+    # What is logged while nobody reads the journal is not lost.
+    await said(host, "sh", "-c", END_JOURNALCTL)
     # systemd gives up on an application that keeps crashing, and its OnFailure= unit says so.
     (host.root / "etc/crash").touch()
     await said(host, "systemctl", "kill", "--kill-whom=main", "--signal=KILL", "infoscreen-app")
@@ -159,7 +166,9 @@ async def conversation(device: Device, server: Server, host: Host) -> None:
     await server.until(
         lambda: any("infoscreen-app.service" in line["message"] for line in server.said("logs/warn"))
     )
-    # It had no need of a connection of its own.
+    lines = [(line["timestamp"], line["message"]) for line in server.said("logs/warn")]
+    assert len(set(lines)) == len(lines)
+    # The report had no need of a connection of its own.
     presence = server.presence()
     assert presence[-1] == "online"
     assert presence.count("online") == 2

@@ -242,6 +242,63 @@ async def test_only_who_waits_for_somebody_can_be_acknowledged(site: Site, progr
     assert (act.action, act.target) == ("recovery.acknowledge", f"client/{U}")
 
 
+async def test_somebody_who_takes_care_of_a_client_holds_the_recovery_or_lets_it_go_on(
+    site: Site, program: ClientSession
+) -> None:
+    path, now = f"/api/clients/{U}/acknowledge", site.spine.clock.now()
+    await ask(program, "POST", path, json={}, status=422)
+    await ask(program, "POST", path, json={"recovery": "sometimes"}, status=422)
+    past = {"recovery": "hold", "until": zulu(now - timedelta(hours=1))}
+    await ask(program, "POST", path, json=past, status=422)
+    well, nobody = f"/api/clients/{V}/acknowledge", f"/api/clients/{NOBODY}/acknowledge"
+    for act in ("POST", "DELETE"):
+        body = {"json": {"recovery": "hold"}} if act == "POST" else {}
+        await ask(await site.program(Role.VIEWER), act, path, **body, status=403)
+        await ask(program, act, nobody, **body, status=404)
+    assert (await ask(program, "POST", well, json={"recovery": "hold"}, status=409))["type"] == "conflict"
+    assert (await ask(program, "DELETE", well))["acknowledgement"] is None
+    switch_on(site)
+    held = {"recovery": "hold", "comment": "Netzteil", "until": zulu(now + timedelta(minutes=30))}
+    taken = (await ask(program, "POST", path, json=held))["acknowledgement"]
+    assert taken == {"by": "operator/program", "at": zulu(now), **held}
+    await minutes_pass(site, 10)
+    why = await ask(program, "GET", f"/api/clients/{U}/explain")
+    assert (why["decision"]["reason"], why["attempts"]) == ("taken_over", [])
+    assert why["next_at"] == held["until"]
+    assert (await ask(program, "DELETE", path))["acknowledgement"] is None
+    await minutes_pass(site, 2)
+    assert (await ask(program, "GET", f"/api/clients/{U}/explain"))["attempts"] != []
+    await ask(program, "POST", path, json={"recovery": "go_on"})
+    await minutes_pass(site, 45)
+    why = await ask(program, "GET", f"/api/clients/{U}/explain")
+    assert (why["phase"], why["acknowledgement"]["recovery"]) == ("needs_human", "go_on")
+    again = await ask(program, "POST", path, json={"recovery": "go_on"})
+    assert (again["phase"], again["decision"]) == ("rest", None)
+    async with site.spine.store.read() as connection:
+        page = await audit.page(connection, 20)
+    acts = [one.action for one in page.items if one.action.startswith("recovery.")]
+    assert acts == [*["recovery.acknowledge"] * 2, "recovery.give_back", "recovery.acknowledge"]
+
+
+async def test_an_acknowledgement_ends_by_itself(site: Site, program: ClientSession) -> None:
+    path, now = f"/api/clients/{U}/acknowledge", site.spine.clock.now()
+    switch_on(site)
+    await minutes_pass(site, 1)
+    until = {"recovery": "hold", "until": zulu(now + timedelta(minutes=10))}
+    await ask(program, "POST", path, json=until)
+    await minutes_pass(site, 15)
+    why = await ask(program, "GET", f"/api/clients/{U}/explain")
+    assert (why["acknowledgement"], why["attempts"] != []) == (None, True)
+    await ask(program, "POST", path, json={"recovery": "hold"})
+    for _ in range(10):
+        site.spine.clock.advance(30)
+        await site.spine.beat(U, process_status="running")
+        await site.spine.watch.look()
+        await site.spine.recovering.poll()
+    why = await ask(program, "GET", f"/api/clients/{U}/explain")
+    assert (why["phase"], why["acknowledgement"]) == ("well", None)
+
+
 async def test_incidents_are_listed_and_held_clients_found_by_them(
     site: Site, program: ClientSession
 ) -> None:

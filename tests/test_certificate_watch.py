@@ -24,7 +24,7 @@ from infoscreen.settings import Settings
 from infoscreen.words.language import language
 from infoscreen.words.speaking import say
 from tests.fakes import FakeClock
-from tests.programs import find_free_port, require
+from tests.programs import find_free_port, require, wait_until_open
 from tests.web import serving
 
 DAY = timedelta(days=1)
@@ -142,6 +142,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     )
     process = subprocess.Popen([require("mosquitto"), "-c", config])
     try:
+        wait_until_open(port)
         yield Site(authority, port, process)
     finally:
         process.terminate()

@@ -215,6 +215,15 @@ def test_a_boot_is_no_crash_yet() -> None:
     assert reason_of(speaking(1, 400, booted_at=ago(410))) is Reason.ACT_RESTART_APP
 
 
+def test_two_reports_in_a_row_are_not_enough_of_one_that_keeps_starting_again_by_itself() -> None:
+    slow: dict[str, object] = {"interval": 120.0, "stale_after": 400.0, "reports": 2}
+    loops = ladder(returns=2, began_at=ago(3_000), changed_at=ago(125))
+    assert reason_of(speaking(1, 125, **slow)) is Reason.ACT_RESTART_APP
+    assert reason_of(speaking(1, 125, ladder=loops, **slow)) is Reason.FLAPPING
+    told_again = speaking(1, 245, ladder=loops, **(slow | {"reports": 3}))
+    assert reason_of(told_again) is Reason.ACT_RESTART_APP
+
+
 def test_no_outage_holds_a_client_that_speaks() -> None:
     dark = [silent(number, 2_000 + number % 30) for number in range(2, 602)]
     plan = plan_of(speaking(1), *dark)
@@ -279,6 +288,53 @@ def test_a_slow_client_joins_the_outage_that_it_is_missed_in_later() -> None:
     assert plan.joined == {"k": ["00000100"]}
 
 
+def test_an_outage_that_spreads_is_one_incident() -> None:
+    """Two bursts four minutes apart, and somebody in between, in a fleet in which silence is rare."""
+    open_one = Incident(
+        key="k", kind=IncidentKind.FLEET_OUTAGE, began_at=ago(2_030), members=4, facts={"well": 60}
+    )
+    member = ladder(incident="k", began_at=ago(1_900))
+    dark = [silent(number, 2_000 + number, ladder=member, hung=False) for number in range(4)]
+    later = [silent(number, 1_720 + number, hung=False) for number in range(10, 13)]
+    plan = plan_of(*dark, *later, fleet=60, incidents=[open_one])
+    assert [(one.key, one.members) for one in plan.incidents] == [("k", 7)]
+    assert {one.reason for one in plan.decisions} == {Reason.FLEET_OUTAGE}
+
+
+@pytest.mark.parametrize(
+    ("fleet", "hung", "reasons"),
+    [
+        (20, False, {Reason.FLEET_OUTAGE}),
+        # One more within so long is no wonder among so many.
+        (20_000, False, {Reason.FLEET_OUTAGE, Reason.NO_OUTLET}),
+        # Where something can be done, it is not held back by that.
+        (20, True, {Reason.FLEET_OUTAGE, Reason.ACT_REBOOT_HOST}),
+    ],
+)
+def test_nobody_is_called_singly_for_one_more_of_an_outage(
+    fleet: int, hung: bool, reasons: set[Reason]
+) -> None:
+    open_one = Incident(
+        key="k", kind=IncidentKind.FLEET_OUTAGE, began_at=ago(2_030), members=4, facts={"well": fleet}
+    )
+    member = ladder(incident="k", began_at=ago(1_900))
+    dark = [silent(number, 2_000 + number, ladder=member, hung=False) for number in range(4)]
+    plan = plan_of(*dark, silent(9, 1_600, hung=hung), fleet=fleet, incidents=[open_one])
+    assert {one.reason for one in plan.decisions} == reasons
+
+
+@pytest.mark.parametrize(("fleet", "calls", "incidents"), [(5, 0, 1), (1_000, 2, 0)])
+def test_two_that_become_unreachable_together_are_one_alarm_in_a_small_fleet(
+    fleet: int, calls: int, incidents: int
+) -> None:
+    # The second one has not been away for long enough yet to be called for.
+    plan = plan_of(silent(1, 905, hung=False), silent(2, 880, hung=False), fleet=fleet)
+    assert len(plan.incidents) == incidents
+    plan = plan_of(silent(1, 1_000, hung=False), silent(2, 980, hung=False), fleet=fleet)
+    assert sum(one.verdict.rung is Rung.HUMAN for one in plan.decisions) == calls
+    assert len(plan.incidents) == incidents
+
+
 def test_an_outage_is_over_when_most_have_been_back_for_ten_minutes() -> None:
     incident = Incident(
         key="k",
@@ -297,8 +353,19 @@ def test_an_outage_is_over_when_most_have_been_back_for_ten_minutes() -> None:
 def test_those_left_behind_are_one_alarm() -> None:
     left = [silent(n, 5_000, hung=False, ladder=ladder(incident="k", began_at=ago(4_900))) for n in range(4)]
     plan = plan_of(*left)
-    assert {one.reason for one in plan.decisions} == {Reason.LEFT_BEHIND}
+    assert {(one.reason, one.verdict.rung) for one in plan.decisions} == {(Reason.LEFT_BEHIND, None)}
+    assert {one.ladder.phase for one in plan.decisions if one.ladder} == {Phase.NEEDS_HUMAN}
     assert [one.kind for one in plan.incidents] == [IncidentKind.LEFT_BEHIND]
+
+
+def test_those_left_behind_are_one_alarm_also_if_one_of_them_would_be_called_for_first() -> None:
+    patient = ladder(incident="k", began_at=ago(4_900), returns=6)
+    left = [
+        silent(n, 5_000, hung=False, ladder=replace(patient, returns=6 * (n > 0)), status_since=ago(1_000))
+        for n in range(3)
+    ]
+    late = [one._replace(stale_at=ago(1_000)) for one in left]
+    assert {one.reason for one in plan_of(*late).decisions} == {Reason.LEFT_BEHIND}
 
 
 def test_after_a_day_the_members_are_gone() -> None:
@@ -306,7 +373,7 @@ def test_after_a_day_the_members_are_gone() -> None:
     dark = [silent(n, 86_500, ladder=ladder(incident="k", began_at=ago(86_400))) for n in range(5)]
     plan = plan_of(*dark, incidents=[incident])
     assert plan.incidents[0].closing is Closing.GONE
-    assert {one.reason for one in plan.decisions} == {Reason.GONE}
+    assert {(one.reason, one.verdict.rung) for one in plan.decisions} == {(Reason.GONE, None)}
     assert {one.ladder.phase for one in plan.decisions if one.ladder} == {Phase.GONE}
 
 
@@ -643,6 +710,47 @@ def test_a_success_of_a_moment_does_not_open_the_large_waves() -> None:
     fresh = [attempt(number, 40, Outcome.HELPED) for number in range(3)]
     assert pace_of(fresh, 100, NOW).allowed == 7
     assert pace_of([*fresh, *(attempt(n, 30, Outcome.HELPED) for n in range(3, 10))], 100, NOW).allowed == 0
+
+
+def test_one_that_proves_itself_counts_once_also_beside_two_kinds_of_trouble() -> None:
+    back = ladder(phase=Phase.PROVING, began_at=ago(100), unwell_since=ago(100), changed_at=ago(5))
+    tried = [attempt(99, 20, Outcome.HELPED)]
+    told: dict[str, object] = {"status": Condition.ONLINE, "process_status": ProcessStatus.RUNNING}
+    well = speaking(99, 5, ladder=back, attempts=tried, **told)
+    since = ladder(unwell_since=ago(80))
+    failed = {"status": Condition.SERVICE_FAILED, "failed_at": ago(80)}
+    crashed = [speaking(n, 80, ladder=since) for n in range(6)]
+    stopped = [speaking(n, 80, ladder=since, **failed) for n in range(10, 16)]
+    plan = plan_of(well, *crashed, *stopped)
+    assert sorted(one.members for one in plan.incidents) == [6, 7]
+    # Part of one of the groups already, it draws nobody of the other trouble into it.
+    (group,) = [one for one in plan.incidents if one.trouble == "crashed"]
+    member = replace(back, incident=group.key)
+    plan = plan_of(well._replace(ladder=member), *stopped, incidents=[group])
+    assert [(one.trouble, one.members) for one in plan.incidents if one.key != group.key] == [
+        ("service_failed", 6)
+    ]
+
+
+def test_the_members_of_a_dismissed_group_are_treated_singly() -> None:
+    member = ladder(incident="alike/crashed/1/x", unwell_since=ago(8_000))
+    tries = [
+        attempt(number, 3_000 - number, Outcome.NO_EFFECT, incident=member.incident) for number in range(10)
+    ]
+    stuck = [speaking(number, 8_000, ladder=member) for number in range(20, 320)]
+    plan = plan_of(*stuck, waves={"alike/crashed/1/x": tries})
+    assert plan.incidents == ()
+    # As many at a time as may be, whatever was tried on the group.
+    assert sum(one.verb is Verb.ACT for one in plan.decisions) == 100
+    assert {one.reason for one in plan.decisions} == {Reason.ACT_RESTART_APP, Reason.WAVE}
+
+
+def test_a_crash_told_after_an_outage_does_not_wait_for_those_left_behind() -> None:
+    member = ladder(incident="fleet_outage/k")
+    tries = [attempt(number, 60, incident="fleet_outage/k", rung=Rung.REBOOT_HOST) for number in range(3)]
+    hung = [silent(number, 5_000, ladder=member) for number in range(10, 20)]
+    plan = plan_of(speaking(1, ladder=member), *hung, waves={"fleet_outage/k": tries})
+    assert [one.reason for one in plan.decisions] == [Reason.ACT_RESTART_APP] + [Reason.WAVE] * 10
 
 
 def test_a_dry_run_decides_the_same() -> None:

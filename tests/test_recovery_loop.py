@@ -2,15 +2,30 @@
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from datetime import timedelta
+from dataclasses import fields, replace
+from datetime import datetime, timedelta
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from infoscreen.domain.commands import Action, ClientCommand, CommandStatus, Source
 from infoscreen.domain.errors import Conflict, NotFound
-from infoscreen.domain.recovery import Attempt, Outcome, Phase, Plan, Reason, RecoveryPolicy, Rung
+from infoscreen.domain.lockout import LockoutPolicy
+from infoscreen.domain.recovery import (
+    Attempt,
+    Ladder,
+    Observer,
+    Outcome,
+    Phase,
+    Plan,
+    Reason,
+    RecoveryPolicy,
+    Rung,
+    decide,
+)
+from infoscreen.services.recovery.clock_steps import move_times
+from infoscreen.services.recovery.snapshot import SnapshotBuilder
 from infoscreen.storage import commands
 from infoscreen.storage.commands import CommandQuery
 from infoscreen.storage.recovery import attempts, decisions, incidents, ladders
@@ -280,6 +295,64 @@ async def test_a_clock_that_is_set_during_an_attempt_does_not_stop_the_recovery(
         Rung.REBOOT_HOST,
     ]
     assert await phase_of(spine) is Phase.NEEDS_HUMAN
+
+
+@pytest.mark.parametrize("minutes", [2, 9, 25])
+@pytest.mark.parametrize("answer", ["", "completed"])
+async def test_steps_of_the_clock_by_any_amount_leave_the_same_decisions(
+    tmp_path: Path, minutes: int, answer: str
+) -> None:
+    """What a client did, what was tried, sent and answered, and lockouts.
+
+    All but the deadline of a command in flight, which a small step back may leave (``moved_by_step``).
+    """
+    chance = Random(minutes)
+    policy = replace(POLICY, max_share=1.0)
+    lockout = LockoutPolicy(2, timedelta(minutes=15))
+    async with scene(sqlite_url(tmp_path), policy) as spine:
+        await pass_time(spine, minutes, *EVERYBODY[-6:], silent=DARK, answer=answer)
+        for exponent in (0.7, 1.5, 2, 2.7, 3.3, 3.7, 4.5, 5, 7.5):
+            before = await outlook(spine, policy, lockout)
+            step = timedelta(seconds=chance.choice([-1, 1]) * 10 ** (exponent + chance.random() / 4))
+            set_clock(spine, step)
+            await spine.watch.sweep()
+            now = spine.clock.now()
+            await move_times(spine.store, now, step, now)
+            assert shifted(await outlook(spine, policy, lockout), -step) == before, step
+
+
+async def outlook(spine: Spine, policy: RecoveryPolicy, lockout: LockoutPolicy) -> list[object]:
+    """Return what would be decided now, and on what."""
+    now = spine.clock.now()
+    long_ago = now - timedelta(days=1)
+    observer = Observer(listening_since=long_ago, started_at=long_ago)
+    async with spine.store.read() as connection:
+        world = await SnapshotBuilder(policy, lockout).look(connection, observer, now)
+    patients = [
+        one._replace(command=one.command and one.command._replace(deadline_at=now + timedelta(hours=1)))
+        for one in world.snapshot.patients
+    ]
+    plan = decide(replace(world.snapshot, patients=patients), policy, now)
+    return [
+        [(one.client_uuid, one.verdict) for one in plan.decisions],
+        sorted(patients),
+        sorted(world.snapshot.sent),
+        sorted(plan.outcomes.items()),
+    ]
+
+
+def shifted(value: object, by: timedelta) -> object:
+    """Return the same with every time moved, and rounded as far as reckoning with times wavers."""
+    if isinstance(value, datetime):
+        return value + by
+    if isinstance(value, list):
+        return [shifted(one, by) for one in value]
+    if isinstance(value, tuple):
+        moved = [shifted(one, by) for one in value]
+        return value._make(moved) if hasattr(value, "_make") else tuple(moved)
+    if isinstance(value, Ladder | Attempt):
+        return replace(value, **{one.name: shifted(getattr(value, one.name), by) for one in fields(value)})
+    return value
 
 
 async def test_who_is_acknowledged_begins_from_the_first_rung(spine: Spine) -> None:

@@ -243,16 +243,27 @@ def test_the_password_in_a_faulty_database_url_is_masked(monkeypatch: pytest.Mon
 
 
 def test_secrets_are_masked_wherever_settings_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "hidden4" + "AbCdEf9+/" * 4
     give(
         monkeypatch,
         "DATABASE_URL=postgresql+asyncpg://infoscreen:hidden1@host/infoscreen",
         "MQTT_PASSWORD=hidden2",
         "METRICS_TOKEN=hidden3",
+        f"SECRETS_KEY={key}",
     )
     settings = load()
     everything = repr(settings) + str(settings) + repr(effective(settings))
     assert "hidden" not in everything
     assert "postgresql+asyncpg://infoscreen:********@host/infoscreen" in everything
+
+
+def test_a_key_that_is_too_short_is_told_without_showing_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    give(monkeypatch, "SECRETS_KEY=c2hvcnQ=")
+    (fault,) = faults_of()
+    assert fault.startswith(
+        "SECRETS_KEY=******** (environment): allowed is base64 of 32 random bytes or more"
+    )
+    assert "c2hvcnQ" not in fault
 
 
 def test_every_secret_type_is_known_as_a_secret() -> None:

@@ -21,7 +21,7 @@ from infoscreen.mqtt.client import BrokerClient
 from infoscreen.mqtt.connection import BrokerAddress, SharedTls, TlsSettings, load_tls
 from infoscreen.pki.authority import Authority, Pair
 from tests.doors import Shelf, eventually, listener_for, running
-from tests.programs import find_free_port, require
+from tests.programs import find_free_port, require, wait_until_open
 
 NOW = datetime.now(UTC)
 PASSED = NOW - timedelta(days=800)
@@ -77,6 +77,8 @@ def listeners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listeners]:
         [require("mosquitto"), "-c", path], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     )
     try:
+        for port in made.ports.values():
+            wait_until_open(port)
         yield made
     finally:
         process.terminate()
@@ -98,15 +100,10 @@ async def web_server() -> AsyncIterator[int]:
 
 
 async def trouble_of(address: BrokerAddress) -> BrokerUnavailable:
-    for _ in range(100):
-        try:
-            async with BrokerClient(address, await load_tls(address)):
-                raise AssertionError("connected")
-        except BrokerUnavailable as error:
-            if error.fault is not BrokerFault.UNREACHABLE:  # mosquitto may still be starting
-                return error
-            await asyncio.sleep(0.05)
-    raise AssertionError("no answer")
+    with pytest.raises(BrokerUnavailable) as caught:
+        async with BrokerClient(address, await load_tls(address)):
+            pass
+    return caught.value
 
 
 CASES = [

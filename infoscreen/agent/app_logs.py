@@ -1,4 +1,9 @@
-"""Forwards warnings and errors of the application from its journal. Never more than a given rate."""
+"""Forwards warnings and errors of the application from its journal. Never more than a given rate.
+
+Every journalctl begins with lines that may have been forwarded already, and those are left out by their time
+since boot and their cursor: nothing is lost while no journalctl runs, and no line is forwarded twice. Neither
+``--since`` nor ``--after-cursor`` does that: the clock may be set, and the line of a cursor be rotated away.
+"""
 
 import asyncio
 import json
@@ -27,13 +32,17 @@ ENDING_SECONDS = 1.0
 _ERROR = 3
 """syslog's priority; smaller ones are graver."""
 _LONGEST_LINE = 1024 * 1024
+_LINES_BEFORE = 1_000
+"""At least so many lines from before its start does journalctl begin with."""
 
 
 @dataclass(frozen=True, slots=True)
 class JournalLine:
-    """A line of the journal."""
+    """A line of the journal; ``monotonic`` is in seconds, with the line's cursor it says which one it is."""
 
     at: datetime
+    monotonic: float
+    cursor: str
     level: LogLevel
     message: str
     logger: str | None
@@ -45,6 +54,7 @@ def parse(line: bytes) -> JournalLine | None:
     try:
         fields = json.loads(line)
         at = datetime.fromtimestamp(int(fields["__REALTIME_TIMESTAMP"]) / 1e6, UTC)
+        monotonic, cursor = int(fields["__MONOTONIC_TIMESTAMP"]) / 1e6, str(fields["__CURSOR"])
         level = LogLevel.ERROR if int(fields.get("PRIORITY", 4)) <= _ERROR else LogLevel.WARN
         message = _text(fields.get("MESSAGE"))
     except (ValueError, KeyError, TypeError, OverflowError, AttributeError, RecursionError):
@@ -53,7 +63,8 @@ def parse(line: bytes) -> JournalLine | None:
         return None
     context = {"unit": fields.get("_SYSTEMD_UNIT") or fields.get("UNIT"), "pid": fields.get("_PID")}
     logger = fields.get("SYSLOG_IDENTIFIER")
-    return JournalLine(at, level, message, logger if isinstance(logger, str) else None, context)
+    logger = logger if isinstance(logger, str) else None
+    return JournalLine(at, monotonic, cursor, level, message, logger, context)
 
 
 def _text(message: object) -> str:
@@ -94,7 +105,7 @@ class RateLimit:
 
 
 class AppLogs:
-    """Follows the journal of the application's unit."""
+    """Follows the journal of the application's unit, from the moment it is made."""
 
     def __init__(self, settings: AgentSettings, mail: Mail, clock: Clock) -> None:
         self._settings = settings
@@ -102,6 +113,9 @@ class AppLogs:
         self._clock = clock
         self._limit = RateLimit(settings.log_lines_per_minute)
         self._told: str | None = None
+        self._read_until = clock.monotonic()
+        self._read_then: set[str] = set()
+        """The cursors of the lines of exactly that time."""
 
     async def run(self) -> None:
         """Follow until cancelled; a journalctl that ends is started again."""
@@ -110,7 +124,16 @@ class AppLogs:
             await self._clock.sleep(AGAIN_SECONDS)
 
     async def _follow(self) -> None:
-        command = ("journalctl", "--follow", "--output=json", "--lines=0", "--no-pager", "--quiet")
+        lines = max(_LINES_BEFORE, self._settings.log_lines_per_minute)
+        command = (
+            "journalctl",
+            "--follow",
+            "--boot",
+            f"--lines={lines}",
+            "--output=json",
+            "--no-pager",
+            "--quiet",
+        )
         unit = (f"--unit={self._settings.app_unit}", "--priority=warning")
         try:
             async with child((*command, *unit), limit=_LONGEST_LINE) as process:
@@ -137,8 +160,17 @@ class AppLogs:
             if not line:
                 return
             found = parse(line)
-            if found is not None:
+            if found is not None and self._is_new(found):
                 self._forward(found)
+
+    def _is_new(self, line: JournalLine) -> bool:
+        if line.monotonic < self._read_until or line.cursor in self._read_then:
+            return False
+        if line.monotonic > self._read_until:
+            self._read_until = line.monotonic
+            self._read_then.clear()
+        self._read_then.add(line.cursor)
+        return True
 
     def _forward(self, line: JournalLine) -> None:
         now = self._clock.monotonic()

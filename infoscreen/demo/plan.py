@@ -1,5 +1,6 @@
 """Everything that is known before the demo's first process runs: files, ports, passwords, command lines."""
 
+import base64
 import contextlib
 import os
 import random
@@ -101,6 +102,13 @@ class DemoPlan:
     password: str
 
 
+def _secrets_key(file: Path) -> str:
+    """Return the key for secrets in the database; a database that is kept keeps its key."""
+    if not file.exists():
+        write_private(file, base64.b64encode(secrets.token_bytes(32)).decode())
+    return file.read_text(encoding="ascii")
+
+
 def make_plan(path: Path, mosquitto: str, panel_port: int, clients: int) -> DemoPlan:
     """Write the files of broker and devices, and say what is to be started with them.
 
@@ -135,6 +143,7 @@ def make_plan(path: Path, mosquitto: str, panel_port: int, clients: int) -> Demo
         "MQTT_USER": SERVER_ACCOUNT,
         "MQTT_PASSWORD": broker.password(SERVER_ACCOUNT),
         "MQTT_PROBE_PASSWORD": broker.password(PROBE_ACCOUNT),
+        "SECRETS_KEY": _secrets_key(path / "secrets.key"),
     }
     canary = devices[_spared(clients)].uuid
     _write_notes(

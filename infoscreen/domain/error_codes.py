@@ -53,9 +53,13 @@ class ErrorCode(Code):
     REQUESTED_AT_ONCE = "requested_at_once"
     LOCKED_OUT = "locked_out"
     NOT_GIVEN_UP = "not_given_up"
+    NOTHING_WRONG = "nothing_wrong"
     INCIDENT_OVER = "incident_over"
     STREAMS_OF_USER = "streams_of_user", {"streams": int}
     STREAMS_OPEN = "streams_open", {"streams": int}
+    NO_SECRETS_KEY = "no_secrets_key"
+    SECRET_OF_OTHER_KEY = "secret_of_other_key", {"key": str}
+    SECRET_DAMAGED = "secret_damaged"  # noqa: S105 - a code
     QUERY_TOO_EXPENSIVE = "query_too_expensive"
     STORE_UNAVAILABLE = "store_unavailable"
     STORE_OUTCOME_UNKNOWN = "store_outcome_unknown"

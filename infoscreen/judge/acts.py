@@ -11,6 +11,7 @@ from infoscreen.domain.accounts import Actor, Role
 from infoscreen.domain.clients import ClientEdit
 from infoscreen.domain.commands import Action, Source
 from infoscreen.domain.errors import Conflict, Refused
+from infoscreen.domain.recovery import Meanwhile
 from infoscreen.judge.daemon import Daemon
 from infoscreen.judge.lines import (
     BadLine,
@@ -140,10 +141,27 @@ class Acts:
         await self._daemon().pausing.resume(scope, OPERATOR, site=site, client_uuid=uuid)
 
     async def _acknowledge(self, line: Line) -> None:
-        """Take over a client that needs a human; without one to take over, acknowledge its failed service."""
-        uuid = uuid_of(line)
+        """Take care of a client, or give it back.
+
+        Without ``recovery`` as the panel does: a client that needs a human, else its failed service.
+        """
+        uuid, recovering = uuid_of(line), self._daemon().recovering
+        comment = optional_text(line, "comment")
+        if not flag_of(line, "on", True):
+            await recovering.give_back(uuid, OPERATOR)
+            return
+        if "recovery" in line:
+            try:
+                recovery = Meanwhile(text_of(line, "recovery"))
+            except ValueError:
+                raise BadLine(
+                    f"acknowledge: recovery is {line['recovery']!r}, known are {', '.join(Meanwhile)}"
+                ) from None
+            until = self._until(line)
+            await recovering.acknowledge(uuid, OPERATOR, comment, until=until, recovery=recovery)
+            return
         try:
-            await self._daemon().recovering.acknowledge(uuid, OPERATOR, optional_text(line, "comment"))
+            await recovering.acknowledge(uuid, OPERATOR, comment, given_up=True)
         except Conflict:
             await self._daemon().fleet.clear_service_failed(uuid, OPERATOR)
 

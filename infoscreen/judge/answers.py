@@ -16,7 +16,7 @@ from infoscreen.storage.recovery.incidents import StoredIncident
 
 MOST_MEMBERS = 100_000
 
-Told = tuple[str, str | None, str, object]
+Told = tuple[str, str | None, str, str | None, object]
 
 
 class Answers:
@@ -67,7 +67,7 @@ class Answers:
             until = self._say(verdict.until, like)
             rung = None if verdict.rung is None else verdict.rung.action
             action = rung if verdict.verb is Verb.ACT else None
-            told = (verdict.verb.value, action, verdict.reason.value, until)
+            told = (verdict.verb.value, action, verdict.reason.value, rung, until)
             self._decisions[one.client_uuid] = told
             if before.get(one.client_uuid) != told:
                 changed.append(

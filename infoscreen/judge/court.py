@@ -233,9 +233,11 @@ class Judge:
         await self.daemon.watch.sweep()
         await self._send()
         plan = await self.daemon.recovering.poll()
-        await self._send()
+        if self.daemon.wake.is_set():
+            await self._send()
         return await self._answers.answer(like, plan, self.publisher.sent)
 
     async def _send(self) -> None:
+        self.daemon.wake.clear()
         while await self.daemon.outbox.step():
             pass

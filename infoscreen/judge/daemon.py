@@ -52,6 +52,8 @@ class Daemon:
     fleet: Fleet
     pausing: Pausing
     recovering: Recovering
+    wake: asyncio.Event
+    """Set whenever there is a new command to send."""
 
 
 def build(
@@ -109,4 +111,5 @@ def build(
         recovering=Recovering(
             store, clock, bus, commanding, metrics, recovery_policy(settings), lockout, observer, new_id
         ),
+        wake=wake,
     )

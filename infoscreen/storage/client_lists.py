@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Select,
-    and_,
     exists,
     func,
     select,
@@ -23,9 +22,9 @@ from infoscreen.storage import client_index, client_totals
 from infoscreen.storage.clients import get_many
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, count_some, cursor_text, cursor_time, decode_cursor, encode_cursor
+from infoscreen.storage.recovery.decisions import HELD
 from infoscreen.storage.tables import clients, recovery_decisions
 
-_decisions = recovery_decisions.c
 _LONG_AGO = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
@@ -36,7 +35,7 @@ class ClientQuery:
     ``q`` is searched in name, host name, IP address and UUID, without regard to upper and lower case. An
     empty ``status`` means any.
     ``unacknowledged`` leaves only those with a failed service that nobody has acknowledged, whatever their
-    status. ``alone`` leaves only those that no incident holds.
+    status. ``alone`` leaves only those that no incident under way holds.
     """
 
     status: frozenset[Condition] = frozenset()
@@ -78,8 +77,7 @@ async def _filter(connection: Connection, query: ClientQuery) -> _Filter:
     if query.unacknowledged:
         conditions.append(clients.c.service_failed_at.is_not(None))
     if query.alone:
-        held = and_(_decisions.last_at.is_(None), _decisions.incident_id.is_not(None))
-        conditions.append(~exists().where(_decisions.client_uuid == clients.c.uuid, held))
+        conditions.append(~exists().where(recovery_decisions.c.client_uuid == clients.c.uuid, HELD))
     if query.site:
         conditions.append(clients.c.site == query.site)
     if query.tag:

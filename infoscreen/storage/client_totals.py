@@ -50,10 +50,14 @@ async def count(connection: Connection, statuses: Collection[Condition], site: s
     return sum(number for condition, number in counted.items() if not statuses or condition in statuses)
 
 
+_WAITING = select(
+    select(func.max(_changed.id)).scalar_subquery() - select(func.min(_changed.id)).scalar_subquery() + 1
+)
+
+
 async def is_worth_folding(connection: Connection) -> bool:
     """Tell whether there are about ``WORTH_FOLDING`` changes, from the numbers of the first and the last."""
-    first, last = select(func.min(_changed.id)), select(func.max(_changed.id))
-    waiting = await connection.scalar(select(last.scalar_subquery() - first.scalar_subquery() + 1))
+    waiting = await connection.scalar(_WAITING)
     return waiting is not None and waiting >= WORTH_FOLDING
 
 

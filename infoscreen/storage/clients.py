@@ -42,7 +42,7 @@ async def get(connection: Connection, uuid: str) -> Client | None:
 
 async def get_many(connection: Connection, uuids: Collection[str]) -> dict[str, Client]:
     """Return those of the clients that exist, by UUID."""
-    return await _matching(connection, select(*COLUMNS), uuids)
+    return await _matching(connection, _THESE, uuids)
 
 
 async def for_change(connection: Connection, uuids: Collection[str]) -> dict[str, Client]:
@@ -51,13 +51,14 @@ async def for_change(connection: Connection, uuids: Collection[str]) -> dict[str
     SQLite holds everything anyway. On PostgreSQL rows are locked in the order of their UUIDs, here and in
     ``hold`` and ``keep``, so that two transactions cannot wait for each other.
     """
-    return await _matching(
-        connection, select(*COLUMNS).order_by(clients.c.uuid).with_for_update(**_CHANGE), uuids
-    )
+    return await _matching(connection, _THESE_FOR_CHANGE, uuids)
 
 
 _CHANGE: Mapping[str, Any] = {"key_share": True}
 """``FOR NO KEY UPDATE``: rows that only refer to a client, as a new command does, need not wait."""
+
+_THESE = select(*COLUMNS).where(clients.c.uuid.in_(bindparam("uuids", expanding=True)))
+_THESE_FOR_CHANGE = _THESE.order_by(clients.c.uuid).with_for_update(**_CHANGE)
 
 
 async def hold(connection: Connection, uuids: Collection[str]) -> None:
@@ -107,7 +108,7 @@ async def _matching(
 ) -> dict[str, Client]:
     found: dict[str, Client] = {}
     for chunk in chunks(sorted(uuids)):
-        rows = await connection.execute(statement.where(clients.c.uuid.in_(chunk)))
+        rows = await connection.execute(statement, {"uuids": chunk})
         found.update((client.uuid, client) for client in map(client_of, rows))
     return found
 

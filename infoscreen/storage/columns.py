@@ -6,7 +6,17 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from sqlalchemy import JSON, BigInteger, Column, ColumnElement, DateTime, Integer, String, Table, bindparam
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    ColumnElement,
+    DateTime,
+    Integer,
+    String,
+    Table,
+    literal_column,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -168,7 +178,7 @@ def one_of(column: ColumnElement[Any], words: Iterable[StrEnum]) -> ColumnElemen
     A planner uses a partial index only where it can see that the query's condition is the index's own; it
     does not look into bound values.
     """
-    return column.in_(bindparam(None, sorted(words), expanding=True, literal_execute=True))
+    return column.in_([literal_column(f"'{word}'") for word in sorted(words)])
 
 
 CHUNK = 500

@@ -1,8 +1,8 @@
 """Commands: creating, reading and changing them."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any
@@ -38,9 +38,6 @@ from infoscreen.storage.tables import RARE, client_commands
 
 _FIELDS = tuple(field.name for field in fields(ClientCommand))
 COLUMNS = [client_commands.c[name] for name in _FIELDS]
-
-LONGEST_WAIT = timedelta(days=7)
-"""A command may have waited so long before it left."""
 
 IS_OPEN = one_of(client_commands.c.status, OPEN)
 """The command is unfinished."""
@@ -143,10 +140,12 @@ async def in_flight(connection: Connection, client_uuids: Collection[str]) -> di
     return found
 
 
+_IN_FLIGHT = select(*COLUMNS).where(IS_OPEN, one_of(client_commands.c.action, DISRUPTIVE))
+
+
 async def all_in_flight(connection: Connection) -> AsyncIterator[list[ClientCommand]]:
     """Yield the unfinished disruptive commands of all clients, in small parts."""
-    statement = select(*COLUMNS).where(IS_OPEN, one_of(client_commands.c.action, DISRUPTIVE))
-    async for rows in (await connection.stream(statement)).partitions(IN_ONE_READ):
+    async for rows in (await connection.stream(_IN_FLIGHT)).partitions(IN_ONE_READ):
         yield [command_of(row) for row in rows]
 
 
@@ -170,19 +169,41 @@ async def published_since(
     return found
 
 
+_DISRUPTIVE = select(client_commands.c.client_uuid, client_commands.c.published_at).where(
+    one_of(client_commands.c.action, DISRUPTIVE),
+    client_commands.c.published_at > bindparam("since"),
+    _TRIED,
+)
+
+
 async def disruptive_since(connection: Connection, since: datetime) -> dict[str, list[datetime]]:
     """Return the same for all clients that had any."""
     found: dict[str, list[datetime]] = {}
-    c = client_commands.c
-    statement = select(c.client_uuid, c.published_at).where(
-        c.created_at > since - LONGEST_WAIT,
-        c.action.in_(sorted(DISRUPTIVE)),
-        c.published_at > since,
-        _TRIED,
-    )
-    for uuid, at in await connection.execute(statement):
+    for uuid, at in await connection.execute(_DISRUPTIVE, {"since": since}):
         found.setdefault(uuid, []).append(at)
     return found
+
+
+_PUBLISHED = select(
+    client_commands.c.command_id, client_commands.c.published_at, client_commands.c.last_publish_at
+).where(client_commands.c.published_at > bindparam("since"))
+_MOVE = (
+    update(client_commands)
+    .where(client_commands.c.command_id == bindparam("key"))
+    .values(published_at=bindparam("first"), last_publish_at=bindparam("last"))
+)
+
+
+async def move_published(
+    connection: Connection, since: datetime, moved: Callable[[datetime | None], datetime | None]
+) -> None:
+    """Move the times at which commands left after ``since``, once the host's clock was set."""
+    rows = [
+        {"key": key, "first": moved(first), "last": moved(last)}
+        for key, first, last in await connection.execute(_PUBLISHED, {"since": since})
+    ]
+    if rows:
+        await connection.execute(_MOVE, rows)
 
 
 async def create(connection: Connection, commands: Sequence[ClientCommand]) -> set[str]:

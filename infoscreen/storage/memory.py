@@ -1,112 +1,103 @@
 """A store in memory, for those who play time: empty, of the newest schema, gone when it is closed.
 
-SQLite runs in the thread of the event loop here. A transaction in memory takes less time than handing it to
-a thread and back; nobody else waits for that loop.
+SQLite runs in the thread of the event loop here, without SQLAlchemy's greenlets in between: a transaction in
+memory takes less time than handing it to a thread and back, and nobody else waits for that loop.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
-from types import TracebackType
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, cast
 
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import Connection as SyncConnection
+from sqlalchemy import CursorResult, Dialect, Executable, create_engine
 from sqlalchemy.pool import StaticPool
 
-from infoscreen.storage.engine import Store
+from infoscreen.storage.engine import READ_SECONDS, Connection, Store
 from infoscreen.storage.tables import metadata
 
 
 async def in_memory() -> Store:
     """Return a store with all tables. It has one connection: transactions must not overlap."""
-    engine = create_async_engine(
-        "sqlite+aiosqlite://", poolclass=StaticPool, connect_args={"async_creator_fn": _connect}
-    )
-    store = Store("sqlite+aiosqlite://", engine)
-    async with store.write() as connection:
-        await connection.run_sync(metadata.create_all)
-    return store
+    return _StoreInMemory()
 
 
-async def _connect(*_: object, **__: object) -> "_Connection":
-    return _Connection()
-
-
-class _Connection:
-    """What SQLAlchemy needs of an aiosqlite connection, without its thread."""
+class _StoreInMemory(Store):
+    """A ``Store`` on one connection that stays open."""
 
     def __init__(self) -> None:
-        self._connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=512)
-        self._connection.execute("PRAGMA foreign_keys=ON")
+        super().__init__("sqlite+aiosqlite://")
+        engine = create_engine("sqlite://", creator=_connect, poolclass=StaticPool)
+        self._connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        metadata.create_all(self._connection)
+        driver = self._connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - tells mypy
+        self._driver = driver
+        self._given = cast(Connection, _Awaited(self._connection))
 
-    def cursor(self) -> "_Cursor":
-        return _Cursor(self._connection.cursor())
+    @asynccontextmanager
+    async def read(self, *, seconds: float = READ_SECONDS) -> AsyncIterator[Connection]:
+        """Wait for the connection; nobody writes meanwhile, and nothing is cut off."""
+        async with self._in_turn():
+            yield self._given
 
-    async def create_function(self, name: str, narg: int, function: Callable[..., Any], **more: Any) -> None:
-        self._connection.create_function(name, narg, function, **more)
-
-    async def commit(self) -> None:
-        self._connection.commit()
-
-    async def rollback(self) -> None:
-        self._connection.rollback()
-
-    async def close(self) -> None:
-        self._connection.close()
-
-    def stop(self) -> None:
-        self._connection.close()
-
-
-class _Cursor:
-    """A cursor whose methods are awaited and do not wait."""
-
-    def __init__(self, cursor: sqlite3.Cursor) -> None:
-        self._cursor = cursor
-
-    async def __aenter__(self) -> "_Cursor":
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._cursor.close()
-
-    @property
-    def description(self) -> Any:
-        return self._cursor.description
-
-    @property
-    def rowcount(self) -> int:
-        return self._cursor.rowcount
-
-    @property
-    def lastrowid(self) -> int | None:
-        return self._cursor.lastrowid
-
-    @property
-    def arraysize(self) -> int:
-        return self._cursor.arraysize
-
-    @arraysize.setter
-    def arraysize(self, size: int) -> None:
-        self._cursor.arraysize = size
-
-    async def execute(self, statement: str, parameters: Sequence[Any] = ()) -> "_Cursor":
-        self._cursor.execute(statement, parameters)
-        return self
-
-    async def executemany(self, statement: str, parameters: Iterable[Sequence[Any]]) -> "_Cursor":
-        self._cursor.executemany(statement, parameters)
-        return self
-
-    async def fetchone(self) -> Any:
-        return self._cursor.fetchone()
-
-    async def fetchmany(self, size: int | None = None) -> list[Any]:
-        return self._cursor.fetchmany(size or self._cursor.arraysize)
-
-    async def fetchall(self) -> list[Any]:
-        return self._cursor.fetchall()
+    @asynccontextmanager
+    async def write(self, *, at_once: bool = False) -> AsyncIterator[Connection]:
+        """Open a transaction that commits when the block ends and rolls back when it raises."""
+        async with self._in_turn():
+            self._driver.execute("BEGIN")
+            try:
+                yield self._given
+            except BaseException:
+                self._driver.rollback()
+                raise
+            self._driver.commit()
 
     async def close(self) -> None:
-        self._cursor.close()
+        """Let the database go."""
+        self._connection.close()
+        self._connection.engine.dispose()
+        await super().close()
+
+
+def _connect() -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=512)
+    connection.execute("PRAGMA foreign_keys=ON")
+    return connection
+
+
+class _Awaited:
+    """As much of SQLAlchemy's ``AsyncConnection`` as the storage uses; its methods do not wait."""
+
+    def __init__(self, connection: SyncConnection) -> None:
+        self._connection = connection
+
+    @property
+    def dialect(self) -> Dialect:
+        return self._connection.dialect
+
+    async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
+        return self._connection.execute(statement, parameters)
+
+    async def scalar(self, statement: Executable, parameters: Any = None) -> Any:
+        return self._connection.scalar(statement, parameters)
+
+    async def scalars(self, statement: Executable, parameters: Any = None) -> Any:
+        return self._connection.scalars(statement, parameters)
+
+    async def exec_driver_sql(self, statement: str, parameters: Any = None) -> CursorResult[Any]:
+        return self._connection.exec_driver_sql(statement, parameters)
+
+    async def stream(self, statement: Executable, parameters: Any = None) -> "_Streamed":
+        return _Streamed(self._connection.execute(statement, parameters))
+
+
+class _Streamed:
+    """As much of an ``AsyncResult``."""
+
+    def __init__(self, result: CursorResult[Any]) -> None:
+        self._result = result
+
+    async def partitions(self, size: int) -> AsyncIterator[Sequence[Any]]:
+        for rows in self._result.partitions(size):
+            yield rows

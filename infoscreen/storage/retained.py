@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from infoscreen.storage.broker_tables import retained_clears
@@ -18,10 +18,12 @@ async def ask_to_empty(connection: Connection, topics: Sequence[str], now: datet
     await connection.execute(statement, [{"topic": topic, "requested_at": now} for topic in topics])
 
 
+_TO_EMPTY = select(retained_clears.c.topic).order_by(retained_clears.c.topic).limit(bindparam("most"))
+
+
 async def to_empty(connection: Connection, limit: int) -> list[str]:
     """Return topics that are still to be emptied."""
-    c = retained_clears.c
-    return list((await connection.scalars(select(c.topic).order_by(c.topic).limit(limit))).all())
+    return list((await connection.scalars(_TO_EMPTY, {"most": limit})).all())
 
 
 async def emptied(connection: Connection, topics: Collection[str]) -> None:

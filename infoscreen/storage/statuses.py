@@ -9,11 +9,12 @@ from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.tables import UNWELL, clients
 
+_UNWELL = select(clients.c.uuid, clients.c.status).where(text(UNWELL))
+
 
 async def of_unwell(connection: Connection) -> dict[str, Condition]:
     """Return the status of each client that is neither online nor never seen."""
-    rows = await connection.execute(select(clients.c.uuid, clients.c.status).where(text(UNWELL)))
-    return dict(rows.all())
+    return dict((await connection.execute(_UNWELL)).all())
 
 
 async def of_some(connection: Connection, uuids: Collection[str]) -> dict[str, Condition]:

@@ -28,7 +28,7 @@ from infoscreen.domain.commands import DISRUPTIVE, OPEN, Action, CommandStatus, 
 from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.history import Finding, Happening, Note, Part
 from infoscreen.domain.recovery import Closing, IncidentKind, Outcome, Phase, Reason, Verb
-from infoscreen.storage import account_tables, broker_tables  # noqa: F401 - so that all tables are known
+from infoscreen.storage import account_tables, broker_tables, recovery_tables  # noqa: F401 - all are known
 from infoscreen.storage.columns import (
     BigKey,
     FailedUnits,
@@ -239,6 +239,7 @@ _partial("uq_client_commands_in_flight", _in_flight, client_commands.c.client_uu
 _partial("ix_client_commands_open", _open, client_commands.c.deadline_at)
 _partial("ix_client_commands_pending", _pending, client_commands.c.command_id)
 _partial("ix_client_commands_contradicted", _contradicted, client_commands.c.verified_at)
+_partial("ix_client_commands_published_at", text("published_at IS NOT NULL"), client_commands.c.published_at)
 _newest_first = (client_commands.c.created_at, client_commands.c.command_id)
 Index("ix_client_commands_client", client_commands.c.client_uuid, *_newest_first)
 Index("ix_client_commands_created_at", *_newest_first)

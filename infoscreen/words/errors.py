@@ -20,6 +20,7 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "too-many-attempts": N_("Too many failed attempts"),
         "busy": N_("Too busy"),
         "conflict": N_("Conflict"),
+        "secret-unreadable": N_("Secret cannot be read"),
         "command-in-flight": N_("Another command is in flight"),
         "locked-out": N_("Client is locked out"),
         "too-many-streams": N_("Too many live views"),
@@ -97,11 +98,21 @@ ERRORS: Table = MappingProxyType(
         ErrorCode.NOT_GIVEN_UP: N_(
             "The automatic recovery has not given up on this client: nothing to acknowledge."
         ),
+        ErrorCode.NOTHING_WRONG: N_("Nothing is wrong with this client: nothing to acknowledge."),
         ErrorCode.INCIDENT_OVER: N_("This incident is over already."),
         ErrorCode.STREAMS_OF_USER: N_(
             "You have %(streams)s live views open, which is the most for one user. Close some."
         ),
         ErrorCode.STREAMS_OPEN: N_("There are already %(streams)s live views open. Try again later."),
+        ErrorCode.NO_SECRETS_KEY: N_(
+            "SECRETS_KEY is not set, so secrets can neither be stored nor read. Set it and restart the "
+            "server."
+        ),
+        ErrorCode.SECRET_OF_OTHER_KEY: N_(
+            "This secret was stored with another key (%(key)s). Add that key to SECRETS_KEY, or enter the "
+            "secret again."
+        ),
+        ErrorCode.SECRET_DAMAGED: N_("The stored secret is damaged. Enter it again."),
         ErrorCode.QUERY_TOO_EXPENSIVE: N_(
             "This takes the database too long. Ask for less: a smaller page, or narrower filters."
         ),
@@ -183,7 +194,7 @@ DEFECTS: Table = MappingProxyType(
         MessageDefect.TEXT_BEHIND: N_("more text behind the JSON object, at character %(character)s"),
         MessageDefect.WRONG_FIELD: N_("%(field)s %(fault)s"),
         MessageDefect.UUID_MISMATCH: N_("the payload names %(payload)s, the topic %(topic)s"),
-        MessageDefect.UNKNOWN_TOPIC: N_("not a device topic of the contract: %(topic)s"),
+        MessageDefect.UNKNOWN_TOPIC: N_("not a client topic of the contract: %(topic)s"),
         MessageDefect.BAD_UUID: N_("not a UUID in lower case with hyphens: %(given)s"),
         MessageDefect.UNKNOWN_CLIENT: N_(
             "no such client, and clients are not registered automatically (AUTO_REGISTER_CLIENTS)"

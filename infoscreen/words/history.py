@@ -29,11 +29,11 @@ FINDINGS: Table = MappingProxyType(
         Finding.SAME_BOOT_TIME: N_("the boot time is still %(booted_at)s"),
         Finding.SAME_START_TIME: N_("the start time is still %(app_started_at)s"),
         Finding.SAME_PROCESS_ID: N_("the process id is still %(process_pid)s"),
-        Finding.WENT_SILENT: N_("the device went silent"),
-        Finding.STILL_HEARD: N_("the device still sends heartbeats"),
-        Finding.NOT_HEARD_SINCE: N_("nothing was heard from the device since it reported completion"),
-        Finding.TWO_DEVICES: N_("two devices use this identity"),
-        Finding.NOTHING_SHOWS_IT: N_("the device reports nothing that would show the effect"),
+        Finding.WENT_SILENT: N_("the client went silent"),
+        Finding.STILL_HEARD: N_("the client still sends heartbeats"),
+        Finding.NOT_HEARD_SINCE: N_("nothing was heard from the client since it reported completion"),
+        Finding.TWO_DEVICES: N_("two clients use this identity"),
+        Finding.NOTHING_SHOWS_IT: N_("the client reports nothing that would show the effect"),
         Finding.TEXT: N_("%(text)s"),
     }
 )
@@ -44,13 +44,13 @@ NOTES: Table = MappingProxyType(
         Note.LOCKOUT_OVERRIDDEN: N_("the lockout was overridden"),
         Note.SENT_AGAIN: N_("sent again, publication %(publication)s"),
         Note.REFUSED_BY_BROKER: N_("the broker refused it: %(error)s"),
-        Note.ACK: N_("the device says “%(ack)s”"),
-        Note.ACK_WITH_ERROR: N_("the device says “%(ack)s” (%(error)s)"),
+        Note.ACK: N_("the client says “%(ack)s”"),
+        Note.ACK_WITH_ERROR: N_("the client says “%(ack)s” (%(error)s)"),
         Note.ACK_IGNORED: N_("“%(ack)s” repeated or too late; no change"),
         Note.ACK_WITH_ERROR_IGNORED: N_("“%(ack)s” repeated or too late (%(error)s); no change"),
-        Note.REFUSED_BY_DEVICE: N_("the device refuses it (%(error)s)"),
+        Note.REFUSED_BY_DEVICE: N_("the client refuses it (%(error)s)"),
         Note.REFUSED_BY_WRONG_CLOCK: N_(
-            "the device refuses it as expired: its clock is wrong by %(by)s, it refuses every command"
+            "the client refuses it as expired: its clock is wrong by %(by)s, it refuses every command"
         ),
         Note.CLOCK_SET_FORWARD: N_("the server's clock was set forward by %(by)s; the deadline moves along"),
         Note.CLOCK_SET_BACK: N_("the server's clock was set back by %(by)s; the deadline moves along"),
@@ -65,11 +65,11 @@ HAPPENINGS: Table = MappingProxyType(
     {
         Happening.STATUS_CHANGED: N_("%(from)s → %(to)s"),
         Happening.PRESENCE_CHANGED: N_("The broker says: %(presence)s"),
-        Happening.REBOOTED: N_("The device has rebooted."),
-        Happening.TWO_DEVICES: N_("Two devices use this identity: %(first)s and %(second)s."),
+        Happening.REBOOTED: N_("The client has rebooted."),
+        Happening.TWO_DEVICES: N_("Two clients use this identity: %(first)s and %(second)s."),
         Happening.SERVICE_FAILED: N_("systemd has given up on %(unit)s."),
         Happening.SERVICE_FAILED_WITH_RESULT: N_("systemd has given up on %(unit)s (%(result)s)."),
-        Happening.SERVICE_WITHDRAWN: N_("The device has withdrawn the failure of %(unit)s."),
+        Happening.SERVICE_WITHDRAWN: N_("The client has withdrawn the failure of %(unit)s."),
         Happening.SERVICE_ACKNOWLEDGED: N_("%(by)s has acknowledged %(unit)s."),
         Happening.SERVICE_ACKNOWLEDGED_WITH_COMMENT: N_("%(by)s has acknowledged %(unit)s: %(comment)s"),
         Happening.EDITED: N_("%(by)s has changed: %(settings)s"),
@@ -102,6 +102,7 @@ HAPPENINGS: Table = MappingProxyType(
         ),
         Happening.TAKEN_OVER: N_("%(by)s takes care of it."),
         Happening.TAKEN_OVER_WITH_COMMENT: N_("%(by)s takes care of it: %(comment)s"),
+        Happening.GIVEN_BACK: N_("%(by)s no longer takes care of it."),
         Happening.TEXT: N_("%(text)s"),
     }
 )

@@ -4,7 +4,7 @@
 """
 
 from infoscreen.domain.recovery.attempts import followed_attempt
-from infoscreen.domain.recovery.coincidence import usual_rate
+from infoscreen.domain.recovery.coincidence import RATE_UNLEARNED, usual_rate
 from infoscreen.domain.recovery.deciding import decide
 from infoscreen.domain.recovery.incidents import (
     OUTAGES,
@@ -32,6 +32,7 @@ from infoscreen.domain.recovery.snapshot import (
     FLEET,
     Hold,
     InFlight,
+    Meanwhile,
     Patient,
     Pause,
     Population,
@@ -44,6 +45,7 @@ from infoscreen.domain.recovery.snapshot import (
 __all__ = [
     "FLEET",
     "OUTAGES",
+    "RATE_UNLEARNED",
     "Attempt",
     "Blindness",
     "Closing",
@@ -55,6 +57,7 @@ __all__ = [
     "Incident",
     "IncidentKind",
     "Ladder",
+    "Meanwhile",
     "Observer",
     "Outcome",
     "Patient",

@@ -46,6 +46,7 @@ from infoscreen.domain.recovery.snapshot import FLEET, Scope, ScopeKind, Snapsho
 
 DAY = timedelta(days=1)
 MOST_WAVERING = 5.0
+MOST_REPORTS_MORE = 3
 
 OUTAGE_REASONS: Mapping[IncidentKind, tuple[Reason, Reason]] = {
     IncidentKind.FLEET_OUTAGE: (Reason.FLEET_OUTAGE, Reason.FLEET_SETTLING),
@@ -92,7 +93,7 @@ class View:
         self._populations = snapshot.populations
         self._observer = snapshot.observer
         self.outages = {
-            key: _outage(one)
+            key: held_by(one)
             for key, one in incidents.items()
             if one.kind in OUTAGES and one.ended_at is None
         }
@@ -127,7 +128,8 @@ class View:
         return observing_from(self._observer, threshold, self.policy)
 
 
-def _outage(incident: Incident) -> Verdict:
+def held_by(incident: Incident) -> Verdict:
+    """Return the hold of an outage's members."""
     reason, settling = OUTAGE_REASONS[incident.kind]
     place: dict[str, str | int] = {}
     if incident.site is not None:
@@ -242,20 +244,26 @@ def _speaking(case: Case, view: View) -> Verdict | None:
     slack = timedelta(seconds=min(MOST_WAVERING, (patient.interval or 0) / 4))
     last = patient.last_alive
     told_since = last is not None and last >= until - slack and patient.reports >= 2
-    if now >= until and told_since:
+    # Of an application that keeps crashing and starting again, two reports in a row may be of two crashes.
+    returns = 0 if case.ladder is None else case.ladder.returns
+    flaps = patient.reports < 2 + min(returns // 2, MOST_REPORTS_MORE)
+    if now >= until and told_since and not flaps:
         return None
     if case.since == view.listening_since and case.since > patient.status_since and now < until:
         return Verdict(Verb.WAIT, Reason.OBSERVER_GRACE, until)
     if patient.last_alive is not None and patient.interval is not None:
         until = max(until, patient.last_alive + timedelta(seconds=patient.interval))
-    return Verdict(Verb.WAIT, Reason.GRACE, max(until, now + timedelta(seconds=1)))
+    until = max(until, now + timedelta(seconds=1))
+    if flaps and told_since:
+        return Verdict(Verb.WAIT, Reason.FLAPPING, until, {"returns": returns})
+    return Verdict(Verb.WAIT, Reason.GRACE, until)
 
 
 def _silent(case: Case, view: View) -> Verdict | None:
     """Wait until its silence is known to be its own, and not to pass by itself."""
     ladder, patient, policy, now = case.ladder, case.patient, view.policy, view.now
     if ladder is not None and ladder.phase is Phase.GONE:
-        return Verdict(Verb.HOLD, Reason.GONE, None, {}, Rung.HUMAN, None, ladder.incident)
+        return Verdict(Verb.HOLD, Reason.GONE, incident=ladder.incident)
     heard = patient.last_alive or case.since
     outage = None if ladder is None or ladder.incident is None else view.outages.get(ladder.incident)
     if outage is not None and (outage.incident not in view.small or now < _proven_hung_from(case, policy)):

@@ -46,31 +46,39 @@ def chance(count: int, expected: float) -> float:
     return tail
 
 
-def least_unlikely(population: int, window: float, rate: float) -> int:
-    """Return how many events within ``window`` seconds are too many for chance."""
-    return _least_unlikely(round(population * window / DAY * rate, 4))
+def least_unlikely(population: int, window: float, rate: float, least: int = LEAST) -> int:
+    """Return how many events within ``window`` seconds are too many for chance, at least ``least``."""
+    return _least_unlikely(round(population * window / DAY * rate, 4), least)
 
 
 @lru_cache(maxsize=4_096)
-def _least_unlikely(expected: float) -> int:
-    count = max(LEAST, int(expected))
+def _least_unlikely(expected: float, least: int) -> int:
+    count = max(least, int(expected))
     while chance(count, expected) >= UNLIKELY:
         count += 1
     return count
 
 
-def clusters(times: Sequence[float], population: int, rate: float) -> list[list[int]]:
+def clusters(
+    times: Sequence[float],
+    population: int,
+    rate: float,
+    windows: Sequence[float] = WINDOWS,
+    at_least: int = LEAST,
+) -> list[list[int]]:
     """Return the positions of those that are no chance, one list for each cause in common.
 
     Args:
         times: in seconds, ascending.
         population: how many it could have happened to.
         rate: events per client and day.
+        windows: within how many seconds, ascending.
+        at_least: fewer are never a cause in common.
     """
     found: list[list[int]] = []
     left = list(range(len(times)))
-    for window in WINDOWS:
-        least = least_unlikely(population, window, rate)
+    for window in windows:
+        least = least_unlikely(population, window, rate, at_least)
         if len(left) < least:
             continue
         taken: list[list[int]] = []

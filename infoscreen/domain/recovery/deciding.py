@@ -9,15 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from infoscreen.domain.recovery.book import IncidentBook
+from infoscreen.domain.recovery.calls import find_cut_off, find_left_behind, find_refusing
 from infoscreen.domain.recovery.cases import Case, case_of, outcome_of
 from infoscreen.domain.recovery.checks import Proposal, View, rung_above, verdict_of
-from infoscreen.domain.recovery.coincidence import LEAST
 from infoscreen.domain.recovery.incidents import (
-    LEFT_LEAST,
     OUTAGES,
     Blindness,
     Closing,
-    Incident,
     IncidentKind,
     blindness,
     followed,
@@ -51,10 +50,10 @@ from infoscreen.domain.recovery.waves import (
     alike,
     first_ones,
     paces_of,
-    refused_key,
-    refusing,
     share_of,
+    singly,
     tries_of_members,
+    was_dismissed,
 )
 
 
@@ -75,17 +74,15 @@ class _Round:
         self, snapshot: Snapshot, policy: RecoveryPolicy, now: datetime, blind: Blindness | None
     ) -> None:
         self.snapshot, self.policy, self.now, self.blind = snapshot, policy, now, blind
-        self.incidents: dict[str, Incident] = {
-            one.key: one for one in snapshot.incidents if one.ended_at is None
-        }
-        self.joined: defaultdict[str, list[str]] = defaultdict(list)
+        self.book = IncidentBook(snapshot.incidents, now)
+        self.incidents = self.book.incidents
         self.outcomes: dict[str, Outcome] = {}
         self.outages: Mapping[str, Verdict] = {}
         self.alone: Mapping[str, Sequence[Attempt]] = {}
         self.doubted = False
         """Several clients in a row have not answered: it may be our commands that do not arrive."""
         listening = snapshot.observer.listening_since
-        kept = frozenset(self._open(*OUTAGES, IncidentKind.ALIKE))
+        kept = frozenset(self.book.open(*OUTAGES, IncidentKind.ALIKE))
         self.cases = [
             case_of(one, listening, policy, now, under_way=kept, blind=blind is not None)
             for one in snapshot.patients
@@ -98,7 +95,7 @@ class _Round:
             self._end_incidents()
             silences = self._find_causes()
         self._observer_incident()
-        unheard = bool(self._open(IncidentKind.COMMANDS_UNANSWERED))
+        unheard = bool(self.book.open(IncidentKind.COMMANDS_UNANSWERED))
         view = View(self.snapshot, self.policy, self.now, self.blind, self.incidents, unheard=unheard)
         self.outages = view.outages
         judged = [verdict_of(case, view) for case in self.cases]
@@ -108,7 +105,7 @@ class _Round:
         return Plan(
             decisions=decisions,
             incidents=tuple(self.incidents.values()),
-            joined=self.joined,
+            joined=self.book.joined,
             outcomes=self.outcomes,
             silences=silences,
             blind=self.blind,
@@ -162,12 +159,9 @@ class _Round:
             if case.silent and case.ladder is not None and case.ladder.incident in gone:
                 case.ladder = stepped(case.ladder, Step.LOST, self.now)
 
-    def _open(self, *kinds: IncidentKind) -> dict[str, Incident]:
-        return {key: one for key, one in self.incidents.items() if one.ended_at is None and one.kind in kinds}
-
     def _find_causes(self) -> int:
         """Let those join an outage that fell silent with others; return how many others are new."""
-        outages = self._open(*OUTAGES)
+        outages = self.book.open(*OUTAGES)
         known, single = silent_ones(self.cases, outages, self.snapshot, self.policy, self.now)
         fresh = sum(case.patient.ladder is None for case in single)
         if not single or len(single) + len(known) < 2:
@@ -176,44 +170,34 @@ class _Round:
         of_client = {case.patient.uuid: case for case in single}
         for cause in causes_of(dark, outages, self.snapshot.populations, self.snapshot.silences, self.now):
             self.incidents[cause.incident.key] = replace(cause.incident, calm_since=None)
-            self._join(cause.incident.key, [of_client[uuid] for uuid in cause.joined])
+            self.book.join(cause.incident.key, [of_client[uuid] for uuid in cause.joined])
             fresh -= sum(of_client[uuid].patient.ladder is None for uuid in cause.joined)
         return max(0, fresh)
 
-    def _join(self, key: str, cases: Sequence[Case]) -> None:
-        for case in cases:
-            if case.ladder is not None:
-                case.ladder = case.ladder.of_incident(key)
-            self.joined[key].append(case.patient.uuid)
-
     def _observer_incident(self) -> None:
         """Begin and end the incidents of our own; a start of the daemon is none."""
-        open_ones = self._open(IncidentKind.OBSERVER)
+        open_ones = self.book.open(IncidentKind.OBSERVER)
         if self.blind is None:
             for key, one in open_ones.items():
                 self.incidents[key] = replace(one, ended_at=self.now, closing=Closing.OVER)
             self._follow_voice()
         elif not open_ones and not self.blind.starting:
-            self._begin(IncidentKind.OBSERVER)
+            self.book.begin(IncidentKind.OBSERVER)
 
     def _follow_voice(self) -> None:
         """Begin the incident when nobody answers; end it at the first answer, or when nobody is unwell."""
         silent = unanswered_in_a_row(self.snapshot.sent, self.now)
         lost = silent >= UNANSWERED_CLIENTS
         self.doubted = silent >= DOUBTED_CLIENTS
-        open_ones = self._open(IncidentKind.COMMANDS_UNANSWERED)
+        open_ones = self.book.open(IncidentKind.COMMANDS_UNANSWERED)
         answered = any(one.answered for one in self.snapshot.sent)
         over = answered or not any(case.trouble is not None and not case.silent for case in self.cases)
         if lost and not open_ones:
-            self._begin(IncidentKind.COMMANDS_UNANSWERED)
+            self.book.begin(IncidentKind.COMMANDS_UNANSWERED)
         elif open_ones and not lost and over:
             for key, one in open_ones.items():
                 self.incidents[key] = replace(one, ended_at=self.now, closing=Closing.OVER)
                 self.outcomes |= undelivered(self.cases, one.began_at - UNDELIVERED_BEFORE)
-
-    def _begin(self, kind: IncidentKind) -> None:
-        key = f"{kind}/{self.now.timestamp():.0f}"
-        self.incidents[key] = Incident(key=key, kind=kind, began_at=self.now)
 
     # --- how many at once
 
@@ -222,16 +206,18 @@ class _Round:
         verdicts: list[Verdict | None] = [one if isinstance(one, Verdict) else None for one in judged]
         proposals = {number: one for number, one in enumerate(judged) if isinstance(one, Proposal)}
         if self.blind is None:
-            self._find_left_behind(verdicts)
-            self._find_refusing(verdicts)
+            find_left_behind(self.book, self.cases, verdicts)
+            find_cut_off(self.book, self.cases, verdicts, self.snapshot, self.policy)
+            find_refusing(self.book, self.cases, verdicts)
             self._hold_unanswered(proposals, verdicts)
             self._find_groups(proposals)
         self.alone = tries_of_members(self.cases)
         of_group: defaultdict[str, list[int]] = defaultdict(list)
+        groups = self.book.open(IncidentKind.ALIKE)
         for number, proposal in proposals.items():
-            ladder = self.cases[number].ladder
-            key = None if ladder is None else ladder.incident
-            if key is None:
+            case = self.cases[number]
+            key = None if case.ladder is None else case.ladder.incident
+            if key is None or not (case.silent or key in groups or was_dismissed(case, groups)):
                 verdicts[number] = self._act(proposal)
             else:
                 of_group[key].append(number)
@@ -244,9 +230,9 @@ class _Round:
     def _hold_unanswered(self, proposals: dict[int, Proposal], verdicts: list[Verdict | None]) -> None:
         """Hold back, and call for nobody singly, while it may be our commands that do not arrive."""
         unanswered = [n for n, one in enumerate(verdicts) if one and one.reason is Reason.UNANSWERED]
-        if self.doubted and unanswered and not self._open(IncidentKind.COMMANDS_UNANSWERED):
-            self._begin(IncidentKind.COMMANDS_UNANSWERED)
-        voice = next(iter(self._open(IncidentKind.COMMANDS_UNANSWERED).values()), None)
+        if self.doubted and unanswered and not self.book.open(IncidentKind.COMMANDS_UNANSWERED):
+            self.book.begin(IncidentKind.COMMANDS_UNANSWERED)
+        voice = next(iter(self.book.open(IncidentKind.COMMANDS_UNANSWERED).values()), None)
         if voice is None:
             for number in list(proposals) if self.doubted else ():
                 until = asked_too_soon(self.cases[number], self.now)
@@ -262,9 +248,9 @@ class _Round:
     def _find_groups(self, proposals: Mapping[int, Proposal]) -> None:
         speaking = [case for case in self.cases if not case.silent and case.ladder is not None]
         due = {self.cases[number].patient.uuid for number in proposals if not self.cases[number].silent}
-        if not due or self._open(IncidentKind.COMMANDS_UNANSWERED):
+        if not due or self.book.open(IncidentKind.COMMANDS_UNANSWERED):
             return
-        groups = self._open(IncidentKind.ALIKE)
+        groups = self.book.open(IncidentKind.ALIKE)
         found, joined = alike(speaking, due, groups, self._fleet(), self.now)
         self.incidents |= found
         members: defaultdict[str, list[Case]] = defaultdict(list)
@@ -272,57 +258,11 @@ class _Round:
             if (key := joined.get(case.patient.uuid)) is not None:
                 members[key].append(case)
         for key, cases in members.items():
-            self._join(key, cases)
+            self.book.join(key, cases)
 
     def _fleet(self) -> int:
         known = self.snapshot.populations.get(FLEET)
         return max(len(self.cases), known.clients if known is not None else 0)
-
-    def _find_left_behind(self, verdicts: list[Verdict | None]) -> None:
-        """Make one alarm of those whom an outage has left and only a person can help."""
-        left: defaultdict[str, list[int]] = defaultdict(list)
-        outages = self._open(*OUTAGES)
-        for number, verdict in enumerate(verdicts):
-            case = self.cases[number]
-            if verdict is None or verdict.rung is not Rung.HUMAN or not case.silent or case.ladder is None:
-                continue
-            key = case.ladder.incident
-            if key is not None and key not in outages and verdict.reason is not Reason.GONE:
-                left[key].append(number)
-        open_ones = self._open(IncidentKind.LEFT_BEHIND)
-        for key, numbers in left.items():
-            own = key if key in open_ones else f"{IncidentKind.LEFT_BEHIND}/{key}"[:200]
-            if own not in open_ones and len(numbers) < LEFT_LEAST:
-                continue
-            known = self.incidents.get(own) or Incident(
-                key=own, kind=IncidentKind.LEFT_BEHIND, began_at=self.now
-            )
-            if own != key:
-                self.incidents[own] = replace(known, members=known.members + len(numbers))
-                self._join(own, [self.cases[number] for number in numbers])
-            arguments = {"silent": self.incidents[own].members}
-            verdict = Verdict(Verb.HOLD, Reason.LEFT_BEHIND, None, arguments, Rung.HUMAN, None, own)
-            for number in numbers:
-                verdicts[number] = verdict
-
-    def _find_refusing(self, verdicts: list[Verdict | None]) -> None:
-        """Make one incident of those that refuse with the same code, however far apart in time."""
-        of_code: defaultdict[str, list[int]] = defaultdict(list)
-        groups = self._open(IncidentKind.ALIKE)
-        for number, verdict in enumerate(verdicts):
-            ladder = self.cases[number].ladder
-            if verdict is None or verdict.reason is not Reason.REFUSED or verdict.rung is not Rung.HUMAN:
-                continue
-            if ladder is not None and (ladder.incident is None or ladder.incident not in groups):
-                of_code[str(verdict.arguments["code"])].append(number)
-        for code, numbers in of_code.items():
-            key = next((one for one in groups if one.startswith(refused_key(code))), None)
-            cases = [self.cases[number] for number in numbers]
-            if key is None and len(cases) < LEAST:
-                continue
-            known = self.incidents[key] if key is not None else refusing(code, cases, self.now)
-            self.incidents[known.key] = replace(known, members=known.members + len(cases))
-            self._join(known.key, cases)
 
     def _go_on(
         self,
@@ -332,7 +272,10 @@ class _Round:
         verdicts: list[Verdict | None],
     ) -> None:
         """Begin as much of a group as its pace allows."""
-        paces = paces_of(self._tries(key), share_of(self._fleet(), self.policy.max_share), self.now)
+        most = share_of(self._fleet(), self.policy.max_share)
+        tries = self._tries(key)
+        dismissed = was_dismissed(self.cases[numbers[0]], self.book.open(IncidentKind.ALIKE))
+        paces = singly(tries, most) if dismissed else paces_of(tries, most, self.now)
         waiting: defaultdict[Rung, list[int]] = defaultdict(list)
         for number in numbers:
             waiting[self._rung(number, proposals[number], paces)].append(number)
@@ -367,7 +310,7 @@ class _Round:
 
     def _one_alarm_for_groups(self, verdicts: list[Verdict | None]) -> None:
         """Call for nobody singly where the group as a whole is not helped: that is one alarm."""
-        groups = self._open(IncidentKind.ALIKE)
+        groups = self.book.open(IncidentKind.ALIKE)
         in_vain: dict[str, bool] = {}
         for number, verdict in enumerate(verdicts):
             ladder = self.cases[number].ladder
@@ -394,7 +337,7 @@ class _Round:
     def _mark_stopped(self, verdicts: Sequence[Verdict | None]) -> None:
         stopped = {one.incident for one in verdicts if one is not None and one.reason is Reason.NO_EFFECT}
         waiting = {one.incident for one in verdicts if one is not None and one.reason is Reason.WAVE}
-        for key, incident in self._open(IncidentKind.ALIKE).items():
+        for key, incident in self.book.open(IncidentKind.ALIKE).items():
             if key in stopped and incident.stopped_at is None:
                 self.incidents[key] = replace(incident, stopped_at=self.now)
             elif key in waiting and key not in stopped and incident.stopped_at is not None:
@@ -416,13 +359,13 @@ class _Round:
 
     def _ladder(self, case: Case, verdict: Verdict) -> Ladder | None:
         ladder = case.ladder
-        if ladder is None or verdict.rung is None or self.blind is not None:
+        if ladder is None or self.blind is not None:
             return ladder
-        if verdict.rung is Rung.HUMAN:
+        if verdict.rung is Rung.HUMAN or verdict.reason is Reason.LEFT_BEHIND:
             if ladder.phase is Phase.CLIMBING:
                 ladder = stepped(ladder, Step.GIVEN_UP, self.now)
             return replace(ladder, rung=Rung.HUMAN) if ladder and ladder.rung is not Rung.HUMAN else ladder
-        if verdict.verb is not Verb.ACT or not self.policy.enabled:
+        if verdict.rung is None or verdict.verb is not Verb.ACT or not self.policy.enabled:
             return ladder
         if ladder.phase is Phase.NEEDS_HUMAN and is_asked_again(case.patient.attempts):
             return ladder

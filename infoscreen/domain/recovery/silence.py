@@ -9,7 +9,7 @@ from heapq import merge
 from typing import NamedTuple
 
 from infoscreen.domain.recovery.cases import Case, rhythm_known_from
-from infoscreen.domain.recovery.coincidence import DAY, LEAST, chance, clusters
+from infoscreen.domain.recovery.coincidence import DAY, LEAST, WINDOWS, chance, clusters
 from infoscreen.domain.recovery.incidents import Incident, IncidentKind, observing_from
 from infoscreen.domain.recovery.ladder import Phase
 from infoscreen.domain.recovery.policy import RecoveryPolicy
@@ -23,6 +23,14 @@ PASSES = 4
 EARLIER = 15.0
 """Seconds by which two clients may have been cut off by the same cause and the later one heard last."""
 
+NEAR = 300.0
+"""Two groups of silences of the same scope that are no more seconds apart are one outage that spreads."""
+
+NEAR_MOST = 900.0
+RARELY = 0.05
+"""Expected number of other silences between an outage and a later one that is taken to belong to it."""
+
+PAIR = 2
 YEAR = 365 * DAY
 
 
@@ -101,6 +109,37 @@ def causes_of(
     """
     search = _Search(outages, populations, rate, now)
     search.run(sorted(dark, key=lambda one: one.heard))
+    return _causes(search, outages)
+
+
+def causes_of_calls(
+    dark: Iterable[Dark],
+    calls: Collection[str],
+    outages: Mapping[str, Incident],
+    populations: Mapping[Scope, Population],
+    rate: float,
+    now: datetime,
+) -> list[Cause]:
+    """Return the outages that make it needless to call for unreachable clients singly.
+
+    Nothing can be done for them from here, so less evidence will do than where an action is held back: the
+    next outage of the same scope, if others rarely fall silent within that time, else a pair that is no
+    chance.
+
+    Args:
+        dark: the members of open outages and all unreachable clients of none.
+        calls: those of the latter that somebody would be called for.
+        outages: the open ones.
+        populations: how many clients there are where.
+        rate: silences per client and day.
+        now: the time.
+    """
+    search = _Search(outages, populations, rate, now)
+    search.run_for_calls(sorted(dark, key=lambda one: one.heard), calls)
+    return _causes(search, outages)
+
+
+def _causes(search: "_Search", outages: Mapping[str, Incident]) -> list[Cause]:
     return [
         Cause(replace(incident, members=incident.members + len(search.joined[key])), search.joined[key])
         for key, incident in search.found.items()
@@ -124,9 +163,7 @@ class _Search:
         self._now = now
 
     def run(self, pool: list[Dark]) -> None:
-        for one in pool:
-            if one.incident is not None:
-                self._times[one.incident].append(one.heard)
+        self._note_times(pool)
         for _ in range(PASSES):
             if not _has_single(pool):
                 return
@@ -146,6 +183,52 @@ class _Search:
             if taken:
                 pool = [one for one in pool if one.uuid not in taken]
         self._stragglers([one for one in pool if one.incident is None])
+
+    def run_for_calls(self, pool: list[Dark], calls: Collection[str]) -> None:
+        self._note_times(pool)
+        single = [one for one in pool if one.incident is None]
+        for one in single:
+            if one.uuid in calls:
+                self._join_nearest(one)
+        for kind in (ScopeKind.SITE, ScopeKind.NETWORK, ScopeKind.FLEET):
+            left = self._left(single)
+            of_place: defaultdict[str | None, list[Dark]] = defaultdict(list)
+            for one in left:
+                of_place[{ScopeKind.SITE: one.site, ScopeKind.NETWORK: one.network}.get(kind, "")].append(one)
+            for place, some in of_place.items():
+                if place is not None and len(some) >= PAIR:
+                    self._pairs(some, Scope(kind, place), calls)
+
+    def _left(self, single: Iterable[Dark]) -> list[Dark]:
+        joined = {uuid for uuids in self.joined.values() for uuid in uuids}
+        return [one for one in single if one.uuid not in joined]
+
+    def _pairs(self, some: Sequence[Dark], scope: Scope, calls: Collection[str]) -> None:
+        size = self._size(scope, len(some))
+        if scope.kind is ScopeKind.NETWORK and size < SMALLEST_NETWORK:
+            return
+        windows = [window for window in WINDOWS if window <= NEAR_MOST]
+        for positions in clusters([one.heard for one in some], size, self._rate, windows, PAIR):
+            cluster = [some[position] for position in positions]
+            if any(one.uuid in calls for one in cluster):
+                self._take(cluster, scope)
+
+    def _join_nearest(self, one: Dark) -> None:
+        scopes = {FLEET, Scope(ScopeKind.SITE, one.site or ""), Scope(ScopeKind.NETWORK, one.network or "")}
+        near: list[tuple[float, str]] = []
+        for key, incident in self.found.items():
+            if (scope := _scope_of(incident)) in scopes:
+                apart = min((abs(at - one.heard) for at in self._times[key]), default=NEAR_MOST)
+                rarely = RARELY * DAY / (self._size(scope, 1) * self._rate)
+                if apart < min(rarely, NEAR_MOST):
+                    near.append((apart, key))
+        if near:
+            self._join(self.found[min(near)[1]], [one])
+
+    def _note_times(self, pool: Iterable[Dark]) -> None:
+        for one in pool:
+            if one.incident is not None:
+                self._times[one.incident].append(one.heard)
 
     def _size(self, scope: Scope, least: int) -> int:
         population = self._populations.get(scope)
@@ -186,11 +269,22 @@ class _Search:
         known = Counter(one.incident for one in members if one.incident is not None)
         fresh = [one for one in members if one.incident is None]
         incident = self.found.get(known.most_common(1)[0][0] or "") if known else None
+        incident = incident or self._spreading(members, scope)
         if incident is None:
             incident = self._begun(members, scope)
         elif _scope_of(incident) not in {FLEET, scope}:
             incident = replace(incident, kind=IncidentKind.FLEET_OUTAGE, site=None, network=None)
         self._join(incident, fresh)
+
+    def _spreading(self, members: Sequence[Dark], scope: Scope) -> Incident | None:
+        """Return the outage that goes on with these: of the same scope, at about the same time, not calm."""
+        first, last = members[0].heard - NEAR, members[-1].heard + NEAR
+        for key, incident in self.found.items():
+            if incident.calm_since is not None or _scope_of(incident) not in {FLEET, scope}:
+                continue
+            if any(first <= at <= last for at in self._times[key]):
+                return incident
+        return None
 
     def _join(self, incident: Incident, fresh: Sequence[Dark]) -> None:
         self.found[incident.key] = incident

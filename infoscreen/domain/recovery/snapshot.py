@@ -20,6 +20,13 @@ class Pause(NamedTuple):
     why: str
 
 
+class Meanwhile(StrEnum):
+    """What the recovery does while somebody takes care of a client."""
+
+    HOLD = "hold"
+    GO_ON = "go_on"
+
+
 class Hold(NamedTuple):
     """Somebody takes care of the client, and the recovery keeps out of it until a time, or until told."""
 

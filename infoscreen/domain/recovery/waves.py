@@ -122,6 +122,13 @@ def paces_of(tries: Sequence[Attempt], most: int, now: datetime) -> Mapping[Rung
     return {rung: pace_of([one for one in tries if one.rung is rung], most, now) for rung in rungs}
 
 
+def singly(tries: Sequence[Attempt], most: int) -> Mapping[Rung, Pace]:
+    """Return how those go on that a person wants treated singly: only not too many at a time."""
+    under_way = sum(one.outcome is None for one in tries)
+    pace = Pace(max(0, most - under_way), under_way)
+    return dict.fromkeys((Rung.RESTART_APP, Rung.REBOOT_HOST, Rung.POWER_CYCLE), pace)
+
+
 def share_of(fleet: int, max_share: float) -> int:
     """Return how many of a fleet one group may have under way."""
     return max(CANARIES, int(fleet * max_share))
@@ -156,8 +163,8 @@ def alike(
             of_trouble[case.trouble].append(case)
     found: dict[str, Incident] = {}
     joined: dict[str, str] = {}
-    for trouble, some in of_trouble.items():
-        some += back
+    for trouble, speaking in of_trouble.items():
+        some = speaking + [case for case in back if _may_have_had(case, trouble, groups)]
         some.sort(key=_first)
         times = [_first(case) for case in some]
         for positions in clusters(times, fleet, RATE_UNLEARNED):
@@ -165,7 +172,10 @@ def alike(
             fresh = [
                 one
                 for one in cluster
-                if not _group(one, groups) and (one.patient.uuid in due or _answered(one))
+                if not _group(one, groups)
+                and one.patient.uuid not in joined
+                and not was_dismissed(one, groups)
+                and (one.patient.uuid in due or _answered(one))
             ]
             if not fresh:
                 continue
@@ -185,6 +195,18 @@ def alike(
 def _group(case: Case, groups: Mapping[str, Incident]) -> str | None:
     key = None if case.ladder is None else case.ladder.incident
     return key if key is not None and key in groups else None
+
+
+def was_dismissed(case: Case, groups: Mapping[str, Incident]) -> bool:
+    """Tell whether a person has said that its trouble is its own: it is treated singly until it is back."""
+    key = None if case.ladder is None else case.ladder.incident
+    return key is not None and key.startswith(f"{IncidentKind.ALIKE}/") and key not in groups
+
+
+def _may_have_had(case: Case, trouble: Trouble, groups: Mapping[str, Incident]) -> bool:
+    """Tell whether a client that is back may have had a trouble; that of one in no group is not noted."""
+    key = _group(case, groups)
+    return key is None or groups[key].trouble == trouble
 
 
 def tried_alone(case: Case) -> list[Attempt]:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from infoscreen.domain.recovery import Attempt, Incident, moved, moved_time
+from infoscreen.storage import commands
 from infoscreen.storage.engine import Connection, Store
 from infoscreen.storage.recovery import attempts, incidents, ladders, unwell
 
@@ -26,7 +27,7 @@ class Shift(NamedTuple):
 
 
 async def move_times(store: Store, stepped_at: datetime, step: timedelta, now: datetime) -> None:
-    """Move ladders, attempts, incidents and the unwell clients' own times by a step of the clock.
+    """Move ladders, attempts, incidents, publications and the unwell clients' times by a step of the clock.
 
     Args:
         store: where they are.
@@ -40,7 +41,9 @@ async def move_times(store: Store, stepped_at: datetime, step: timedelta, now: d
         await ladders.save(
             connection, {uuid: moved(one, stepped_at, step, now) for uuid, one in known.items()}
         )
-        lately = await attempts.since_then(connection, min(now, now - step) - LOOKED_BACK)
+        since = min(now, now - step) - LOOKED_BACK
+        await commands.move_published(connection, since, shift.of)
+        lately = await attempts.since_then(connection, since)
         await attempts.move(connection, [_attempt(one, shift) for one in lately])
         for incident in await incidents.under_way(connection):
             await incidents.save(connection, _incident(incident.fact, shift))

@@ -22,7 +22,8 @@ from infoscreen.domain.recovery.ladder import allowed
 from infoscreen.domain.recovery.reasons import Arguments
 from infoscreen.services.monitoring import Overview
 from infoscreen.storage.engine import Connection
-from infoscreen.storage.recovery import attempts, decisions, ladders, pauses
+from infoscreen.storage.recovery import acknowledgements, attempts, decisions, ladders, pauses
+from infoscreen.storage.recovery.acknowledgements import StoredAcknowledgement
 from infoscreen.storage.recovery.decisions import StoredDecision
 from infoscreen.storage.recovery.incidents import StoredIncident
 from infoscreen.storage.recovery.pauses import PauseScope, StoredPause
@@ -68,6 +69,7 @@ class ClientRecovery:
     rungs: Sequence[RungShown]
     attempts: Sequence[Attempt]
     pauses: Sequence[StoredPause]
+    acknowledgement: StoredAcknowledgement | None
 
     @property
     def next_at(self) -> datetime | None:
@@ -113,7 +115,9 @@ async def explain(
         for rung in Rung
     ]
     covering = await pauses.of_client(connection, client.uuid, client.site, now)
-    return ClientRecovery(decision, Phase.REST if ladder is None else ladder.phase, rungs, tried, covering)
+    taken = await acknowledgements.of_client(connection, client.uuid, now)
+    phase = Phase.REST if ladder is None else ladder.phase
+    return ClientRecovery(decision, phase, rungs, tried, covering, taken)
 
 
 def mode_of(overview: Overview) -> RecoveryMode:

@@ -17,17 +17,20 @@ from uuid import uuid4
 
 from infoscreen.clock import Clock
 from infoscreen.domain.accounts import Actor, Role
+from infoscreen.domain.clients import Condition
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import Action, Source
 from infoscreen.domain.error_codes import ErrorCode
-from infoscreen.domain.errors import Conflict, NotFound, Refused
+from infoscreen.domain.errors import Conflict, InvalidInput, NotFound, Refused
 from infoscreen.domain.events import ClientChanged, RecoveryChanged, TimelineKind
+from infoscreen.domain.faults import FieldFault
 from infoscreen.domain.history import Happening
 from infoscreen.domain.lockout import LockoutPolicy
 from infoscreen.domain.recovery import (
     Attempt,
     Decision,
     Ladder,
+    Meanwhile,
     Observer,
     Outcome,
     Patient,
@@ -41,21 +44,29 @@ from infoscreen.domain.recovery import (
 )
 from infoscreen.progress import SLACK_SECONDS, expect_within
 from infoscreen.services.bus import Bus
-from infoscreen.services.commanding import Because, Commanding
+from infoscreen.services.commanding import Commanding
 from infoscreen.services.loops import every
+from infoscreen.services.orders import Because, WantedCommand
 from infoscreen.services.ports import Measures
 from infoscreen.services.recovery.clock_steps import move_times
+from infoscreen.services.recovery.pauses import LONGEST_PAUSE
 from infoscreen.services.recovery.record import Record, changes_of, summary_of
 from infoscreen.services.recovery.snapshot import PollState, SnapshotBuilder
 from infoscreen.storage import audit, clients, timeline
 from infoscreen.storage.engine import Store
-from infoscreen.storage.recovery import attempts, decisions, incidents, ladders
+from infoscreen.storage.recovery import acknowledgements, attempts, decisions, incidents, ladders
+from infoscreen.storage.recovery.acknowledgements import StoredAcknowledgement
 from infoscreen.storage.timeline import NewEntry
 
 log = logging.getLogger(__name__)
 
 IN_A_ROW = 500
 """After so many decisions have been counted the event loop gets its turn."""
+
+WELL = frozenset({Condition.ONLINE, Condition.NEVER_SEEN})
+
+AT_ONCE = 100
+"""So many patients are decided on in a millisecond or two."""
 
 DAEMON = Actor(None, "recovery", Role.OPERATOR, "daemon")
 """In whose name commands are requested; it has the rights of an operator and no more."""
@@ -111,30 +122,72 @@ class Recovering:
         now, observer = self._clock.now(), self._observer()
         async with self._store.read() as connection:
             world = await self._builder.look(connection, observer, now)
-        # In a thread: with tens of thousands unwell this takes longer than the loop may be held up.
-        plan = await asyncio.to_thread(decide, world.snapshot, self.policy, now)
-        for attempt, because in await self._write(world, plan, now):
-            await self._carry_out(attempt, because)
+        if len(world.snapshot.patients) <= AT_ONCE:
+            plan = decide(world.snapshot, self.policy, now)
+        else:
+            # In a thread: with tens of thousands unwell this takes longer than the loop may be held up.
+            plan = await asyncio.to_thread(decide, world.snapshot, self.policy, now)
+        acts = await self._write(world, plan, now)
+        if acts:
+            await self._carry_out(acts)
         return plan
 
-    async def acknowledge(self, client_uuid: str, actor: Actor, comment: str | None = None) -> None:
-        """Note that somebody takes care of a client that the recovery has given up on; it may then try again.
+    async def acknowledge(
+        self,
+        client_uuid: str,
+        actor: Actor,
+        comment: str | None = None,
+        *,
+        until: datetime | None = None,
+        recovery: Meanwhile = Meanwhile.GO_ON,
+        given_up: bool = False,
+    ) -> None:
+        """Note that somebody takes care of a client, until a time, or until it is given back or well again.
+
+        With ``HOLD`` the recovery keeps out of it; with ``GO_ON`` it goes on, from the first rung if it has
+        given up.
 
         Raises:
             NotFound: there is no such client.
-            Conflict: it does not wait for anybody.
+            Conflict: nothing is wrong with it; with ``given_up`` also, that the recovery has not given up.
+            InvalidInput: the end is past or too far away.
         """
         async with self._one_at_a_time, self._store.write() as connection:
-            if not await clients.keep(connection, [client_uuid]):
+            await clients.keep(connection, [client_uuid])
+            client = await clients.get(connection, client_uuid)
+            if client is None:
                 raise NotFound(ErrorCode.NO_CLIENT, uuid=client_uuid)
             now = self._clock.now()
+            if until is not None and not now < until <= now + LONGEST_PAUSE:
+                raise InvalidInput.of("until", FieldFault.NOT_WITHIN, at=now, days=LONGEST_PAUSE.days)
             ladder = await ladders.get(connection, client_uuid)
-            if ladder is None or ladder.phase is not Phase.NEEDS_HUMAN:
+            needs_human = ladder is not None and ladder.phase is Phase.NEEDS_HUMAN
+            if given_up and not needs_human:
                 raise Conflict(ErrorCode.NOT_GIVEN_UP)
-            await ladders.save(connection, {client_uuid: acknowledged(ladder, now)})
-            standing = await decisions.standing(connection, [client_uuid])
-            await decisions.end(connection, list(standing.values()), await decisions.last_poll(connection))
-            detail = {"comment": comment}
+            if client.status in WELL and (ladder is None or ladder.phase is Phase.WELL):
+                raise Conflict(ErrorCode.NOTHING_WRONG)
+            if needs_human and recovery is Meanwhile.GO_ON:
+                await ladders.save(connection, {client_uuid: acknowledged(ladder, now)})
+                standing = await decisions.standing(connection, [client_uuid])
+                await decisions.end(
+                    connection, list(standing.values()), await decisions.last_poll(connection)
+                )
+            await acknowledgements.put(
+                connection,
+                StoredAcknowledgement(
+                    client_uuid=client_uuid,
+                    recovery=recovery,
+                    by=actor.name,
+                    at=now,
+                    until=until,
+                    comment=comment,
+                ),
+            )
+            detail = {
+                "comment": comment,
+                "recovery": recovery.value,
+                "until": None if until is None else until.isoformat(),
+            }
             await audit.record(
                 connection, now, actor, "recovery.acknowledge", f"client/{client_uuid}", detail
             )
@@ -146,6 +199,25 @@ class Recovering:
             data = {"act": "recovery.acknowledge", **detail}
             entry = NewEntry(
                 client_uuid=client_uuid, at=now, kind=TimelineKind.OPERATOR, fact=fact, data=data
+            )
+            await timeline.add(connection, [entry])
+        self._bus.publish(RecoveryChanged(), ClientChanged(client_uuid))
+
+    async def give_back(self, client_uuid: str, actor: Actor) -> None:
+        """Note that nobody takes care of a client any more; that nobody did is fine.
+
+        Raises ``NotFound``.
+        """
+        async with self._one_at_a_time, self._store.write() as connection:
+            if not await clients.keep(connection, [client_uuid]):
+                raise NotFound(ErrorCode.NO_CLIENT, uuid=client_uuid)
+            if not await acknowledgements.end(connection, [client_uuid]):
+                return
+            now, act = self._clock.now(), "recovery.give_back"
+            await audit.record(connection, now, actor, act, f"client/{client_uuid}")
+            fact = Fact(Happening.GIVEN_BACK, {"by": actor.name})
+            entry = NewEntry(
+                client_uuid=client_uuid, at=now, kind=TimelineKind.OPERATOR, fact=fact, data={"act": act}
             )
             await timeline.add(connection, [entry])
         self._bus.publish(RecoveryChanged(), ClientChanged(client_uuid))
@@ -251,19 +323,25 @@ class Recovering:
             if decision.verb is Verb.ACT or _phase(decision.ladder) is not _phase(patient.ladder):
                 _log(patient, decision, would=not self.policy.enabled)
 
-    async def _carry_out(self, attempt: Attempt, because: Because) -> None:
-        """Request the attempt's command, by the attempt's id; close the attempt if that is refused."""
-        try:
-            await self._commanding.request(
-                attempt.client_uuid,
-                Action(attempt.rung.action),
-                source=Source.RECOVERY,
-                actor=DAEMON,
+    async def _carry_out(self, acts: Sequence[tuple[Attempt, Because]]) -> None:
+        """Request the commands of attempts, by the attempts' ids; close the attempts that are refused one."""
+        wanted = [
+            WantedCommand(
+                client_uuid=attempt.client_uuid,
+                action=Action(attempt.rung.action),
                 because=because,
-                expires_in=self.policy.command_expiry,
                 command_id=attempt.command_id,
             )
-        except Refused as refusal:
+            for attempt, because in acts
+        ]
+        outcomes = await self._commanding.request_each(
+            wanted, source=Source.RECOVERY, actor=DAEMON, expires_in=self.policy.command_expiry
+        )
+        closed: list[Attempt] = []
+        for attempt, _ in acts:
+            refusal = outcomes[attempt.client_uuid]
+            if not isinstance(refusal, Refused):
+                continue
             log.info(
                 "recovery was refused a command",
                 extra={
@@ -273,12 +351,12 @@ class Recovering:
                     "reason": refusal.slug,
                 },
             )
-            closed = replace(
-                attempt, ended_at=self._clock.now(), outcome=Outcome.NOT_SENT, error_code=refusal.slug
-            )
+            now = self._clock.now()
+            closed.append(replace(attempt, ended_at=now, outcome=Outcome.NOT_SENT, error_code=refusal.slug))
+        if closed:
             async with self._store.write() as connection:
-                await attempts.save(connection, [closed])
-            self._count([closed])
+                await attempts.save(connection, closed)
+        self._count(closed)
 
     def _count(self, changed: Sequence[Attempt]) -> None:
         for attempt in changed:

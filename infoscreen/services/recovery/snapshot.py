@@ -14,7 +14,9 @@ from typing import Any
 from infoscreen.domain.lockout import LockoutPolicy, locked_until
 from infoscreen.domain.recovery import (
     FLEET,
+    RATE_UNLEARNED,
     Attempt,
+    Hold,
     InFlight,
     Ladder,
     Observer,
@@ -30,7 +32,15 @@ from infoscreen.domain.recovery import (
 )
 from infoscreen.storage import commands
 from infoscreen.storage.engine import Connection
-from infoscreen.storage.recovery import attempts, decisions, incidents, ladders, pauses, unwell
+from infoscreen.storage.recovery import (
+    acknowledgements,
+    attempts,
+    decisions,
+    incidents,
+    ladders,
+    pauses,
+    unwell,
+)
 from infoscreen.storage.recovery.decisions import LastPoll, StoredDecision
 from infoscreen.storage.recovery.incidents import StoredIncident
 
@@ -107,13 +117,15 @@ class SnapshotBuilder:
         keys = {one.key for one in under_way} | {one.incident for one in known.values() if one.incident}
         tried = await attempts.that_matter(connection, now - ATTEMPTS_FOR, keys) if known else []
         patients = await self._patients(connection, rows, known, tried, paused, now)
+        usual = RATE_UNLEARNED
         if rows:
             await self._count(connection, now)
+            first_day = (now - LEARNED_FOR).date().isoformat()
+            usual = usual_rate(*await unwell.silences(connection, first_day))
         waves: defaultdict[str, list[Attempt]] = defaultdict(list)
         for one in tried:
             if one.incident is not None:
                 waves[one.incident].append(one)
-        first_day = (now - LEARNED_FOR).date().isoformat()
         standing: dict[str, StoredDecision] = {}
         async for part in decisions.all_standing(connection):
             standing.update((decision.client_uuid, decision) for decision in part)
@@ -123,7 +135,7 @@ class SnapshotBuilder:
                 observer=observer,
                 patients=patients,
                 populations=self._populations,
-                silences=usual_rate(*await unwell.silences(connection, first_day)),
+                silences=usual,
                 incidents=[one.fact for one in under_way],
                 waves=waves,
                 sent=await unwell.sent(connection, now - SENT_FOR),
@@ -145,6 +157,8 @@ class SnapshotBuilder:
         paused: Pauses,
         now: datetime,
     ) -> list[Patient]:
+        if not rows:
+            return []
         of_client: defaultdict[str, list[Attempt]] = defaultdict(list)
         for attempt in tried:
             of_client[attempt.client_uuid].append(attempt)
@@ -157,6 +171,10 @@ class SnapshotBuilder:
             await commands.disruptive_since(connection, now - self._lockout.window)
         ).items():
             locks[uuid] = locked_until(published, self._lockout, now)
+        taken_over = {
+            uuid: Hold(one.by, one.until)
+            for uuid, one in (await acknowledgements.holding(connection, now)).items()
+        }
         patients: list[Patient] = []
         for number, row in enumerate(rows):
             if number % IN_A_ROW == IN_A_ROW - 1:
@@ -174,7 +192,7 @@ class SnapshotBuilder:
                         flying.get(uuid),
                         locks.get(uuid),
                         paused.of(uuid, site),
-                        None,  # nobody can take over a client yet
+                        taken_over.get(uuid),
                     )
                 )
             )

@@ -32,11 +32,14 @@ async def begin(connection: Connection, attempts: Sequence[Attempt]) -> None:
         await connection.execute(insert(recovery_attempts), rows)
 
 
+_UNDER_WAY = (
+    select(*_COLUMNS).where(recovery_attempts.c.ended_at.is_(None)).order_by(recovery_attempts.c.decided_at)
+)
+
+
 async def under_way(connection: Connection) -> list[tuple[Attempt, ClientCommand | None]]:
     """Return the attempts without an outcome, oldest first, each with its command if that was stored."""
-    c = recovery_attempts.c
-    statement = select(*_COLUMNS).where(c.ended_at.is_(None)).order_by(c.decided_at)
-    found = [_attempt(row) for row in await connection.execute(statement)]
+    found = [_attempt(row) for row in await connection.execute(_UNDER_WAY)]
     known = await commands.get_many(connection, [attempt.command_id for attempt in found])
     return [(attempt, known.get(attempt.command_id)) for attempt in found]
 

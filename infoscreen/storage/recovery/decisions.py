@@ -9,16 +9,22 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypedDict
 
-from sqlalchemy import ColumnElement, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, and_, bindparam, delete, func, insert, select, update
 
 from infoscreen.domain.codes import Packed
 from infoscreen.domain.recovery import Decided, Reason, Rung, Verb
 from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, count_some, cursor_number, decode_cursor, encode_cursor
-from infoscreen.storage.tables import clients, recovery_decisions, recovery_polls
+from infoscreen.storage.tables import clients, incidents, recovery_decisions, recovery_polls
 
 IN_ONE_READ = 100
+
+HELD = and_(
+    recovery_decisions.c.last_at.is_(None),
+    recovery_decisions.c.incident_id.in_(select(incidents.c.id).where(incidents.c.ended_at.is_(None))),
+)
+"""Stands because of an incident under way. One that a person ends keeps its decisions until the next poll."""
 
 THE_POLL = 1
 """The one row of ``recovery_polls``."""
@@ -97,28 +103,35 @@ def _decision(row: Row[Any], poll: LastPoll | None) -> StoredDecision:
     return StoredDecision(**values)
 
 
+_p = recovery_polls.c
+_LAST_POLL = select(_p.number, _p.at, _p.mode, _p.summary).where(_p.id == THE_POLL)
+_NOTE_POLL = (
+    update(recovery_polls)
+    .where(_p.id == THE_POLL)
+    .values({name: bindparam(f"new_{name}") for name in ("number", "at", "mode", "summary")})
+)
+
+
 async def last_poll(connection: Connection) -> LastPoll | None:
     """Return the newest poll, None before the first."""
-    c = recovery_polls.c
-    found = await connection.execute(select(c.number, c.at, c.mode, c.summary).where(c.id == THE_POLL))
-    row = found.one_or_none()
+    row = (await connection.execute(_LAST_POLL)).one_or_none()
     return None if row is None else LastPoll(number=row[0], at=row[1], mode=row[2], summary=row[3])
 
 
 async def note_poll(connection: Connection, poll: LastPoll) -> None:
     """Write down that there was a poll."""
     values = {"number": poll.number, "at": poll.at, "mode": poll.mode, "summary": dict(poll.summary)}
-    known = await connection.execute(
-        update(recovery_polls).where(recovery_polls.c.id == THE_POLL).values(**values)
-    )
+    known = await connection.execute(_NOTE_POLL, {f"new_{name}": value for name, value in values.items()})
     if not known.rowcount:
         await connection.execute(insert(recovery_polls).values(id=THE_POLL, **values))
 
 
+_STANDING = select(*_COLUMNS).where(recovery_decisions.c.last_at.is_(None))
+
+
 async def all_standing(connection: Connection) -> AsyncIterator[list[StoredDecision]]:
     """Yield the decisions that stand, one for each client that has any, in small parts, without ``times``."""
-    statement = select(*_COLUMNS).where(recovery_decisions.c.last_at.is_(None))
-    async for rows in (await connection.stream(statement)).partitions(IN_ONE_READ):
+    async for rows in (await connection.stream(_STANDING)).partitions(IN_ONE_READ):
         yield [_decision(row, None) for row in rows]
 
 
@@ -217,9 +230,9 @@ def _where(query: DecisionQuery) -> list[ColumnElement[bool]]:
 
 
 async def held_by_incidents(connection: Connection) -> dict[int, int]:
-    """Return how many clients each incident holds just now."""
+    """Return how many clients each incident under way holds just now."""
     c = recovery_decisions.c
-    held = select(c.incident_id, func.count()).where(c.last_at.is_(None), c.incident_id.is_not(None))
+    held = select(c.incident_id, func.count()).where(HELD)
     return {row[0]: row[1] for row in await connection.execute(held.group_by(c.incident_id))}
 
 

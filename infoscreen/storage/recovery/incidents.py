@@ -38,11 +38,12 @@ def _incident(row: Row[Any]) -> StoredIncident:
     return StoredIncident(**dict(zip(_NAMES, row, strict=True)))
 
 
+_UNDER_WAY = select(*_COLUMNS).where(incidents.c.ended_at.is_(None)).order_by(incidents.c.began_at)
+
+
 async def under_way(connection: Connection) -> list[StoredIncident]:
     """Return the incidents that have not ended, oldest first."""
-    c = incidents.c
-    rows = await connection.execute(select(*_COLUMNS).where(c.ended_at.is_(None)).order_by(c.began_at))
-    return [_incident(row) for row in rows]
+    return [_incident(row) for row in await connection.execute(_UNDER_WAY)]
 
 
 async def some(connection: Connection, ids: Collection[int]) -> list[StoredIncident]:

@@ -20,10 +20,13 @@ def _ladder(row: Row[Any]) -> Ladder:
     return Ladder(**values | {"rung": Rung(values["rung"])})
 
 
+_ALL = select(*_COLUMNS)
+
+
 async def all_of_them(connection: Connection) -> dict[str, Ladder]:
     """Return every ladder that is not at rest, by client."""
     found: dict[str, Ladder] = {}
-    async for rows in (await connection.stream(select(*_COLUMNS))).partitions(500):
+    async for rows in (await connection.stream(_ALL)).partitions(500):
         found.update((row[0], _ladder(row)) for row in rows)
     return found
 

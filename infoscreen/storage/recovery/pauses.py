@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, insert, or_, select, update
+from sqlalchemy import BindParameter, ColumnElement, Row, and_, bindparam, insert, or_, select, update
 
 from infoscreen.storage import locks
 from infoscreen.storage.engine import Connection
@@ -46,7 +46,7 @@ def _pause(row: Row[Any]) -> StoredPause:
     return StoredPause(**values | {"scope": PauseScope(values["scope"])})
 
 
-def _in_force(now: datetime) -> ColumnElement[bool]:
+def _in_force(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
     return and_(recovery_pauses.c.ended_at.is_(None), recovery_pauses.c.until > now)
 
 
@@ -59,10 +59,12 @@ async def one_at_a_time(connection: Connection) -> None:
     await locks.hold(connection, AdvisoryLock.PAUSES)
 
 
+_IN_FORCE = select(*_COLUMNS).where(_in_force(bindparam("now"))).order_by(recovery_pauses.c.until)
+
+
 async def in_force(connection: Connection, now: datetime) -> list[StoredPause]:
     """Return all pauses that are in force, those that end first in front."""
-    statement = select(*_COLUMNS).where(_in_force(now)).order_by(recovery_pauses.c.until)
-    return [_pause(row) for row in await connection.execute(statement)]
+    return [_pause(row) for row in await connection.execute(_IN_FORCE, {"now": now})]
 
 
 async def of_client(

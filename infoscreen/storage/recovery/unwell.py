@@ -4,8 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, func, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Select, bindparam, func, insert, select, text, update
 
 from infoscreen.domain.recovery import Sent
 from infoscreen.storage.columns import chunks
@@ -43,9 +42,12 @@ _PATIENT: Select[Any] = select(
 """In the order of the fields of ``Patient``."""
 
 
+_UNWELL = _PATIENT.where(text(UNWELL)).order_by(_c.status_since, _c.uuid)
+
+
 async def unwell(connection: Connection) -> AsyncIterator[Sequence[Sequence[Any]]]:
     """Yield the clients that are neither online nor never seen, in parts, as the fields of a patient."""
-    result = await connection.stream(_PATIENT.where(text(UNWELL)).order_by(_c.status_since, _c.uuid))
+    result = await connection.stream(_UNWELL)
     async for rows in result.partitions(IN_ONE_READ):
         yield rows
 
@@ -64,6 +66,14 @@ async def places(connection: Connection, heard_after: datetime) -> AsyncIterator
 
 
 LATELY = 60
+_s = client_commands.c
+_SENT = (
+    select(_s.client_uuid, _s.published_at, _s.accepted_at, _s.started_at, _s.error_code, _s.status)
+    .join(clients, _c.uuid == _s.client_uuid)
+    .where(_s.published_at > bindparam("since"), _c.last_heard_at > _s.published_at)
+    .order_by(_s.published_at.desc())
+    .limit(LATELY)
+)
 
 
 async def sent(connection: Connection, since: datetime) -> list[Sent]:
@@ -71,23 +81,14 @@ async def sent(connection: Connection, since: datetime) -> list[Sent]:
 
     Answered is one whose device has said anything about it.
     """
-    c = client_commands.c
-    statement = (
-        select(
-            c.client_uuid, c.published_at, c.accepted_at, c.started_at, c.finished_at, c.error_code, c.status
-        )
-        .join(clients, _c.uuid == c.client_uuid)
-        .where(c.created_at > since, c.published_at > since, _c.last_heard_at > c.published_at)
-        .order_by(c.created_at.desc())
-        .limit(LATELY)
-    )
+    rows = await connection.execute(_SENT, {"since": since})
     return [
         Sent(
             uuid,
             published,
             any(one is not None for one in (accepted, started, code)) or status == "completed",
         )
-        for uuid, published, accepted, started, _, code, status in await connection.execute(statement)
+        for uuid, published, accepted, started, code, status in rows
     ]
 
 
@@ -98,22 +99,29 @@ class Silences(NamedTuple):
     client_days: float
 
 
+_d = recovery_days.c
+_SILENCES = select(func.sum(_d.silences), func.sum(_d.client_seconds)).where(_d.day >= bindparam("first_day"))
+_NOTE_SILENCES = (
+    update(recovery_days)
+    .where(_d.day == bindparam("the_day"))
+    .values(
+        silences=_d.silences + bindparam("fresh"), client_seconds=_d.client_seconds + bindparam("seconds")
+    )
+)
+
+
 async def silences(connection: Connection, first_day: str) -> Silences:
     """Return what was counted from a day on (``2026-03-01``)."""
-    c = recovery_days.c
-    statement = select(func.sum(c.silences), func.sum(c.client_seconds)).where(c.day >= first_day)
-    counted, seconds = (await connection.execute(statement)).one()
+    counted, seconds = (await connection.execute(_SILENCES, {"first_day": first_day})).one()
     return Silences(int(counted or 0), float(seconds or 0) / 86_400)
 
 
 async def note_silences(connection: Connection, day: str, fresh: int, client_seconds: float) -> None:
     """Add to what was counted on a day."""
-    c = recovery_days.c
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    empty = dialect.insert(recovery_days).on_conflict_do_nothing(index_elements=["day"])
-    await connection.execute(empty, {"day": day, "silences": 0, "client_seconds": 0.0})
-    added = {"silences": c.silences + fresh, "client_seconds": c.client_seconds + client_seconds}
-    await connection.execute(update(recovery_days).where(c.day == day).values(**added))
+    given = {"the_day": day, "fresh": fresh, "seconds": client_seconds}
+    if not (await connection.execute(_NOTE_SILENCES, given)).rowcount:
+        first = {"day": day, "silences": fresh, "client_seconds": client_seconds}
+        await connection.execute(insert(recovery_days), first)
 
 
 CLOCKED = (
@@ -126,6 +134,7 @@ CLOCKED = (
     "start_due_at",
     "boot_seen_at",
     "service_failed_raised_at",
+    "refused_until",
 )
 """Times of a client that the recovery compares with now; they move along when the host's clock is set."""
 

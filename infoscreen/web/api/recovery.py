@@ -57,10 +57,27 @@ async def explain(request: web.Request) -> web.StreamResponse:
 
 
 async def acknowledge(request: web.Request) -> web.StreamResponse:
-    """Note that somebody takes care of a client that the recovery has given up on."""
+    """Note that somebody takes care of a client, and whether the recovery keeps out of it."""
+    uuid = path_identifier(request, "uuid")
+    body = await read_body(request, models.AcknowledgementRequest)
+    await parts_of(request).recovering.acknowledge(
+        uuid, actor_of(request), body.comment, until=body.until, recovery=body.recovery
+    )
+    return await _explanation(request, uuid)
+
+
+async def give_back(request: web.Request) -> web.StreamResponse:
+    """Note that nobody takes care of a client any more."""
+    uuid = path_identifier(request, "uuid")
+    await parts_of(request).recovering.give_back(uuid, actor_of(request))
+    return await _explanation(request, uuid)
+
+
+async def acknowledge_given_up(request: web.Request) -> web.StreamResponse:
+    """Note that somebody takes care of a client that the recovery has given up on; it then tries again."""
     uuid = path_identifier(request, "uuid")
     body = await read_body(request, models.RecoveryAcknowledgement)
-    await parts_of(request).recovering.acknowledge(uuid, actor_of(request), body.comment)
+    await parts_of(request).recovering.acknowledge(uuid, actor_of(request), body.comment, given_up=True)
     return await _explanation(request, uuid)
 
 
@@ -82,6 +99,11 @@ async def _explanation(request: web.Request, uuid: str) -> web.StreamResponse:
         ladder=[models.RungState.model_validate(rung) for rung in known.rungs],
         attempts=[models.RecoveryAttempt.of(attempt) for attempt in known.attempts],
         pauses=[models.RecoveryPause.model_validate(pause) for pause in known.pauses],
+        acknowledgement=(
+            None
+            if known.acknowledgement is None
+            else models.AcknowledgementModel.model_validate(known.acknowledgement)
+        ),
         next=_next_step(known),
         next_at=known.next_at,
     )
@@ -184,8 +206,27 @@ ROUTES = (
     ),
     Route(
         "POST",
-        "/api/clients/{uuid}/recovery/acknowledge",
+        "/api/clients/{uuid}/acknowledge",
         acknowledge,
+        Role.OPERATOR,
+        "Take care of a client, with or without the recovery",
+        request=models.AcknowledgementRequest,
+        response=models.Explanation,
+        problems=(InvalidInput, NotFound, Conflict),
+    ),
+    Route(
+        "DELETE",
+        "/api/clients/{uuid}/acknowledge",
+        give_back,
+        Role.OPERATOR,
+        "Give a client back that somebody takes care of",
+        response=models.Explanation,
+        problems=(InvalidInput, NotFound),
+    ),
+    Route(
+        "POST",
+        "/api/clients/{uuid}/recovery/acknowledge",
+        acknowledge_given_up,
         Role.OPERATOR,
         "Take care of a client that the recovery has given up on",
         request=models.RecoveryAcknowledgement,

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, AwareDatetime, Field
 
 from infoscreen.domain.clients import Condition
-from infoscreen.domain.recovery import Attempt, Ending, Outcome, Phase, Reason, Verb
+from infoscreen.domain.recovery import Attempt, Ending, Meanwhile, Outcome, Phase, Reason, Verb
 from infoscreen.services.recovery.explain import HoldShown, RecoveryMode
 from infoscreen.storage.recovery.decisions import StoredDecision
 from infoscreen.storage.recovery.pauses import PauseScope
@@ -68,6 +68,23 @@ class RecoveryAcknowledgement(Body):
     """Somebody takes care of a client that the recovery has given up on."""
 
     comment: Annotated[Words | None, NoneIfBlank] = None
+
+
+class AcknowledgementRequest(RecoveryAcknowledgement):
+    """Somebody takes care of a client: until a time, or until it is given back or well again."""
+
+    recovery: Meanwhile = Field(strict=False, description="Whether the recovery keeps out of it meanwhile.")
+    until: Annotated[AwareDatetime, AfterValidator(utc)] | None = None
+
+
+class AcknowledgementModel(Answer):
+    """Who takes care of a client, and whether the recovery keeps out of it."""
+
+    by: str
+    at: datetime
+    until: datetime | None = Field(description="Null: until it is given back or well again.")
+    comment: str | None
+    recovery: Meanwhile
 
 
 class RecoveryPause(Answer):
@@ -204,5 +221,6 @@ class Explanation(Answer):
     ladder: list[RungState]
     attempts: list[RecoveryAttempt] = Field(description="The newest first.")
     pauses: list[RecoveryPause]
+    acknowledgement: AcknowledgementModel | None = Field(description="Null while nobody takes care of it.")
     next: str = Field(description="What happens next, in English.")
     next_at: datetime | None = Field(description="When, at the latest; null if that is no matter of time.")

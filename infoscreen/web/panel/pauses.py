@@ -60,7 +60,7 @@ async def post_client_acknowledgement(request: web.Request) -> web.StreamRespons
     form = await read_form(request, TakenOver)
     back = see_other(f"/clients/{client.uuid}")
     try:
-        await parts.recovering.acknowledge(client.uuid, actor_of(request), form.comment)
+        await parts.recovering.acknowledge(client.uuid, actor_of(request), form.comment, given_up=True)
     except Conflict:
         return flash.put(request, back, "not_given_up", client=client.label)
     return flash.put(request, back, "taken_over", client=client.label)

@@ -1,0 +1,117 @@
+"""When a person would be called for several clients at once: one alarm for what has one cause."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from infoscreen.domain.recovery.book import IncidentBook
+from infoscreen.domain.recovery.cases import Case
+from infoscreen.domain.recovery.checks import held_by
+from infoscreen.domain.recovery.coincidence import LEAST
+from infoscreen.domain.recovery.incidents import LEFT_LEAST, OUTAGES, Incident, IncidentKind
+from infoscreen.domain.recovery.ladder import Phase, Trouble
+from infoscreen.domain.recovery.plan import Verb, Verdict
+from infoscreen.domain.recovery.policy import RecoveryPolicy, Rung
+from infoscreen.domain.recovery.reasons import Reason
+from infoscreen.domain.recovery.silence import causes_of_calls, dark_of
+from infoscreen.domain.recovery.snapshot import Snapshot
+from infoscreen.domain.recovery.waves import refused_key, refusing, was_dismissed
+
+Verdicts = list[Verdict | None]
+"""By the number of the case; None where something may be done."""
+
+
+def find_left_behind(book: IncidentBook, cases: Sequence[Case], verdicts: Verdicts) -> None:
+    """Make one alarm of those whom an outage has left and only a person can help."""
+    left: defaultdict[str, list[int]] = defaultdict(list)
+    called: set[str] = set()
+    under_way = book.open(*OUTAGES, IncidentKind.ALIKE)
+    for number, verdict in enumerate(verdicts):
+        case = cases[number]
+        if verdict is None or not case.silent or case.ladder is None or case.ladder.incident is None:
+            continue
+        key = case.ladder.incident
+        if key in under_way or case.ladder.phase is Phase.GONE:
+            continue
+        if verdict.rung is Rung.HUMAN:
+            called.add(key)
+            left[key].append(number)
+        elif case.trouble is Trouble.UNREACHABLE:
+            left[key].append(number)
+    open_ones = book.open(IncidentKind.LEFT_BEHIND)
+    for key, numbers in left.items():
+        if key not in called:
+            continue
+        own = key if key in open_ones else f"{IncidentKind.LEFT_BEHIND}/{key}"[:200]
+        if own not in open_ones and len(numbers) < LEFT_LEAST:
+            continue
+        known = book.incidents.get(own) or Incident(key=own, kind=IncidentKind.LEFT_BEHIND, began_at=book.now)
+        if own != key:
+            book.incidents[own] = replace(known, members=known.members + len(numbers))
+            book.join(own, [cases[number] for number in numbers])
+        arguments = {"silent": book.incidents[own].members}
+        # Nobody is called for singly: the incident does that.
+        verdict = Verdict(Verb.HOLD, Reason.LEFT_BEHIND, None, arguments, incident=own)
+        for number in numbers:
+            verdicts[number] = verdict
+
+
+def find_cut_off(
+    book: IncidentBook,
+    cases: Sequence[Case],
+    verdicts: Verdicts,
+    snapshot: Snapshot,
+    policy: RecoveryPolicy,
+) -> None:
+    """Make one alarm of the unreachable that somebody would be called for, and that are no chance."""
+    calls = {
+        cases[number].patient.uuid
+        for number, verdict in enumerate(verdicts)
+        if verdict is not None and verdict.rung is Rung.HUMAN and _is_single(cases[number])
+    }
+    if not calls:
+        return
+    single = {case.patient.uuid: number for number, case in enumerate(cases) if _is_single(case)}
+    outages = book.open(*OUTAGES)
+    known = [one for one in cases if one.silent and one.ladder and one.ladder.incident in outages]
+    dark = [dark_of(case, policy) for case in (*known, *map(cases.__getitem__, single.values()))]
+    populations, rate = snapshot.populations, snapshot.silences
+    for cause in causes_of_calls(dark, calls, outages, populations, rate, book.now):
+        book.incidents[cause.incident.key] = cause.incident
+        numbers = [single[uuid] for uuid in cause.joined]
+        book.join(cause.incident.key, [cases[number] for number in numbers])
+        for number in numbers:
+            verdicts[number] = held_by(cause.incident)
+
+
+def _is_single(case: Case) -> bool:
+    """Tell whether nobody has been called for an unreachable client yet, and no incident holds it."""
+    ladder = case.ladder
+    return (
+        case.trouble is Trouble.UNREACHABLE
+        and ladder is not None
+        and ladder.phase is Phase.CLIMBING
+        and ladder.incident is None
+        and not case.explained
+    )
+
+
+def find_refusing(book: IncidentBook, cases: Sequence[Case], verdicts: Verdicts) -> None:
+    """Make one incident of those that refuse with the same code, however far apart in time."""
+    of_code: defaultdict[str, list[int]] = defaultdict(list)
+    groups = book.open(IncidentKind.ALIKE)
+    for number, verdict in enumerate(verdicts):
+        ladder = cases[number].ladder
+        if verdict is None or verdict.reason is not Reason.REFUSED or verdict.rung is not Rung.HUMAN:
+            continue
+        if ladder is None or ladder.incident in groups or was_dismissed(cases[number], groups):
+            continue
+        of_code[str(verdict.arguments["code"])].append(number)
+    for code, numbers in of_code.items():
+        key = next((one for one in groups if one.startswith(refused_key(code))), None)
+        some = [cases[number] for number in numbers]
+        if key is None and len(some) < LEAST:
+            continue
+        known = book.incidents[key] if key is not None else refusing(code, some, book.now)
+        book.incidents[known.key] = replace(known, members=known.members + len(some))
+        book.join(known.key, some)

@@ -1,0 +1,65 @@
+"""Who takes care of which client, and whether the recovery keeps out of it meanwhile; at most one each."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, bindparam, delete, insert, or_, select
+
+from infoscreen.domain.recovery import Meanwhile
+from infoscreen.storage.columns import chunks
+from infoscreen.storage.engine import Connection
+from infoscreen.storage.recovery_tables import recovery_acknowledgements
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredAcknowledgement:
+    """Somebody takes care of a client: until a time, or until it is given back or well again."""
+
+    client_uuid: str
+    recovery: Meanwhile
+    by: str
+    at: datetime
+    until: datetime | None = None
+    comment: str | None = None
+
+
+_c = recovery_acknowledgements.c
+_NAMES = tuple(StoredAcknowledgement.__dataclass_fields__)
+_STANDING = select(*(_c[name] for name in _NAMES)).where(or_(_c.until.is_(None), _c.until > bindparam("now")))
+_HOLDING = _STANDING.where(_c.recovery == Meanwhile.HOLD)
+_OF_CLIENT = _STANDING.where(_c.client_uuid == bindparam("uuid"))
+
+
+def _acknowledgement(row: Row[Any]) -> StoredAcknowledgement:
+    return StoredAcknowledgement(**dict(zip(_NAMES, row, strict=True)))
+
+
+async def holding(connection: Connection, now: datetime) -> dict[str, StoredAcknowledgement]:
+    """Return those that keep the recovery out, by client."""
+    found = map(_acknowledgement, await connection.execute(_HOLDING, {"now": now}))
+    return {one.client_uuid: one for one in found}
+
+
+async def of_client(connection: Connection, client_uuid: str, now: datetime) -> StoredAcknowledgement | None:
+    """Return the one of a client, None if nobody takes care of it."""
+    row = (await connection.execute(_OF_CLIENT, {"now": now, "uuid": client_uuid})).one_or_none()
+    return None if row is None else _acknowledgement(row)
+
+
+async def put(connection: Connection, acknowledgement: StoredAcknowledgement) -> None:
+    """Write one in place of the one before."""
+    await end(connection, [acknowledgement.client_uuid])
+    values = {name: getattr(acknowledgement, name) for name in _NAMES}
+    await connection.execute(insert(recovery_acknowledgements).values(values))
+
+
+async def end(connection: Connection, client_uuids: Collection[str]) -> int:
+    """End those of the clients, and return how many there were."""
+    ended = 0
+    for chunk in chunks(client_uuids):
+        ended += (
+            await connection.execute(delete(recovery_acknowledgements).where(_c.client_uuid.in_(chunk)))
+        ).rowcount
+    return ended
