@@ -18,6 +18,7 @@ from infoscreen.services.commanding import Commanding
 from infoscreen.services.fleet import Fleet
 from infoscreen.services.monitoring import Monitoring
 from infoscreen.services.ports import Link
+from infoscreen.services.power.outlets import Outlets
 from infoscreen.services.recovery.loop import Recovering
 from infoscreen.services.recovery.pauses import Pausing
 from infoscreen.storage.engine import Store
@@ -71,6 +72,7 @@ class Parts:
     accounts: Accounts
     commanding: Commanding
     fleet: Fleet
+    outlets: Outlets
     pausing: Pausing
     recovering: Recovering
     monitoring: Monitoring

@@ -9,6 +9,7 @@ from infoscreen.web.api import (
     commands,
     events,
     monitoring,
+    power,
     recovery,
     timeline,
 )
@@ -19,6 +20,7 @@ ROUTES: tuple[Route, ...] = (
     *accounts.ROUTES,
     *audit.ROUTES,
     *clients.ROUTES,
+    *power.ROUTES,
     *commands.ROUTES,
     *timeline.ROUTES,
     *monitoring.ROUTES,
