@@ -60,6 +60,7 @@ LIBRARIES = {
     "aiohttp": {"web", "power", *COMPOSITION},
     "jinja2": {"web"},
     "prometheus_client": {"metrics"},
+    "msgspec": {"wire"},
     "pydantic": {"wire", "web", "settings", "agent", "judge", "simulator"},
     "psutil": {"agent"},
     "pysnmp": {"power"},
