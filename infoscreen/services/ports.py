@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from infoscreen.domain.broker import BrokerFault
+from infoscreen.domain.enrolment import NewDevice
 
 
 class Incoming(NamedTuple):
@@ -74,6 +75,25 @@ class LinkState:
     taken_over_at: datetime | None = None
     """When another program last connected under our client id, again and again; None if not lately."""
     health: BrokerHealth = BrokerHealth()
+
+
+class AccountMaker(Protocol):
+    """The broker helper, for accounts of devices."""
+
+    async def add_device(self, uuid: str, *, password: str | None = None, replace: bool = False) -> NewDevice:
+        """Give a device an account; raise ``Conflict``, ``HelperMissing`` or ``HelperUnable``.
+
+        With a password, which is made otherwise, the same request twice is no error.
+        """
+        ...
+
+
+class BrokerRestarter(Protocol):
+    """The broker helper, for the broker itself."""
+
+    async def restart_broker(self) -> bool:
+        """Restart it; False if that is not possible now; raise ``HelperMissing`` or ``HelperUnable``."""
+        ...
 
 
 class Link(Protocol):
