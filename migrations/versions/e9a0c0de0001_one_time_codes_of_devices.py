@@ -1,14 +1,14 @@
 """One-time codes with which new devices get their account at the broker.
 
 Revision ID: e9a0c0de0001
-Revises: e5c0de000002
+Revises: 5beed0000001
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "e9a0c0de0001"
-down_revision = "e5c0de000002"
+down_revision = "5beed0000001"
 branch_labels = None
 depends_on = None
 
