@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from aiohttp import ClientSession, CookieJar, web
@@ -14,9 +15,12 @@ from infoscreen.domain.accounts import Role, User
 from infoscreen.domain.alerts import AlertSource
 from infoscreen.metrics import Metrics
 from infoscreen.power.registry import open_outlet
+from infoscreen.provisioning.helper_client import HelperClient
 from infoscreen.services.accounts import CLI, Accounts
+from infoscreen.services.enrolling import Enrolling
 from infoscreen.services.monitoring import Monitoring
 from infoscreen.services.passwords import Passwords
+from infoscreen.services.ports import AccountMaker
 from infoscreen.services.power.outlets import Outlets
 from infoscreen.services.secrets import Secrets
 from infoscreen.web.application import create_app, create_runner
@@ -77,6 +81,8 @@ async def serving(
     url: str | None = None,
     *,
     alerts: Sequence[AlertSource] = (),
+    helper: AccountMaker | None = None,
+    codes: timedelta | None = None,
 ) -> AsyncIterator[Site]:
     """Serve the application from a fresh database in ``directory``, or from the empty one at ``url``."""
     async with AsyncExitStack() as stack:
@@ -91,6 +97,9 @@ async def serving(
             fleet=spine.fleet,
             outlets=Outlets(spine.store, spine.clock, spine.bus, Secrets([SECRETS_KEY]), open_outlet),
             pausing=spine.pausing,
+            enrolling=Enrolling(
+                spine.store, spine.clock, helper or HelperClient(directory / "no-helper"), codes
+            ),
             recovering=spine.recovering,
             monitoring=Monitoring(spine.store, spine.clock, spine.link, spine.ingest, alerts=alerts),
             bus=spine.bus,

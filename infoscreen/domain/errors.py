@@ -148,6 +148,30 @@ class OutletFault(Refused):
         self.detail = detail
 
 
+class NotPrivate(Refused):
+    """A secret in the request or its answer would cross a network in the clear."""
+
+    slug = "https-needed"
+    status = 400
+
+    def __init__(self) -> None:
+        super().__init__(ErrorCode.ENROLMENT_NEEDS_HTTPS)
+
+
+class HelperMissing(Refused):
+    """Nobody answers who may change the broker's accounts: by hand, on the broker's host, it can be done."""
+
+    slug = "broker-helper-missing"
+    status = 503
+
+
+class HelperUnable(Refused):
+    """The broker helper could not do what it was asked for; its journal says why."""
+
+    slug = "broker-helper-failed"
+    status = 503
+
+
 class NotQueued(Conflict):
     """The command cannot be cancelled any more; ``command_status`` is what became of it."""
 

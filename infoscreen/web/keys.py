@@ -15,6 +15,7 @@ from infoscreen.domain.clients import Condition
 from infoscreen.services.accounts import Accounts
 from infoscreen.services.bus import Bus
 from infoscreen.services.commanding import Commanding
+from infoscreen.services.enrolling import Enrolling
 from infoscreen.services.fleet import Fleet
 from infoscreen.services.monitoring import Monitoring
 from infoscreen.services.ports import Link
@@ -74,6 +75,7 @@ class Parts:
     fleet: Fleet
     outlets: Outlets
     pausing: Pausing
+    enrolling: Enrolling
     recovering: Recovering
     monitoring: Monitoring
     bus: Bus

@@ -21,6 +21,9 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "busy": N_("Too busy"),
         "conflict": N_("Conflict"),
         "secret-unreadable": N_("Secret cannot be read"),
+        "https-needed": N_("https is needed"),
+        "broker-helper-missing": N_("Accounts of the broker cannot be changed from here"),
+        "broker-helper-failed": N_("The broker's accounts could not be changed"),
         "command-in-flight": N_("Another command is in flight"),
         "locked-out": N_("Client is locked out"),
         "no-outlet": N_("No outlet"),
@@ -89,6 +92,28 @@ ERRORS: Table = MappingProxyType(
         ErrorCode.SIGN_INS_WAITING: N_("Too many people are signing in at the moment. Try again."),
         ErrorCode.NO_MEMORY_FOR_PASSWORD: N_("There is not enough memory to check a password. Try again."),
         ErrorCode.USER_EXISTS: N_("There is already a user %(username)s."),
+        ErrorCode.DEVICE_HAS_ACCOUNT: N_(
+            "%(uuid)s has an account at the broker already. Give it a new password only if the device was "
+            "set up again: the old one ends at once."
+        ),
+        ErrorCode.HELPER_MISSING: N_(
+            "No broker helper answers on this host. On the broker's host, run as root: "
+            "infoscreen broker add-device %(uuid)s --output enrolment"
+        ),
+        ErrorCode.HELPER_UNABLE: N_(
+            "The broker helper could not do it. On the broker's host, "
+            "`journalctl -u infoscreen-broker-helper` says why."
+        ),
+        ErrorCode.ENROLMENT_OFF: N_("One-time codes are switched off (ENROLMENT_CODES_ENABLED)."),
+        ErrorCode.ENROLMENT_NEEDS_HTTPS: N_(
+            "This shows or takes a password, so it needs https, or a browser on the server itself."
+        ),
+        ErrorCode.WRONG_ENROLMENT_CODE: N_(
+            "The code is wrong, has expired, was used by another device or is for another one."
+        ),
+        ErrorCode.TOO_MANY_ENROLMENT_CODES: N_(
+            "%(most)s codes are open. Wait until they have expired or were used."
+        ),
         ErrorCode.LAST_ADMIN: N_("%(username)s is the last administrator. Make another one first."),
         ErrorCode.NOT_QUEUED: N_(
             "Only a command that has not been sent can be cancelled. This one is: %(status)s."
