@@ -1,14 +1,14 @@
 """Where clients' power is switched.
 
 Revision ID: b0e700000001
-Revises: 5beed0000001
+Revises: e9a0c0de0001
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "b0e700000001"
-down_revision = "5beed0000001"
+down_revision = "e9a0c0de0001"
 branch_labels = None
 depends_on = None
 
