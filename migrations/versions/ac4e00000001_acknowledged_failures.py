@@ -1,14 +1,14 @@
 """Who acknowledged a failed service, until the unit was seen running again.
 
 Revision ID: ac4e00000001
-Revises: 5beed0000001
+Revises: b0e700000001
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "ac4e00000001"
-down_revision = "5beed0000001"
+down_revision = "b0e700000001"
 branch_labels = None
 depends_on = None
 

@@ -9,6 +9,7 @@ from infoscreen.web.panel import (
     client,
     clients,
     command,
+    devices,
     overview,
     pauses,
     session,
@@ -282,4 +283,5 @@ ROUTES: tuple[Route, ...] = (
         html=True,
         manages_accounts=True,
     ),
+    *devices.ROUTES,
 )
