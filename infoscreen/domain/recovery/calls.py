@@ -7,7 +7,7 @@ from dataclasses import replace
 from infoscreen.domain.recovery.book import IncidentBook
 from infoscreen.domain.recovery.cases import Case
 from infoscreen.domain.recovery.checks import held_by
-from infoscreen.domain.recovery.coincidence import LEAST
+from infoscreen.domain.recovery.coincidence import LEAST, RATE_UNLEARNED, rarely_within
 from infoscreen.domain.recovery.incidents import LEFT_LEAST, OUTAGES, Incident, IncidentKind
 from infoscreen.domain.recovery.ladder import Phase, Trouble
 from infoscreen.domain.recovery.plan import Verb, Verdict
@@ -15,7 +15,7 @@ from infoscreen.domain.recovery.policy import RecoveryPolicy, Rung
 from infoscreen.domain.recovery.reasons import Reason
 from infoscreen.domain.recovery.silence import causes_of_calls, dark_of
 from infoscreen.domain.recovery.snapshot import Snapshot
-from infoscreen.domain.recovery.waves import refused_key, refusing, was_dismissed
+from infoscreen.domain.recovery.waves import first_of, refused_key, refusing, was_dismissed
 
 Verdicts = list[Verdict | None]
 """By the number of the case; None where something may be done."""
@@ -94,6 +94,32 @@ def _is_single(case: Case) -> bool:
         and ladder.incident is None
         and not case.explained
     )
+
+
+def find_more_alike(book: IncidentBook, cases: Sequence[Case], verdicts: Verdicts, fleet: int) -> None:
+    """Let those join a group that have its trouble, a little earlier or later, and are not helped either.
+
+    They were tried like any other; now somebody would be called for them, who is called for the group.
+    """
+    groups = book.open(IncidentKind.ALIKE)
+    if not groups:
+        return
+    reach = rarely_within(fleet, RATE_UNLEARNED)
+    for number, verdict in enumerate(verdicts):
+        case = cases[number]
+        if verdict is None or verdict.rung is not Rung.HUMAN or case.silent or case.ladder is None:
+            continue
+        if case.ladder.incident is not None or case.ladder.phase is not Phase.CLIMBING:
+            continue
+        near: list[tuple[float, str]] = []
+        for other in cases:
+            key = None if other.ladder is None else other.ladder.incident
+            if key in groups and groups[key].trouble == case.trouble:
+                near.append((abs(first_of(other) - first_of(case)), key))
+        if near and min(near)[0] <= reach:
+            key = min(near)[1]
+            book.incidents[key] = replace(book.incidents[key], members=book.incidents[key].members + 1)
+            book.join(key, [case])
 
 
 def find_refusing(book: IncidentBook, cases: Sequence[Case], verdicts: Verdicts) -> None:

@@ -320,7 +320,7 @@ def _climb(case: Case, view: View) -> Verdict | Proposal:
     today = sum(at > view.now - DAY for at in made) if made else 0
     if comes.rung is not Rung.HUMAN and today >= policy.actions_per_day:
         comes = Next(Rung.HUMAN, Reason.LIMIT_REACHED)
-    if comes.rung is Rung.HUMAN and comes.because in {Reason.EXHAUSTED, Reason.LIMIT_REACHED}:
+    if comes.rung is Rung.HUMAN and comes.because is not Reason.UNANSWERED:
         comes = _careful(case, view, comes, made)
     if comes.because is Reason.UNANSWERED and not case.silent:
         comes = _once_more(case, view, comes)
@@ -340,6 +340,37 @@ def _climb(case: Case, view: View) -> Verdict | Proposal:
     for one in patient.attempts:
         attempt += one.rung is comes.rung and one.charged and one.decided_at >= ladder.began_at
     return Proposal(comes.rung, attempt, max(attempt, allowed(comes.rung, trouble, policy)))
+
+
+STANDING_CALLS = frozenset(
+    {
+        Reason.BROKER_DISCONNECTED,
+        Reason.INGEST_LAG,
+        Reason.OBSERVER_GRACE,
+        Reason.COMMANDS_UNANSWERED,
+        Reason.GRACE,
+        Reason.BOOTING,
+        Reason.FLAPPING,
+        Reason.KEEPALIVE,
+        Reason.OUTAGE_SUSPECTED,
+        Reason.MAY_BE_REBOOTING,
+        Reason.RHYTHM_UNKNOWN,
+        Reason.ORDERED,
+        Reason.WAITING_FOR_VERIFICATION,
+        Reason.LOCKOUT,
+    }
+)
+"""Reasons to wait that do not take back the call for a human of before."""
+
+
+def standing(case: Case, verdict: Verdict) -> Verdict:
+    """Return the verdict on a client; a call for a human stands until it is well or a person has answered."""
+    ladder = case.ladder
+    if ladder is None or ladder.phase is not Phase.NEEDS_HUMAN or ladder.incident is not None:
+        return verdict
+    if verdict.reason not in STANDING_CALLS or case.trouble is None:
+        return verdict
+    return verdict._replace(rung=Rung.HUMAN)
 
 
 def rung_above(case: Case, floor: Rung, policy: RecoveryPolicy) -> Rung | None:
