@@ -671,6 +671,7 @@ def test_a_careful_try_at_night_takes_no_call_back() -> None:
     patient = speaking(1, 95_000, ladder=told, attempts=tried)
     decision = only(plan_of(patient, night=True))
     assert (decision.reason, decision.ladder) == (Reason.ACT_RESTART_APP, told)
+    assert only(plan_of(patient._replace(can=("reboot_host",)), night=True)).verb is Verb.HOLD
     under_way = [*tried, attempt(2, 30)]
     decision = only(plan_of(patient._replace(attempts=under_way), night=True))
     assert (decision.reason, decision.verdict.rung) == (Reason.WAITING_FOR_VERIFICATION, Rung.HUMAN)

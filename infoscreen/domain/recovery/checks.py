@@ -435,13 +435,11 @@ def _once_more(case: Case, view: View, otherwise: Next) -> Next:
 
 def _careful(case: Case, view: View, otherwise: Next, made: Sequence[datetime]) -> Next:
     """Return one careful try a day, at night, for a client on which all has been tried."""
-    trouble = case.trouble
-    if trouble is None or trouble is Trouble.UNREACHABLE or not view.night:
+    patient, trouble = case.patient, case.trouble
+    if trouble is None or trouble is Trouble.UNREACHABLE or not view.night or not made:
         return otherwise
-    if (
-        case.patient.presence is Presence.OFFLINE
-        or max(made, default=view.now - DAY) > view.now - CAREFUL_AFTER
-    ):
+    if patient.presence is Presence.OFFLINE or max(made) > view.now - CAREFUL_AFTER:
         return otherwise
     rung = entry(trouble)
-    return Next(rung) if view.policy.attempts(rung) else otherwise
+    can = not patient.can or rung.action in patient.can
+    return Next(rung) if can and view.policy.attempts(rung) else otherwise
