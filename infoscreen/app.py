@@ -19,7 +19,7 @@ from aiohttp import web
 
 from infoscreen import __version__, installation, sd_notify
 from infoscreen.broker_address import broker_address, probe_address
-from infoscreen.clock import SteadySince, SystemClock
+from infoscreen.clock import SteadySince, SystemClock, host_zone
 from infoscreen.domain.commands import Timeouts
 from infoscreen.domain.errors import CannotStart, StoreUnavailable
 from infoscreen.domain.events import BrokerChanged
@@ -424,6 +424,7 @@ def _web_config(settings: Settings) -> WebConfig:
         public_origin=settings.public_origin,
         trusted_proxies=settings.trusted_proxies,
         metrics_token=token.get_secret_value() if token else None,
+        time_zone=host_zone(),
     )
 
 

@@ -6,10 +6,13 @@ think of ``last_step``.
 """
 
 import asyncio
+import os
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
 from typing import Protocol
+from zoneinfo import ZoneInfo
 
 STEP_SECONDS = 5.0
 """What counts as a step. NTP slews what is less than a tenth of that; our rules have more patience."""
@@ -125,3 +128,12 @@ async def until_woken(wake: asyncio.Event, seconds: float, clock: Clock) -> None
         waiting.cancel()
         sleeping.cancel()
     wake.clear()
+
+
+def host_zone(link: Path = Path("/etc/localtime")) -> tzinfo:
+    """Return the local time zone of this host: that of ``TZ``, else the one ``link`` leads to, else UTC."""
+    name = os.environ.get("TZ", "").removeprefix(":") or str(link.resolve()).partition("zoneinfo/")[2]
+    try:
+        return ZoneInfo(name)
+    except (LookupError, ValueError, OSError):
+        return UTC

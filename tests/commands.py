@@ -18,6 +18,7 @@ CHECKOUT = Path(__file__).parent.parent
 VARIABLES = [name.upper() for name in Settings.model_fields] + [
     "CREDENTIALS_DIRECTORY",
     "INFOSCREEN_URL",
+    "INFOSCREEN_CA",
     "INFOSCREEN_TOKEN",
     "INFOSCREEN_DEVICE_PASSWORD",
     "INFOSCREEN_GATEWAY_PASSWORD",

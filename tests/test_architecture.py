@@ -32,7 +32,7 @@ ROOMS = {
     "wire": {"domain"},
     "storage": {"domain", "resources"},
     "services": {"domain", "wire", "storage", "clock", "progress"},
-    "mqtt": {"domain", "wire", "services.ports", "clock", "progress"},
+    "mqtt": {"domain", "wire", "services.ports", "clock", "progress", "tasks"},
     "power": {"domain", "wire", "services.ports", "clock"},
     "web": {"domain", "storage", "services", "words", "clock", "progress", "resources"},
     "words": {"domain"},
@@ -48,6 +48,7 @@ ROOMS = {
     "progress": {"clock"},
     "clock": set(),
     "resources": set(),
+    "tasks": {"domain"},
 }
 
 # library -> which room or module may import it
@@ -61,6 +62,7 @@ LIBRARIES = {
     "prometheus_client": {"metrics"},
     "pydantic": {"wire", "web", "settings", "agent", "judge", "simulator"},
     "psutil": {"agent"},
+    "pysnmp": {"power"},
     "cryptography": {"pki", "services.secrets"},
 }
 ASKS_THE_TIME = {"now", "utcnow", "today", "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter"}
@@ -282,3 +284,65 @@ def test_every_test_asserts_something() -> None:
     assert [
         (path, name) for path, name, asserts, called in tests if not asserts and not called & asserting
     ] == []
+
+
+STARTS = {"create_task", "ensure_future"}
+GROUPS = {"tasks", "group", "both", "self._tasks"}
+"""Names of task groups, which raise what their tasks raise."""
+CANNOT_FAIL = (".wait()", "sleep(")
+LOOKS = ("await {0}", "{0}.result()", "{0}.exception()", "shield({0})", "({0}, return_exceptions")
+
+
+def unseen_tasks(source: str) -> Iterator[str]:
+    """Return the tasks whose end nobody looks at: an error in them would be lost, and what they do, too."""
+    tree = ast.parse(source)
+    code = ast.unparse(tree)
+    waits = [node for node in ast.walk(tree) if isinstance(node, ast.Await)]
+    awaited = {id(inner) for wait in waits for inner in ast.walk(wait)}
+    names = {
+        id(value): ast.unparse(target)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and len(node.targets) == 1
+        for target, value in _pairs(node.targets[0], node.value)
+    }
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        if node.func.attr not in STARTS or ast.unparse(node.func.value) in GROUPS or id(node) in awaited:
+            continue
+        if any(part in ast.unparse(node.args[0]) for part in CANNOT_FAIL):
+            continue
+        name = names.get(id(node))
+        looks = any(look.format(name) in code for look in LOOKS)
+        if name is None or not looks:
+            yield ast.unparse(node)
+
+
+def _pairs(target: ast.expr, value: ast.expr) -> Iterator[tuple[ast.expr, ast.expr]]:
+    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+        yield from zip(target.elts, value.elts, strict=True)
+    else:
+        yield target, value
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_the_end_of_every_task_is_looked_at(path: Path) -> None:
+    """Use ``tasks.beside``, a TaskGroup, or await it: else a loop may have ended and nobody knows."""
+    assert list(unseen_tasks(path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "unseen"),
+    [
+        ("asyncio.create_task(self._check())", 1),
+        ("task = asyncio.ensure_future(self._check())\ntask.cancel()\nawait asyncio.wait([task])", 1),
+        ("task = asyncio.ensure_future(self._check())\ntask.result()", 0),
+        ("await asyncio.create_task(self._once())", 0),
+        ("async with asyncio.TaskGroup() as tasks:\n    tasks.create_task(self._check())", 0),
+        ("woken = asyncio.ensure_future(wake.wait())", 0),
+        ("loop.create_task(self._check())", 1),
+    ],
+)
+def test_a_task_that_nobody_looks_at_is_found(source: str, unseen: int) -> None:
+    indented = source.replace("\n", "\n    ")
+    assert len(list(unseen_tasks(f"async def f():\n    {indented}"))) == unseen

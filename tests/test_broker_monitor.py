@@ -23,7 +23,7 @@ from tests.daemon import Daemon, ask_until, installed
 from tests.doors import running
 from tests.fakes import FakeClock
 from tests.programs import find_free_port
-from tests.waiting import until
+from tests.waiting import DEADLINE_SECONDS, until
 
 DEVICE = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 OTHER = "9b2c1d4e-7a66-4f0e-8d51-6c1b2a3f4e5d"
@@ -333,3 +333,35 @@ async def test_a_takeover_is_shown_for_a_while(clock: FakeClock) -> None:
     link = await outcomes(clock, [(1, TAKEN)] * 2)
     clock.advance(TAKEN_OVER_FOR.total_seconds())
     assert link.taken_over_at is None
+
+
+@pytest.mark.parametrize("times", [2, 4, 6, 9])
+async def test_a_takeover_is_over_once_the_other_one_would_have_come_back(
+    clock: FakeClock, times: int
+) -> None:
+    """It waits as long as we do, give or take a doubling, and 300 s at most."""
+    link = await outcomes(clock, [(1, TAKEN)] * times)
+    longest = min(10 * 2**times, 300)
+    link.up()
+    clock.advance(longest)
+    assert link.taken_over_at is not None
+    clock.advance(16)
+    assert link.taken_over_at is None
+
+
+class UnexpectedTrouble(Exception):
+    """Stands for a mistake of ours."""
+
+
+@pytest.mark.broker
+async def test_an_unexpected_error_in_the_check_of_the_acl_ends_the_part_and_is_not_lost(
+    tmp_path: Path, broker: Broker
+) -> None:
+    def fails() -> None:
+        raise UnexpectedTrouble
+
+    probe = address_at(broker, PROBE_ACCOUNT)
+    monitor = BrokerMonitor(address_at(broker), SystemClock(), probe=probe, alarm_from=5, on_change=fails)
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        with pytest.raises(UnexpectedTrouble):
+            await monitor.run()

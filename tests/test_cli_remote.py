@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from infoscreen.clock import SystemClock
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.commands import ClientCommand, CommandStatus
+from infoscreen.pki.authority import Authority
 from infoscreen.services.accounts import CLI
 from infoscreen.storage import commands
 from infoscreen.storage.commands import CommandQuery
+from infoscreen.web.https import Https
 from tests.commands import CommandLine, Done
 from tests.spine import Spine, uuid_of
 from tests.waiting import DEADLINE_SECONDS
@@ -221,3 +224,33 @@ async def published(spine: Spine) -> ClientCommand:
                 await changes.next()
     await spine.outbox.step()
     return await only_command(spine)
+
+
+async def test_a_private_ca_is_trusted_when_it_is_given(stranger: Remote, tmp_path: Path) -> None:
+    now = SystemClock().now()
+    authority, other = (Authority.create(tmp_path / name, now) for name in ("pki", "other"))
+    pair = authority.issue_server(["localhost"], now)
+
+    async def nobody(request: web.Request) -> web.Response:
+        return web.json_response({"items": [], "next_cursor": None})
+
+    app = web.Application()
+    app.router.add_get("/api/clients", nobody)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=Https(pair.certificate, pair.key).context)
+        await site.start()
+        port = runner.addresses[0][1]
+        stranger.line.give(f"INFOSCREEN_URL=https://localhost:{port}", "INFOSCREEN_TOKEN=x")
+        assert "certificate" in await stranger.refused("clients")
+        assert (await stranger.ok("clients", "--json", "--ca", str(authority.bundle))).json == []
+        assert "certificate" in await stranger.refused("clients", "--ca", str(other.bundle))
+        assert (await stranger.run("clients", "--ca", str(pair.key))).code == 2
+        stranger.line.give(f"INFOSCREEN_URL=https://127.0.0.1:{port}", f"INFOSCREEN_CA={authority.bundle}")
+        assert "certificate" in await stranger.refused("clients")  # not for this name
+        stranger.line.give(f"INFOSCREEN_URL=http://127.0.0.1:{port}")
+        done = await stranger.run("clients")
+        assert (done.code, "https" in done.err) == (2, True)
+    finally:
+        await runner.cleanup()

@@ -503,7 +503,14 @@ async def test_a_stream_outlives_its_keepalives(site: Site) -> None:
             site.spine.clock.advance(site.parts.live.keepalive_seconds)
             site.spine.bus.publish(BrokerChanged(connected=True))
             await stream.until("broker")
-            # Page scripts do not see comments; this is how they know that a quiet stream is not a dead one.
+
+
+async def test_a_quiet_stream_says_every_two_seconds_that_it_is_not_dead(site: Site) -> None:
+    assert site.parts.live.heartbeat_seconds <= 2
+    site.parts.live.heartbeat_seconds = 0.05
+    async with watching(await site.browser(Role.VIEWER)) as stream:
+        await stream.until("hello")
+        for _ in range(3):
             await stream.until("alive")
 
 

@@ -148,7 +148,11 @@ async def test_rows_change_in_place_and_new_matches_only_announce_themselves(
         await expect(page.locator("[data-newcomers] a")).to_have_text("1 neuen Treffer anzeigen")
         await expect(rows).to_have_count(1)
         await site.spine.beat(CRASHED, process_status="running")
-        await expect(page.locator(f"#client-{CRASHED}")).to_have_class("row-of-crashed gone")
+        row = page.locator(f"#client-{CRASHED}")
+        await expect(row).to_have_class("row-of-online left")
+        await expect(row).to_contain_text("passt nicht mehr")
+        await site.spine.fleet.remove(CRASHED, OPERATOR)
+        await expect(row).to_contain_text("entfernt")
         assert await is_marked(page)
         await page.click("[data-newcomers] a")
         await expect(page.locator(f"#client-{ONLINE}")).to_be_visible()
@@ -239,6 +243,21 @@ async def test_a_lost_connection_is_told_with_the_time_of_what_is_seen(chromium:
         await page.unroute("**/api/events*", refuse)
         await expect(banner).to_be_hidden()
         await expect(page.locator(f"#unwell-{ONLINE}")).to_be_visible()
+
+
+async def test_the_lamp_turns_within_five_seconds_of_a_silence(chromium: Browser, site: Site) -> None:
+    await settle_fleet(site.spine)
+    site.parts.live.heartbeat_seconds = 3_600
+    async with window(chromium, site) as opened:
+        page = opened.page
+        await page.clock.install()
+        await opened.open("/clients")
+        await opened.wait_until_live()
+        await page.route("**/api/events*", lambda route: route.abort())
+        await page.clock.run_for(3_000)
+        await expect(page.locator("[data-live-lamp]")).to_be_visible()
+        await page.clock.run_for(2_000)
+        await expect(page.locator("[data-live-lamp]")).to_be_hidden()
 
 
 async def test_a_line_that_has_gone_silent_is_not_taken_for_a_quiet_one(

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession
-from sqlalchemy import event
 
 from infoscreen.domain.accounts import Role
 from tests.spine import uuid_of
+from tests.statements import statements_of
 from tests.web import Site
 
 U = uuid_of(1)
@@ -55,19 +55,12 @@ async def test_a_heartbeat_asks_for_a_small_part_of_the_page(site: Site) -> None
 async def test_what_is_not_asked_for_is_not_read(site: Site) -> None:
     await site.spine.beat(U)
     browser = await site.browser(Role.OPERATOR)
-    asked: list[str] = []
-
-    def note(connection: object, cursor: object, statement: str, *_: object) -> None:
-        asked.append(statement)
-
-    event.listen(site.spine.store.engine.sync_engine, "before_cursor_execute", note)
-    try:
+    with statements_of(site.spine.store) as asked:
         await shown(browser, f"/clients/{U}", "link")
-        assert not any("FROM timeline" in statement for statement in asked)
+        assert asked
+        assert not any("FROM timeline" in statement for statement, _ in asked)
         await shown(browser, f"/clients/{U}", "history")
-        assert any("FROM timeline" in statement for statement in asked)
-    finally:
-        event.remove(site.spine.store.engine.sync_engine, "before_cursor_execute", note)
+        assert any("FROM timeline" in statement for statement, _ in asked)
 
 
 @pytest.mark.parametrize("parts", ["", "nothing", ",".join(f"x{n}" for n in range(3_000)), "head,,head"])

@@ -391,3 +391,9 @@ def test_one_way_of_getting_passwords_is_needed(tmp_path: Path) -> None:
     for given in ({}, {"credentials": tmp_path / "devices", "password": "secret"}):
         with pytest.raises(InvalidArguments, match="either a file of credentials or one password"):
             simulate(1, **given)
+
+
+@pytest.mark.parametrize("given", [{"cert": "x"}, {"key": "x"}, {"insecure": True}])
+def test_what_only_makes_sense_with_tls_is_refused_without_a_ca(given: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArguments, match="--ca"):
+        simulate(1, **{"password": "secret", **given})

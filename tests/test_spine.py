@@ -6,7 +6,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event
 
 from infoscreen.domain.clients import Condition
 from infoscreen.domain.commands import Action, CommandStatus, Source, Verification
@@ -23,6 +22,7 @@ from infoscreen.storage import client_deadlines, client_lists, clients, rejected
 from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.wire.messages import Command
 from tests.spine import ADMIN, OPERATOR, Spine, open_spine, sqlite_url, uuid_of, zulu
+from tests.statements import statements_of, steps_of
 
 U, V = uuid_of(1), uuid_of(2)
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + b"\x00" * 20 + b"IEND\xaeB`\x82"
@@ -743,25 +743,18 @@ async def test_the_loops_look_through_partial_indexes_and_never_walk_the_fleet(t
     async with open_spine(sqlite_url(tmp_path)) as spine:
         await spine.beat(U)
         await spine.request(U)
-        asked: list[tuple[str, object]] = []
-
-        def note(connection: object, cursor: object, statement: str, parameters: object, *_: object) -> None:
-            if statement.startswith("SELECT"):
-                asked.append((statement, parameters))
-
         await spine.watch.sweep()  # the first one compares the totals with a count
-        event.listen(spine.store.engine.sync_engine, "before_cursor_execute", note)
-        await spine.watch.look()
-        await spine.watch.sweep()
-        await spine.outbox.step()
-        event.remove(spine.store.engine.sync_engine, "before_cursor_execute", note)
+        with statements_of(spine.store) as asked:
+            await spine.watch.look()
+            await spine.watch.sweep()
+            await spine.outbox.step()
+        selects = [one for one in asked if one[0].startswith("SELECT")]
         async with spine.store.read() as connection:
-            for statement, parameters in asked:
-                plan = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
-                steps = {step[3] for step in plan} - {"SCAN CONSTANT ROW"}
+            for one in selects:
+                steps = await steps_of(connection, one) - {"SCAN CONSTANT ROW"}
                 walks = [step for step in steps if step.startswith("SCAN") and "INDEX" not in step]
-                assert walks == [], statement
-        assert len(asked) > 6
+                assert walks == [], one[0]
+        assert len(selects) > 6
 
 
 async def test_a_failure_that_is_acknowledged_again_while_the_first_is_cleared_is_cleared_too(

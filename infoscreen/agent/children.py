@@ -74,3 +74,5 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             await asyncio.wait([ending], timeout=END_SECONDS)
         finally:
             ending.cancel()
+        if ending.done() and not ending.cancelled():
+            ending.result()

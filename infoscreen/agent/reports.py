@@ -99,7 +99,10 @@ class Reporter:
 
     async def _sensors(self) -> readings.Readings:
         """Return the readings, empty ones if they take too long; never reads twice at the same time."""
-        if self._sensing is None or self._sensing.done():
+        if self._sensing is not None and self._sensing.done():
+            self._sensing.result()  # which came too late
+            self._sensing = None
+        if self._sensing is None:
             self._sensing = asyncio.create_task(
                 asyncio.to_thread(readings.read_sensors, self._settings.disk_path)
             )

@@ -1,6 +1,8 @@
 """A small client of the HTTP API; what can go wrong on the way becomes one sentence."""
 
 import json
+import ssl
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,10 +21,19 @@ class Unreachable(click.ClickException):
 class Api:
     """A session with the server; use it as an async context manager."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str | None, ca: Path | None = None) -> None:
+        """Prepare; trust ``ca`` instead of the system's CAs. Raise ``click.UsageError`` if it is none."""
         self._url = url.rstrip("/")
+        if ca is not None and not self._url.lower().startswith("https://"):
+            raise click.UsageError(f"--ca needs an https address, not {self._url!r}.")
+        try:
+            tls = ssl.create_default_context(cafile=ca)
+        except (OSError, ValueError) as error:
+            raise click.UsageError(f"{ca} has no CA certificate: {error}.") from None
+        tls.minimum_version = ssl.TLSVersion.TLSv1_2
         self._session = aiohttp.ClientSession(
-            headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
+            connector=aiohttp.TCPConnector(ssl=tls),
+            headers={"Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {}),
             timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS),
         )
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -26,6 +27,14 @@ ENDS = FINAL | {CommandStatus.EXPIRED}
 """Where waiting ends. A late ack may still correct an expired command, but nobody knows when."""
 
 
+ca_option = click.option(
+    "--ca",
+    envvar="INFOSCREEN_CA",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="CA certificate for checking the server's, instead of the system's CAs; also INFOSCREEN_CA.",
+)
+
+
 def api_options(command: Decorated) -> Decorated:
     """Add where the server is, and the token to show there."""
     url = click.option(
@@ -41,7 +50,7 @@ def api_options(command: Decorated) -> Decorated:
         required=True,
         help="API token (`infoscreen token create`); better set INFOSCREEN_TOKEN.",
     )
-    return url(token(command))
+    return url(token(ca_option(command)))
 
 
 @click.command()
@@ -54,10 +63,10 @@ def api_options(command: Decorated) -> Decorated:
     help="Only clients with this status; repeatable.",
 )
 @as_json_option
-def clients(url: str, token: str, statuses: tuple[str, ...], as_json: bool) -> None:
+def clients(url: str, token: str, ca: Path | None, statuses: tuple[str, ...], as_json: bool) -> None:
     """List the clients."""
     query = {"status": ",".join(statuses)} if statuses else {}
-    found = _with_api(url, token, lambda api: api.every("/api/clients", **query))
+    found = _with_api(url, token, ca, lambda api: api.every("/api/clients", **query))
     if as_json:
         write_json(found)
         return
@@ -80,12 +89,12 @@ def clients(url: str, token: str, statuses: tuple[str, ...], as_json: bool) -> N
 @click.argument("uuid", type=click.UUID)
 @api_options
 @as_json_option
-def show(uuid: object, url: str, token: str, as_json: bool) -> None:
+def show(uuid: object, url: str, token: str, ca: Path | None, as_json: bool) -> None:
     """Show a client.
 
     Its status, and whether a command can be sent.
     """
-    client = _with_api(url, token, lambda api: api.get(f"/api/clients/{uuid}"))
+    client = _with_api(url, token, ca, lambda api: api.get(f"/api/clients/{uuid}"))
     if as_json:
         write_json(client)
         return
@@ -111,6 +120,7 @@ def send(
     action: str,
     url: str,
     token: str,
+    ca: Path | None,
     reason: str | None,
     force: bool,
     wait: bool,
@@ -125,7 +135,7 @@ def send(
             click.echo(f"{command['command_id']} {command['status']}")
         return await _follow(api, command["command_id"], _nothing if as_json else _say) if wait else command
 
-    command = _with_api(url, token, request)
+    command = _with_api(url, token, ca, request)
     if as_json:
         write_json(command)
     if wait and command["status"] != CommandStatus.COMPLETED:
@@ -166,11 +176,11 @@ def _nothing(event: dict[str, Any]) -> None:
     pass
 
 
-def _with_api(url: str, token: str, step: Callable[["Api"], Awaitable[T]]) -> T:
+def _with_api(url: str, token: str | None, ca: Path | None, step: Callable[["Api"], Awaitable[T]]) -> T:
     from infoscreen.cli.api import Api
 
     async def run() -> T:
-        async with Api(url, token) as api:
+        async with Api(url, token, ca) as api:
             return await step(api)
 
     return asyncio.run(run())

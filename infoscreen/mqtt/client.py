@@ -191,6 +191,10 @@ class BrokerClient(aiomqtt.Client):
                 await asyncio.wait([leaving], timeout=LEAVE_SECONDS)
             finally:
                 leaving.cancel()
+                await self._cut()
+            if leaving.done() and not leaving.cancelled():
+                leaving.result()
+            return
         await self._cut()
 
     async def _leave(self) -> None:
@@ -329,6 +333,7 @@ class ReadingClient(BrokerClient):
         def watch() -> None:
             self._watch_reading()
             self._misc_task = self._loop.create_task(self._misc_loop())
+            self._misc_task.add_done_callback(lambda task: None if task.cancelled() else self.drop())
 
         self._loop.call_soon_threadsafe(watch)
 
@@ -422,6 +427,8 @@ class ReadingClient(BrokerClient):
     def raise_if_lost(self) -> None:
         """Raise ``BrokerUnavailable`` once the connection has ended, however that came."""
         if self._gone.is_set():
+            if self._misc_task is not None and self._misc_task.done() and not self._misc_task.cancelled():
+                self._misc_task.result()
             error = self._disconnected.exception() if self._disconnected.done() else None
             raise lost(error, self._goodbye)
 

@@ -32,7 +32,7 @@ went on listening: MQTT 3.1.1 has no other sign of another program with our clie
 TAKEN_OVER_FIRST_SECONDS, TAKEN_OVER_LONGEST_SECONDS = 10.0, 300.0
 """How long to leave the broker to the other one."""
 TAKEN_OVER_FOR = timedelta(minutes=15)
-"""How long a takeover is shown, and remembered for the next pause."""
+"""How long a takeover is remembered for the next pause, and shown at most."""
 
 TAKEN_OVER = (
     "another program connects to the broker under our client id, and each ends the other's connection: "
@@ -191,10 +191,19 @@ class Reconnecting:
 
     @property
     def taken_over_at(self) -> datetime | None:
-        """Return when another program last took our client id, if that happened twice lately."""
+        """Return when another program last took our client id, if that happened twice lately.
+
+        None again once our connection has lasted longer than the other program waits: that one would have
+        come back, and ended it. It waits no longer than we did, give or take one doubling, if it is a daemon.
+        """
         at = self._taken_over_at
         lately = at is not None and self._clock.now() - at < TAKEN_OVER_FOR
-        return at if lately and self._takeovers > 1 else None
+        if not lately or self._takeovers < 2:
+            return None
+        steady = 0.0 if self._up_since is None else self._clock.monotonic() - self._up_since
+        doubled = TAKEN_OVER_FIRST_SECONDS * 2.0 ** min(self._takeovers, 16)
+        others_wait = min(doubled, TAKEN_OVER_LONGEST_SECONDS)
+        return at if steady < others_wait + BRIEF_SECONDS else None
 
     @property
     def connected(self) -> bool:

@@ -18,6 +18,7 @@ from infoscreen.mqtt.connection import BrokerAddress, Reconnecting, load_tls
 from infoscreen.mqtt.identity import Admission
 from infoscreen.mqtt.login_log import LoginLog
 from infoscreen.services.ports import BrokerHealth
+from infoscreen.tasks import beside
 
 log = logging.getLogger(__name__)
 
@@ -84,8 +85,7 @@ class BrokerMonitor:
                 client.subscribe([(one, 0) for one in (login_log.TOPIC, INFORMATION, canary.TOPIC)])
             )
             self._link.up()
-            checking = asyncio.ensure_future(self._check(client))
-            try:
+            async with beside(self._check(client)):
                 async for message in signs_of_life.received(client):
                     if message.topic == login_log.TOPIC:
                         self.logins.note(message.payload)
@@ -93,9 +93,6 @@ class BrokerMonitor:
                         self.canary.hear(message.payload)
                     elif message.payload.endswith(RELOADED):
                         self._due.set()
-            finally:
-                checking.cancel()
-                await asyncio.wait([checking])
         raise BrokerUnavailable("the connection ended")
 
     async def _check(self, client: BrokerClient) -> None:

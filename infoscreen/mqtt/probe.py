@@ -17,6 +17,7 @@ from infoscreen.mqtt.client import MQTT_5, BrokerClient
 from infoscreen.mqtt.connection import BrokerAddress, load_tls
 from infoscreen.mqtt.dropped import TOPIC
 from infoscreen.mqtt.identity import require_own_ids
+from infoscreen.tasks import beside
 
 ANSWER_SECONDS = 2.0
 
@@ -58,12 +59,8 @@ async def acl_state(ours: BrokerAddress, stranger: BrokerAddress) -> AclState:
             async for message in client.received():
                 watched.hear(message.payload)
 
-        listening = asyncio.ensure_future(listen())
-        try:
+        async with beside(listen()):
             return await watched.check(client)
-        finally:
-            listening.cancel()
-            await asyncio.wait([listening])
 
 
 async def dropped(ours: BrokerAddress) -> int | None:

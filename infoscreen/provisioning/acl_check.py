@@ -205,7 +205,8 @@ async def _playing(role: BrokerRole, address: BrokerAddress) -> AsyncIterator[_P
             listening.cancel()
             await asyncio.wait([listening])
             if not listening.cancelled():
-                listening.exception()
+                with contextlib.suppress(BrokerUnavailable):  # one player takes another one's client id
+                    listening.result()
 
 
 async def _anonymous(where: str, address: BrokerAddress) -> Cell:

@@ -4,16 +4,15 @@ import asyncio
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from infoscreen.clock import Clock
 from infoscreen.domain.accounts import Actor, Role
 from infoscreen.domain.clients import Condition
-from infoscreen.domain.codes import Fact, Packed
+from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import (
-    CAPABILITY_NEEDED,
     DISRUPTIVE,
     Action,
     ClientCommand,
@@ -25,12 +24,29 @@ from infoscreen.domain.commands import (
     next_status,
 )
 from infoscreen.domain.error_codes import ErrorCode
-from infoscreen.domain.errors import CommandInFlight, Forbidden, InvalidInput, LockedOut, NotFound, NotQueued
+from infoscreen.domain.errors import (
+    CommandInFlight,
+    Forbidden,
+    InvalidInput,
+    LockedOut,
+    NotFound,
+    NotQueued,
+    Refused,
+)
 from infoscreen.domain.events import CommandChanged
 from infoscreen.domain.faults import FieldFault
-from infoscreen.domain.history import Note, Part
 from infoscreen.domain.lockout import LockoutPolicy, locked_until
 from infoscreen.services.bus import Bus
+from infoscreen.services.orders import (
+    Because,
+    CheckedOrder,
+    Decided,
+    WantedCommand,
+    first_line,
+    lacks,
+    new_command,
+    stored_ones,
+)
 from infoscreen.services.ports import Measures
 from infoscreen.storage import audit, client_lists, clients, command_history, commands
 from infoscreen.storage.client_lists import ClientQuery
@@ -57,14 +73,6 @@ class CommandPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class Because:
-    """Why the recovery asks: its code and arguments, as its decisions have them."""
-
-    code: str
-    arguments: Packed
-
-
-@dataclass(frozen=True, slots=True)
 class BulkResult:
     """What became of one client's part of a bulk request."""
 
@@ -81,21 +89,6 @@ class CommandBatch:
     batch_id: str
     results: list[BulkResult]
     counts: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Order:
-    """A request as everything below the surface needs it."""
-
-    action: Action
-    source: Source
-    actor: Actor
-    reason: str | None
-    expires_in: timedelta
-    because: Because | None = None
-    force: bool = False
-    batch_id: str | None = None
-    command_id: str | None = None
 
 
 class Commanding:
@@ -160,32 +153,69 @@ class Commanding:
             because=because,
             command_id=command_id,
         )
-        async with self._store.write() as connection:
-            if command_id is not None and (known := await commands.get(connection, command_id)) is not None:
-                return known
-            client = (await clients.keep_targets(connection, [client_uuid])).get(client_uuid)
-            if client is None:
-                raise NotFound(ErrorCode.NO_CLIENT, uuid=client_uuid)
-            _require_capability(client, action)
-            now = self._clock.now()
-            decided = (await self._decide(connection, order, [client], now))[client_uuid]
-            if isinstance(decided, ClientCommand):
-                detail = {
-                    "command_id": decided.command_id,
-                    "status": decided.status,
-                    "reason": reason,
-                    "forced": decided.forced,
-                }
-                await audit.record(
-                    connection, now, actor, f"command.{action}", f"client/{client_uuid}", detail
+        outcome = (await self._request({client_uuid: order}))[client_uuid]
+        if isinstance(outcome, Refused):
+            raise outcome
+        return outcome
+
+    async def request_each(
+        self,
+        wanted: Sequence[WantedCommand],
+        *,
+        source: Source,
+        actor: Actor,
+        expires_in: timedelta | None = None,
+    ) -> dict[str, ClientCommand | Refused]:
+        """Queue different commands, at most one for a client, each as ``request`` does with a command id.
+
+        Return by client the command as stored, or the refusal that ``request`` would raise.
+        """
+        outcome: dict[str, ClientCommand | Refused] = {}
+        for start in range(0, len(wanted), ROWS_PER_TRANSACTION):
+            orders = {
+                one.client_uuid: replace(
+                    self._checked(one.action, source, actor, None, expires_in, False),
+                    because=one.because,
+                    command_id=one.command_id,
                 )
-        if isinstance(decided, ClientCommand):
-            self._tell([decided])
-        if isinstance(decided, CommandInFlight):
-            raise decided
-        if decided.status is CommandStatus.BLOCKED_SAFETY:
-            raise LockedOut(await self.lockout(client_uuid), decided)
-        return decided
+                for one in wanted[start : start + ROWS_PER_TRANSACTION]
+            }
+            outcome |= await self._request(orders)
+        return outcome
+
+    async def _request(self, orders: Mapping[str, CheckedOrder]) -> dict[str, ClientCommand | Refused]:
+        """Queue one command for each client, and record who asked; return what became of each, by client."""
+        named = {order.command_id: one for one, order in orders.items() if order.command_id is not None}
+        async with self._store.write() as connection:
+            stored = await commands.get_many(connection, named)
+            outcome: dict[str, ClientCommand | Refused] = {named[key]: one for key, one in stored.items()}
+            left = {one: order for one, order in orders.items() if one not in outcome}
+            known = await clients.keep_targets(connection, left)
+            for one, order in left.items():
+                if one not in known:
+                    outcome[one] = NotFound(ErrorCode.NO_CLIENT, uuid=one)
+                elif lacks(known[one], order.action):
+                    outcome[one] = InvalidInput.of("action", FieldFault.NOT_CAPABLE, action=order.action)
+            fit = {one: order for one, order in left.items() if one not in outcome}
+            now = self._clock.now()
+            decided = await self._decide(connection, fit, now)
+            acts = [
+                audit.AuditedAct(
+                    fit[one.client_uuid].actor,
+                    f"command.{one.action}",
+                    f"client/{one.client_uuid}",
+                    {
+                        "command_id": one.command_id,
+                        "status": one.status,
+                        "reason": one.reason,
+                        "forced": one.forced,
+                    },
+                )
+                for one in stored_ones(decided)
+            ]
+            await audit.record_all(connection, now, acts)
+        self._tell(stored_ones(decided))
+        return outcome | decided
 
     async def request_many(
         self,
@@ -209,9 +239,9 @@ class Commanding:
             chunk = uuids[start : start + ROWS_PER_TRANSACTION]
             async with self._store.write() as connection:
                 known = await clients.keep_targets(connection, chunk)
-                fit = [client for client in known.values() if _unfit(client, action) is None]
-                decided = await self._decide(connection, order, fit, self._clock.now())
-            self._tell([outcome for outcome in decided.values() if isinstance(outcome, ClientCommand)])
+                fit = {one: order for one, client in known.items() if _unfit(client, action) is None}
+                decided = await self._decide(connection, fit, self._clock.now())
+            self._tell(stored_ones(decided))
             results.extend(_bulk_result(one, known.get(one), decided.get(one), action) for one in chunk)
         counts = dict(Counter(result.outcome for result in results))
         async with self._store.write() as connection:
@@ -255,11 +285,16 @@ class Commanding:
 
     async def lockout(self, client_uuid: str) -> datetime | None:
         """Return when the client's lockout ends, or None while it is not locked."""
+        return (await self.lockouts([client_uuid])).get(client_uuid)
+
+    async def lockouts(self, client_uuids: Collection[str]) -> dict[str, datetime]:
+        """Return when the lockouts of those clients end that are locked."""
         now = self._clock.now()
         async with self._store.read() as connection:
             since = now - self._policy.lockout.window
-            published = await commands.published_since(connection, [client_uuid], since)
-        return locked_until(published.get(client_uuid, []), self._policy.lockout, now)
+            published = await commands.published_since(connection, client_uuids, since)
+        ends = {uuid: locked_until(times, self._policy.lockout, now) for uuid, times in published.items()}
+        return {uuid: end for uuid, end in ends.items() if end is not None}
 
     def _checked(
         self,
@@ -269,7 +304,7 @@ class Commanding:
         reason: str | None,
         expires_in: timedelta | None,
         force: bool,
-    ) -> _Order:
+    ) -> CheckedOrder:
         if reason is not None and len(reason) > MAX_REASON_CHARACTERS:
             raise InvalidInput.of("reason", FieldFault.TOO_LONG, most=MAX_REASON_CHARACTERS)
         expiry = self._policy.expiry if expires_in is None else expires_in
@@ -283,7 +318,7 @@ class Commanding:
             raise Forbidden(ErrorCode.FORCE_NEEDS_ADMIN)
         if force and not (reason or "").strip():
             raise InvalidInput.of("reason", FieldFault.REASON_NEEDED_TO_FORCE)
-        return _Order(
+        return CheckedOrder(
             action=action, source=source, actor=actor, reason=reason, expires_in=expiry, force=force
         )
 
@@ -298,32 +333,32 @@ class Commanding:
         return found
 
     async def _decide(
-        self,
-        connection: Connection,
-        order: _Order,
-        targets: Sequence[Target],
-        now: datetime,
-    ) -> dict[str, ClientCommand | CommandInFlight]:
-        """Write each client's row and its history.
+        self, connection: Connection, orders: Mapping[str, CheckedOrder], now: datetime
+    ) -> dict[str, Decided]:
+        """Write the row of each client's command and its history.
 
         Queued, or blocked by the lockout, or none if one is in flight.
         """
-        uuids = [client.uuid for client in targets]
-        disruptive = order.action in DISRUPTIVE
-        flying = await commands.in_flight(connection, uuids) if disruptive else {}
-        locks = await self._locks(connection, uuids, now) if disruptive else {}
+        disruptive = [one for one, order in orders.items() if order.action in DISRUPTIVE]
+        flying = await commands.in_flight(connection, disruptive)
+        locks = await self._locks(connection, disruptive, now)
+        # In one order, so that two transactions cannot wait for each other at the index.
         fresh = [
-            _new_command(order, client.uuid, now, locked=locks.get(client.uuid) is not None)
-            for client in targets
-            if client.uuid not in flying
+            new_command(orders[one], one, now, locked=locks.get(one) is not None)
+            for one in sorted(orders.keys() - flying.keys())
         ]
         created = await commands.create(connection, fresh)
         if len(created) < len(fresh):
             # Another process or transaction was faster; the index has told us, now see who it was.
-            flying |= await commands.in_flight(connection, uuids)
+            flying |= await commands.in_flight(connection, disruptive)
         stored = [command for command in fresh if command.command_id in created]
-        await command_history.record(connection, [_first_line(command, order.actor) for command in stored])
-        outcome: dict[str, ClientCommand | CommandInFlight] = {c.client_uuid: c for c in stored}
+        lines = [first_line(command, orders[command.client_uuid].actor) for command in stored]
+        await command_history.record(connection, lines)
+        outcome: dict[str, Decided] = {}
+        for command in stored:
+            blocked = command.status is CommandStatus.BLOCKED_SAFETY
+            one = command.client_uuid
+            outcome[one] = LockedOut(locks[one], command) if blocked else command
         for one, command in flying.items():
             outcome.setdefault(one, CommandInFlight(command))
         return outcome
@@ -342,57 +377,15 @@ class Commanding:
         self._wake.set()
 
 
-def _new_command(order: _Order, client_uuid: str, now: datetime, *, locked: bool) -> ClientCommand:
-    blocked = locked and not order.force
-    return ClientCommand(
-        command_id=order.command_id or str(uuid.uuid4()),
-        client_uuid=client_uuid,
-        action=order.action,
-        status=CommandStatus.BLOCKED_SAFETY if blocked else CommandStatus.QUEUED,
-        source=order.source,
-        requested_by=order.actor.user_id,
-        reason=order.reason,
-        reason_code=None if order.because is None else order.because.code,
-        reason_arguments=None if order.because is None else order.because.arguments,
-        created_at=now,
-        expires_at=now + order.expires_in,
-        deadline_at=now + order.expires_in,
-        batch_id=order.batch_id,
-        forced=locked and order.force,
-        finished_at=now if blocked else None,
-    )
-
-
-def _first_line(command: ClientCommand, actor: Actor) -> HistoryLine:
-    note = Fact(Note.REFUSED_BY_LOCKOUT) if command.status is CommandStatus.BLOCKED_SAFETY else None
-    if command.forced:
-        note = Fact(Note.LOCKOUT_OVERRIDDEN)
-    by = Part.RECOVERY if command.source is Source.RECOVERY else actor.name
-    event = CommandEvent(at=command.created_at, from_status=None, to_status=command.status, by=by, note=note)
-    return HistoryLine(command.command_id, command.client_uuid, event)
-
-
-def _require_capability(client: Target, action: Action) -> None:
-    if _lacks(client, action):
-        raise InvalidInput.of("action", FieldFault.NOT_CAPABLE, action=action)
-
-
-def _lacks(client: Target, action: Action) -> bool:
-    if action not in CAPABILITY_NEEDED:
-        return False
-    enough = {action.value} if action is Action.SCREENSHOT else {action.value, "cec"}
-    return enough.isdisjoint(client.capabilities)
-
-
 def _unfit(client: Target, action: Action) -> str | None:
     """Return why a bulk request passes the client over, or None."""
     if client.status is Condition.MAINTENANCE:
         return "maintenance"
-    return "not_capable" if _lacks(client, action) else None
+    return "not_capable" if lacks(client, action) else None
 
 
 def _bulk_result(
-    client_uuid: str, client: Target | None, decided: ClientCommand | CommandInFlight | None, action: Action
+    client_uuid: str, client: Target | None, decided: Decided | None, action: Action
 ) -> BulkResult:
     if client is None:
         return BulkResult(client_uuid, "unknown_client")
@@ -400,8 +393,8 @@ def _bulk_result(
     if unfit is not None:
         return BulkResult(client_uuid, unfit)
     match decided:
-        case ClientCommand(status=CommandStatus.BLOCKED_SAFETY):
-            return BulkResult(client_uuid, "locked_out", decided.command_id)
+        case LockedOut():
+            return BulkResult(client_uuid, "locked_out", decided.command.command_id)
         case ClientCommand():
             return BulkResult(client_uuid, "queued", decided.command_id)
         case CommandInFlight():

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from infoscreen.domain.broker import BrokerFault
+from infoscreen.domain.power import Capabilities, OutletIdentity, Reading
 
 
 class Incoming(NamedTuple):
@@ -82,6 +83,41 @@ class Link(Protocol):
     @property
     def state(self) -> LinkState:
         """Return the state as it is now."""
+        ...
+
+
+class PowerDriver(Protocol):
+    """One outlet. Every method raises ``PowerError``, and is cancelled by the caller after its own timeout.
+
+    A driver never repeats a request that switches; it does not decide, remember or log anything.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Return what this kind of outlet can do."""
+        ...
+
+    async def identify(self) -> OutletIdentity:
+        """Return what the outlet says that it is."""
+        ...
+
+    async def status(self) -> Reading:
+        """Return what the outlet says of its state."""
+        ...
+
+    async def off(self, restore_after: float | None = None) -> None:
+        """Ask for OFF.
+
+        An outlet that restores itself also switches on again ``restore_after`` seconds later.
+        """
+        ...
+
+    async def on(self) -> None:
+        """Ask for ON; an outlet that is on already stays as it is."""
+        ...
+
+    async def close(self) -> None:
+        """Give back connections. Never raises, and may be called twice."""
         ...
 
 

@@ -232,8 +232,8 @@ def _read_credentials(path: Path) -> dict[str, str]:
 
 def _tls(ca: Path | None, cert: Path | None, key: Path | None, *, insecure: bool) -> SharedTls | None:
     if ca is None:
-        if cert is not None or insecure:
-            raise InvalidArguments("without a CA certificate there is no TLS")
+        if cert is not None or key is not None or insecure:
+            raise InvalidArguments("without a CA certificate (--ca) there is no TLS")
         return None
     if (cert is None) != (key is None):
         raise InvalidArguments("a client certificate and its key are needed together")

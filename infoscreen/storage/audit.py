@@ -1,9 +1,9 @@
 """Who did what to what, when, and from where. Written in the transaction of the act itself, never changed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -39,6 +39,15 @@ class AuditQuery:
     target: str | None = None
 
 
+class AuditedAct(NamedTuple):
+    """What ``record`` writes down, one of several."""
+
+    actor: Actor
+    action: str
+    target: str | None = None
+    detail: Mapping[str, Any] | None = None
+
+
 async def record(
     connection: AsyncConnection,
     at: datetime,
@@ -57,18 +66,26 @@ async def record(
         target: what it was done to, for example ``client/<uuid>``.
         detail: what else matters, as JSON; never a secret.
     """
-    await connection.execute(
-        insert(audit).values(
-            at=at,
-            actor_id=actor.user_id,
-            actor=actor.name,
-            via=actor.via,
-            action=action,
-            target=None if target is None else target[:TARGET_LENGTH],
-            detail=None if detail is None else dict(detail),
-            address=actor.address,
-        )
-    )
+    await record_all(connection, at, [AuditedAct(actor, action, target, detail)])
+
+
+async def record_all(connection: AsyncConnection, at: datetime, acts: Sequence[AuditedAct]) -> None:
+    """Write several acts down, with one statement."""
+    rows = [
+        {
+            "at": at,
+            "actor_id": one.actor.user_id,
+            "actor": one.actor.name,
+            "via": one.actor.via,
+            "action": one.action,
+            "target": None if one.target is None else one.target[:TARGET_LENGTH],
+            "detail": None if one.detail is None else dict(one.detail),
+            "address": one.actor.address,
+        }
+        for one in acts
+    ]
+    if rows:
+        await connection.execute(insert(audit), rows)
 
 
 async def page(

@@ -103,6 +103,8 @@ class _Statement:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._cutting is not None and self._cutting.done():
+            self._cutting.result()
         return self.used()
 
 

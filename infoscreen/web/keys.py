@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
 
@@ -52,12 +53,13 @@ class WebConfig:
 
     ``public_origin`` is what browsers have in their address bar (``https://screens.example``); with an https
     one cookies are always ``Secure``. ``trusted_proxies`` may tell us the address and the scheme of a
-    request.
+    request. ``time_zone`` is the local time of readers whose browser does not tell its own.
     """
 
     public_origin: str | None = None
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     metrics_token: str | None = None
+    time_zone: tzinfo = UTC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

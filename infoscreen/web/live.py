@@ -43,7 +43,12 @@ from infoscreen.web.api import models
 FLUSH_SECONDS = 0.25
 """At most so often is anything told (http contract)."""
 
+HEARTBEAT_SECONDS = 2.0
+"""A stream is never silent for longer, so that a page knows within 5 s that it is dead."""
+
 KEEPALIVE_SECONDS = 15.0
+"""How often the access of a viewer is checked."""
+
 MOST_VIEWERS = 500
 RESERVED_PART = 5
 """One stream of so many is for operators and admins: viewers never keep those out who must act."""
@@ -194,10 +199,12 @@ class LiveFeed:
         clock: Clock,
         *,
         keepalive_seconds: float = KEEPALIVE_SECONDS,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
         most_viewers: int = MOST_VIEWERS,
     ) -> None:
         """Nothing runs yet."""
         self.keepalive_seconds = keepalive_seconds
+        self.heartbeat_seconds = heartbeat_seconds
         self._store = store
         self._bus = bus
         self._link = link

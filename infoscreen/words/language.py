@@ -5,8 +5,8 @@ without a build step; ``scripts/catalog`` makes them, and a test compares them w
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cache
 from gettext import GNUTranslations, NullTranslations
 from importlib.resources import files
@@ -40,12 +40,25 @@ def plural(one: str, many: str, by: str) -> Plural:
     return Plural(one, many, by)
 
 
+MONTHS = {
+    "de": ("Jan.", "Feb.", "März", "Apr.", "Mai", "Juni", "Juli", "Aug.", "Sept.", "Okt.", "Nov.", "Dez."),
+    "en": ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
+}
+"""Names instead of numbers: 3/4 is in March for some and in April for others."""
+
+
 @dataclass(frozen=True, slots=True)
 class Language:
-    """One language: its catalog, and how it writes times, durations and numbers."""
+    """One language: its catalog, and how it writes times, durations and numbers.
+
+    With a ``zone`` times are written for a reader there, on whose calendar it is ``today``; without one they
+    are in UTC and say so.
+    """
 
     code: str
     catalog: NullTranslations
+    zone: tzinfo | None = None
+    today: date | None = None
 
     def gettext(self, message: str) -> str:
         """Return the text in this language."""
@@ -55,10 +68,35 @@ class Language:
         """Return the text for this count."""
         return self.catalog.ngettext(one, many, count)
 
+    def at(self, zone: tzinfo, now: datetime) -> "Language":
+        """Return the language as it is written now for a reader in this time zone."""
+        return replace(self, zone=zone, today=now.astimezone(zone).date())
+
     def moment(self, at: datetime) -> str:
-        """Return a time in UTC, to the second, as it is read without JavaScript."""
+        """Return a time to the second: no date if it is today, no year if it is this one."""
+        if self.zone is None:
+            return self.utc(at)
+        there = at.astimezone(self.zone)
+        clock = f"{there:%H:%M:%S}"
+        if there.date() == self.today:
+            return clock
+        day = f"{there.day}." if self.code == "de" else str(there.day)
+        year = "" if self.today is not None and there.year == self.today.year else f" {there.year}"
+        return f"{day} {self.months[there.month - 1]}{year}, {clock}"
+
+    def utc(self, at: datetime) -> str:
+        """Return a time in UTC with its date."""
         pattern = "%d.%m.%Y %H:%M:%S UTC" if self.code == "de" else "%Y-%m-%d %H:%M:%S UTC"
         return at.astimezone(UTC).strftime(pattern)
+
+    def clock(self, at: datetime) -> str:
+        """Return the time of day."""
+        return f"{at.astimezone(self.zone or UTC):%H:%M:%S}"
+
+    @property
+    def months(self) -> tuple[str, ...]:
+        """Return the short names of the months."""
+        return MONTHS[self.code]
 
     def duration(self, length: timedelta) -> str:
         """Return a length of time in its two largest units: ``45 s``, ``2 h 5 min``, ``3 d 4 h``."""

@@ -44,8 +44,9 @@ from infoscreen.domain.recovery import (
 )
 from infoscreen.progress import SLACK_SECONDS, expect_within
 from infoscreen.services.bus import Bus
-from infoscreen.services.commanding import Because, Commanding
+from infoscreen.services.commanding import Commanding
 from infoscreen.services.loops import every
+from infoscreen.services.orders import Because, WantedCommand
 from infoscreen.services.ports import Measures
 from infoscreen.services.recovery.clock_steps import move_times
 from infoscreen.services.recovery.pauses import LONGEST_PAUSE
@@ -126,8 +127,9 @@ class Recovering:
         else:
             # In a thread: with tens of thousands unwell this takes longer than the loop may be held up.
             plan = await asyncio.to_thread(decide, world.snapshot, self.policy, now)
-        for attempt, because in await self._write(world, plan, now):
-            await self._carry_out(attempt, because)
+        acts = await self._write(world, plan, now)
+        if acts:
+            await self._carry_out(acts)
         return plan
 
     async def acknowledge(
@@ -321,19 +323,25 @@ class Recovering:
             if decision.verb is Verb.ACT or _phase(decision.ladder) is not _phase(patient.ladder):
                 _log(patient, decision, would=not self.policy.enabled)
 
-    async def _carry_out(self, attempt: Attempt, because: Because) -> None:
-        """Request the attempt's command, by the attempt's id; close the attempt if that is refused."""
-        try:
-            await self._commanding.request(
-                attempt.client_uuid,
-                Action(attempt.rung.action),
-                source=Source.RECOVERY,
-                actor=DAEMON,
+    async def _carry_out(self, acts: Sequence[tuple[Attempt, Because]]) -> None:
+        """Request the commands of attempts, by the attempts' ids; close the attempts that are refused one."""
+        wanted = [
+            WantedCommand(
+                client_uuid=attempt.client_uuid,
+                action=Action(attempt.rung.action),
                 because=because,
-                expires_in=self.policy.command_expiry,
                 command_id=attempt.command_id,
             )
-        except Refused as refusal:
+            for attempt, because in acts
+        ]
+        outcomes = await self._commanding.request_each(
+            wanted, source=Source.RECOVERY, actor=DAEMON, expires_in=self.policy.command_expiry
+        )
+        closed: list[Attempt] = []
+        for attempt, _ in acts:
+            refusal = outcomes[attempt.client_uuid]
+            if not isinstance(refusal, Refused):
+                continue
             log.info(
                 "recovery was refused a command",
                 extra={
@@ -343,12 +351,12 @@ class Recovering:
                     "reason": refusal.slug,
                 },
             )
-            closed = replace(
-                attempt, ended_at=self._clock.now(), outcome=Outcome.NOT_SENT, error_code=refusal.slug
-            )
+            now = self._clock.now()
+            closed.append(replace(attempt, ended_at=now, outcome=Outcome.NOT_SENT, error_code=refusal.slug))
+        if closed:
             async with self._store.write() as connection:
-                await attempts.save(connection, [closed])
-            self._count([closed])
+                await attempts.save(connection, closed)
+        self._count(closed)
 
     def _count(self, changed: Sequence[Attempt]) -> None:
         for attempt in changed:

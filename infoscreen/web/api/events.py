@@ -22,8 +22,8 @@ HEADERS = {
     "X-Accel-Buffering": "no",  # nginx would keep events back until there are many
 }
 
-ALIVE = frame("alive", b"{}")
-"""Page scripts never see the comments that keep a connection open; this tells a quiet one from a dead one."""
+ALIVE = b": heartbeat\n" + frame("alive", b"{}")
+"""Tells a quiet stream from a dead one: a comment for programs, an event for pages, which see no comments."""
 
 
 async def stream_events(request: web.Request) -> web.StreamResponse:
@@ -49,16 +49,14 @@ async def _relay(request: web.Request, response: web.StreamResponse, viewer: Vie
     clock, interval = parts.clock, parts.live.keepalive_seconds
     check_at = clock.monotonic() + interval
     while True:
-        frames = await viewer.take(check_at - clock.monotonic())
+        frames = await viewer.take(parts.live.heartbeat_seconds) or ALIVE
         if viewer.is_doubted or clock.monotonic() >= check_at:
             viewer.is_doubted = False
             if request.transport is None or not await _may_still(request):
                 return
             check_at = clock.monotonic() + interval
-            frames += ALIVE
-        if frames:
-            async with asyncio.timeout(SEND_SECONDS):
-                await response.write(frames)
+        async with asyncio.timeout(SEND_SECONDS):
+            await response.write(frames)
 
 
 async def _may_still(request: web.Request) -> bool:

@@ -167,12 +167,27 @@ async def post_removal(request: web.Request) -> web.StreamResponse:
 async def _edit_page(
     request: web.Request, client: Client, refusal: InvalidInput | None = None
 ) -> web.StreamResponse:
+    zone = language_of(request).zone
+    until = client.maintenance_until
+    values = {
+        "name": client.name or "",
+        "site": client.site or "",
+        "tags": ", ".join(client.tags),
+        "description": client.description or "",
+        "maintenance_until": f"{until.astimezone(zone):%Y-%m-%dT%H:%M}" if until else "",
+        "auto_recovery": "on" if client.auto_recovery else "off",
+        "zone": str(zone),
+    }
+    if refusal is not None:
+        typed = await request.post()
+        values |= {name: str(typed[name]) for name in values if name in typed}
     return await page(
         request,
         "edit.html",
         status=200 if refusal is None else refusal.status,
         here="clients",
         client=client,
+        values=values,
         faults=[] if refusal is None else faults_of(refusal.errors, language_of(request)),
         may_remove=actor_of(request).role.may(Role.ADMIN),
     )

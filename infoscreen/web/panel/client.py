@@ -1,16 +1,15 @@
 """One client: how it is and why, what can be done about it, what has happened to it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import timedelta
 from functools import partial
 from types import MappingProxyType
 
 from aiohttp import web
 
-from infoscreen.domain.accounts import Actor, Role
+from infoscreen.domain.accounts import Role
 from infoscreen.domain.clients import Client
-from infoscreen.domain.commands import DISRUPTIVE, Action, ClientCommand
+from infoscreen.domain.commands import ClientCommand
 from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import NotFound
 from infoscreen.domain.events import TimelineKind
@@ -27,14 +26,18 @@ from infoscreen.web.keys import parts_of
 from infoscreen.web.panel.forms import ClientAddress
 from infoscreen.web.panel.health import health_of
 from infoscreen.web.panel.language import language_of
+from infoscreen.web.panel.offers import obstacles_of, offers_of
 from infoscreen.web.panel.recovery import steps_of
 from infoscreen.web.panel.rendering import page, wants
 from infoscreen.web.registry import actor_of, path_uuid, read_query
-from infoscreen.words.language import N_, Language
+from infoscreen.words.language import N_
 from infoscreen.words.telling import asked_by
 
 LATEST_COMMANDS = 5
 ENTRIES = 30
+
+HEALTH_LASTS = timedelta(minutes=15)
+"""Older readings are shown as old also when the device still beats; agents report every minute."""
 
 HISTORIES: Mapping[str, tuple[str, frozenset[TimelineKind]]] = MappingProxyType(
     {
@@ -58,64 +61,6 @@ HISTORIES: Mapping[str, tuple[str, frozenset[TimelineKind]]] = MappingProxyType(
     }
 )
 
-ICONS: Mapping[Action, str] = MappingProxyType(
-    {
-        Action.RESTART_APP: "status",
-        Action.REBOOT_HOST: "reboot",
-        Action.SHUTDOWN_HOST: "shut_down",
-        Action.SCREENSHOT: "brand",
-        Action.DISPLAY_ON: "online",
-        Action.DISPLAY_OFF: "close",
-    }
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """A command that this client can be sent, or could if nothing stood in the way."""
-
-    action: Action
-    enabled: bool
-
-    @property
-    def icon(self) -> str:
-        """Return the name of its icon."""
-        return ICONS[self.action]
-
-    @property
-    def danger(self) -> bool:
-        """Tell whether it cannot be undone from here."""
-        return self.action is Action.SHUTDOWN_HOST
-
-
-def offers(client: Client, obstacle: str | None, disruptive_obstacle: str | None) -> list[Offer]:
-    """Return what is offered: all disruptive commands, and of the others those the device can do."""
-    able = set(client.capabilities)
-    extra = [
-        action
-        for action in (Action.SCREENSHOT, Action.DISPLAY_ON, Action.DISPLAY_OFF)
-        if action.value in able or (action is not Action.SCREENSHOT and "cec" in able)
-    ]
-    disruptive = [action for action in Action if action in DISRUPTIVE]
-    return [
-        *(Offer(action, not (obstacle or disruptive_obstacle)) for action in disruptive),
-        *(Offer(action, not obstacle) for action in extra),
-    ]
-
-
-def obstacles(
-    actor: Actor, in_flight: ClientCommand | None, locked_until: datetime | None, language: Language
-) -> tuple[str | None, str | None]:
-    """Return in words what stands in the way of any command, and of a disruptive one; None for nothing."""
-    _ = language.gettext
-    if not actor.role.may(Role.OPERATOR):
-        return _("Only operators can send commands; you have read-only access."), None
-    if in_flight is not None:
-        return None, _("The next command can be sent when the current one has ended.")
-    if locked_until is not None and not actor.role.may(Role.ADMIN):
-        return None, _("Disruptive commands are possible again when the lockout ends.")
-    return None, None
-
 
 async def get_client(request: web.Request) -> web.StreamResponse:
     """Show a client."""
@@ -138,7 +83,8 @@ async def get_client(request: web.Request) -> web.StreamResponse:
         known = await explain(connection, client, parts.recovering.policy, parts.clock.now())
     locked_until = await parts.commanding.lockout(uuid)
     now = parts.clock.now()
-    any_obstacle, disruptive_obstacle = obstacles(actor, in_flight, locked_until, language)
+    obstacles = obstacles_of(client, actor, in_flight, locked_until, language)
+    listening = parts.link.state.connected
     return await page(
         request,
         "client.html",
@@ -152,11 +98,12 @@ async def get_client(request: web.Request) -> web.StreamResponse:
         shot_at=shot_at,
         locked_until=locked_until,
         overridable=locked_until is not None and actor.role.may(Role.ADMIN),
-        offers=offers(client, any_obstacle, disruptive_obstacle),
-        why_not=any_obstacle or disruptive_obstacle,
+        offers=offers_of(client, obstacles),
+        why_not=obstacles.any or obstacles.disruptive,
         health=health_of(client.health, language),
+        health_until=None if client.health_at is None else client.health_at + HEALTH_LASTS,
         outdated=client.last_alive is not None
-        and not is_alive(client, now, parts.link.state.listening_since),
+        and not (listening and is_alive(client, now, parts.link.state.listening_since)),
         known=known,
         steps=steps_of(known),
         may_acknowledge=known.phase is Phase.NEEDS_HUMAN,

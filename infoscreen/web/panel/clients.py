@@ -11,8 +11,9 @@ from infoscreen.domain.clients import Client
 from infoscreen.domain.errors import InvalidInput
 from infoscreen.domain.faults import FieldFault
 from infoscreen.domain.visible import visible
-from infoscreen.storage import client_lists, commands
+from infoscreen.storage import client_lists, clients, commands
 from infoscreen.storage.client_lists import ClientQuery
+from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel.forms import ClientsAddress
@@ -22,6 +23,9 @@ from infoscreen.web.registry import read_query
 from infoscreen.words.language import N_
 
 ROWS = 100
+
+ROWS_HEADER = "X-Rows"
+"""The clients whose rows a page shows when it asks for newer ones."""
 
 ORDERS: Mapping[str, str] = MappingProxyType(
     {"name": N_("name"), "status_since": N_("status since"), "last_alive": N_("last heartbeat")}
@@ -38,6 +42,15 @@ class ClientTable:
     def narrowed(self) -> bool:
         """Tell whether anything is filtered out."""
         return any((self.address.q, self.address.status, self.address.site, self.address.tag))
+
+    def matches(self, client: Client) -> bool:
+        """Tell whether a client that was listed still has the status, the site and the tag asked for."""
+        asked = self.address
+        return (
+            (not asked.status or client.status in GROUPS[asked.status])
+            and (not asked.site or client.site == asked.site)
+            and (not asked.tag or asked.tag in client.tags)
+        )
 
     @property
     def order(self) -> str:
@@ -81,7 +94,9 @@ async def get_clients(request: web.Request) -> web.StreamResponse:
     view = ClientTable(read_query(request, ClientsAddress))
     async with parts_of(request).store.read() as connection:
         shown = await client_lists.search(connection, view.query(), ROWS, view.address.cursor or None)
-        in_flight = await commands.in_flight(connection, [client.uuid for client in shown.items])
+        left = await _left(connection, request, shown)
+        listed = [client.uuid for client in (*shown.items, *left)]
+        in_flight = await commands.in_flight(connection, listed)
         sites = await client_lists.sites(connection) if wants(request, "filters") else []
     return await page(
         request,
@@ -90,7 +105,15 @@ async def get_clients(request: web.Request) -> web.StreamResponse:
         view=view,
         asked=view.address,
         listed=shown,
+        left=left,
         in_flight=in_flight,
         sites=sites,
         groups=TITLES,
     )
+
+
+async def _left(connection: Connection, request: web.Request, shown: Page[Client]) -> list[Client]:
+    """Return the clients that a reader's page still shows but that are no longer on it."""
+    rows = request.headers.get(ROWS_HEADER, "").split(",", ROWS)[:ROWS]
+    gone = {uuid for uuid in rows if uuid} - {client.uuid for client in shown.items}
+    return list((await clients.get_many(connection, gone)).values()) if gone else []

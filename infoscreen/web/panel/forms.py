@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, S
 from infoscreen.domain.clients import ClientEdit
 from infoscreen.domain.commands import Action
 from infoscreen.web.api.requests import Sort
+from infoscreen.web.panel.language import zone_named
 
 
 def _none_if_blank(given: Any) -> Any:
@@ -129,7 +130,7 @@ class Removal(Form):
 
 
 class Description(Form):
-    """What people say of a client. ``maintenance_until`` is UTC, as the field's label says."""
+    """What people say of a client. ``maintenance_until`` is local time in ``zone``, as the label says."""
 
     name: Annotated[
         Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)] | None, Optional
@@ -140,6 +141,7 @@ class Description(Form):
     tags: Annotated[str, Field(max_length=2_000)] = ""
     description: Annotated[Annotated[str, StringConstraints(max_length=4_000)] | None, Optional] = None
     maintenance_until: Annotated[datetime | None, Optional] = None
+    zone: Annotated[str, Field(max_length=100)] = ""
     auto_recovery: Literal["", "on", "off"] = ""
 
     def changes(self) -> ClientEdit:
@@ -150,7 +152,7 @@ class Description(Form):
             "site": self.site,
             "tags": list(dict.fromkeys(tag for tag in map(str.strip, self.tags.split(",")) if tag)),
             "description": self.description,
-            "maintenance_until": None if until is None else until.replace(tzinfo=until.tzinfo or UTC),
+            "maintenance_until": until and until.replace(tzinfo=until.tzinfo or zone_named(self.zone) or UTC),
         }
         if self.auto_recovery:
             changes["auto_recovery"] = self.auto_recovery == "on"

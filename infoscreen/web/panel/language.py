@@ -1,15 +1,40 @@
-"""Which language a page is in: what its reader has chosen, else what their browser asks for."""
+"""Which language and which local time a page is in: its reader's, as far as the browser tells."""
+
+from functools import lru_cache
+from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
+from infoscreen.web.keys import parts_of
 from infoscreen.words.language import LANGUAGES, Language, language, preferred
 
 COOKIE = "infoscreen_language"
+ZONE_COOKIE = "infoscreen_zone"
+"""The name of the reader's time zone; ``times.js`` sets it."""
+
+LONGEST_ZONE = 64
+MOST_ZONES = 700
+"""There are about 600."""
 
 
 def language_of(request: web.Request) -> Language:
-    """Return the language chosen by cookie, else the one the browser asks for, else German."""
+    """Return the language chosen by cookie, else the one the browser asks for, else German.
+
+    Times are in the time zone of the browser, and of this host until the browser has told its own.
+    """
+    parts = parts_of(request)
     chosen = request.cookies.get(COOKIE)
-    if chosen in LANGUAGES:
-        return language(chosen)
-    return language(preferred(request.headers.get("Accept-Language", "")))
+    code = chosen if chosen in LANGUAGES else preferred(request.headers.get("Accept-Language", ""))
+    zone = zone_named(request.cookies.get(ZONE_COOKIE, "")) or parts.config.time_zone
+    return language(code).at(zone, parts.clock.now())
+
+
+@lru_cache(MOST_ZONES)
+def zone_named(name: str) -> ZoneInfo | None:
+    """Return the time zone of that name; None if there is none."""
+    if not name or len(name) > LONGEST_ZONE:
+        return None
+    try:
+        return ZoneInfo(name)
+    except (LookupError, ValueError, OSError):
+        return None

@@ -1,14 +1,12 @@
 """The start page: problems first, and when there is none, that there is none."""
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
-from types import MappingProxyType
 from uuid import uuid4
 
 from aiohttp import web
 
 from infoscreen.domain.clients import Client, Condition
-from infoscreen.domain.commands import Action, ClientCommand
+from infoscreen.domain.commands import ClientCommand
 from infoscreen.services.monitoring import Overview
 from infoscreen.services.recovery.explain import holds_of, mode_of
 from infoscreen.storage import client_lists, clients, commands
@@ -19,21 +17,18 @@ from infoscreen.storage.recovery import decisions
 from infoscreen.storage.recovery.pauses import PauseScope
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel.groups import GROUPS, tiles
+from infoscreen.web.panel.language import language_of
+from infoscreen.web.panel.offers import Offer, obstacles_of, remedy_of
 from infoscreen.web.panel.recovery import outages_of
 from infoscreen.web.panel.recovery_words import MODE_SENTENCES, MODES
 from infoscreen.web.panel.rendering import bare_page, wants
+from infoscreen.web.registry import actor_of
 
 SHOWN = 50
 """So many rows a panel shows; the rest is one click away."""
 
 LISTENED_ENOUGH = timedelta(minutes=3)
 CONTRADICTIONS_FOR = timedelta(hours=24)
-
-REMEDIES: Mapping[Condition, Action] = MappingProxyType(
-    {Condition.CRASHED: Action.RESTART_APP, Condition.HUNG: Action.REBOOT_HOST}
-)
-"""The one command that is offered beside a problem; an unreachable client would not get any."""
-
 
 BY_REMEDY = [frozenset({one}) for one in (Condition.CRASHED, Condition.HUNG, Condition.UNREACHABLE)]
 
@@ -61,6 +56,14 @@ async def get_overview(request: web.Request) -> web.StreamResponse:
         contradicted = []
         if wants(request, "contradicted"):
             contradicted = await _contradicted(connection, overview.generated_at)
+    locked = await parts.commanding.lockouts(listed)
+    actor, language = actor_of(request), language_of(request)
+
+    def remedy(client: Client) -> Offer | None:
+        uuid = client.uuid
+        obstacles = obstacles_of(client, actor, in_flight.get(uuid), locked.get(uuid), language)
+        return remedy_of(client, obstacles)
+
     mode = mode_of(overview)
     return bare_page(
         request,
@@ -80,7 +83,7 @@ async def get_overview(request: web.Request) -> web.StreamResponse:
         holds=holds_of(overview),
         fleet_pause=any(pause.scope is PauseScope.FLEET for pause in overview.pauses),
         contradicted=contradicted,
-        remedies=REMEDIES,
+        remedy=remedy,
         just_begun=_has_just_begun(overview),
     )
 

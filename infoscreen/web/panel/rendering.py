@@ -1,16 +1,17 @@
-"""From a template and what it needs to an answer, with one immutable Jinja environment per language.
+"""From a template and what it needs to an answer, with one immutable Jinja environment per language and zone.
 
-Languages do not share an environment, so that a page cannot catch another request's words.
+They do not share an environment, so that a page cannot catch another request's words or local time.
 """
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 from aiohttp import web
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2 import BytecodeCache, Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.bccache import Bucket
 from jinja2.runtime import Context
 
 from infoscreen.domain.accounts import Role
@@ -31,7 +32,7 @@ from infoscreen.web.panel.trouble import SENTENCES
 from infoscreen.web.registry import maybe_actor
 from infoscreen.words import recovery, telling
 from infoscreen.words.clients import application, oddities, status_reason
-from infoscreen.words.language import LANGUAGES, Language, language
+from infoscreen.words.language import LANGUAGES, Language
 from infoscreen.words.names import ACTION_NOUNS, word
 from infoscreen.words.speaking import say
 
@@ -39,6 +40,9 @@ T = TypeVar("T")
 Parts = frozenset[str]
 
 PARTS_HEADER = "X-Live"
+MOST_ENVIRONMENTS = 32
+"""One for each language, time zone and day that readers have; the least used one is forgotten."""
+
 MOST_PARTS = 100
 """A page has fewer regions, also with one for each tile."""
 
@@ -84,7 +88,7 @@ def bare_page(
     parts = asked_parts(request)
     shown = flash.read(request, tongue) if parts is None else None
     text = (
-        _environment(tongue.code)
+        _environment(tongue)
         .get_template(template)
         .render(
             {
@@ -115,10 +119,26 @@ def bare_page(
     return response
 
 
-@cache
-def _environment(code: str) -> Environment:
-    """Return the environment of one language. Unknown names in a template are errors, not blanks."""
-    tongue = language(code)
+class _Compiled(BytecodeCache):
+    """Templates compiled once for all environments."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if bucket.key in self._known:
+            bucket.bytecode_from_string(self._known[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._known[bucket.key] = bucket.bytecode_to_string()
+
+
+_COMPILED = _Compiled()
+
+
+@lru_cache(MOST_ENVIRONMENTS)
+def _environment(tongue: Language) -> Environment:
+    """Return the environment of one language and zone. Unknown names in a template are errors, not blanks."""
     environment = Environment(
         loader=FileSystemLoader(resource("templates")),
         autoescape=True,
@@ -128,6 +148,7 @@ def _environment(code: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
+        bytecode_cache=_COMPILED,
     )
     # Added by the extension, which mypy cannot see.
     environment.install_gettext_translations(tongue.catalog, newstyle=True)  # type: ignore[attr-defined]
@@ -146,6 +167,8 @@ def _environment(code: str) -> Environment:
     environment.filters.update(
         iso=_iso,
         moment=tongue.moment,
+        clock=tongue.clock,
+        utc=tongue.utc,
         number=tongue.number,
         counted=_counted_in(tongue),
         seconds=_seconds_in(tongue),

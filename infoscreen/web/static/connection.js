@@ -2,8 +2,9 @@
 
 import { serverNow, show } from "./times.js";
 
-// The server says something at least every 15 s; twice that and a bit is a dead line.
-const SILENCE = 35_000;
+// The server says something at least every 2 s; twice that is a dead line.
+const SILENCE = 4_000;
+const WATCH_EVERY = 500;
 const PATIENCE = 2_000;
 const RETRY = 3_000;
 
@@ -29,7 +30,7 @@ export class Connection {
     this.#addressOf = addressOf;
     this.#handlers = handlers;
     this.open();
-    setInterval(() => this.#watch(), 1_000);
+    setInterval(() => this.#watch(), WATCH_EVERY);
     setInterval(() => this.#resting && handlers.reload(), REST_ASKS_EVERY);
     document.addEventListener("visibilitychange", () => this.#seenOrUnseen());
   }

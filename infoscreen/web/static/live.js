@@ -136,7 +136,11 @@ async function fetchParts() {
   lastFetch = Date.now();
   let done = false;
   try {
-    const response = await fetch(location.href, { headers: { "X-Live": [...asked].join(",") } });
+    const headers = { "X-Live": [...asked].join(",") };
+    if (asked.has(ROWS)) {
+      headers["X-Rows"] = [...document.querySelectorAll("[data-live-rows] > tr")].map((row) => row.dataset.client).join(",");
+    }
+    const response = await fetch(location.href, { headers });
     if (response.redirected || response.status === 401 || response.status === 404) {
       location.reload();
       return;

@@ -1,10 +1,11 @@
 // What JavaScript adds to pages that are complete without it. Each module does one thing and minds its own part.
 
-import { localise, keepTimesFresh } from "./times.js";
+import { localise, keepTimesFresh, tellZone } from "./times.js";
 import { askInDialogs } from "./dialogs.js";
 import { guardForms } from "./forms.js";
 import { goLive } from "./live.js";
 
+tellZone();
 localise(document);
 keepTimesFresh();
 askInDialogs();

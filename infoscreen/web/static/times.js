@@ -1,10 +1,9 @@
-// Puts the reader's own zone and words in place of the UTC that the server has written.
+// Keeps times true: ages go on, and what the server wrote for another time zone is put into the reader's own.
 
-// The page's language, in the reader's own variety of it (English at 7 pm or at 19:00).
 const spoken = document.documentElement.lang;
 const language = navigator.languages.find((tag) => tag.split("-")[0] === spoken) ?? spoken;
-const moment = new Intl.DateTimeFormat(language, { dateStyle: "short", timeStyle: "medium" });
-const clock = new Intl.DateTimeFormat(language, { timeStyle: "medium" });
+const months = document.body.dataset.months.split(" ");
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "short" });
 const units = [
   ["day", 86_400_000],
@@ -43,10 +42,16 @@ export function show(element) {
   if (element.textContent !== text) {
     element.textContent = text;
   }
-  const whole = moment.format(at);
-  if (element.dataset.as !== "moment" && element.title !== whole) {
+  const whole = utc(at);
+  if (element.title !== whole) {
     element.title = whole;
   }
+}
+
+// The server writes times for this zone from the next page on.
+export function tellZone() {
+  const secure = location.protocol === "https:" ? "; Secure" : "";
+  document.cookie = `infoscreen_zone=${zone}; Path=/; Max-Age=31536000; SameSite=Lax${secure}`;
 }
 
 export function keepTimesFresh() {
@@ -55,8 +60,16 @@ export function keepTimesFresh() {
       for (const element of document.querySelectorAll('time[data-as="ago"], time[data-as="lasting"], time[data-as="left"]')) {
         show(element);
       }
+      markOld(document);
     }
   }, 1_000);
+}
+
+// Values that nothing newer has replaced in time are shown as old.
+export function markOld(root) {
+  for (const element of root.querySelectorAll("[data-fresh-until]")) {
+    element.classList.toggle("old", Date.parse(element.dataset.freshUntil) < serverNow());
+  }
 }
 
 function wording(element, at) {
@@ -68,10 +81,34 @@ function wording(element, at) {
     case "left":
       return left(element, at);
     case "clock":
-      return clock.format(at);
+      return clock(at);
     default:
-      return moment.format(at);
+      return moment(at);
   }
+}
+
+// The same as on the server: no date when it is today, no year when it is this one.
+function moment(at) {
+  const today = new Date(serverNow());
+  if (at.toDateString() === today.toDateString()) {
+    return clock(at);
+  }
+  const day = spoken === "de" ? `${at.getDate()}.` : at.getDate();
+  const year = at.getFullYear() === today.getFullYear() ? "" : ` ${at.getFullYear()}`;
+  return `${day} ${months[at.getMonth()]}${year}, ${clock(at)}`;
+}
+
+function clock(at) {
+  return [at.getHours(), at.getMinutes(), at.getSeconds()].map(twoDigits).join(":");
+}
+
+function utc(at) {
+  const [day, time] = at.toISOString().slice(0, 19).split("T");
+  return `${spoken === "de" ? day.split("-").reverse().join(".") : day} ${time} UTC`;
+}
+
+function twoDigits(number) {
+  return String(number).padStart(2, "0");
 }
 
 function ago(at) {
