@@ -644,6 +644,12 @@ def test_one_that_was_not_helped_beside_a_group_that_was_not_is_no_call_of_its_o
     for since, fleet, calls in ((4_000, 40, 0), (6_000, 40, 1), (4_000, 5_000, 1)):
         plan = plan_of(climbed(9, since, None), *stuck, fleet=fleet, incidents=[group], waves={"g": tries})
         assert sum(one.verdict.rung is Rung.HUMAN for one in plan.decisions) == calls
+    # A refusal has a reason of its own.
+    told = [attempt(9, 300, Outcome.REFUSED, error_code="expired")]
+    at = ladder(began_at=ago(4_000), unwell_since=ago(4_000))
+    refuses = speaking(9, 4_000, ladder=at, attempts=told)
+    plan = plan_of(refuses, *stuck, fleet=40, incidents=[group], waves={"g": tries})
+    assert (plan.decisions[0].reason, plan.decisions[0].verdict.rung) == (Reason.REFUSED, Rung.HUMAN)
 
 
 def test_a_call_for_a_human_stands_while_nothing_new_is_known() -> None:

@@ -111,6 +111,8 @@ def find_more_alike(book: IncidentBook, cases: Sequence[Case], verdicts: Verdict
             continue
         if case.ladder.incident is not None or case.ladder.phase is not Phase.CLIMBING:
             continue
+        if verdict.reason in {Reason.REFUSED, Reason.UNANSWERED}:
+            continue
         near: list[tuple[float, str]] = []
         for other in cases:
             key = None if other.ladder is None else other.ladder.incident
