@@ -1,4 +1,4 @@
-"""Plays the situations that this edition of the recovery was made for, at their size, and says what happened.
+"""Plays the situations that this edition of the recovery was made for, and says what happened.
 
 ``python -m benchmarks.situations [NAME...] [--write]`` puts the lines into docs/recovery.md.
 """
@@ -41,8 +41,8 @@ def _outage(share: float) -> Callable[[Random], Made]:
 
 
 def _regional(random: Random) -> Made:
-    world = fleet_world(random, 2_000, site_size=2)
-    dark = set(random.sample(sorted({device.site or "" for device in world.devices}), 333))
+    world = fleet_world(random, 600, site_size=2)
+    dark = set(random.sample(sorted({device.site or "" for device in world.devices}), 100))
     for device in world.devices:
         if device.site in dark:
             at = 1_800 + random.uniform(0, 5)
@@ -71,8 +71,8 @@ def _power_back(random: Random) -> Made:
 
 
 def _loopers(random: Random) -> Made:
-    world = fleet_world(random, 5_000)
-    looping = some(random, world.devices, 250)
+    world = fleet_world(random, 1_000)
+    looping = some(random, world.devices, 50)
 
     def crash(device: Device) -> None:
         shared(world, device, "crash", "loop", 20.0, "human")
@@ -86,8 +86,8 @@ def _loopers(random: Random) -> Made:
 
 
 def _hopeless(random: Random) -> Made:
-    world = fleet_world(random, 1_000)
-    ill = some(random, world.devices, 900)
+    world = fleet_world(random, 200, intervals=(60.0,))
+    ill = some(random, world.devices, 180)
     for device in ill:
         world.at(1_800 + random.uniform(0, 60), shared, world, device, "crash", "mass", None, "human")
     numbers = {device.number for device in ill}
@@ -128,7 +128,11 @@ SITUATIONS: Mapping[str, tuple[str, str, Callable[[Random], Made]]] = {
     "outage-45": ("45 %", "1 alarm", _outage(0.45)),
     "outage-54": ("54 %", "1 alarm", _outage(0.54)),
     "outage-60": ("60 %; crashes beside", "crashes cured in 85 to 100 s", _outage(0.6)),
-    "regional": ("power cut: a third of 1,000 sites with 2 clients each, 2 h", "1 alarm", _regional),
+    "regional": (
+        "power cut: a third of 300 sites (found with 1,000) with 2 clients each, 2 h",
+        "1 alarm",
+        _regional,
+    ),
     "slow-beats": ("300 clients, beats of 120 s with 30 % jitter, 1 % lost, 12 h", "no action", _slow),
     "update": (
         "2,000 clients say `crashed` for 40 s within an hour, beats of 10 to 120 s",
@@ -140,9 +144,13 @@ SITUATIONS: Mapping[str, tuple[str, str, Callable[[Random], Made]]] = {
         "no action",
         _power_back,
     ),
-    "crash-loops": ("250 of 5,000 crash every 5 min, single crashes beside", "85 to 100 s", _loopers),
+    "crash-loops": (
+        "50 of 1,000 (found with 250 of 5,000) crash every 5 min, single crashes beside",
+        "85 to 100 s",
+        _loopers,
+    ),
     "hopeless": (
-        "900 of 1,000 crash, nothing helps, 12 h",
+        "180 of 200 (found with 900 of 1,000) crash, nothing helps, 12 h, beats of 60 s",
         "10 actions and one an hour; singles as ever",
         _hopeless,
     ),
