@@ -1,5 +1,6 @@
 """When a person would be called for several clients at once: one alarm for what has one cause."""
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -104,20 +105,30 @@ def find_more_alike(book: IncidentBook, cases: Sequence[Case], verdicts: Verdict
     groups = book.open(IncidentKind.ALIKE)
     if not groups:
         return
+    called = [
+        case
+        for case, verdict in zip(cases, verdicts, strict=True)
+        if verdict is not None
+        and verdict.rung is Rung.HUMAN
+        and verdict.reason not in {Reason.REFUSED, Reason.UNANSWERED}
+        and not case.silent
+        and case.ladder is not None
+        and case.ladder.incident is None
+        and case.ladder.phase is Phase.CLIMBING
+    ]
+    if not called:
+        return
+    members: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
+    for case in cases:
+        if case.ladder is not None and (known := groups.get(case.ladder.incident or "")) is not None:
+            members[known.trouble or ""].append((first_of(case), known.key))
+    for some in members.values():
+        some.sort()
     reach = rarely_within(fleet, RATE_UNLEARNED)
-    for number, verdict in enumerate(verdicts):
-        case = cases[number]
-        if verdict is None or verdict.rung is not Rung.HUMAN or case.silent or case.ladder is None:
-            continue
-        if case.ladder.incident is not None or case.ladder.phase is not Phase.CLIMBING:
-            continue
-        if verdict.reason in {Reason.REFUSED, Reason.UNANSWERED}:
-            continue
-        near: list[tuple[float, str]] = []
-        for other in cases:
-            key = None if other.ladder is None else other.ladder.incident
-            if key in groups and groups[key].trouble == case.trouble:
-                near.append((abs(first_of(other) - first_of(case)), key))
+    for case in called:
+        first, some = first_of(case), members[case.trouble or ""]
+        position = bisect_left(some, (first, ""))
+        near = [(abs(at - first), key) for at, key in some[max(0, position - 1) : position + 1]]
         if near and min(near)[0] <= reach:
             key = min(near)[1]
             book.incidents[key] = replace(book.incidents[key], members=book.incidents[key].members + 1)

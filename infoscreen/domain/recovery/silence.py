@@ -221,12 +221,16 @@ class _Search:
         scopes = {FLEET, Scope(ScopeKind.SITE, one.site or ""), Scope(ScopeKind.NETWORK, one.network or "")}
         near: list[tuple[float, str]] = []
         for key, incident in self.found.items():
-            if (scope := _scope_of(incident)) in scopes:
-                apart = min((abs(at - one.heard) for at in self._times[key]), default=NEAR_MOST)
+            times = self._times[key]
+            if (scope := _scope_of(incident)) in scopes and times:
+                position = bisect_left(times, one.heard)
+                apart = min(abs(at - one.heard) for at in times[max(0, position - 1) : position + 1])
                 if apart < rarely_within(self._size(scope, 1), self._rate):
                     near.append((apart, key))
         if near:
-            self._join(self.found[min(near)[1]], [one])
+            key = min(near)[1]
+            self.joined[key].append(one.uuid)
+            insort(self._times[key], one.heard)
 
     def _note_times(self, pool: Iterable[Dark]) -> None:
         for one in pool:
