@@ -1,20 +1,27 @@
 """What services need from the doors, said by the side that needs it."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
+from infoscreen.clock import SteadySince
 from infoscreen.domain.broker import BrokerFault
+from infoscreen.domain.enrolment import NewDevice
 from infoscreen.domain.power import Capabilities, OutletIdentity, Reading
+from infoscreen.domain.presence import Backlog
 
 
 class Incoming(NamedTuple):
-    """One message from the broker; ``retain`` is true only for retained ones delivered at subscription."""
+    """One message from the broker; ``retain`` is true only for retained ones delivered at subscription.
+
+    ``repeated`` (DUP) means that the broker delivered it before and got no PUBACK; it may be stored.
+    """
 
     topic: str
     payload: bytes
     retain: bool = False
+    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,35 @@ class LinkState:
     taken_over_at: datetime | None = None
     """When another program last connected under our client id, again and again; None if not lately."""
     health: BrokerHealth = BrokerHealth()
+    backlog: Backlog | None = field(default=None, compare=False)
+    """None while not listening."""
+
+
+def backlog_of(listening: SteadySince) -> Backlog | None:
+    """Return what follows from since when we have listened."""
+    if listening.began is None:
+        return None
+    age, set_by = timedelta(seconds=listening.age_seconds), timedelta(seconds=listening.set_by_seconds)
+    return Backlog(listening.began, age, set_by)
+
+
+class AccountMaker(Protocol):
+    """The broker helper, for accounts of devices."""
+
+    async def add_device(self, uuid: str, *, password: str | None = None, replace: bool = False) -> NewDevice:
+        """Give a device an account; raise ``Conflict``, ``HelperMissing`` or ``HelperUnable``.
+
+        With a password, which is made otherwise, the same request twice is no error.
+        """
+        ...
+
+
+class BrokerRestarter(Protocol):
+    """The broker helper, for the broker itself."""
+
+    async def restart_broker(self) -> bool:
+        """Restart it; False if that is not possible now; raise ``HelperMissing`` or ``HelperUnable``."""
+        ...
 
 
 class Link(Protocol):
