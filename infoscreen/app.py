@@ -24,6 +24,7 @@ from infoscreen.domain.commands import Timeouts
 from infoscreen.domain.errors import CannotStart, StoreUnavailable
 from infoscreen.domain.events import BrokerChanged
 from infoscreen.domain.recovery import Observer
+from infoscreen.domain.secret_keys import keys_in
 from infoscreen.metrics import Metrics
 from infoscreen.mqtt.dropped import Dropped
 from infoscreen.mqtt.identity import OwnIds
@@ -31,6 +32,7 @@ from infoscreen.mqtt.listener import BatchLimits, Listener
 from infoscreen.mqtt.monitor import BrokerMonitor
 from infoscreen.mqtt.publisher import BrokerPublisher
 from infoscreen.policies import lockout_policy, recovery_policy, stale_policy
+from infoscreen.power.registry import open_outlet
 from infoscreen.progress import Progress, step_seconds
 from infoscreen.provisioning.helper_client import HelperClient
 from infoscreen.services import broker_alerts
@@ -46,9 +48,11 @@ from infoscreen.services.monitoring import Monitoring
 from infoscreen.services.outbox import Outbox
 from infoscreen.services.passwords import Passwords
 from infoscreen.services.ports import LinkState
+from infoscreen.services.power.outlets import Outlets
 from infoscreen.services.quota import Limit, QuotaPolicy, Quotas
 from infoscreen.services.recovery.loop import Recovering
 from infoscreen.services.recovery.pauses import Pausing
+from infoscreen.services.secrets import Secrets
 from infoscreen.services.watching import Watch, WatchPolicy
 from infoscreen.settings import Settings
 from infoscreen.storage import schema
@@ -232,6 +236,8 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         )
 
     passwords = Passwords()
+    key = settings.secrets_key
+    secrets = Secrets(() if key is None else keys_in(key.get_secret_value()))
     recovering = Recovering(store, clock, bus, commanding, metrics, recovery, lockout, observer)
     app = create_app(
         Parts(
@@ -240,6 +246,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
             accounts=Accounts(store, clock, passwords, bus),
             commanding=commanding,
             fleet=Fleet(store, clock, bus, listener, wake),
+            outlets=Outlets(store, clock, bus, secrets, open_outlet),
             pausing=Pausing(store, clock, bus),
             enrolling=Enrolling(store, clock, helper, code_lifetime),
             recovering=recovering,

@@ -324,6 +324,8 @@ READS = {
     "journal.py": "names of fields",
     "pki/authority.py": "labels of certificates",
     "pki/names.py": "host names",
+    "power/ipmi.py": "the output of ipmitool",
+    "power/wake.py": "MAC addresses",
 }
 """Modules with regular expressions, and what they read: never sentences of our own."""
 

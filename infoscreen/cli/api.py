@@ -62,6 +62,10 @@ class Api:
         """Send the body and return the answer; see ``get``."""
         return await self._request("POST", path, json=body)
 
+    async def patch(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Send the changes and return the answer; see ``get``."""
+        return await self._request("PATCH", path, json=body)
+
     async def every(self, path: str, **query: Any) -> list[dict[str, Any]]:
         """Return the items of a list from all its pages; see ``get``."""
         page = await self.get(path, limit=500, **query)

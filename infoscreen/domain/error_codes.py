@@ -8,6 +8,7 @@ from infoscreen.domain.accounts import Role
 from infoscreen.domain.codes import Code, Fact, Packed, unpacked
 from infoscreen.domain.commands import Action, CommandStatus
 from infoscreen.domain.faults import FieldFault
+from infoscreen.domain.power.outlet import PowerFault
 
 
 class ErrorCode(Code):
@@ -59,6 +60,10 @@ class ErrorCode(Code):
     COMMAND_IN_FLIGHT = "command_in_flight", {"action": Action}
     REQUESTED_AT_ONCE = "requested_at_once"
     LOCKED_OUT = "locked_out"
+    NO_OUTLET = "no_outlet", {"uuid": str}
+    OUTLET_SHARED = "outlet_shared", {"clients": str}
+    OUTLET_FAULT = "outlet_fault", {"fault": PowerFault, "said": str}
+    OUTLETS_BUSY = "outlets_busy"
     NOT_GIVEN_UP = "not_given_up"
     NOTHING_WRONG = "nothing_wrong"
     INCIDENT_OVER = "incident_over"

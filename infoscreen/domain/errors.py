@@ -124,6 +124,30 @@ class SecretUnreadable(Conflict):
     slug = "secret-unreadable"
 
 
+class NoOutlet(Conflict):
+    """No outlet is configured for the client."""
+
+    slug = "no-outlet"
+
+
+class OutletShared(Conflict):
+    """Other clients have the same outlet, which was not declared."""
+
+    slug = "outlet-shared"
+
+
+class OutletFault(Refused):
+    """The outlet cannot be used; ``fault`` is the stable code, ``detail`` the outlet's own words."""
+
+    slug = "outlet-fault"
+    status = 502
+
+    def __init__(self, fault: PowerFault, detail: str) -> None:
+        super().__init__(ErrorCode.OUTLET_FAULT, fault=fault, said=detail or "-")
+        self.fault = fault
+        self.detail = detail
+
+
 class NotPrivate(Refused):
     """A secret in the request or its answer would cross a network in the clear."""
 

@@ -19,6 +19,7 @@ from infoscreen.services.enrolling import Enrolling
 from infoscreen.services.fleet import Fleet
 from infoscreen.services.monitoring import Monitoring
 from infoscreen.services.ports import Link
+from infoscreen.services.power.outlets import Outlets
 from infoscreen.services.recovery.loop import Recovering
 from infoscreen.services.recovery.pauses import Pausing
 from infoscreen.storage.engine import Store
@@ -72,6 +73,7 @@ class Parts:
     accounts: Accounts
     commanding: Commanding
     fleet: Fleet
+    outlets: Outlets
     pausing: Pausing
     enrolling: Enrolling
     recovering: Recovering

@@ -10,6 +10,7 @@ from infoscreen.web.api import (
     enrolment,
     events,
     monitoring,
+    power,
     recovery,
     timeline,
 )
@@ -20,6 +21,7 @@ ROUTES: tuple[Route, ...] = (
     *accounts.ROUTES,
     *audit.ROUTES,
     *clients.ROUTES,
+    *power.ROUTES,
     *commands.ROUTES,
     *enrolment.ROUTES,
     *timeline.ROUTES,

@@ -26,6 +26,9 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "broker-helper-failed": N_("The broker's accounts could not be changed"),
         "command-in-flight": N_("Another command is in flight"),
         "locked-out": N_("Client is locked out"),
+        "no-outlet": N_("No outlet"),
+        "outlet-shared": N_("Outlet is shared"),
+        "outlet-fault": N_("Outlet cannot be used"),
         "too-many-streams": N_("Too many live views"),
         "query-too-expensive": N_("Too expensive for the database"),
         "store-unavailable": N_("Database not available"),
@@ -120,6 +123,12 @@ ERRORS: Table = MappingProxyType(
         ErrorCode.LOCKED_OUT: N_(
             "Too many disruptive commands in a short time; the client is locked to protect it."
         ),
+        ErrorCode.NO_OUTLET: N_("No outlet is configured for client %(uuid)s."),
+        ErrorCode.OUTLET_SHARED: N_(
+            "Other clients have the same outlet (%(clients)s). Say that it is shared if that is so."
+        ),
+        ErrorCode.OUTLET_FAULT: N_("The outlet cannot be used: %(fault)s (%(said)s)."),
+        ErrorCode.OUTLETS_BUSY: N_("Other outlets are being tested. Try again in a few seconds."),
         ErrorCode.NOT_GIVEN_UP: N_(
             "The automatic recovery has not given up on this client: nothing to acknowledge."
         ),
