@@ -527,6 +527,7 @@ async def test_over_the_api_an_admin_adds_devices_and_devices_redeem_codes(
     assert (await posted(admin, "/api/devices", {"uuid": DEVICE}, 409))["code"] == "device_has_account"
     codes = (await posted(admin, "/api/enrolments", {"uuids": [OTHER], "count": 2}, 201))["items"]
     assert [one["uuid"] for one in codes] == [OTHER, None, None]
+    assert (await posted(admin, "/api/enrolments", {}, 422))["code"] == "wrong_field"
     device = await site.visitor()
     body = {"code": codes[0]["code"], "password": PASSWORD}
     assert await posted(device, "/api/enrol", body, 200) == {
