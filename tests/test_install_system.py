@@ -96,6 +96,15 @@ def assert_the_daemon_may_ask_the_broker_helper_and_nobody_else(host: Host) -> N
     assert device in ask("infoscreen", added), journal(host, "--unit=infoscreen-broker-helper")
     assert device in host.ok("infoscreen", "broker", "list")
     assert "Conflict" in ask("infoscreen", added)
+    # The daemon itself, under the hardening of its unit.
+    words = ("--user", "admin", "--role", "admin", "--manages-accounts", "--json")
+    made = json.loads(host.ok("infoscreen", "token", "create", "test", *words))
+    script = (
+        "import sys, urllib.request as u; print(u.urlopen(u.Request('http://127.0.0.1:8080/api/devices', "
+        "b'{}', {'Authorization': 'Bearer ' + sys.argv[1], 'Content-Type': 'application/json'})).status)"
+    )
+    assert host.ok("python3", "-c", script, made["secret"]) == "201"
+    assert len(json.loads(host.ok("infoscreen", "broker", "list", "--json"))) == 2
     assert ask("infoscreen", "helper.restart_broker()").strip() == "True"
     assert ask("infoscreen", "helper.restart_broker()").strip() == "False"
 
