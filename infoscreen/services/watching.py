@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from infoscreen.clock import Clock
+from infoscreen.clock import Clock, ClockStep
 from infoscreen.domain.clients import Presence, ProcessStatus
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import (
@@ -46,11 +46,15 @@ from infoscreen.storage import (
 from infoscreen.storage.command_deadlines import Signs
 from infoscreen.storage.command_history import HistoryLine
 from infoscreen.storage.engine import Connection, Store
-from infoscreen.storage.recovery import attempts, decisions, incidents
+from infoscreen.storage.recovery import acknowledgements, attempts, decisions, incidents
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 1_000
+
+WELL_FOR = timedelta(minutes=1)
+"""After so long online nobody needs to take care of a client any more."""
+
 AT_A_STRETCH = 250
 """Clients judged between two turns of the event loop, some 3 ms."""
 VERIFIED_AT_ONCE = 500
@@ -82,6 +86,9 @@ class Watch:
         self._policy = policy
         self._measures = measures
         self._step_before = clock.last_step
+        self._moving_by: ClockStep | None = None
+        self._moved_until = ""
+        """The last command whose deadline was moved by that step."""
         self._totals_checked = False
         self._verified_until = ""
 
@@ -111,6 +118,11 @@ class Watch:
             expired += found
             expect_within()
         await self._keep_totals()
+        async with self._store.read() as connection:
+            well = await acknowledgements.of_well(connection, now - WELL_FOR)
+        if well:
+            async with self._store.write() as connection:
+                await acknowledgements.end(connection, well)
         return expired
 
     async def _keep_totals(self) -> None:
@@ -189,11 +201,19 @@ class Watch:
         step = self._clock.last_step
         if step is None or step is self._step_before or not step.was_set:
             return
+        if self._moving_by is not step:
+            self._moving_by, self._moved_until = step, ""
+        while await self._move_some(step, now):
+            pass
+        self._step_before = step
+
+    async def _move_some(self, step: ClockStep, now: datetime) -> int:
+        """Move the deadlines of some commands, each once, however often the database fails meanwhile."""
         by = timedelta(seconds=step.seconds)
         code = Note.CLOCK_SET_FORWARD if step.seconds > 0 else Note.CLOCK_SET_BACK
         note = Fact(code, {"by": abs(by)})
         async with self._store.write() as connection:
-            found = await command_deadlines.unfinished(connection)
+            found = await command_deadlines.unfinished(connection, self._moved_until, AT_ONCE)
             moved = [after for one in found if (after := moved_by_step(one, step.at, by, now))]
             await commands.save(connection, {one.command_id: one for one in found}, moved)
             lines = [
@@ -207,8 +227,10 @@ class Watch:
                 for one in moved
             ]
             await command_history.record(connection, lines)
-        self._step_before = step
+        if found:
+            self._moved_until = found[-1].command_id
         self._bus.publish(*(CommandChanged(one.command_id, one.client_uuid) for one in moved))
+        return len(found)
 
     async def _sweep_some(self, now: datetime) -> int:
         async with self._store.read() as connection:

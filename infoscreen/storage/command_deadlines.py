@@ -43,9 +43,14 @@ class Signs(NamedTuple):
     app_heard_at: datetime | None
 
 
-async def unfinished(connection: Connection) -> list[ClientCommand]:
-    """Return all commands that may still come to an end."""
-    return [command_of(row) for row in await connection.execute(select(*COLUMNS).where(IS_OPEN))]
+async def unfinished(connection: Connection, after: str, limit: int) -> list[ClientCommand]:
+    """Return commands that may still come to an end, and hold them until this transaction ends.
+
+    In the order of their ids, from the one ``after``.
+    """
+    c = client_commands.c
+    statement = select(*COLUMNS).where(IS_OPEN, c.command_id > after).order_by(c.command_id).limit(limit)
+    return [command_of(row) for row in await connection.execute(statement.with_for_update())]
 
 
 async def past_deadline(connection: Connection, now: datetime, limit: int) -> list[ClientCommand]:

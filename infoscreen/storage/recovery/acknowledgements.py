@@ -7,10 +7,12 @@ from typing import Any
 
 from sqlalchemy import Row, bindparam, delete, insert, or_, select
 
+from infoscreen.domain.clients import Condition
 from infoscreen.domain.recovery import Meanwhile
 from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.recovery_tables import recovery_acknowledgements
+from infoscreen.storage.tables import clients
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,17 @@ async def of_client(connection: Connection, client_uuid: str, now: datetime) -> 
     return None if row is None else _acknowledgement(row)
 
 
+async def of_clients(
+    connection: Connection, client_uuids: Collection[str], now: datetime
+) -> dict[str, StoredAcknowledgement]:
+    """Return those of the clients."""
+    found: dict[str, StoredAcknowledgement] = {}
+    for chunk in chunks(client_uuids):
+        rows = await connection.execute(_STANDING.where(_c.client_uuid.in_(chunk)), {"now": now})
+        found |= {one.client_uuid: one for one in map(_acknowledgement, rows)}
+    return found
+
+
 async def put(connection: Connection, acknowledgement: StoredAcknowledgement) -> None:
     """Write one in place of the one before."""
     await end(connection, [acknowledgement.client_uuid])
@@ -63,3 +76,11 @@ async def end(connection: Connection, client_uuids: Collection[str]) -> int:
             await connection.execute(delete(recovery_acknowledgements).where(_c.client_uuid.in_(chunk)))
         ).rowcount
     return ended
+
+
+async def of_well(connection: Connection, since: datetime) -> list[str]:
+    """Return the clients that came online after they were acknowledged, and before ``since``."""
+    c = clients.c
+    came = select(_c.client_uuid).join(clients, c.uuid == _c.client_uuid)
+    well = came.where(c.status == Condition.ONLINE, c.status_since > _c.at, c.status_since < since)
+    return list((await connection.scalars(well)).all())
