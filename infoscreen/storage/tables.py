@@ -363,6 +363,14 @@ recovery_decisions = Table(
 )
 _standing = text("last_at IS NULL")
 _partial("uq_recovery_decisions_standing", _standing, recovery_decisions.c.client_uuid, unique=True)
+# The newest of those that stand, in order; else their number decides how far the history is walked.
+_partial("ix_recovery_decisions_newest_standing", _standing, recovery_decisions.c.id)
+_partial(
+    "ix_recovery_decisions_held",
+    text("last_at IS NULL AND incident_id IS NOT NULL"),
+    recovery_decisions.c.incident_id,
+    recovery_decisions.c.id,
+)
 _of_incident = text("incident_id IS NOT NULL")
 _partial(
     "ix_recovery_decisions_incident",
