@@ -2,15 +2,17 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, bindparam, delete, insert, or_, select
+from sqlalchemy import Row, and_, bindparam, delete, insert, or_, select
 
-from infoscreen.domain.recovery import Meanwhile
+from infoscreen.domain.clients import Condition
+from infoscreen.domain.recovery import Meanwhile, Phase
 from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.recovery_tables import recovery_acknowledgements
+from infoscreen.storage.tables import clients, recovery_ladders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,30 @@ async def of_client(connection: Connection, client_uuid: str, now: datetime) -> 
     """Return the one of a client, None if nobody takes care of it."""
     row = (await connection.execute(_OF_CLIENT, {"now": now, "uuid": client_uuid})).one_or_none()
     return None if row is None else _acknowledgement(row)
+
+
+_k, _l = clients.c, recovery_ladders.c
+_IS_WELL = and_(
+    _k.status == Condition.ONLINE,
+    or_(_k.status_since <= bindparam("well_since"), _k.status_since > bindparam("now")),
+    _k.heartbeats - _k.heartbeats_at_change + 1 >= bindparam("reports"),
+    or_(_l.phase.is_(None), _l.phase == Phase.WELL),
+)
+_OVER = (
+    select(_c.client_uuid)
+    .join(clients, _k.uuid == _c.client_uuid)
+    .outerjoin(recovery_ladders, _l.client_uuid == _c.client_uuid)
+    .where(or_(_c.until <= bindparam("now"), _IS_WELL))
+)
+
+
+async def over(connection: Connection, now: datetime, well_for: timedelta, reports: int) -> list[str]:
+    """Return the clients whose acknowledgement is over: its time has passed, or the client is well.
+
+    Well is who has been online for ``well_for`` and so many reports, also if no poll saw it unwell.
+    """
+    given = {"now": now, "well_since": now - well_for, "reports": reports}
+    return list((await connection.scalars(_OVER, given)).all())
 
 
 async def put(connection: Connection, acknowledgement: StoredAcknowledgement) -> None:
