@@ -99,8 +99,16 @@ def main() -> None:
     sizes = QUICK if given.quick else FULL
     if given.hour:
         sizes = replace(sizes, traffic_seconds=HOUR)
-    # SIGTERM stops its daemons and brokers, as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stopped = False
+
+    def stop(_number: int, _frame: object) -> None:
+        nonlocal stopped
+        stopped = True
+        raise KeyboardInterrupt
+
+    # Both stop its daemons and brokers; what is measured then is no run.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
     # The garbage collector runs as in the daemon, also for what is measured in this process.
     freeze_startup_objects()
     everything: dict[str, list[list[Figure]]] = {}
@@ -108,6 +116,8 @@ def main() -> None:
         _say(f"{name} ...")
         begun, load = datetime.now(UTC), os.getloadavg()[0]
         figures = uvloop.run(run(name, BENCHMARKS[name], sizes))
+        if stopped:
+            raise SystemExit(130)
         everything.setdefault(name, []).append(figures)
         if not given.quick:
             record = {
@@ -116,7 +126,8 @@ def main() -> None:
                 "figures": [figure.as_json() for figure in figures],
             }
             results = save(name, record, RESULTS)
-            DOCUMENT.write_text(rewritten(DOCUMENT.read_text(encoding="utf-8"), results), encoding="utf-8")
+            text = rewritten(DOCUMENT.read_text(encoding="utf-8"), results, list(BENCHMARKS))
+            DOCUMENT.write_text(text, encoding="utf-8")
     _say("", table([one for runs in everything.values() for one in summed_up(runs)]))
 
 

@@ -9,20 +9,20 @@ BEGIN = "<!-- made from benchmarks/results.json by scripts/bench -->"
 END = "<!-- end -->"
 
 
-def rewritten(text: str, results: Mapping[str, Any]) -> str:
-    """Return the document with the results in it between the two marks."""
+def rewritten(text: str, results: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Return the document with the results in it between the two marks; ``names`` are all benchmarks."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    return "\n".join([before + BEGIN, "", *_lines(results), "", END + after])
+    return "\n".join([before + BEGIN, "", *_lines(results, names), "", END + after])
 
 
-def _lines(results: Mapping[str, Any]) -> Iterator[str]:
+def _lines(results: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
     runs = {name: each["runs"] for name, each in results["benchmarks"].items()}
+    yield from _in_short(runs, [name for name in names if name not in runs])
     yield "| figure | median | least to most | wanted | |"
     yield "|---|---|---|---|---|"
-    for of_one in runs.values():
-        for summary in summed_up([_figures(run) for run in of_one]):
-            yield _row(summary)
+    for summary in _summaries(runs):
+        yield _row(summary)
     yield ""
     yield "When each was measured, how many processes wanted a core just before (load average), and what the"
     yield "newest run was made from:"
@@ -37,6 +37,32 @@ def _lines(results: Mapping[str, Any]) -> Iterator[str]:
             yield f"  - {first}"
 
 
+def _summaries(runs: Mapping[str, Any]) -> list[Summary]:
+    return [one for of_one in runs.values() for one in summed_up([_figures(run) for run in of_one])]
+
+
+def _in_short(runs: Mapping[str, Any], without_runs: Sequence[str]) -> Iterator[str]:
+    """Yield what was reached and what was not, before the reader has to look for it."""
+    wanted = [one for one in _summaries(runs) if one.figure.wanted is not None]
+    measured = [one for one in wanted if one.figure.value is not None]
+    missed = [one for one in measured if not one.figure.reached]
+    yield f"**{len(measured) - len(missed)} of {len(measured)} measured figures are as wanted.**"
+    if missed:
+        yield ""
+        yield "Not reached:"
+        yield ""
+        for one in missed:
+            yield f"- {one.figure.name}: {_measured(one.figure)}, wanted {_wanted(one.figure)}"
+    absent = [*(one.figure.name for one in wanted if one.figure.value is None), *without_runs]
+    if absent:
+        yield ""
+        yield f"Not measured: {', '.join(absent)}."
+    if any(not one.is_proven for one in measured):
+        yield ""
+        yield f"Figures of fewer than {ENOUGH_RUNS} runs are provisional; the last column says which."
+    yield ""
+
+
 def _figures(run: Mapping[str, Any]) -> Sequence[Figure]:
     return [Figure.of_json(figure) for figure in run["figures"]]
 
@@ -44,9 +70,15 @@ def _figures(run: Mapping[str, Any]) -> Sequence[Figure]:
 def _row(summary: Summary) -> str:
     figure = summary.figure
     spread = "-" if summary.least is None else f"{_number(summary.least)} to {_number(summary.most)}"
-    wanted = "-" if figure.wanted is None else f"{figure.direction} {figure.wanted:g} {figure.unit}".rstrip()
-    measured = f"{_number(figure.value)} {figure.unit}".rstrip() if figure.value is not None else "-"
-    return f"| {figure.name} | {measured} | {spread} | {wanted} | {_verdict(summary)} |"
+    return f"| {figure.name} | {_measured(figure)} | {spread} | {_wanted(figure)} | {_verdict(summary)} |"
+
+
+def _wanted(figure: Figure) -> str:
+    return "-" if figure.wanted is None else f"{figure.direction} {figure.wanted:g} {figure.unit}".rstrip()
+
+
+def _measured(figure: Figure) -> str:
+    return "-" if figure.value is None else f"{_number(figure.value)} {figure.unit}".rstrip()
 
 
 def _number(value: float | None) -> str:

@@ -119,7 +119,7 @@ def _row(number: int, now: datetime) -> dict[str, object]:
         capabilities=["restart_app", "reboot_host", "shutdown_host", "screenshot"],
     )
     folding = Folding(before=client, client=client)
-    fold_beats(folding, Beats(beat(number, uuid, now)), now, before, _POLICY)
+    fold_beats(folding, Beats(beat(number, uuid, now)), now, before, None, _POLICY)
     settle(folding, now, before)
     client = replace(folding.client, heartbeats=1)
     return asdict(client) | {

@@ -97,9 +97,7 @@ def stored(url: str, batch_limit: int, filters: Sequence[str] = FILTERS) -> Drai
 
         clock = SystemClock()
         quotas = Quotas(QuotaPolicy()._replace(logs=Limit(count)), clock)
-        ingest = Ingest(
-            store, clock, Bus(), POLICY, Metrics(), lambda: listener.state.listening_since, quotas
-        )
+        ingest = Ingest(store, clock, Bus(), POLICY, Metrics(), lambda: listener.state, quotas)
         limits = BatchLimits(messages=batch_limit, fewest=batch_limit)
         listener = Listener(address, clock, handle, filters, limits=limits)
         running = asyncio.create_task(listener.run())

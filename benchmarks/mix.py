@@ -16,6 +16,8 @@ from itertools import islice
 from pathlib import Path
 from random import Random
 
+from msgspec.structs import replace
+
 from benchmarks.figures import Figure, Wanted
 from benchmarks.fleet import beat, fill, heartbeats, uuid_of
 from benchmarks.ingest import POLICY, rate, stored
@@ -26,7 +28,7 @@ from infoscreen.metrics import Metrics
 from infoscreen.mqtt.listener import BatchLimits
 from infoscreen.services.bus import Bus
 from infoscreen.services.ingest import Ingest
-from infoscreen.services.ports import Incoming
+from infoscreen.services.ports import Incoming, LinkState
 from infoscreen.services.quota import Limit, QuotaPolicy, Quotas
 from infoscreen.storage.engine import Store
 from infoscreen.wire import topics
@@ -46,7 +48,7 @@ def mixed(clients: int, random: Random) -> Iterator[tuple[str, bytes]]:
         if random.random() < 1 / RESTART_EVERY:
             pids[number] += 1
         heartbeat = beat(number, uuid, now)
-        yield topics.heartbeat(uuid), encode(heartbeat.model_copy(update={"process_pid": pids[number]}))
+        yield topics.heartbeat(uuid), encode(replace(heartbeat, process_pid=pids[number]))
         if random.random() < 1 / HEALTH_EVERY:
             yield topics.health(uuid), _health(number, pids[number], now, random)
         if random.random() < 1 / LOG_EVERY:
@@ -110,7 +112,7 @@ async def _handled(url: str, messages: list[Incoming]) -> float:
     store, clock = Store(url), SystemClock()
     since, size = clock.now() - timedelta(hours=1), BatchLimits().messages
     quotas = Quotas(QuotaPolicy()._replace(logs=Limit(len(messages))), clock)
-    ingest = Ingest(store, clock, Bus(), POLICY, Metrics(), lambda: since, quotas)
+    ingest = Ingest(store, clock, Bus(), POLICY, Metrics(), lambda: LinkState(True, since, 0, None), quotas)
     try:
         started = time.perf_counter()
         for start in range(0, len(messages), size):

@@ -13,7 +13,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from aiohttp import web
 
@@ -116,23 +116,29 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
     reloading = Reloading(settings, load or (lambda: settings), clock, [renew_certificates])
     store = Store(settings.database_url)
 
-    def listening_since() -> datetime | None:
-        return listener.state.listening_since
-
     def show_broker() -> None:
         bus.publish(BrokerChanged(listener.state.connected))
 
     ingest_policy = IngestPolicy(stale, timeouts, settings.auto_register_clients)
     logs = Limit(settings.log_lines_per_minute, settings.log_bytes_per_minute)
     quotas = Quotas(QuotaPolicy(logs=logs), clock)
-    ingest = Ingest(
-        store, clock, bus, ingest_policy, metrics, listening_since, quotas, writer=address.client_id
-    )
+
+    def link() -> LinkState:
+        return listener.state
+
+    ingest = Ingest(store, clock, bus, ingest_policy, metrics, link, quotas, writer=address.client_id)
     # Logs and screenshots have a session, a budget and batches of their own, so that a device which sends too
     # much of them delays no heartbeat and pushes no ack out of the broker's queue.
     bulk_address = replace(address, client_id=f"{address.client_id}-bulk")
     bulk_ingest = Ingest(
-        store, clock, bus, ingest_policy, metrics, listening_since, quotas, writer=bulk_address.client_id
+        store,
+        clock,
+        bus,
+        ingest_policy,
+        metrics,
+        lambda: listener.state,
+        quotas,
+        writer=bulk_address.client_id,
     )
     dropped = Dropped(clock)
     own_ids = OwnIds(address, probe_address(settings))

@@ -98,11 +98,13 @@ class SteadySince:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._since: datetime | None = None
+        self._begun = 0.0
         self._step_before: ClockStep | None = None
 
     def begin(self) -> None:
         """Start now."""
         self._since = self._clock.now()
+        self._begun = self._clock.monotonic()
         self._step_before = self._clock.last_step
 
     def end(self) -> None:
@@ -116,6 +118,22 @@ class SteadySince:
         if self._since is None or step is None or step is self._step_before:
             return self._since
         return step.at
+
+    @property
+    def began(self) -> datetime | None:
+        """Return the start, by the clock of that time, None while stopped."""
+        return self._since
+
+    @property
+    def age_seconds(self) -> float:
+        """Return how long ago the start is, however the clock was set since."""
+        return self._clock.monotonic() - self._begun
+
+    @property
+    def set_by_seconds(self) -> float:
+        """Return by how far the wall clock was last set since the start."""
+        step = self._clock.last_step
+        return 0.0 if step is None or step is self._step_before else step.seconds
 
 
 async def until_woken(wake: asyncio.Event, seconds: float, clock: Clock) -> None:

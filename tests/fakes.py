@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from infoscreen.clock import ClockStep
 from infoscreen.domain.errors import BrokerUnavailable, PublishRefused
+from infoscreen.domain.presence import Backlog
 from infoscreen.services.ports import LinkState, Outgoing
 from tests.waiting import DEADLINE_SECONDS
 
@@ -80,12 +81,35 @@ class FakePublisher:
 class FakeLink:
     """A listening connection in whatever state a test wants."""
 
-    def __init__(self, listening_since: datetime | None) -> None:
+    def __init__(self, clock: FakeClock, listening_since: datetime | None) -> None:
+        self._clock = clock
         self.listening_since = listening_since
 
     @property
+    def listening_since(self) -> datetime | None:
+        step = self._clock.last_step
+        return self._began if self._began is None or step is None or step is self._step_before else step.at
+
+    @listening_since.setter
+    def listening_since(self, at: datetime | None) -> None:
+        self._began, self._step_before = at, self._clock.last_step
+        self._age_then = timedelta() if at is None else self._clock.now() - at
+        self._then = self._clock.monotonic()
+
+    @property
     def state(self) -> LinkState:
-        return LinkState(self.listening_since is not None, self.listening_since, 0, None)
+        return LinkState(
+            self.listening_since is not None, self.listening_since, 0, None, backlog=self._backlog
+        )
+
+    @property
+    def _backlog(self) -> Backlog | None:
+        if self._began is None:
+            return None
+        step = self._clock.last_step
+        set_by = 0.0 if step is None or step is self._step_before else step.seconds
+        age = self._age_then + timedelta(seconds=self._clock.monotonic() - self._then)
+        return Backlog(self._began, age, timedelta(seconds=set_by))
 
 
 class CountingMeasures:

@@ -20,6 +20,8 @@ class Proxy:
         """Cut the connection once, as soon as this is sent to the server; no answer comes back."""
         self.cut_passes_after: float | None = 0.0
         """After how many seconds what was cut at still reaches the server; None: never."""
+        self.loses_what_is_sent = False
+        """Lose what is sent to the server; what it sends still arrives."""
         self.cuts = 0
         """How often that was done."""
         """How many were made so far."""
@@ -55,6 +57,8 @@ class Proxy:
                 while data := await reader.read(self.piece_bytes):
                     await asyncio.sleep(self.delay_seconds)
                     await self._open.wait()
+                    if back is not None and self.loses_what_is_sent:
+                        continue
                     if back is not None and self.cut_at is not None and self.cut_at in data:
                         self.cut_at = None
                         self.cuts += 1

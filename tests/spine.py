@@ -131,7 +131,7 @@ async def open_spine(
         await with_tables(url)
     clock = FakeClock(MORNING)
     bus, measures, wake, publisher = Bus(), CountingMeasures(), asyncio.Event(), FakePublisher()
-    link = FakeLink(clock.now() - timedelta(hours=1))
+    link = FakeLink(clock, clock.now() - timedelta(hours=1))
     ingest_policy = IngestPolicy(STALE, TIMEOUTS, auto_register)
     watch_policy = WatchPolicy(STALE, TIMEOUTS, timedelta(seconds=15), timedelta(days=90))
     commanding = Commanding(store, clock, bus, POLICY, measures, wake)
@@ -148,7 +148,7 @@ async def open_spine(
             link=link,
             publisher=publisher,
             measures=measures,
-            ingest=Ingest(store, clock, bus, ingest_policy, measures, lambda: link.state.listening_since),
+            ingest=Ingest(store, clock, bus, ingest_policy, measures, lambda: link.state),
             commanding=commanding,
             outbox=Outbox(store, clock, bus, publisher, link, measures, wake, alias=False),
             watch=Watch(store, clock, bus, link, watch_policy, measures),

@@ -60,8 +60,10 @@ LIBRARIES = {
     "aiohttp": {"web", "power", *COMPOSITION},
     "jinja2": {"web"},
     "prometheus_client": {"metrics"},
+    "msgspec": {"wire"},
     "pydantic": {"wire", "web", "settings", "agent", "judge", "simulator"},
     "psutil": {"agent"},
+    "pysnmp": {"power"},
     "cryptography": {"pki", "services.secrets"},
 }
 ASKS_THE_TIME = {"now", "utcnow", "today", "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter"}

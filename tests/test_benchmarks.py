@@ -45,7 +45,8 @@ async def test_a_benchmark_measures_all_its_figures(name: str) -> None:
 
 def test_the_document_tells_the_results_that_were_measured() -> None:
     text = suite.DOCUMENT.read_text(encoding="utf-8")
-    assert rewritten(text, json.loads(suite.RESULTS.read_text(encoding="utf-8"))) == text
+    results = json.loads(suite.RESULTS.read_text(encoding="utf-8"))
+    assert rewritten(text, results, list(suite.BENCHMARKS)) == text
 
 
 @pytest.mark.parametrize(
@@ -93,8 +94,19 @@ def test_fewer_than_three_runs_prove_nothing_and_the_document_says_so() -> None:
     runs = [record | {"figures": [one.as_json() for one in run_of(value)]} for value in (10.0, 30.0, 20.0)]
     row = "| f0 | 20.0 | 10.0 to 30.0 | at least 10 | reached"
     for count, end in ((2, ", 2 of 3 runs |"), (3, " |")):
-        told = rewritten(f"{BEGIN}{END}", {"benchmarks": {"one": {"runs": runs[:count]}}})
+        told = rewritten(f"{BEGIN}{END}", {"benchmarks": {"one": {"runs": runs[:count]}}}, ["one", "two"])
         assert row + end in told
+        assert ("provisional" in told) is (count < 3)
+        assert "Not measured: two." in told
+
+
+def test_the_document_says_first_what_was_not_reached() -> None:
+    figures = [*run_of(9.0, 12.0), Figure("f2", None, Wanted.AT_MOST, 1)]
+    record = {"at": "2026-01-01T00:00:00", "load_before": 0.1, "figures": [one.as_json() for one in figures]}
+    told = rewritten(f"{BEGIN}{END}", {"benchmarks": {"one": {"runs": [record] * 3}}}, ["one"])
+    assert "**1 of 2 measured figures are as wanted.**" in told
+    assert "- f0: 9.00, wanted at least 10" in told
+    assert "Not measured: f2." in told
 
 
 def test_a_percentile_is_one_of_the_samples() -> None:

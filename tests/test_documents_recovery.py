@@ -5,6 +5,7 @@ from pathlib import Path
 from infoscreen.domain.recovery import Reason
 from infoscreen.domain.recovery.ladder import TRANSITIONS
 from infoscreen.domain.recovery.reasons import ENDINGS
+from infoscreen.words.language import Plural
 from infoscreen.words.recovery import REASONS
 
 DOCUMENT = (Path(__file__).parents[1] / "docs" / "recovery.md").read_text(encoding="utf-8")
@@ -12,7 +13,9 @@ DOCUMENT = (Path(__file__).parents[1] / "docs" / "recovery.md").read_text(encodi
 
 def test_every_reason_is_documented_with_its_sentence() -> None:
     for reason in Reason:
-        assert f"| `{reason}` | {ENDINGS[reason]} | {REASONS[reason]} |" in DOCUMENT
+        text = REASONS[reason]
+        said = text.many if isinstance(text, Plural) else text
+        assert f"| `{reason}` | {ENDINGS[reason]} | {said} |" in DOCUMENT
 
 
 def test_the_diagram_of_the_ladder_is_the_table() -> None:

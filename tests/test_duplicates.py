@@ -143,7 +143,7 @@ def story(messages: list[list[Sent]], skews: dict[int, float], at: list[float]) 
         if beats is None:
             continue
         folding = Folding(before=client, client=client)
-        fold_beats(folding, beats, now, listening, POLICY)
+        fold_beats(folding, beats, now, listening, None, POLICY)
         settle(folding, now, listening)
         client = folding.client
         seen.add(client.status)
@@ -260,9 +260,9 @@ def test_one_device_with_two_interfaces_is_one(acts: list[tuple[str | None, bool
         boot += reboots_now
         heartbeat = Heartbeat(timestamp=now, boot_id=f"boot-{boot}", hostname="foyer")
         folding = Folding(before=client, client=client)
-        fold_beats(folding, Beats(heartbeat), now, listening, POLICY)
+        fold_beats(folding, Beats(heartbeat), now, listening, None, POLICY)
         report = Discovery(uuid=UUID(U), mac=mac)
-        fold(folding, Told(report), now, listening, POLICY)
+        fold(folding, Told(report), now, None, POLICY)
         settle(folding, now, listening)
         client = folding.client
         assert client.status is Condition.ONLINE

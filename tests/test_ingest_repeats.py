@@ -1,18 +1,27 @@
 """A batch whose commit has an unknown outcome is stored once, and so is a message that the broker repeats."""
 
 import asyncio
+import itertools
+import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy import event, text
 from sqlalchemy.engine import make_url
 
 from infoscreen.services.ingest import RETRY_SECONDS
+from infoscreen.services.ports import Incoming
+from tests.broker import Broker
+from tests.daemon import installed
 from tests.proxy import proxied
 from tests.spine import Spine, open_spine, sqlite_url, uuid_of, zulu
+from tests.waiting import until
 
 U, V = uuid_of(1), uuid_of(2)
 
@@ -121,3 +130,94 @@ async def test_another_writer_does_not_disturb(tmp_path: Path) -> None:
         assert (await spine.client(U)).heartbeats == 2
         async with spine.store.read() as connection:
             assert await connection.scalar(text("SELECT count(*) FROM ingest_batches")) == 1
+
+
+@pytest.fixture(params=["memory", pytest.param("postgres", marks=pytest.mark.postgres)])
+async def either(request: pytest.FixtureRequest) -> AsyncIterator[Spine]:
+    memory = request.param == "memory"
+    url = "sqlite+aiosqlite:///:memory:" if memory else request.getfixturevalue("postgres")
+    async with open_spine(url) as made:
+        yield made
+
+
+Act = tuple[str, str]
+ACTS = st.tuples(st.sampled_from([U, V]), st.sampled_from(["quiet", "new pid", "clock back"]))
+
+
+async def test_heartbeats_that_the_broker_repeats_are_counted_once(either: Spine) -> None:
+    """Any history in batches; then the last of them, not acknowledged, once more, with what waited behind."""
+    number = itertools.count(1)
+
+    async def check(batches: list[list[Act]], unacknowledged: int, waiting: list[Act]) -> None:
+        us = {name: uuid_of(next(number)) for name in (U, V)}
+        device_time = dict.fromkeys(us, either.clock.now())
+        pids = dict.fromkeys(us, 1)
+
+        def said(name: str, what: str) -> Incoming:
+            device_time[name] += timedelta(seconds=-5_000 if what == "clock back" else 30)
+            pids[name] += what == "new pid"
+            told = {"timestamp": zulu(device_time[name]), "process_pid": pids[name]}
+            return Incoming(f"infoscreen/{us[name]}/heartbeat", json.dumps(told).encode())
+
+        sent = [[said(*act) for act in batch] for batch in batches]
+        for batch in sent:
+            await either.ingest.handle(batch, either.clock.now())
+            either.clock.advance(30)
+        again = [one._replace(repeated=True) for batch in sent for one in batch][-unacknowledged:]
+        fresh = [said(*act) for act in waiting]
+        # Some of what waited was under way, too, when the daemon ended, and stored by nobody.
+        under_way = [one._replace(repeated=True) for one in fresh[: len(fresh) // 2]]
+        await either.ingest.handle([*again, *under_way, *fresh[len(fresh) // 2 :]], either.clock.now())
+        for name, uuid in us.items():
+            count = [act[0] for batch in [*batches, waiting] for act in batch].count(name)
+            if count:
+                client = await either.client(uuid)
+                assert (client.heartbeats, client.process_pid) == (count, pids[name])
+                assert client.last_device_time == device_time[name]
+
+    loop = asyncio.get_running_loop()
+    batches = st.lists(st.lists(ACTS, min_size=1, max_size=4), min_size=1, max_size=3)
+
+    @settings(max_examples=40, deadline=None, derandomize=True, database=None)
+    @given(batches, st.integers(1, 12), st.lists(ACTS, max_size=4))
+    def histories(batches: list[list[Act]], unacknowledged: int, waiting: list[Act]) -> None:
+        asyncio.run_coroutine_threadsafe(check(batches, unacknowledged, waiting), loop).result()
+
+    await asyncio.to_thread(histories)
+
+
+@pytest.mark.slow
+async def test_heartbeats_are_counted_once_when_the_daemon_is_killed_between_commit_and_puback(
+    tmp_path: Path, broker: Broker
+) -> None:
+    """A real mosquitto repeats them to the daemon that is started next."""
+    await broker.add_device(U)
+    sent = 0
+    async with (
+        proxied(broker.port) as line,
+        installed(tmp_path / "daemon", broker, MQTT_PORT=line.port) as daemon,
+    ):
+
+        async def beat() -> None:
+            nonlocal sent
+            sent += 1
+            await broker.pub(f"infoscreen/{U}/heartbeat", json.dumps({"timestamp": zulu(datetime.now(UTC))}))
+
+        def counted() -> int:
+            rows = daemon.rows("SELECT heartbeats FROM clients WHERE uuid = ?", U)
+            return rows[0][0] if rows else 0
+
+        for _ in range(3):
+            await daemon.start()
+            await beat()
+            await until(lambda: counted() >= sent)
+            line.loses_what_is_sent = True  # the PUBACKs, which is as if they had not been sent
+            for _ in range(3):
+                await beat()
+            await until(lambda: counted() >= sent)
+            await daemon.kill()
+            line.loses_what_is_sent = False
+            await beat()  # waits behind those that are repeated
+        await daemon.start()
+        await until(lambda: counted() >= sent)
+        assert counted() == sent

@@ -46,6 +46,13 @@ def test_messages_come_out_as_they_went_in_however_the_stream_is_cut(
     assert inbox.held == 0
 
 
+def test_a_message_that_is_delivered_again_is_told_apart() -> None:
+    inbox = Inbox(10**9)
+    once = publish("t", b"x", 7)
+    inbox.feed(once + bytes([once[0] | 0x08]) + once[1:])
+    assert [message.repeated for message in inbox.take(10, 10**9).messages] == [False, True]
+
+
 def test_a_message_of_qos_0_is_not_acknowledged() -> None:
     inbox = Inbox(10**9)
     inbox.feed(b"\x30\x05\x00\x01tab" + publish("t", b"cd", 7))

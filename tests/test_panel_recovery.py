@@ -142,9 +142,7 @@ async def test_whoever_takes_care_of_a_client_says_so(site: Site) -> None:
     await crash_on(site, 45)
     browser = await site.browser(Role.OPERATOR)
     page = await look(browser, f"/clients/{CRASHED}")
-    need = (
-        "Braucht einen Menschen: Nur Strom aus und ein könnte helfen, und es ist keine Steckdose eingerichtet"
-    )
+    need = "Vor-Ort-Einsatz nötig: Nur Aus- und Einschalten am Strom hilft, und es ist keine Steckdose"
     assert need in page.words
     done = await send(browser, f"/clients/{CRASHED}/recovery/acknowledge", comment="Netzteil")
     assert "kümmert sich jemand" in done.words

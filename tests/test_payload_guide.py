@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel
 
 from infoscreen.domain.error_codes import MessageDefect, reason_of
 from infoscreen.storage import rejected
 from infoscreen.wire import examples, topics
 from infoscreen.wire.asyncapi import document
+from infoscreen.wire.base import Message, State, described
 from infoscreen.wire.messages import (
     Command,
     CommandAck,
@@ -31,7 +31,7 @@ from tests.spine import Spine, open_spine, sqlite_url, uuid_of
 
 GUIDE = "docs/MQTT_EVENT_PAYLOAD_GUIDE.md"
 UUID = str(examples.DEVICE)
-MODELS: list[type[BaseModel]] = [Heartbeat, Health, ServiceFailed, Discovery, LogLine, Command, CommandAck]
+KINDS = (Heartbeat, Health, ServiceFailed, Discovery, LogLine, Command, CommandAck)
 
 
 @dataclass(frozen=True)
@@ -72,18 +72,20 @@ def told_examples() -> Iterator[tuple[str, bytes]]:
             yield topic.replace("{uuid}", UUID), block.text.encode()
 
 
-def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, bool]]:
+def fields(model: type[Message | State], prefix: str = "") -> Iterator[tuple[str, bool]]:
     """Yield each field's name and whether it must be there, those of blocks with the block's name before."""
-    for name, field in model.model_fields.items():
+    for name, field in described(model).model_fields.items():
         yield prefix + name, field.is_required()
         inner = [one for one in getattr(field.annotation, "__args__", ()) if isinstance(one, type)]
         for block in inner:
-            if issubclass(block, BaseModel):
+            if issubclass(block, Message | State):
                 yield from fields(block, f"{name}.")
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_the_table_of_a_message_has_its_fields_and_says_which_are_required(model: type[BaseModel]) -> None:
+@pytest.mark.parametrize("model", KINDS)
+def test_the_table_of_a_message_has_its_fields_and_says_which_are_required(
+    model: type[Message | State],
+) -> None:
     chapter = page(GUIDE).split(f"\n### {model.__name__}\n")[1]
     words = {cells[0].strip("`"): cells[2] for cells in rows(chapter, "| field |")}
     if model is Command:

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 
 from infoscreen.agent.protocol.packet_queue import UNSENT_EVENTS
@@ -128,8 +129,7 @@ def test_a_heartbeat_has_every_field_of_the_contract() -> None:
     rig = Rig(connected=False)
     rig.device.connected(rig.now)
     beat = only(rig.messages(), Heartbeat)
-    assert beat.model_fields_set == set(Heartbeat.model_fields)
-    assert None not in beat.model_dump().values()
+    assert None not in msgspec.structs.asdict(beat).values()
     assert beat.process_status is ProcessStatus.RUNNING
 
 
@@ -141,7 +141,7 @@ def test_health_has_every_block_and_the_devices_own_count_of_reconnects() -> Non
     rig.pass_time(5 * SECOND)
     rig.device.connected(rig.now)
     health = only(rig.messages(), Health)
-    assert None not in health.model_dump().values()
+    assert None not in msgspec.structs.asdict(health).values()
     assert health.broker_connection.reconnect_count == 1
     assert health.broker_connection.last_disconnect_at == lost_at
 

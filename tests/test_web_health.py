@@ -32,7 +32,14 @@ async def test_ready_is_who_has_database_and_broker(site: Site) -> None:
         assert response.status == 503
         assert response.headers["Retry-After"]
         document = await response.json(content_type="application/problem+json")
-        assert (document["type"], list(document["faults"])) == ("not-ready", ["broker"])
+        assert (document["type"], document["faults"]) == (
+            "not-ready",
+            {"broker": "not listening: no connection yet"},
+        )
+        assert document["fault_codes"] == {"broker": {"code": "no_connection", "arguments": {}}}
+    async with visitor.get("/readyz", headers={"Accept-Language": "de"}) as response:
+        document = await response.json(content_type="application/problem+json")
+        assert document["faults"] == {"broker": "noch keine Verbindung zum Broker"}
 
 
 async def test_metrics_tell_what_the_contract_promises(site: Site) -> None:

@@ -98,7 +98,7 @@ async def test_a_full_disk_is_waited_for(tmp_path: Path, small_disk: Path, broke
             problem = await daemon.wait_for("/readyz", 503)
             assert problem["faults"] == {
                 "database": "messages cannot be stored, the broker keeps them: "
-                "The disk or the memory of the database is full (SQLITE_FULL)."
+                "The disk or the memory of the database is full."
             }
             talking.cancel()
         (line,) = daemon.logged("store_unavailable")

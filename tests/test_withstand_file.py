@@ -186,7 +186,7 @@ async def test_the_daemon_stays_says_so_and_keeps_what_comes_at_the_broker(
         pid = daemon.pid
         lose(daemon.database)
         problem = await daemon.wait_for("/readyz", 503)
-        assert str(daemon.database) in problem["faults"]["database"]
+        assert problem["fault_codes"]["database"]["arguments"] == {"trouble": LOSSES[lose]}
         for number in range(5):
             screen.log(f"during {number}")
         await until(lambda: not screen.waiting)

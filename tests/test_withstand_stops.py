@@ -140,7 +140,8 @@ async def test_it_serves_without_a_broker_says_so_and_connects_when_there_is_one
         problem = await daemon.wait_for("/readyz", 503)
         address = f"{broker.host}:{broker.port}"
         assert problem["faults"] == {
-            "broker": f"not listening: cannot connect to {address}: Connection refused"
+            "broker": "not listening: The broker cannot be reached at its address."
+            f" (cannot connect to {address}: Connection refused)"
         }
         assert (await ask(api, "GET", "/healthz"))["status"] == "ok"
         assert (await ask(api, "GET", "/api/monitoring/overview"))["broker"]["connected"] is False

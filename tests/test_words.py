@@ -69,6 +69,34 @@ def test_every_text_has_a_german_translation_and_no_translation_is_left_over() -
         assert not message.fuzzy, f"only guessed: {message.id}"
 
 
+AVOIDED = {
+    "en": r"\b[Dd]evices?\b|well again|[Ss]omebody has to look|[Nn]eeds a human|Load again|[Pp]assed over"
+    r"|[Pp]ower off and on|touched",
+    "de": r"angerührt|angefasst|gesund|übergangen|freiwillig|Jetziges|Vollzug|zusehen|hinsehen|Strom aus "
+    "und ein"
+    r"|Braucht einen Menschen|Identität|hört erst zu|Heartbeat|Screenshot",
+}
+"""What native readers stumbled over, and second words for one thing (docs/glossary.md)."""
+
+
+@pytest.mark.parametrize("code", AVOIDED)
+def test_texts_keep_to_the_glossary(code: str) -> None:
+    texts = []
+    for message in messages(translations()).values():
+        said = message.id if code == "en" else message.string
+        texts += [said] if isinstance(said, str) else list(said)
+    assert len(texts) > 500
+    assert [text for text in texts if re.search(AVOIDED[code], text)] == []
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_count_of_attempts_is_in_the_right_form(count: int) -> None:
+    for code, forms in (("de", ("Versuch)", "Versuche)")), ("en", ("attempt)", "attempts)"))):
+        said = recovery.why(Reason.EXHAUSTED, {"tried": count}, language(code))
+        assert said.endswith(f"({count} {forms[count - 1]}.")
+    assert "?" in recovery.why(Reason.EXHAUSTED, {}, language("de"))
+
+
 def test_no_text_hides_from_extraction_inside_an_f_string() -> None:
     for path in (*(ROOT / "infoscreen/web/panel").glob("*.py"), *(ROOT / "infoscreen/words").glob("*.py")):
         for joined in (

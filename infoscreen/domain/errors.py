@@ -14,6 +14,7 @@ from infoscreen.domain.codes import Fact, Value
 from infoscreen.domain.commands import ClientCommand
 from infoscreen.domain.error_codes import ErrorCode, MessageDefect, reason_of
 from infoscreen.domain.faults import FieldError, FieldFault
+from infoscreen.domain.power.outlet import PowerFault
 
 
 class InfoscreenError(Exception):
@@ -210,6 +211,15 @@ class WrongListener(BrokerUnavailable):
 
 class PublishRefused(InfoscreenError):
     """The broker understood a message and will never take it (not authorised, too large)."""
+
+
+class PowerError(InfoscreenError):
+    """An outlet cannot be used, or did not do as it was told; ``fault`` says why, ``detail`` in its words."""
+
+    def __init__(self, fault: PowerFault, detail: str = "") -> None:
+        super().__init__(f"{fault}: {detail}" if detail else str(fault))
+        self.fault = fault
+        self.detail = detail
 
 
 class StoreTrouble(StrEnum):

@@ -121,12 +121,24 @@ PROMPT = timedelta(seconds=15)
 """A message that seems to be no older has just been said."""
 
 
+class Backlog(NamedTuple):
+    """What the broker kept while we did not listen, and has delivered since.
+
+    ``began`` is when the subscriptions were in place, by the clock of that time; ``age`` is how long ago that
+    is, however the clock was set since, which is ``set_by``.
+    """
+
+    began: datetime
+    age: timedelta
+    set_by: timedelta = timedelta()
+
+
 def alive_at(
     last_alive: datetime | None,
     last_device_time: datetime | None,
     device_time: datetime,
     now: datetime,
-    listening_since: datetime | None,
+    backlog: Backlog | None,
 ) -> datetime:
     """Return when a heartbeat that is received ``now`` was said, as far as that can be told.
 
@@ -134,16 +146,18 @@ def alive_at(
     heartbeats after such a time are therefore dated by how much the device's own clock went on since the last
     one that we had heard, and never later than now nor earlier than that one. It is shown, and ends no
     silence; staleness goes by receipts all the same.
+
+    If the host's clock was set meanwhile, nobody knows on which of both scales the last receipt is. The one
+    is taken by which the message has waited less.
     """
-    listening = listening_since is not None and last_alive is not None and last_alive >= listening_since
-    if last_alive is None or last_device_time is None or listening or listening_since is None:
+    if last_alive is None or last_device_time is None or backlog is None:
         return now
-    if now > listening_since + DRAINED_AFTER or last_alive > now:
+    if backlog.age > DRAINED_AFTER or last_alive >= backlog.began:
         return now
-    seconds = (device_time - last_device_time).total_seconds()
-    if seconds >= (now - last_alive - PROMPT).total_seconds():
-        return now
-    return last_alive + timedelta(seconds=max(0.0, seconds))
+    told = max(timedelta(), device_time - last_device_time)
+    passed = (now - last_alive, now - last_alive - backlog.set_by)
+    waited = min((one - told for one in passed if one - told >= -PROMPT), default=timedelta())
+    return now if waited <= PROMPT else now - waited
 
 
 class Listened(Protocol):

@@ -88,7 +88,7 @@ def build(
         bus,
         IngestPolicy(stale, timeouts, settings.auto_register_clients),
         metrics,
-        lambda: link.listening_since,
+        lambda: link.state,
     )
     commanding = Commanding(store, clock, bus, CommandPolicy(expiry, timeouts, lockout), metrics, wake)
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from infoscreen.clock import Clock, SteadySince
 from infoscreen.domain.errors import BrokerUnavailable
-from infoscreen.services.ports import LinkState, Outgoing
+from infoscreen.services.ports import LinkState, Outgoing, backlog_of
 
 
 class VirtualLink:
@@ -37,7 +37,9 @@ class VirtualLink:
     @property
     def state(self) -> LinkState:
         """Return the state as it is now."""
-        return LinkState(self.connected, self.listening_since, self._reconnects, None)
+        return LinkState(
+            self.connected, self.listening_since, self._reconnects, None, backlog=backlog_of(self._listening)
+        )
 
 
 class VirtualPublisher:

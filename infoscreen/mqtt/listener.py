@@ -19,7 +19,7 @@ from infoscreen.mqtt.identity import Admission
 from infoscreen.mqtt.inbox import Batch
 from infoscreen.mqtt.listening import ListeningClient
 from infoscreen.progress import expect_within
-from infoscreen.services.ports import BatchHandler, BrokerHealth, LinkState
+from infoscreen.services.ports import BatchHandler, BrokerHealth, LinkState, backlog_of
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +111,7 @@ class Listener:
             dropped_at=None if self._dropped is None else self._dropped.at,
             taken_over_at=self._link.taken_over_at,
             health=self._health(),
+            backlog=backlog_of(self._listening),
         )
 
     @property

@@ -1,6 +1,7 @@
 """The heartbeats of one client in one batch, by runs of the same device."""
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from infoscreen.wire.messages import Heartbeat
@@ -26,16 +27,16 @@ class Beats:
     def __init__(self, heartbeat: Heartbeat, unread: tuple[Unread, ...] = ()) -> None:
         self.runs = [Run(heartbeat, unread, 1)]
 
-    def add(self, heartbeat: Heartbeat, unread: tuple[Unread, ...] = ()) -> None:
-        """Take in one more, later heartbeat."""
+    def add(self, heartbeat: Heartbeat, unread: tuple[Unread, ...] = (), count: int = 1) -> None:
+        """Take in a later heartbeat, the last of ``count`` of the same device in a row."""
         last = self.runs[-1]
         if _is_same_device(heartbeat, last.newest):
             last.newest, last.unread = heartbeat, unread
-            last.count += 1
+            last.count += count
             return
         if len(self.runs) == MOST_RUNS:
             del self.runs[1]
-        self.runs.append(Run(heartbeat, unread, 1))
+        self.runs.append(Run(heartbeat, unread, count))
 
     @property
     def newest(self) -> Heartbeat:
@@ -51,6 +52,20 @@ class Beats:
     def count(self) -> int:
         """Return how many heartbeats came."""
         return sum(run.count for run in self.runs)
+
+
+Heard = tuple[Heartbeat, tuple[Unread, ...]]
+"""A heartbeat, and what of it could not be read."""
+
+
+def beats_of(earlier: Sequence[Heard], later: Beats | None) -> Beats:
+    """Return heartbeats, at least one, followed by others."""
+    beats = Beats(*earlier[0])
+    for heard in earlier[1:]:
+        beats.add(*heard)
+    for run in [] if later is None else later.runs:
+        beats.add(run.newest, run.unread, run.count)
+    return beats
 
 
 def _is_same_device(one: Heartbeat, other: Heartbeat) -> bool:

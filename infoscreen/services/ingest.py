@@ -24,7 +24,7 @@ from infoscreen.services.beats import Beats
 from infoscreen.services.bus import Bus
 from infoscreen.services.lag import Lag
 from infoscreen.services.log_lines import dropped_entry
-from infoscreen.services.ports import Incoming, Measures
+from infoscreen.services.ports import Incoming, LinkState, Measures
 from infoscreen.services.quiet import AT_A_STRETCH, save_quiet
 from infoscreen.services.quota import Ledger, Overrun, QuotaPolicy, Quotas
 from infoscreen.services.reports import Folding, Told, fold, fold_beats, settle
@@ -72,7 +72,7 @@ class Ingest:
         bus: Bus,
         policy: IngestPolicy,
         measures: Measures,
-        listening_since: Callable[[], datetime | None],
+        link: Callable[[], LinkState],
         quotas: Quotas | None = None,
         writer: str = "state",
     ) -> None:
@@ -84,7 +84,7 @@ class Ingest:
             bus: Told what changed, after the commit.
             policy: See ``IngestPolicy``.
             measures: Where messages are counted.
-            listening_since: Asked once a batch.
+            link: Returns the state of the connection; asked once or twice a batch.
             quotas: Of devices; shared by all that take in messages.
             writer: Names the session the messages come from. Only one ``Ingest`` at a time may use it.
         """
@@ -93,7 +93,7 @@ class Ingest:
         self._bus = bus
         self._policy = policy
         self._measures = measures
-        self._listening_since = listening_since
+        self._link = link
         self._quotas = quotas or Quotas(QuotaPolicy(), clock)
         self._writer = writer
         self._last_logged: dict[tuple[str, str], float] = {}
@@ -162,11 +162,18 @@ class Ingest:
         strangers = batch.from_whom.keys() - pulses.keys()
         if strangers:
             strangers = await self._admit(connection, batch, strangers, outcome, now)
-        beats, since = batch.beats, self._listening_since()
+        beats, link = batch.beats_not_stored(pulses), self._link()
         if strangers:
             beats = {uuid: one for uuid, one in beats.items() if uuid not in strangers}
         remaining = await save_quiet(
-            connection, beats, batch.to_fold(strangers), pulses, now, since, self._policy.stale
+            connection,
+            beats,
+            batch.to_fold(strangers),
+            pulses,
+            now,
+            link.listening_since,
+            link.backlog,
+            self._policy.stale,
         )
         outcome.events.extend(ClientChanged(uuid) for uuid in remaining.written)
         await self._save_telling(connection, remaining.beats, remaining.reports, outcome, now)
@@ -215,7 +222,8 @@ class Ingest:
         now: datetime,
     ) -> None:
         """Fold everything else into its clients and save what became different."""
-        since = self._listening_since()
+        link = self._link()
+        since, backlog = link.listening_since, link.backlog
         known = await clients.for_change(connection, {*telling, *(uuid for uuid, _ in folded)})
         failing = {uuid for uuid, told in folded if isinstance(told.report, ServiceFailed | ServiceCleared)}
         failures = await failed_services.of_clients(connection, failing & known.keys())
@@ -230,10 +238,10 @@ class Ingest:
         }
         for uuid, beats in telling.items():
             if uuid in foldings:
-                fold_beats(foldings[uuid], beats, now, since, self._policy.stale)
+                fold_beats(foldings[uuid], beats, now, since, backlog, self._policy.stale)
         for uuid, told in folded:
             if uuid in foldings:
-                fold(foldings[uuid], told, now, since, self._policy.stale)
+                fold(foldings[uuid], told, now, backlog, self._policy.stale)
         changed = {uuid: (foldings[uuid].failures_before, foldings[uuid].failures) for uuid in failures}
         await failed_services.save(connection, changed)
         all_of_them = list(foldings.values())

@@ -9,7 +9,9 @@ from datetime import datetime
 from infoscreen.clock import Clock
 from infoscreen.domain.alerts import Alert, AlertSource, Severity
 from infoscreen.domain.clients import Condition
+from infoscreen.domain.codes import Fact
 from infoscreen.domain.errors import StoreUnavailable
+from infoscreen.domain.readiness import NotReady
 from infoscreen.progress import expect_within
 from infoscreen.services.ingest import Ingest
 from infoscreen.services.lag import Lag
@@ -54,10 +56,10 @@ class Overview:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether the daemon does its job, and if not, what is missing, in words by part."""
+    """Whether the daemon does its job, and if not, what is missing, by part."""
 
     ready: bool
-    faults: Mapping[str, str]
+    faults: Mapping[str, Fact[NotReady]]
 
 
 class Monitoring:
@@ -107,25 +109,22 @@ class Monitoring:
 
     async def readiness(self) -> Readiness:
         """Tell whether database and broker can be used right now; never raises for either."""
-        faults: dict[str, str] = {}
+        faults: dict[str, Fact[NotReady]] = {}
         try:
             await self._store.check()
             async with self._store.read() as connection:
                 await client_totals.totals(connection)
         except StoreUnavailable as error:
-            faults["database"] = str(error)
+            faults["database"] = Fact(NotReady.DATABASE, {"trouble": error.trouble})
         if self._store.locked_elsewhere:
-            faults["database"] = "another program holds its lock; messages and commands wait"
+            faults["database"] = Fact(NotReady.DATABASE_LOCKED)
         if (waiting := self._storing_trouble()) is not None:
-            faults["database"] = f"messages cannot be stored, the broker keeps them: {waiting}"
+            faults["database"] = Fact(NotReady.NOT_STORING, {"trouble": waiting.trouble})
         state = self._link.state
         if not state.connected or state.listening_since is None:
-            faults["broker"] = f"not listening: {state.last_error or 'no connection yet'}"
+            faults["broker"] = _not_listening(state)
         elif state.taken_over_at is not None:
-            faults["broker"] = (
-                "another program uses the daemon's client id and gets part of the messages: "
-                "two daemons with one MQTT_CLIENT_ID?"
-            )
+            faults["broker"] = Fact(NotReady.TAKEN_OVER)
         return Readiness(not faults, faults)
 
     async def run(self) -> None:
@@ -153,3 +152,11 @@ class Monitoring:
     def worst_loop_lag_seconds(self) -> float:
         """Return how late the event loop was at worst in the last minute."""
         return self._worst_loop_lag.seconds
+
+
+def _not_listening(state: LinkState) -> Fact[NotReady]:
+    if state.last_error is None:
+        return Fact(NotReady.NO_CONNECTION)
+    if state.fault is None:
+        return Fact(NotReady.NOT_LISTENING, {"error": state.last_error})
+    return Fact(NotReady.BROKER_FAULT, {"fault": state.fault, "error": state.last_error})

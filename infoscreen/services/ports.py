@@ -1,19 +1,26 @@
 """What services need from the doors, said by the side that needs it."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
+from infoscreen.clock import SteadySince
 from infoscreen.domain.broker import BrokerFault
+from infoscreen.domain.power import Capabilities, OutletIdentity, Reading
+from infoscreen.domain.presence import Backlog
 
 
 class Incoming(NamedTuple):
-    """One message from the broker; ``retain`` is true only for retained ones delivered at subscription."""
+    """One message from the broker; ``retain`` is true only for retained ones delivered at subscription.
+
+    ``repeated`` (DUP) means that the broker delivered it before and got no PUBACK; it may be stored.
+    """
 
     topic: str
     payload: bytes
     retain: bool = False
+    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,16 @@ class LinkState:
     taken_over_at: datetime | None = None
     """When another program last connected under our client id, again and again; None if not lately."""
     health: BrokerHealth = BrokerHealth()
+    backlog: Backlog | None = field(default=None, compare=False)
+    """None while not listening."""
+
+
+def backlog_of(listening: SteadySince) -> Backlog | None:
+    """Return what follows from since when we have listened."""
+    if listening.began is None:
+        return None
+    age, set_by = timedelta(seconds=listening.age_seconds), timedelta(seconds=listening.set_by_seconds)
+    return Backlog(listening.began, age, set_by)
 
 
 class Link(Protocol):
@@ -82,6 +99,41 @@ class Link(Protocol):
     @property
     def state(self) -> LinkState:
         """Return the state as it is now."""
+        ...
+
+
+class PowerDriver(Protocol):
+    """One outlet. Every method raises ``PowerError``, and is cancelled by the caller after its own timeout.
+
+    A driver never repeats a request that switches; it does not decide, remember or log anything.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Return what this kind of outlet can do."""
+        ...
+
+    async def identify(self) -> OutletIdentity:
+        """Return what the outlet says that it is."""
+        ...
+
+    async def status(self) -> Reading:
+        """Return what the outlet says of its state."""
+        ...
+
+    async def off(self, restore_after: float | None = None) -> None:
+        """Ask for OFF.
+
+        An outlet that restores itself also switches on again ``restore_after`` seconds later.
+        """
+        ...
+
+    async def on(self) -> None:
+        """Ask for ON; an outlet that is on already stays as it is."""
+        ...
+
+    async def close(self) -> None:
+        """Give back connections. Never raises, and may be called twice."""
         ...
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from infoscreen.domain.clients import Condition
-from infoscreen.domain.presence import Beat, Rhythm, StalePolicy, alive_at, beaten
+from infoscreen.domain.presence import Backlog, Beat, Rhythm, StalePolicy, alive_at, beaten
 from infoscreen.services.beats import Beats, digest
 from infoscreen.services.reports import Told, says_new
 from infoscreen.storage import heartbeats
@@ -37,6 +37,7 @@ async def save_quiet(
     pulses: Mapping[str, Pulse],
     now: datetime,
     listening_since: datetime | None,
+    backlog: Backlog | None,
     policy: StalePolicy,
 ) -> Remaining:
     """Write what tells nothing new, the heartbeats and the health of a client at once; return the rest.
@@ -52,7 +53,7 @@ async def save_quiet(
         beat = None
         if heard is not None:
             if pulse is not None and _is_quiet_beat(heard, pulse):
-                beat = _quiet_beat(pulse, heard, now, listening_since, policy)
+                beat = _quiet_beat(pulse, heard, now, listening_since, backlog, policy)
             else:
                 remaining.beats[uuid] = heard
         health = None
@@ -86,7 +87,12 @@ def _is_quiet_beat(beats: Beats, pulse: Pulse) -> bool:
 
 
 def _quiet_beat(
-    pulse: Pulse, beats: Beats, now: datetime, listening_since: datetime | None, policy: StalePolicy
+    pulse: Pulse,
+    beats: Beats,
+    now: datetime,
+    listening_since: datetime | None,
+    backlog: Backlog | None,
+    policy: StalePolicy,
 ) -> QuietBeat:
     newest, count = beats.newest, beats.count
     rhythm = beaten(
@@ -99,7 +105,7 @@ def _quiet_beat(
         policy,
     )
     threshold = rhythm.threshold_seconds(policy)
-    alive = alive_at(pulse.last_alive, pulse.last_device_time, newest.timestamp, now, listening_since)
+    alive = alive_at(pulse.last_alive, pulse.last_device_time, newest.timestamp, now, backlog)
     return QuietBeat(
         alive,
         newest.timestamp,

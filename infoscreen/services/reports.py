@@ -17,6 +17,7 @@ from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.failures import Services, emptied, reported, summed_up
 from infoscreen.domain.history import Happening
 from infoscreen.domain.presence import (
+    Backlog,
     Beat,
     Rhythm,
     StalePolicy,
@@ -82,7 +83,12 @@ class Folding:
 
 
 def fold_beats(
-    folding: Folding, beats: Beats, now: datetime, listening_since: datetime | None, policy: StalePolicy
+    folding: Folding,
+    beats: Beats,
+    now: datetime,
+    listening_since: datetime | None,
+    backlog: Backlog | None,
+    policy: StalePolicy,
 ) -> None:
     """Take in heartbeats that tell something new."""
     before, newest = folding.client, beats.newest
@@ -99,7 +105,7 @@ def fold_beats(
     threshold = rhythm.threshold_seconds(policy)
     folding.said = digest(beats)
     for run in beats.runs:
-        _take_run(folding, run, now, listening_since, policy)
+        _take_run(folding, run, now, backlog, policy)
     folding.client = replace(
         folding.client,
         last_heard_at=now,
@@ -125,12 +131,12 @@ def _tell_duplicate(folding: Folding, before: Client, now: datetime) -> None:
 
 
 def _take_run(
-    folding: Folding, run: Run, now: datetime, listening_since: datetime | None, policy: StalePolicy
+    folding: Folding, run: Run, now: datetime, backlog: Backlog | None, policy: StalePolicy
 ) -> None:
     """Take in the heartbeats of one device in a row."""
     client, newest = folding.client, run.newest
     skew = (newest.timestamp - now).total_seconds()
-    alive = alive_at(client.last_alive, client.last_device_time, newest.timestamp, now, listening_since)
+    alive = alive_at(client.last_alive, client.last_device_time, newest.timestamp, now, backlog)
     speaker = Speaker(
         boot_id=newest.boot_id,
         booted_at=newest.booted_at,
@@ -207,9 +213,7 @@ def _boot_seen(heartbeat: Heartbeat, now: datetime) -> datetime:
     return now - min(max(heartbeat.timestamp - heartbeat.booted_at, timedelta()), LONGEST_BOOT)
 
 
-def fold(
-    folding: Folding, told: Told, now: datetime, listening_since: datetime | None, policy: StalePolicy
-) -> None:
+def fold(folding: Folding, told: Told, now: datetime, backlog: Backlog | None, policy: StalePolicy) -> None:
     """Take in one report other than a heartbeat.
 
     Neither what was retained nor the last will is a sign of life, nor is an emptied report, which may be our
@@ -223,7 +227,7 @@ def fold(
         case Refusal():
             client = _with_refusal(client, report, now, policy)
         case Health():
-            client = _with_health(folding, client, report, now, listening_since, policy)
+            client = _with_health(folding, client, report, now, backlog, policy)
             client = replace(client, unread_fields=_unread(client, "health", told.unread))
         case Discovery():
             folding.said = 0  # it may contradict the last heartbeat, whose repetition must then be read again
@@ -297,7 +301,7 @@ def _with_health(
     client: Client,
     health: Health,
     now: datetime,
-    listening_since: datetime | None,
+    backlog: Backlog | None,
     policy: StalePolicy,
 ) -> Client:
     told: dict[str, Any] = {}
@@ -309,7 +313,7 @@ def _with_health(
     if health.actual_state is not None:
         actual = health.actual_state
         skew = (health.timestamp - now).total_seconds()
-        said_at = alive_at(client.last_alive, client.last_device_time, health.timestamp, now, listening_since)
+        said_at = alive_at(client.last_alive, client.last_device_time, health.timestamp, now, backlog)
         told |= _app_first_told(client, actual.started_at, actual.pid, skew, said_at, now)
         if says_new(actual, client):
             folding.said = 0  # it contradicts the last heartbeat, whose repetition must then be read again

@@ -4,17 +4,18 @@ Decodes, and decides nothing but which messages count at all: a retained message
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from infoscreen.domain.clients import Presence
 from infoscreen.domain.errors import BadMessage
-from infoscreen.services.beats import Beats
+from infoscreen.services.beats import Beats, Heard, beats_of
 from infoscreen.services.log_lines import log_entry
 from infoscreen.services.ports import Incoming
 from infoscreen.services.quota import Quotas
 from infoscreen.services.reports import Refusal, Told
+from infoscreen.storage.heartbeats import Pulse
 from infoscreen.storage.rejected import HEAD_BYTES, RejectedMessage
 from infoscreen.storage.timeline import NewEntry
 from infoscreen.wire import topics
@@ -39,11 +40,13 @@ class SortedBatch:
 
     ``reports`` are what clients said besides heartbeats; ``replayed`` what the broker retained of them.
     ``from_whom`` are the messages that show that their client exists; ``surplus`` counts those dropped unread
-    because their device has used up its ``quotas``.
+    because their device has used up its ``quotas``. ``repeated`` are heartbeats that may be stored already; a
+    session delivers them before all others.
     """
 
     quotas: Quotas
     beats: dict[str, Beats] = field(default_factory=dict)
+    repeated: defaultdict[str, list[Heard]] = field(default_factory=lambda: defaultdict(list))
     reports: list[tuple[str, Told]] = field(default_factory=list)
     replayed: list[tuple[str, Told]] = field(default_factory=list)
     refused: dict[str, Refusal] = field(default_factory=dict)
@@ -78,6 +81,22 @@ class SortedBatch:
                 self._replay(topic, received)
             else:
                 self._sort(topic, received, message, now)
+
+    def beats_not_stored(self, pulses: Mapping[str, Pulse]) -> dict[str, Beats]:
+        """Return the heartbeats without repeated ones up to the last that is stored.
+
+        Batches are stored whole and in order, so that one is told by its time.
+        """
+        if not self.repeated:
+            return self.beats
+        found = dict(self.beats)
+        for uuid, again in self.repeated.items():
+            stored_at = pulses[uuid].last_device_time if uuid in pulses else None
+            stored = [number for number, (said, _) in enumerate(again, 1) if said.timestamp == stored_at]
+            fresh = again[stored[-1] :] if stored else again
+            if fresh:
+                found[uuid] = beats_of(fresh, self.beats.get(uuid))
+        return found
 
     def to_fold(self, strangers: set[str]) -> list[tuple[str, Told]]:
         """Return what changes clients besides heartbeats, of all but the strangers.
@@ -120,6 +139,8 @@ class SortedBatch:
         if _shows_life(said):
             self.from_whom[uuid].append(message)
         match said:
+            case Heartbeat() if message.repeated:
+                self.repeated[uuid].append((said, received.unread))
             case Heartbeat():
                 beats = self.beats.get(uuid)
                 if beats is None:

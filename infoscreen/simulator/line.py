@@ -123,7 +123,7 @@ class Line:
                 self.up(self._clock.now())
                 async for message in client.received():
                     if self._subscription is not None:
-                        self._subscription.hear(*message)
+                        self._subscription.hear(message.topic, message.payload, message.retain)
         except BrokerUnavailable as error:
             return str(error)
         finally:

@@ -12,7 +12,7 @@ from infoscreen.domain.errors import Forbidden, StoreUnavailable
 from infoscreen.web.auth import bearer_token
 from infoscreen.web.keys import parts_of
 from infoscreen.web.origin import is_from_this_host
-from infoscreen.web.problems import RETRY_SECONDS, Problem
+from infoscreen.web.problems import RETRY_SECONDS, Problem, asked_language
 from infoscreen.web.registry import Route, reply
 from infoscreen.web.shapes import Answer
 
@@ -45,9 +45,9 @@ async def readyz(request: web.Request) -> web.StreamResponse:
         slug="not-ready",
         status=503,
         fact=Fact(ErrorCode.NOT_READY, {"missing": ", ".join(readiness.faults)}),
-        members={"faults": dict(readiness.faults)},
+        faults=readiness.faults,
         headers={"Retry-After": str(RETRY_SECONDS)},
-    ).response()
+    ).response(asked_language(request))
 
 
 async def metrics(request: web.Request) -> web.StreamResponse:

@@ -8,9 +8,8 @@ from aiohttp.typedefs import Handler
 
 from infoscreen.domain.errors import Refused, StoreUnavailable
 from infoscreen.web.keys import ERROR_PAGE, REQUEST_ID, STARTED, parts_of
-from infoscreen.web.problems import Problem, our_fault, problem_of
+from infoscreen.web.problems import Problem, asked_language, our_fault, problem_of
 from infoscreen.web.registry import route_of
-from infoscreen.words.language import language, preferred
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +101,7 @@ async def _answer(request: web.Request, problem: Problem) -> web.StreamResponse:
     page = request.app.get(ERROR_PAGE)
     if page is not None and wants_page(request):
         return await page(request, problem)
-    return problem.response(language(preferred(request.headers.get("Accept-Language", ""), default="en")))
+    return problem.response(asked_language(request))
 
 
 def wants_page(request: web.Request) -> bool:

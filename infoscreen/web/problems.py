@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from infoscreen.domain.codes import Fact
+from infoscreen.domain.codes import Code, Fact
 from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import (
     CommandInFlight,
@@ -22,7 +22,7 @@ from infoscreen.domain.errors import (
 from infoscreen.domain.faults import FieldError
 from infoscreen.web.api import models
 from infoscreen.words import errors as words
-from infoscreen.words.language import ENGLISH, Language
+from infoscreen.words.language import ENGLISH, Language, language, preferred
 from infoscreen.words.speaking import field_error, say
 
 CONTENT_TYPE = "application/problem+json"
@@ -37,6 +37,8 @@ class Problem:
     status: int
     fact: Fact[ErrorCode]
     errors: Sequence[FieldError] | None = None
+    faults: Mapping[str, Fact[Code]] | None = None
+    """By part: what is missing."""
     members: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -51,8 +53,18 @@ class Problem:
             "code": self.fact.code.value,
             "arguments": self.fact.packed(),
             **errors,
+            **self._faults(language),
             **self.members,
         }
+
+    def _faults(self, language: Language) -> dict[str, Any]:
+        if self.faults is None:
+            return {}
+        said = {part: say(fact, language) for part, fact in self.faults.items()}
+        codes = {
+            part: {"code": fact.code.value, "arguments": fact.packed()} for part, fact in self.faults.items()
+        }
+        return {"faults": said, "fault_codes": codes}
 
     def response(self, language: Language = ENGLISH) -> web.Response:
         """Return the answer for programs."""
@@ -62,6 +74,11 @@ class Problem:
             content_type=CONTENT_TYPE,
             headers={**self.headers, "Content-Language": language.code, "Vary": "Accept-Language"},
         )
+
+
+def asked_language(request: web.Request) -> Language:
+    """Return the language that a program asks for; English unless it prefers German."""
+    return language(preferred(request.headers.get("Accept-Language", ""), default="en"))
 
 
 def _field(error: FieldError, language: Language) -> dict[str, Any]:

@@ -4,14 +4,15 @@ Adds what no model says: topics, directions, QoS, retained. Returns plain data; 
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 import infoscreen
 from infoscreen.wire import examples, topics
+from infoscreen.wire.base import Message, State, described
 from infoscreen.wire.messages import (
     MAX_SCREENSHOT_BYTES,
     Command,
@@ -21,6 +22,7 @@ from infoscreen.wire.messages import (
     Heartbeat,
     LogLine,
     ServiceFailed,
+    encode,
 )
 
 MQTT_BINDING = "0.2.0"
@@ -127,7 +129,7 @@ _OPERATIONS = (
     ),
 )
 
-_JSON_MESSAGES: dict[str, tuple[type[BaseModel], dict[str, BaseModel]]] = {
+_JSON_MESSAGES: dict[str, tuple[type[Message | State], Mapping[str, Message | State]]] = {
     "Discovery": (Discovery, {"full": examples.DISCOVERY}),
     "Heartbeat": (Heartbeat, {"full": examples.HEARTBEAT, "least": Heartbeat(timestamp=examples.NOW)}),
     "Health": (Health, {"full": examples.HEALTH}),
@@ -233,7 +235,7 @@ def _messages() -> dict[str, Any]:
             "examples": [
                 {
                     "name": case,
-                    "payload": json.loads(example.model_dump_json(exclude_none=_leaves_out(model))),
+                    "payload": json.loads(_encoded(example)),
                 }
                 for case, example in shown.items()
             ],
@@ -262,13 +264,15 @@ def _messages() -> dict[str, Any]:
     return described
 
 
-def _leaves_out(model: type[BaseModel]) -> bool:
-    """Tell whether a message is written without the fields that say nothing; a command always has all."""
-    return model not in (Command, CommandAck)
+def _encoded(example: Message | State) -> bytes:
+    """Return a message as it goes over the wire; commands and acks always have all their fields."""
+    if isinstance(example, Command | CommandAck):
+        return example.model_dump_json().encode()
+    return encode(example)
 
 
 def _schemas() -> dict[str, Any]:
-    models = [model for model, _ in _JSON_MESSAGES.values()]
+    models = [described(model) for model, _ in _JSON_MESSAGES.values()]
     _, found = models_json_schema(
         [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
     )

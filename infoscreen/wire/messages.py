@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, cast
 from uuid import UUID
 
+import msgspec
+from msgspec import Meta
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
 from infoscreen.domain.clients import Presence, ProcessStatus
@@ -20,8 +22,9 @@ from infoscreen.domain.error_codes import MessageDefect
 from infoscreen.domain.errors import BadMessage
 from infoscreen.domain.faults import FieldFault, fault_of
 from infoscreen.domain.visible import visible
+from infoscreen.wire.base import EARLIEST, LATEST, Message, State, described, quick_reader
 from infoscreen.wire.pictures import image_size
-from infoscreen.wire.reading import EARLIEST, LATEST, MOST_ITEMS, Message, Unread, read_object
+from infoscreen.wire.reading import MOST_ITEMS, Unread, read_object
 from infoscreen.wire.topics import DeviceTopic, TopicKind
 
 MAX_JSON_BYTES = 64 * 1024
@@ -47,23 +50,24 @@ def _utc(value: datetime) -> datetime:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-Time = Annotated[datetime, Field(strict=True), AfterValidator(_utc)]
+Time = Annotated[datetime, Field(strict=True), AfterValidator(_utc), Meta(tz=True)]
 NO_NUL = r"^[^\x00]*$"
 """PostgreSQL cannot store NUL in a text."""
 
-Text = Annotated[str, Field(strict=True, max_length=500, pattern=NO_NUL)]
+Text = Annotated[str, Field(strict=True, max_length=500, pattern=NO_NUL), Meta(max_length=500)]
 LongText = Annotated[str, Field(strict=True, pattern=NO_NUL)]
 Capability = Annotated[str, Field(strict=True, max_length=60, pattern=NO_NUL)]
-Count = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
-
-
-Percent = Annotated[float, Field(ge=0, le=100_000)]
+Count = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1), Meta(ge=0, le=2**31 - 1)]
+Percent = Annotated[float, Field(ge=0, le=100_000), Meta(ge=0, le=100_000)]
 """A device with several cores may well say more than 100."""
+
+Celsius = Annotated[float, Field(ge=-273.15, le=10_000), Meta(ge=-273.15, le=10_000)]
+Seconds = Annotated[float, Field(ge=0, le=1e10), Meta(ge=0, le=1e10)]
 
 _UUID: frozenset[str] = frozenset({"uuid"})
 
 
-class Heartbeat(Message):
+class Heartbeat(State, frozen=True):
     """I am alive. ``timestamp`` is the device's clock."""
 
     identity: ClassVar = _UUID
@@ -82,16 +86,19 @@ class Heartbeat(Message):
     persistent_session: bool | None = None
 
 
-class ExpectedState(Message):
+EventId = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63), Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class ExpectedState(State, frozen=True):
     """What the device should be showing."""
 
-    event_id: Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)] | Text | None = None
+    event_id: EventId | Text | None = None
     event_type: Text | None = None
     media_file: Text | None = None
     started_at: Time | None = None
 
 
-class ActualState(Message):
+class ActualState(State, frozen=True):
     """What the device is showing."""
 
     process: Text | None = None
@@ -100,20 +107,20 @@ class ActualState(Message):
     started_at: Time | None = None
 
 
-class HealthMetrics(Message):
+class HealthMetrics(State, frozen=True):
     """Readings of the device; percentages 0 to 100, temperature in degrees Celsius, uptime in seconds."""
 
     cpu_percent: Percent | None = None
     memory_percent: Percent | None = None
     disk_percent: Percent | None = None
-    temperature_celsius: Annotated[float, Field(ge=-273.15, le=10_000)] | None = None
-    uptime_seconds: Annotated[float, Field(ge=0, le=1e10)] | None = None
+    temperature_celsius: Celsius | None = None
+    uptime_seconds: Seconds | None = None
     screen_on: bool | None = None
     last_frame_update: Time | None = None
     undervoltage: bool | None = None
 
 
-class BrokerConnection(Message):
+class BrokerConnection(State, frozen=True):
     """How the device fares with the broker."""
 
     broker_reachable: bool | None = None
@@ -121,7 +128,7 @@ class BrokerConnection(Message):
     last_disconnect_at: Time | None = None
 
 
-class Health(Message):
+class Health(State, frozen=True):
     """How the device is doing; every block is optional."""
 
     identity: ClassVar = _UUID
@@ -135,7 +142,8 @@ class Health(Message):
 
     def as_stored(self) -> str:
         """Return as JSON what the device said of itself, without what it did not say."""
-        return self.model_dump_json(exclude_none=True, exclude=None if self.uuid is None else {"uuid"})
+        said = self if self.uuid is None else msgspec.structs.replace(self, uuid=None)
+        return msgspec.json.encode(said).decode()
 
 
 class ServiceFailed(Message):
@@ -249,8 +257,10 @@ DeviceMessage = (
 )
 
 
-def encode(message: Message) -> bytes:
+def encode(message: Message | State) -> bytes:
     """Return a device's message as JSON, without the fields that say nothing."""
+    if isinstance(message, State):
+        return msgspec.json.encode(message)
     return message.model_dump_json(exclude_none=True).encode()
 
 
@@ -302,7 +312,7 @@ def decode_command(payload: bytes) -> Command:
 _Reader = Callable[[bytes], Received]
 
 
-def _json(model: type[DeviceMessage]) -> _Reader:
+def _json(model: type[Discovery | ServiceFailed | LogLine | CommandAck]) -> _Reader:
     validate = cast("Callable[[bytes], DeviceMessage]", model.__pydantic_validator__.validate_json)
 
     def read_json(payload: bytes) -> Received:
@@ -314,6 +324,24 @@ def _json(model: type[DeviceMessage]) -> _Reader:
             return Received(*read_object(model, payload))
 
     return read_json
+
+
+def _state(kind: type[Heartbeat | Health]) -> _Reader:
+    quick = quick_reader(kind)
+    validate = described(kind).__pydantic_validator__.validate_json
+
+    def read_state(payload: bytes) -> Received:
+        if len(payload) > MAX_JSON_BYTES:
+            raise BadMessage(MessageDefect.TOO_LARGE, bytes=len(payload), most=MAX_JSON_BYTES)
+        message = quick(payload)
+        if message is not None:
+            return Received(message)
+        try:
+            return Received(kind.of(validate(payload)))
+        except ValidationError:
+            return Received(*read_object(kind, payload))
+
+    return read_state
 
 
 def _malformed(error: ValidationError) -> BadMessage:
@@ -365,8 +393,8 @@ _read_service_failed = _json(ServiceFailed)
 
 _READERS: Mapping[TopicKind, _Reader] = {
     TopicKind.DISCOVERY: _json(Discovery),
-    TopicKind.HEARTBEAT: _json(Heartbeat),
-    TopicKind.HEALTH: _json(Health),
+    TopicKind.HEARTBEAT: _state(Heartbeat),
+    TopicKind.HEALTH: _state(Health),
     TopicKind.SERVICE_FAILED: _service_failed,
     TopicKind.PRESENCE: _presence,
     TopicKind.LOG: _json(LogLine),

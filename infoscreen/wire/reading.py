@@ -7,11 +7,11 @@ no JSON object, and what lacks a field that its model requires or that tells who
 import json
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar, get_args, get_origin
+from typing import Annotated, Any, NamedTuple, cast, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from infoscreen.domain.clients import ProcessStatus
 from infoscreen.domain.codes import Fact
@@ -19,6 +19,7 @@ from infoscreen.domain.error_codes import MessageDefect
 from infoscreen.domain.errors import BadMessage
 from infoscreen.domain.faults import FieldFault, fault_of
 from infoscreen.domain.visible import storable, visible
+from infoscreen.wire.base import EARLIEST, LATEST, M, Message, State, described
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 SAID_CHARACTERS = 60
@@ -26,10 +27,6 @@ SAID_CHARACTERS = 60
 
 MOST_ITEMS = 50
 """Items of a list, of which the readable ones are kept."""
-
-EARLIEST = datetime(2, 1, 1, tzinfo=UTC)
-LATEST = datetime(9998, 12, 31, tzinfo=UTC)
-"""Every time of a device is brought into these bounds, so that it can be shown in any zone."""
 
 
 class Unread(NamedTuple):
@@ -39,23 +36,10 @@ class Unread(NamedTuple):
     said: str
 
 
-class Message(BaseModel):
-    """What all messages have in common.
-
-    ``identity`` are optional fields that refuse the message when they cannot be read. ``prose`` are texts
-    for people: characters that cannot be stored are escaped there instead of losing the text.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-
-    identity: ClassVar[frozenset[str]] = frozenset()
-    prose: ClassVar[frozenset[str]] = frozenset()
-
-
 class _Field(NamedTuple):
     adapter: TypeAdapter[Any]
     required: bool
-    block: type[Message] | None
+    block: type[Message | State] | None
     items: TypeAdapter[Any] | None
     is_state: bool
     is_time: bool
@@ -75,9 +59,6 @@ class _NotJson(ValueError):
         return cls(MessageDefect.NOT_JSON, character=character)
 
 
-M = TypeVar("M", bound=Message)
-
-
 def read_object(model: type[M], payload: bytes) -> tuple[M, tuple[Unread, ...]]:
     """Return the message and what of it could not be read.
 
@@ -87,13 +68,13 @@ def read_object(model: type[M], payload: bytes) -> tuple[M, tuple[Unread, ...]]:
     text = payload.removeprefix(BYTE_ORDER_MARK).decode(errors="surrogateescape")
     unread: list[Unread] = []
     try:
-        message = _read(model, text, unread, "")
+        message = cast("M", _read(cast("type[Message]", model), text, unread, ""))
     except _NotJson as error:
         raise BadMessage(error.code, **error.arguments) from None
     return message, tuple(unread)
 
 
-def _read(model: type[M], text: str, unread: list[Unread], prefix: str) -> M:
+def _read(model: type[Message | State], text: str, unread: list[Unread], prefix: str) -> Message | State:
     values: dict[str, Any] = {}
     members = _members(text)
     fields = _fields_of(model)
@@ -117,11 +98,11 @@ def _read(model: type[M], text: str, unread: list[Unread], prefix: str) -> M:
     if missing:
         fault = Fact(FieldFault.MISSING)
         raise BadMessage(MessageDefect.WRONG_FIELD, field=prefix + missing[0], fault=fault)
-    return model.model_construct(**values)
+    return model.model_construct(**values) if issubclass(model, Message) else model(**values)
 
 
 def _rescued(
-    model: type[Message], name: str, field: _Field, raw: str, unread: list[Unread], prefix: str
+    model: type[Message | State], name: str, field: _Field, raw: str, unread: list[Unread], prefix: str
 ) -> Mapping[str, Any]:
     """Return the field's value as far as it can be made out, and note that it could not be read."""
     if field.block is not None and raw.startswith("{"):
@@ -161,12 +142,12 @@ def _excerpt(raw: str) -> str:
 
 
 @lru_cache
-def _fields_of(model: type[Message]) -> Mapping[str, _Field]:
+def _fields_of(model: type[Message | State]) -> Mapping[str, _Field]:
     found: dict[str, _Field] = {}
-    for name, info in model.model_fields.items():
+    for name, info in described(model).model_fields.items():
         kinds = [info.annotation, *_alternatives(info.annotation)]
         item = next((get_args(kind)[0] for kind in kinds if get_origin(kind) is list), None)
-        block = next((k for k in kinds if isinstance(k, type) and issubclass(k, Message)), None)
+        block = next((k for k in kinds if isinstance(k, type) and issubclass(k, Message | State)), None)
         found[name] = _Field(
             adapter=_adapter(Annotated[info.annotation, info]),
             required=info.is_required(),

@@ -22,7 +22,7 @@ ALERTS: Table = MappingProxyType(
             "This panel can be reached at %(host)s without TLS: passwords can be read on the way."
         ),
         AlertCode.BROKER_ACL_OPEN: N_(
-            "The broker's access rules have not been in force since %(since)s: any device can command any "
+            "The broker's access rules have not been in force since %(since)s: any client can command any "
             "other one. Restart the broker now."
         ),
         AlertCode.CLIENT_ID_TAKEN: N_(

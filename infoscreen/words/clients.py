@@ -30,24 +30,24 @@ def _status_reason(client: Client, language: Language) -> str:
             return _("In maintenance.")
         case Condition.SERVICE_FAILED:
             unit = client.service_failed_unit or UNKNOWN
-            return _("systemd on the device has given up on %(unit)s.") % {"unit": unit}
+            return _("systemd on the client has given up on %(unit)s.") % {"unit": unit}
         case Condition.CRASHED:
             name = client.current_process or _("The application")
             return _("%(application)s has crashed; heartbeats still arrive.") % {"application": name}
         case Condition.HUNG:
             length = _silence(client, language)
-            return _("No heartbeat for %(length)s, but the broker still sees the device.") % {
+            return _("No heartbeat for %(length)s, but the broker still sees the client.") % {
                 "length": length
             }
         case Condition.UNREACHABLE:
             length = _silence(client, language)
-            return _("No heartbeat for %(length)s, and the broker does not see the device either.") % {
+            return _("No heartbeat for %(length)s, and the broker does not see the client either.") % {
                 "length": length
             }
         case Condition.INCOMPREHENSIBLE:
             return _("It sends messages that cannot be read, and no heartbeat that can.")
         case Condition.DUPLICATE:
-            return _("Two devices use this identity: their heartbeats alternate.")
+            return _("Two clients use this identity: their heartbeats alternate.")
         case Condition.NEVER_SEEN:
             return _("Known, but no heartbeat was ever received.")
         case Condition.ONLINE:
@@ -88,7 +88,7 @@ def oddities(client: Client, language: Language) -> list[str]:
     devices = devices_of(client)
     if devices:
         names = "; ".join(device_name(one) for one in devices)
-        said.append(_("Devices that use this identity: %(names)s.") % {"names": names})
+        said.append(_("Clients that use this identity: %(names)s.") % {"names": names})
     past = client.identity and client.identity.last_duplicate
     if past and not devices:
         about = {
@@ -96,7 +96,7 @@ def oddities(client: Client, language: Language) -> list[str]:
             "end": language.moment(past.until),
             "names": "; ".join(device_name(one) for one in past.devices),
         }
-        said.append(_("Two devices used this identity from %(begin)s to %(end)s: %(names)s.") % about)
+        said.append(_("Two clients used this identity from %(begin)s to %(end)s: %(names)s.") % about)
     return said
 
 

@@ -194,7 +194,7 @@ DEFECTS: Table = MappingProxyType(
         MessageDefect.TEXT_BEHIND: N_("more text behind the JSON object, at character %(character)s"),
         MessageDefect.WRONG_FIELD: N_("%(field)s %(fault)s"),
         MessageDefect.UUID_MISMATCH: N_("the payload names %(payload)s, the topic %(topic)s"),
-        MessageDefect.UNKNOWN_TOPIC: N_("not a device topic of the contract: %(topic)s"),
+        MessageDefect.UNKNOWN_TOPIC: N_("not a client topic of the contract: %(topic)s"),
         MessageDefect.BAD_UUID: N_("not a UUID in lower case with hyphens: %(given)s"),
         MessageDefect.UNKNOWN_CLIENT: N_(
             "no such client, and clients are not registered automatically (AUTO_REGISTER_CLIENTS)"

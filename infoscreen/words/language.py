@@ -73,7 +73,7 @@ class Language:
         return replace(self, zone=zone, today=now.astimezone(zone).date())
 
     def moment(self, at: datetime) -> str:
-        """Return a time to the second, without the date if it is today, without the year if it is this one."""
+        """Return a time to the second: no date if it is today, no year if it is this one."""
         if self.zone is None:
             return self.utc(at)
         there = at.astimezone(self.zone)

@@ -22,7 +22,7 @@ CONDITIONS: Mapping[Condition, str] = MappingProxyType(
         Condition.UNREACHABLE: N_("No signal"),
         Condition.SERVICE_FAILED: N_("Service failed"),
         Condition.INCOMPREHENSIBLE: N_("Not understood"),
-        Condition.DUPLICATE: N_("Two devices"),
+        Condition.DUPLICATE: N_("Two clients"),
         Condition.MAINTENANCE: N_("Maintenance"),
         Condition.SHUT_DOWN: N_("Switched off"),
         Condition.NEVER_SEEN: N_("Never seen"),
@@ -41,7 +41,7 @@ CONDITIONS_TOLD: Mapping[Condition, str] = MappingProxyType(
 ACTIONS: Mapping[Action, str] = MappingProxyType(
     {
         Action.RESTART_APP: N_("Restart app"),
-        Action.REBOOT_HOST: N_("Reboot device"),
+        Action.REBOOT_HOST: N_("Reboot client"),
         Action.SHUTDOWN_HOST: N_("Shut down"),
         Action.SCREENSHOT: N_("Take screenshot"),
         Action.DISPLAY_ON: N_("Display on"),
@@ -64,18 +64,18 @@ EFFECTS: Mapping[Action, str] = MappingProxyType(
     {
         Action.RESTART_APP: N_(
             "The signage application is stopped and started again. The screen is dark for a few seconds; "
-            "the device itself keeps running."
+            "the client itself keeps running."
         ),
         Action.REBOOT_HOST: N_(
-            "The whole device reboots. The screen is dark for one to three minutes, then the "
+            "The whole client reboots. The screen is dark for one to three minutes, then the "
             "application starts again."
         ),
         Action.SHUTDOWN_HOST: N_(
-            "The device is shut down and stays off. It cannot be switched on again from here, only on site."
+            "The client is shut down and stays off. It cannot be switched on again from here, only on site."
         ),
-        Action.SCREENSHOT: N_("The device sends a picture of what it shows. Nothing is interrupted."),
-        Action.DISPLAY_ON: N_("The display at the device is switched on."),
-        Action.DISPLAY_OFF: N_("The display at the device goes dark; the device itself keeps running."),
+        Action.SCREENSHOT: N_("The client sends a picture of what it shows. Nothing is interrupted."),
+        Action.DISPLAY_ON: N_("The display at the client is switched on."),
+        Action.DISPLAY_OFF: N_("The display at the client goes dark; the client itself keeps running."),
     }
 )
 
@@ -120,7 +120,7 @@ PRESENCES: Mapping[Presence, str] = MappingProxyType(
 PARTS: Mapping[Part, str] = MappingProxyType(
     {
         Part.PUBLISHER: N_("Server"),
-        Part.DEVICE: N_("Device"),
+        Part.DEVICE: N_("Client"),
         Part.SWEEP: N_("Deadline"),
         Part.CLOCK: N_("Clock"),
         Part.VERIFICATION: N_("Check"),

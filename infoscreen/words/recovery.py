@@ -6,15 +6,15 @@ from types import MappingProxyType
 from infoscreen.domain.recovery import Closing, Decided, Ending, Incident, IncidentKind, Outcome, Reason, Rung
 from infoscreen.domain.recovery.reasons import Arguments
 from infoscreen.domain.timeline import AttemptBegun, AttemptEnded, DecisionMade, RecoveryLine
-from infoscreen.words.language import ENGLISH, N_, Language
+from infoscreen.words.language import ENGLISH, N_, Language, Text, plural
 
 R = Reason
 
-REASONS: Mapping[Reason, str] = MappingProxyType(
+REASONS: Mapping[Reason, Text] = MappingProxyType(
     {
         R.ACT_RESTART_APP: N_("Restart the application, attempt %(attempt)s of %(attempts)s."),
-        R.ACT_REBOOT_HOST: N_("Reboot the device, attempt %(attempt)s of %(attempts)s."),
-        R.ACT_POWER_CYCLE: N_("Switch the device's power off and on, attempt %(attempt)s of %(attempts)s."),
+        R.ACT_REBOOT_HOST: N_("Reboot the client, attempt %(attempt)s of %(attempts)s."),
+        R.ACT_POWER_CYCLE: N_("Power cycle the client, attempt %(attempt)s of %(attempts)s."),
         R.BROKER_DISCONNECTED: N_(
             "The server is not connected to the broker and cannot tell how any client is."
         ),
@@ -48,9 +48,13 @@ REASONS: Mapping[Reason, str] = MappingProxyType(
             "If this is an outage, others are only missed later: it is not judged alone before that."
         ),
         R.GONE: N_("Silent for a day together with others: it counts as gone until it is heard again."),
-        R.LEFT_BEHIND: N_(
-            "Needs a human: an outage is over, and %(silent)s clients have stayed dark whose power cannot be "
-            "switched from here."
+        R.LEFT_BEHIND: plural(
+            "Needs someone on site: an outage is over, and %(silent)s client has stayed dark whose power "
+            "cannot "
+            "be switched from here.",
+            "Needs someone on site: an outage is over, and %(silent)s clients have stayed dark whose power "
+            "cannot be switched from here.",
+            "silent",
         ),
         R.WAVE: N_(
             "Waits its turn among clients with the same trouble: %(trying)s are tried, %(waiting)s wait for "
@@ -60,28 +64,30 @@ REASONS: Mapping[Reason, str] = MappingProxyType(
             "What was tried on clients with the same trouble did not help; one is tried every hour, and the "
             "others go on when that one is cured."
         ),
-        R.MAINTENANCE: N_("In maintenance: nothing is done to it."),
+        R.MAINTENANCE: N_("In maintenance: no automatic action is taken."),
         R.PAUSED: N_("Recovery is paused by hand: %(why)s"),
         R.TAKEN_OVER: N_("%(by)s takes care of it; the recovery keeps out of it."),
         R.AUTO_RECOVERY_OFF: N_("Automatic recovery is switched off for this client."),
         R.SHUT_DOWN: N_("Shut down on purpose: it stays off until somebody switches it on."),
         R.OFF_HOURS: N_("Outside of its hours: it may be dark."),
         R.INCOMPREHENSIBLE: N_(
-            "The device speaks, but its messages cannot be read: it is there, and a restart may be no help."
+            "The client speaks, but its messages cannot be read: it is there, and a restart may be no help."
         ),
-        R.DUPLICATE: N_("Two devices use this identity: nothing is done until only one is left."),
+        R.DUPLICATE: N_("Two clients use this identity: nothing is done until only one is left."),
         R.COMMAND_IN_FLIGHT: N_("The client has an unfinished command: %(action)s."),
         R.ORDERED: N_("%(action)s has been ordered and is not sent yet."),
         R.WAITING_FOR_VERIFICATION: N_("%(action)s was sent; now its effect has to show."),
-        R.GRACE: N_("Not unwell for long enough: many problems pass by themselves."),
-        R.BOOTING: N_("The device has just booted; what it reports meanwhile is no crash yet."),
+        R.GRACE: N_("The problem is new: many pass by themselves."),
+        R.BOOTING: N_("The client has just booted; what it reports meanwhile is no crash yet."),
         R.KEEPALIVE: N_(
             "The broker may still take a broken connection for a live one; it knows after one and a half "
             "keepalives."
         ),
         R.RHYTHM_UNKNOWN: N_("Heard only once so far: how often it reports is not known yet."),
-        R.FLAPPING: N_(
-            "It has come back by itself %(returns)s times lately and is given more time to do so again."
+        R.FLAPPING: plural(
+            "It has come back by itself once lately and is given more time to do so again.",
+            "It has come back by itself %(returns)s times lately and is given more time to do so again.",
+            "returns",
         ),
         R.MAY_BE_REBOOTING: N_(
             "It may be rebooting, updating or checking its disk and gets the time that this may take."
@@ -90,22 +96,44 @@ REASONS: Mapping[Reason, str] = MappingProxyType(
             "Several disruptive commands in a short time: the rest is kept for an operator until the lockout "
             "ends."
         ),
-        R.EXHAUSTED: N_("Needs a human: everything that can be tried has been tried (%(tried)s attempts)."),
-        R.NO_OUTLET: N_(
-            "Needs a human: only switching its power could help, and no outlet is configured (%(tried)s "
-            "attempts before)."
+        R.EXHAUSTED: plural(
+            "Needs someone on site: everything that can be tried has been tried (%(tried)s attempt).",
+            "Needs someone on site: everything that can be tried has been tried (%(tried)s attempts).",
+            "tried",
         ),
-        R.LIMIT_REACHED: N_(
-            "Needs a human: %(limit)s automatic actions within a day have not helped. One more is tried each "
-            "night."
+        R.NO_OUTLET: plural(
+            "Needs someone on site: only a power cycle could help, and no outlet is configured (%(tried)s "
+            "attempt before).",
+            "Needs someone on site: only a power cycle could help, and no outlet is configured (%(tried)s "
+            "attempts before).",
+            "tried",
         ),
-        R.REFUSED: N_("Needs a human: the device refuses %(action)s (%(code)s). That is not charged."),
-        R.UNANSWERED: N_(
-            "Needs a human: the device is connected, but answers no command (%(tried)s attempts accepted "
-            "before)."
+        R.LIMIT_REACHED: plural(
+            "Needs someone on site: %(limit)s automatic action within a day has not helped. One more is "
+            "tried "
+            "each night.",
+            "Needs someone on site: %(limit)s automatic actions within a day have not helped. One more is "
+            "tried "
+            "each night.",
+            "limit",
         ),
-        R.CONFIRMING: N_("It is back; it counts as well after %(heartbeats)s heartbeats and %(seconds)s s."),
-        R.RELAPSE_WATCH: N_("It is well again. Should it relapse soon, recovery goes on where it was."),
+        R.REFUSED: N_(
+            "Needs someone on site: the client refuses %(action)s (%(code)s). That is not charged."
+        ),
+        R.UNANSWERED: plural(
+            "Needs someone on site: the client is connected, but answers no command (%(tried)s attempt "
+            "accepted "
+            "before).",
+            "Needs someone on site: the client is connected, but answers no command (%(tried)s attempts "
+            "accepted before).",
+            "tried",
+        ),
+        R.CONFIRMING: plural(
+            "It is back; it counts as online after %(heartbeats)s heartbeat and %(seconds)s s.",
+            "It is back; it counts as online after %(heartbeats)s heartbeats and %(seconds)s s.",
+            "heartbeats",
+        ),
+        R.RELAPSE_WATCH: N_("Back online. Should it relapse soon, recovery goes on where it was."),
         R.RUNS_AGAIN: N_(
             "The application runs again; the failed service stays shown until somebody acknowledges it."
         ),
@@ -119,7 +147,7 @@ ENDINGS: Mapping[Ending, str] = MappingProxyType(
         Ending.TIME: N_("It is decided again when the time is over, or as soon as the client changes."),
         Ending.OBSERVATION: N_("It is decided again on every poll, until things are seen to have changed."),
         Ending.HUMAN: N_(
-            "Nothing further is done until somebody acts, or the client becomes well by itself."
+            "Nothing further is done until somebody acts, or the client comes back online by itself."
         ),
     }
 )
@@ -128,8 +156,8 @@ RUNGS: Mapping[Rung, str] = MappingProxyType(
     {
         Rung.RESTART_APP: N_("App restart"),
         Rung.REBOOT_HOST: N_("Reboot"),
-        Rung.POWER_CYCLE: N_("Power off and on"),
-        Rung.HUMAN: N_("Somebody has to look"),
+        Rung.POWER_CYCLE: N_("Power cycle"),
+        Rung.HUMAN: N_("Needs someone on site"),
     }
 )
 
@@ -137,9 +165,9 @@ OUTCOMES: Mapping[Outcome, str] = MappingProxyType(
     {
         Outcome.HELPED: N_("it helped"),
         Outcome.NO_EFFECT: N_("without effect"),
-        Outcome.REFUSED: N_("refused by the device, does not count"),
+        Outcome.REFUSED: N_("refused by the client, does not count"),
         Outcome.UNANSWERED: N_("not answered, does not count"),
-        Outcome.UNDELIVERED: N_("sent, but no command reached any device; does not count"),
+        Outcome.UNDELIVERED: N_("sent, but no command reached any client; does not count"),
         Outcome.NOT_SENT: N_("never sent, does not count"),
     }
 )
@@ -149,22 +177,25 @@ INCIDENTS: Mapping[IncidentKind, tuple[str, str]] = MappingProxyType(
         IncidentKind.FLEET_OUTAGE: (
             N_("Outage at several sites"),
             N_(
-                "These clients fell silent together. That is the network or the broker, not they: none of "
-                "them is touched. The rest of the fleet is taken care of."
+                "These clients fell silent together. The cause is the network or the broker: no automatic "
+                "action "
+                "is taken on them. The rest of the fleet is recovered as usual."
             ),
         ),
         IncidentKind.SITE_OUTAGE: (
             N_("Outage of %(site)s"),
             N_(
-                "That is the network or the power of the site, not its clients: none of them is touched. "
-                "The rest of the fleet is taken care of."
+                "The cause is the network or the power of the site: no automatic action is taken on its "
+                "clients. "
+                "The rest of the fleet is recovered as usual."
             ),
         ),
         IncidentKind.NETWORK_OUTAGE: (
             N_("Outage of the network %(network)s"),
             N_(
-                "These clients share a network and fell silent together: none of them is touched. The rest "
-                "of the fleet is taken care of."
+                "These clients share a network and fell silent together: no automatic action is taken on "
+                "them. "
+                "The rest of the fleet is recovered as usual."
             ),
         ),
         IncidentKind.LEFT_BEHIND: (
@@ -176,8 +207,8 @@ INCIDENTS: Mapping[IncidentKind, tuple[str, str]] = MappingProxyType(
             N_("They are recovered in waves, a few first; the next ones follow when those are cured."),
         ),
         IncidentKind.OBSERVER: (
-            N_("The server itself cannot see"),
-            N_("Nothing can be said of any client just now, so none of them is touched."),
+            N_("The server receives nothing"),
+            N_("The state of the clients is unknown at the moment, so no automatic action is taken."),
         ),
         IncidentKind.COMMANDS_UNANSWERED: (
             N_("Commands do not arrive"),
@@ -214,8 +245,16 @@ def why(reason: Reason, arguments: Arguments, language: Language = ENGLISH, *, w
     gaps = _Gaps(arguments)
     if "action" in gaps:
         gaps["action"] = language.gettext(ACTIONS.get(str(gaps["action"]), str(gaps["action"])))
-    said = language.gettext(REASONS[reason]) % gaps
+    text = REASONS[reason]
+    said = _form(text, gaps, language) % gaps
     return language.gettext(DRY_RUN) % {"sentence": said} if would else said
+
+
+def _form(text: Text, gaps: Mapping[str, str | int], language: Language) -> str:
+    if isinstance(text, str):
+        return language.gettext(text)
+    count = gaps.get(text.by)
+    return language.ngettext(text.one, text.many, count if isinstance(count, int) else 2)
 
 
 def decided(decision: Decided, language: Language = ENGLISH) -> str:

@@ -6,17 +6,21 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from infoscreen.domain.alerts import AlertCode
+from infoscreen.domain.broker import BrokerFault
 from infoscreen.domain.clients import Condition
 from infoscreen.domain.codes import Code, Fact, Value
 from infoscreen.domain.commands import Action
 from infoscreen.domain.error_codes import ErrorCode, MessageDefect
+from infoscreen.domain.errors import StoreTrouble
 from infoscreen.domain.faults import FieldError, FieldFault
 from infoscreen.domain.history import Finding, Happening, Note
-from infoscreen.words.alerts import ALERTS
+from infoscreen.domain.readiness import NotReady
+from infoscreen.words.alerts import ALERTS, BROKER_FAULTS
 from infoscreen.words.errors import DEFECTS, ERRORS, FAULTS, GIVEN
 from infoscreen.words.history import FINDINGS, HAPPENINGS, NOTES
 from infoscreen.words.language import ENGLISH, Language, Table, Text
 from infoscreen.words.names import ACTION_NOUNS, CONDITIONS_TOLD, word
+from infoscreen.words.readiness import NOT_READY, STORE_TROUBLES
 
 TABLES: Mapping[type[Code], Table] = MappingProxyType(
     {
@@ -27,6 +31,7 @@ TABLES: Mapping[type[Code], Table] = MappingProxyType(
         FieldFault: FAULTS,
         MessageDefect: DEFECTS,
         AlertCode: ALERTS,
+        NotReady: NOT_READY,
     }
 )
 """All kinds that have sentences."""
@@ -58,6 +63,10 @@ def written(value: Value, language: Language) -> str:
             return language.gettext(ACTION_NOUNS[value])
         case Condition():
             return language.gettext(CONDITIONS_TOLD[value])
+        case StoreTrouble():
+            return language.gettext(STORE_TROUBLES[value])
+        case BrokerFault():
+            return language.gettext(BROKER_FAULTS[value])
         case StrEnum():
             return word(value, language)
         case str():

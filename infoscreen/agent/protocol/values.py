@@ -6,20 +6,18 @@ that a host is called, or that a sensor or systemd says, may keep a device from 
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import ValidationError
 
 from infoscreen.domain.visible import storable
+from infoscreen.wire.base import M, checked
 from infoscreen.wire.messages import MAX_LOG_CHARACTERS
-from infoscreen.wire.reading import Message
 
 log = logging.getLogger(__name__)
 
 MOST_CHARACTERS = 500
 """Of a text that is not for people; the contract's limit."""
-
-M = TypeVar("M", bound=Message)
 
 
 def build(model: type[M], **values: object) -> M:
@@ -33,14 +31,14 @@ def build(model: type[M], **values: object) -> M:
         for name, value in values.items()
     }
     try:
-        return model(**sent)
+        return checked(model, **sent)
     except ValidationError as error:
         faulty = {str(fault["loc"][0]) for fault in error.errors(include_input=False) if fault["loc"]}
     log.warning(
         "some values cannot be sent and are left out",
         extra={"event": "values_left_out", "fields": sorted(faulty)},
     )
-    return model(**{name: value for name, value in sent.items() if name not in faulty})
+    return checked(model, **{name: value for name, value in sent.items() if name not in faulty})
 
 
 def _clean(value: object, most: int) -> Any:

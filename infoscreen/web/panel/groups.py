@@ -42,7 +42,7 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "silent": N_("No signal"),
         "service_failed": N_("Service failed"),
         "incomprehensible": N_("Not understood"),
-        "duplicate": N_("Two devices"),
+        "duplicate": N_("Two clients"),
         "online": N_("Online"),
         "maintenance": N_("Maintenance"),
         "shut_down": N_("Switched off"),

@@ -98,7 +98,7 @@ def about_removal(client: Client, language: Language) -> Question:
     return Question(
         title=_("Remove %(client)s?") % {"client": client.label},
         effect=_(
-            "The client and all its history, commands and screenshots are deleted. If the device "
+            "The client and all its history, commands and screenshots are deleted. If it "
             "still sends messages, it appears again with an empty history."
         ),
         verb=_("Remove"),
@@ -119,23 +119,23 @@ def _warnings(client: Client, locked_until: datetime | None, language: Language)
     warnings: list[str] = []
     if locked_until is not None:
         warnings.append(
-            _("The lockout protects the device until %(time)s. Overriding it is written to the audit trail.")
+            _("The lockout protects the client until %(time)s. Overriding it is written to the audit trail.")
             % {"time": language.moment(locked_until)}
         )
     match client.status:
         case Condition.UNREACHABLE | Condition.SHUT_DOWN | Condition.NEVER_SEEN:
             warnings.append(
                 _(
-                    "The device cannot be reached at the moment. The command waits a few minutes and "
+                    "The client cannot be reached at the moment. The command waits a few minutes and "
                     "then expires; it never runs hours later."
                 )
             )
         case Condition.DUPLICATE:
             warnings.append(
-                _("Two devices use this identity: either of them may carry out the command, or both.")
+                _("Two clients use this identity: either of them may carry out the command, or both.")
             )
         case Condition.HUNG | Condition.INCOMPREHENSIBLE:
-            warnings.append(_("The device is not responding; it may not carry out the command."))
+            warnings.append(_("The client is not responding; it may not carry out the command."))
         case Condition.ONLINE | Condition.CRASHED | Condition.SERVICE_FAILED | Condition.MAINTENANCE:
             pass
     return warnings

@@ -20,16 +20,18 @@ MODES: Mapping[RecoveryMode, str] = MappingProxyType(
 MODE_SENTENCES: Mapping[RecoveryMode, str] = MappingProxyType(
     {
         RecoveryMode.ACTIVE: N_(
-            "Clients that crash or fall silent are restarted and rebooted by themselves."
+            "Clients that crash or fall silent are restarted and rebooted automatically."
         ),
         RecoveryMode.HOLDING: N_(
-            "Many clients have a cause in common and are not touched; the others are taken care of as usual."
+            "Many clients have a cause in common: no automatic action is taken on them. The others are "
+            "recovered "
+            "as usual."
         ),
         RecoveryMode.DRY_RUN: N_(
-            "Nothing is done by itself: you see what would be done. CRASH_RECOVERY_ENABLED switches it on."
+            "No automatic action is taken: you see what would be done. CRASH_RECOVERY_ENABLED switches it on."
         ),
         RecoveryMode.PAUSED: N_("Somebody has paused it for all clients."),
-        RecoveryMode.OFF: N_("It has not looked at the fleet yet."),
+        RecoveryMode.OFF: N_("It has not checked the fleet yet."),
     }
 )
 

@@ -28,12 +28,12 @@ from infoscreen.web.panel.assets import asset_path
 from infoscreen.web.panel.groups import GROUPS, look_of, numbers_of
 from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.stages import stages
-from infoscreen.web.panel.trouble import SENTENCES
 from infoscreen.web.registry import maybe_actor
 from infoscreen.words import recovery, telling
 from infoscreen.words.clients import application, oddities, status_reason
 from infoscreen.words.language import LANGUAGES, Language
 from infoscreen.words.names import ACTION_NOUNS, word
+from infoscreen.words.readiness import STORE_TROUBLES
 from infoscreen.words.speaking import say
 
 T = TypeVar("T")
@@ -69,7 +69,7 @@ def wants(request: web.Request, *parts: str) -> bool:
 
 def _trouble_of(overview: Overview | None) -> str | None:
     trouble = None if overview is None else overview.database
-    return None if trouble is None else SENTENCES[trouble.trouble]
+    return None if trouble is None else STORE_TROUBLES[trouble.trouble]
 
 
 def bare_page(

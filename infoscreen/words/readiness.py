@@ -1,12 +1,28 @@
-"""What the panel says while the database takes nothing: a sentence for each kind of trouble."""
+"""What is said while the daemon cannot do its job: a sentence for each cause."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from infoscreen.domain.errors import StoreTrouble
-from infoscreen.words.language import N_
+from infoscreen.domain.readiness import NotReady
+from infoscreen.words.language import N_, Table
 
-SENTENCES: Mapping[StoreTrouble, str] = MappingProxyType(
+NOT_READY: Table = MappingProxyType(
+    {
+        NotReady.DATABASE: N_("%(trouble)s"),
+        NotReady.DATABASE_LOCKED: N_("another program holds its lock; messages and commands wait"),
+        NotReady.NOT_STORING: N_("messages cannot be stored, the broker keeps them: %(trouble)s"),
+        NotReady.NO_CONNECTION: N_("not listening: no connection yet"),
+        NotReady.NOT_LISTENING: N_("not listening: %(error)s"),
+        NotReady.BROKER_FAULT: N_("not listening: %(fault)s (%(error)s)"),
+        NotReady.TAKEN_OVER: N_(
+            "another program uses the daemon's client id and gets part of the messages: "
+            "two daemons with one MQTT_CLIENT_ID?"
+        ),
+    }
+)
+
+STORE_TROUBLES: Mapping[StoreTrouble, str] = MappingProxyType(
     {
         StoreTrouble.UNREACHABLE: N_("The database cannot be reached."),
         StoreTrouble.STARTING: N_("The database is starting or stopping."),
