@@ -60,7 +60,7 @@ TROUBLED = JudgedWorld(200, 30, 15, 600, crashing=0.5)
 async def messages_a_second(world: JudgedWorld) -> float:
     """Play a world and return the messages taken in a second of processor time."""
     lines = world.lines()
-    messages = sum(line["kind"] == "message" for line in lines)
+    messages: int = sum(line["kind"] == "message" for line in lines)
     judge = Judge()
     gc.collect()
     began = time.process_time()
