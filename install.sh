@@ -423,7 +423,8 @@ Restore a backup, infoscreen db restore --yes FILE, and run this again"
 install_server_units() {
     local unit
     for unit in infoscreen.service infoscreen-backup.service infoscreen-backup.timer \
-        infoscreen-certificates.service infoscreen-certificates.timer; do
+        infoscreen-certificates.service infoscreen-certificates.timer \
+        infoscreen-broker-helper.service infoscreen-broker-helper.socket; do
         put "$SOURCE/systemd/$unit" "$UNITS/$unit"
     done
     if [[ $(systemctl --version | sed -n '1s/systemd \([0-9]*\).*/\1/p') -ge 254 ]]; then
@@ -457,13 +458,15 @@ start_server() {
         return 0
     fi
     local before=$changes unit
-    for unit in infoscreen.service infoscreen-backup.timer infoscreen-certificates.timer; do
+    local units=(infoscreen-backup.timer infoscreen-certificates.timer)
+    if [[ $broker ]]; then units+=(infoscreen-broker-helper.socket); fi
+    for unit in infoscreen.service "${units[@]}"; do
         if ! systemctl is-enabled --quiet "$unit" 2>/dev/null; then
             change "enable $unit" systemctl enable --quiet "$unit"
         fi
     done
     if ((before > 0)); then systemctl daemon-reload; fi
-    for unit in infoscreen-backup.timer infoscreen-certificates.timer; do
+    for unit in "${units[@]}"; do
         systemctl is-active --quiet "$unit" || change "start $unit" systemctl start "$unit"
     done
     if ! systemctl is-active --quiet infoscreen; then
@@ -614,13 +617,13 @@ roll_back() {
 
 uninstall() {
     local unit units=(infoscreen.service infoscreen-backup.timer infoscreen-certificates.timer infoscreen-agent.service
-        infoscreen-app.service)
+        infoscreen-app.service infoscreen-broker-helper.socket infoscreen-broker-helper.service)
     for unit in "${units[@]}"; do
         if [[ -e $UNITS/$unit ]]; then change "stop $unit" systemctl disable --quiet --now "$unit"; fi
     done
     # The application's unit stays: it may have been written by hand.
     remove "$UNITS"/infoscreen.service "$UNITS"/infoscreen.service.d "$UNITS"/infoscreen-backup.* \
-        "$UNITS"/infoscreen-certificates.* "$UNITS"/infoscreen-agent.service "$UNITS/infoscreen-service-failed@.service" \
+        "$UNITS"/infoscreen-certificates.* "$UNITS"/infoscreen-broker-helper.* "$UNITS"/infoscreen-agent.service "$UNITS/infoscreen-service-failed@.service" \
         /usr/lib/sysusers.d/infoscreen.conf /usr/lib/sysusers.d/infoscreen-agent.conf /usr/lib/tmpfiles.d/infoscreen.conf \
         /etc/polkit-1/rules.d/50-infoscreen-agent.rules /etc/systemd/system.conf.d/infoscreen-watchdog.conf \
         "$UNITS/mosquitto.service.d/infoscreen.conf" "$COMMAND" "$PREFIX" \

@@ -23,30 +23,36 @@ from infoscreen.clock import SteadySince, SystemClock, host_zone
 from infoscreen.domain.commands import Timeouts
 from infoscreen.domain.errors import CannotStart, StoreUnavailable
 from infoscreen.domain.events import BrokerChanged
-from infoscreen.domain.lockout import LockoutPolicy
-from infoscreen.domain.presence import StalePolicy
-from infoscreen.domain.recovery import Observer, RecoveryPolicy
+from infoscreen.domain.recovery import Observer
+from infoscreen.domain.secret_keys import keys_in
 from infoscreen.metrics import Metrics
 from infoscreen.mqtt.dropped import Dropped
 from infoscreen.mqtt.identity import OwnIds
 from infoscreen.mqtt.listener import BatchLimits, Listener
 from infoscreen.mqtt.monitor import BrokerMonitor
 from infoscreen.mqtt.publisher import BrokerPublisher
+from infoscreen.policies import lockout_policy, recovery_policy, stale_policy
+from infoscreen.power.registry import open_outlet
 from infoscreen.progress import Progress, step_seconds
+from infoscreen.provisioning.helper_client import HelperClient
 from infoscreen.services import broker_alerts
 from infoscreen.services.accounts import Accounts
+from infoscreen.services.broker_repair import BrokerRepair
 from infoscreen.services.bus import Bus
 from infoscreen.services.certificates import CertificateWatch
 from infoscreen.services.commanding import Commanding, CommandPolicy
+from infoscreen.services.enrolling import Enrolling
 from infoscreen.services.fleet import Fleet
 from infoscreen.services.ingest import Ingest, IngestPolicy
 from infoscreen.services.monitoring import Monitoring
 from infoscreen.services.outbox import Outbox
 from infoscreen.services.passwords import Passwords
 from infoscreen.services.ports import LinkState
+from infoscreen.services.power.outlets import Outlets
 from infoscreen.services.quota import Limit, QuotaPolicy, Quotas
 from infoscreen.services.recovery.loop import Recovering
 from infoscreen.services.recovery.pauses import Pausing
+from infoscreen.services.secrets import Secrets
 from infoscreen.services.watching import Watch, WatchPolicy
 from infoscreen.settings import Settings
 from infoscreen.storage import schema
@@ -118,6 +124,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
 
     def show_broker() -> None:
         bus.publish(BrokerChanged(listener.state.connected))
+        repair.wake()
 
     ingest_policy = IngestPolicy(stale, timeouts, settings.auto_register_clients)
     logs = Limit(settings.log_lines_per_minute, settings.log_bytes_per_minute)
@@ -178,6 +185,9 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         health=monitor.health,
         admission=own_ids.admit,
     )
+    helper = HelperClient(settings.broker_helper_socket)
+    repair = BrokerRepair(store, clock, helper, lambda: monitor.health().acl_open_since)
+    code_lifetime = _seconds(settings.enrolment_code_seconds) if settings.enrolment_codes_enabled else None
     metrics.watch_broker(lambda: monitor.health().acl, lambda: listener.state.taken_over_at is not None)
     metrics.watch_listener("state", lambda: listener.held_bytes, lambda: listener.paused)
     metrics.watch_listener("bulk", lambda: bulk_listener.held_bytes, lambda: bulk_listener.paused)
@@ -226,6 +236,8 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         )
 
     passwords = Passwords()
+    key = settings.secrets_key
+    secrets = Secrets(() if key is None else keys_in(key.get_secret_value()))
     recovering = Recovering(store, clock, bus, commanding, metrics, recovery, lockout, observer)
     app = create_app(
         Parts(
@@ -234,7 +246,9 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
             accounts=Accounts(store, clock, passwords, bus),
             commanding=commanding,
             fleet=Fleet(store, clock, bus, listener, wake),
+            outlets=Outlets(store, clock, bus, secrets, open_outlet),
             pausing=Pausing(store, clock, bus),
+            enrolling=Enrolling(store, clock, helper, code_lifetime),
             recovering=recovering,
             monitoring=monitoring,
             bus=bus,
@@ -251,6 +265,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         "mqtt bulk listener": bulk_listener.run,
         "mqtt publisher": publisher.run,
         "mqtt monitor": monitor.run,
+        "broker repair": repair.run,
         "outbox": outbox.run,
         "watch": watch.run,
         "expiry sweeper": watch.run_sweep,
@@ -381,47 +396,6 @@ def _stop_signal(reload: asyncio.Event) -> Iterator[asyncio.Event]:
     finally:
         for one in signals:
             loop.remove_signal_handler(one)
-
-
-def lockout_policy(settings: Settings) -> LockoutPolicy:
-    """Return the settings of the lockout."""
-    window = _seconds(settings.command_lockout_window_seconds)
-    return LockoutPolicy(settings.command_lockout_threshold, window)
-
-
-def recovery_policy(settings: Settings) -> RecoveryPolicy:
-    """Return the settings as the recovery's rules want them; an action's timeout is its wait, too."""
-    absence = settings.credible_absence_seconds
-    grace = settings.recovery_observer_grace_seconds
-    return RecoveryPolicy(
-        enabled=settings.crash_recovery_enabled,
-        poll=_seconds(settings.crash_recovery_poll_seconds),
-        grace=_seconds(settings.crash_recovery_grace_seconds),
-        boot_grace=_seconds(settings.boot_grace_seconds),
-        start_timeout=_seconds(settings.start_timeout_seconds),
-        credible_absence=_seconds(absence),
-        observer_grace=None if grace is None else _seconds(grace),
-        max_share=settings.recovery_max_share,
-        recovered_heartbeats=settings.recovered_heartbeats,
-        recovered_after=_seconds(settings.recovered_seconds),
-        relapse=_seconds(settings.relapse_seconds),
-        restart_attempts=settings.recovery_restart_attempts,
-        reboot_attempts=settings.recovery_reboot_attempts,
-        power_cycle_attempts=settings.recovery_power_cycle_attempts,
-        actions_per_day=settings.recovery_actions_per_day,
-        restart_wait=_seconds(settings.restart_app_timeout_seconds),
-        reboot_wait=_seconds(max(settings.reboot_timeout_seconds, absence)),
-        power_cycle_wait=_seconds(settings.power_cycle_timeout_seconds),
-        stale_unlearned=_seconds(settings.heartbeat_stale_seconds),
-        command_expiry=_seconds(settings.command_expiry_seconds),
-    )
-
-
-def stale_policy(settings: Settings) -> StalePolicy:
-    """Return the settings that tell when a client is unwell."""
-    return StalePolicy(
-        settings.stale_min_seconds, settings.heartbeat_stale_seconds, settings.start_timeout_seconds
-    )
 
 
 def _web_config(settings: Settings) -> WebConfig:

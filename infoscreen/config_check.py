@@ -6,7 +6,7 @@
 import ssl
 from datetime import UTC, datetime, timedelta
 
-from infoscreen import app, broker_address, installation
+from infoscreen import broker_address, installation, policies
 from infoscreen.domain.errors import BrokerUnavailable, CannotStart, InvalidSettings
 from infoscreen.mqtt.connection import tls_context
 from infoscreen.settings import Settings, load
@@ -71,6 +71,6 @@ def _times(settings: Settings) -> list[str]:
             _ = FAR_PAST - length, FAR_FUTURE + length
         except (OverflowError, ValueError):
             faults.append(f"{name.upper()}={value:g}: times so far away cannot be computed with")
-    app.recovery_policy(settings)
-    app.lockout_policy(settings)
+    policies.recovery_policy(settings)
+    policies.lockout_policy(settings)
     return faults

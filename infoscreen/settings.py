@@ -105,6 +105,14 @@ class Settings(BaseModel):
     mqtt_auth_failures_alarm: TriesAboveZero = _knob(
         20, "Failed logins at the broker within ten minutes that raise an alarm."
     )
+    broker_helper_socket: File = _knob(
+        Path("/run/infoscreen-broker.sock"),
+        "Where the broker helper answers, which adds accounts of devices and restarts the broker.",
+    )
+    enrolment_codes_enabled: Switch = _knob(
+        False, "Let devices fetch their account with a one-time code that an admin has made; https only."
+    )
+    enrolment_code_seconds: Seconds = _knob(600, "How long a one-time code counts.")
     mqtt_buffer_bytes: Bytes = _knob(
         64 * 2**20,
         "Memory for messages received and not yet stored; above it the broker keeps the rest.",

@@ -20,7 +20,7 @@ MAX_LINES = 450
 # Parts that put the others together: they may import everything, and only they import each other.
 COMPOSITION = {
     *("app", "broker_address", "config_check", "cli", "demo", "doctor", "health", "installation", "judge"),
-    *("local_daemon", "supervision", "__main__"),
+    *("local_daemon", "policies", "supervision", "__main__"),
 }
 
 # The one MQTT client, which serves the daemon, the agent and the simulator.

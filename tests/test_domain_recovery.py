@@ -627,6 +627,62 @@ def test_a_few_that_are_not_helped_are_one_incident_and_their_tries_count() -> N
     assert sum(one.verb is Verb.ACT for one in plan.decisions) == 0
 
 
+def test_one_that_was_not_helped_beside_a_group_that_was_not_is_no_call_of_its_own() -> None:
+    group = Incident(key="g", kind=IncidentKind.ALIKE, began_at=ago(3_900), trouble="crashed", members=3)
+    rungs = (Rung.RESTART_APP, Rung.RESTART_APP, Rung.REBOOT_HOST)
+
+    def climbed(number: int, since: float, key: str | None) -> Patient:
+        tried = [
+            attempt(number, since - 100 - 120 * step, Outcome.NO_EFFECT, rung=rung, incident=key)
+            for step, rung in enumerate(rungs)
+        ]
+        at = ladder(began_at=ago(since), unwell_since=ago(since), incident=key)
+        return speaking(number, since, ladder=at, attempts=tried)
+
+    stuck = [climbed(number, 3_900 - number, "g") for number in range(3)]
+    tries = [one for patient in stuck for one in patient.attempts]
+    for since, fleet, calls in ((4_000, 40, 0), (6_000, 40, 1), (4_000, 5_000, 1)):
+        plan = plan_of(climbed(9, since, None), *stuck, fleet=fleet, incidents=[group], waves={"g": tries})
+        assert sum(one.verdict.rung is Rung.HUMAN for one in plan.decisions) == calls
+    # A refusal has a reason of its own.
+    told = [attempt(9, 300, Outcome.REFUSED, error_code="expired")]
+    at = ladder(began_at=ago(4_000), unwell_since=ago(4_000))
+    refuses = speaking(9, 4_000, ladder=at, attempts=told)
+    plan = plan_of(refuses, *stuck, fleet=40, incidents=[group], waves={"g": tries})
+    assert (plan.decisions[0].reason, plan.decisions[0].verdict.rung) == (Reason.REFUSED, Rung.HUMAN)
+
+
+def test_a_call_for_a_human_stands_while_nothing_new_is_known() -> None:
+    told = ladder(phase=Phase.NEEDS_HUMAN, rung=Rung.HUMAN)
+    refused = [attempt(1, 600, Outcome.REFUSED, error_code="expired")]
+    patient = speaking(1, 7_000, ladder=told, attempts=refused)
+    listening = Observer(listening_since=ago(20), started_at=LONG_AGO)
+    blind = Observer(listening_since=None, started_at=LONG_AGO)
+    for observer, reason in (
+        (OBSERVER, Reason.REFUSED),
+        (listening, Reason.OBSERVER_GRACE),
+        (blind, Reason.BROKER_DISCONNECTED),
+    ):
+        decision = only(plan_of(patient, observer=observer))
+        assert (decision.reason, decision.verdict.rung) == (reason, Rung.HUMAN)
+    # Where an incident was the call, it stays the only one.
+    decision = only(plan_of(patient._replace(ladder=told.of_incident("left_behind/k")), observer=blind))
+    assert decision.verdict.rung is None
+
+
+def test_a_careful_try_at_night_takes_no_call_back() -> None:
+    told = ladder(phase=Phase.NEEDS_HUMAN, rung=Rung.HUMAN, began_at=ago(100_000))
+    rungs = (Rung.RESTART_APP, Rung.RESTART_APP, Rung.REBOOT_HOST)
+    tried = [attempt(1, 90_000 - 1_000 * n, Outcome.NO_EFFECT, rung=rung) for n, rung in enumerate(rungs)]
+    patient = speaking(1, 95_000, ladder=told, attempts=tried)
+    decision = only(plan_of(patient, night=True))
+    assert (decision.reason, decision.ladder) == (Reason.ACT_RESTART_APP, told)
+    assert only(plan_of(patient._replace(can=("reboot_host",)), night=True)).verb is Verb.HOLD
+    under_way = [*tried, attempt(2, 30)]
+    decision = only(plan_of(patient._replace(attempts=under_way), night=True))
+    assert (decision.reason, decision.verdict.rung) == (Reason.WAITING_FOR_VERIFICATION, Rung.HUMAN)
+
+
 def crowd(count: int) -> list[Patient]:
     return [speaking(number, 120 + number % 20, site=f"s{number % 7}") for number in range(count)]
 

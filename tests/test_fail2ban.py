@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ import pytest
 from infoscreen import logs
 from infoscreen.domain.errors import Unauthenticated
 from infoscreen.mqtt.login_log import LINES_PER_ADDRESS, LoginLog
+from infoscreen.provisioning.helper_client import HelperClient
+from infoscreen.services.enrolling import Enrolling
 from infoscreen.services.logins import Knock
 from tests.fakes import FakeClock
 from tests.programs import require
@@ -99,3 +102,17 @@ def test_the_jail_bans_before_the_log_grows_quiet() -> None:
     jail = (FILTERS / "jail.d" / "infoscreen.conf").read_text()
     tries = [int(number) for number in re.findall(r"^maxretry = (\d+)$", jail, re.MULTILINE)]
     assert max(tries) <= LINES_PER_ADDRESS
+
+
+@pytest.mark.parametrize("journal", [True, False], ids=["journal", "file"])
+@pytest.mark.parametrize("address", ADDRESSES)
+async def test_wrong_enrolment_codes_are_found_with_their_address(
+    log: Log, site: Site, tmp_path: Path, address: str, journal: bool
+) -> None:
+    enrolling = Enrolling(
+        site.spine.store, site.spine.clock, HelperClient(tmp_path / "nobody"), timedelta(minutes=10)
+    )
+    for _ in range(3):
+        with pytest.raises(Unauthenticated):
+            await enrolling.redeem(f"{FORGED}\n{FORGED}", None, "0" * 40, address)
+    assert found(log, "infoscreen-panel", tmp_path, journal=journal) == (3, [address] * 3)

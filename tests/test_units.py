@@ -21,6 +21,14 @@ def test_a_unit_is_exposed_by_at_most_one_and_a_half(unit: str) -> None:
     assert done.returncode == 0, done.stdout.splitlines()[-1:] + done.stderr.splitlines()
 
 
+def test_the_broker_helper_is_confined_as_far_as_root_can_be() -> None:
+    """It is root, sees who is connected to the broker, and signals it."""
+    analyze = (require("systemd-analyze"), "security", "--offline=true", "--threshold=20", "--no-pager")
+    unit = SYSTEMD / "infoscreen-broker-helper.service"
+    done = subprocess.run([*analyze, unit], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout.splitlines()[-1:] + done.stderr.splitlines()
+
+
 @pytest.mark.parametrize("unit", ["infoscreen.service", "client/infoscreen-agent.service"])
 def test_systemd_never_gives_up_on_daemon_and_agent(unit: str) -> None:
     lines = (SYSTEMD / unit).read_text(encoding="utf-8").splitlines()

@@ -79,7 +79,7 @@ def ends_the_session(route: Route) -> bool:
 
 
 def test_whatever_changes_users_tokens_sessions_or_passwords_needs_more_than_any_token() -> None:
-    words = ("user", "token", "session", "password", "account")
+    words = ("user", "token", "session", "password", "account", "device", "enrolment")
     assert {(route.method, route.path) for route in CHANGING if route.manages_accounts} == {
         (route.method, route.path)
         for route in CHANGING
@@ -163,6 +163,7 @@ def test_only_the_routes_meant_to_be_open_are_open() -> None:
     assert {(route.method, route.path) for route in ROUTES if route.role is None and not route.html} == {
         ("POST", "/api/auth/login"),
         ("POST", "/api/auth/logout"),
+        ("POST", "/api/enrol"),
         ("GET", "/api/openapi.json"),
         ("GET", "/healthz"),
         ("GET", "/readyz"),

@@ -310,6 +310,8 @@ READS = {
     "services/accounts.py": "user names",
     "services/logins.py": "user names",
     "mqtt/login_log.py": "the log of mosquitto",
+    "provisioning/broker_log.py": "the log of mosquitto",
+    "domain/enrolment.py": "codes and passwords of devices",
     "web/panel/account.py": "names of browsers",
     "web/openapi.py": "addresses of routes",
     "settings.py": "addresses with passwords",
@@ -322,6 +324,8 @@ READS = {
     "journal.py": "names of fields",
     "pki/authority.py": "labels of certificates",
     "pki/names.py": "host names",
+    "power/ipmi.py": "the output of ipmitool",
+    "power/wake.py": "MAC addresses",
 }
 """Modules with regular expressions, and what they read: never sentences of our own."""
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from aiohttp import ClientSession, CookieJar, web
@@ -13,15 +14,22 @@ from yarl import URL
 from infoscreen.domain.accounts import Role, User
 from infoscreen.domain.alerts import AlertSource
 from infoscreen.metrics import Metrics
+from infoscreen.power.registry import open_outlet
+from infoscreen.provisioning.helper_client import HelperClient
 from infoscreen.services.accounts import CLI, Accounts
+from infoscreen.services.enrolling import Enrolling
 from infoscreen.services.monitoring import Monitoring
 from infoscreen.services.passwords import Passwords
+from infoscreen.services.ports import AccountMaker
+from infoscreen.services.power.outlets import Outlets
+from infoscreen.services.secrets import Secrets
 from infoscreen.web.application import create_app, create_runner
 from infoscreen.web.keys import Parts, WebConfig
 from infoscreen.web.live import LiveFeed
 from tests.spine import Spine, open_spine, sqlite_url
 
 PASSWORD = "correct horse battery"  # noqa: S105 - of users who live as long as a test
+SECRETS_KEY = bytes(range(32))
 QUICK_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 """Real argon2id, only not slow."""
 
@@ -73,6 +81,8 @@ async def serving(
     url: str | None = None,
     *,
     alerts: Sequence[AlertSource] = (),
+    helper: AccountMaker | None = None,
+    codes: timedelta | None = None,
 ) -> AsyncIterator[Site]:
     """Serve the application from a fresh database in ``directory``, or from the empty one at ``url``."""
     async with AsyncExitStack() as stack:
@@ -85,7 +95,11 @@ async def serving(
             accounts=Accounts(spine.store, spine.clock, passwords, spine.bus),
             commanding=spine.commanding,
             fleet=spine.fleet,
+            outlets=Outlets(spine.store, spine.clock, spine.bus, Secrets([SECRETS_KEY]), open_outlet),
             pausing=spine.pausing,
+            enrolling=Enrolling(
+                spine.store, spine.clock, helper or HelperClient(directory / "no-helper"), codes
+            ),
             recovering=spine.recovering,
             monitoring=Monitoring(spine.store, spine.clock, spine.link, spine.ingest, alerts=alerts),
             bus=spine.bus,

@@ -42,6 +42,8 @@ class Mix:
     jitter: float = 0.02
     lost: float = 0.0
     site_size: int = 0
+    without_site: float = 0.0
+    """The share of devices that have no site although others do."""
     seed: int = 0
 
 
@@ -59,6 +61,8 @@ class _Kitchen:
         )
         for device in devices:
             device.jitter, device.lost = mix.jitter, mix.lost
+            if mix.without_site and self.random.random() < mix.without_site:
+                device.site = None
         self.world = World(devices, str(mix.seed))
         self.free = list(devices)
         self.random.shuffle(self.free)
@@ -228,6 +232,86 @@ def _operator(kitchen: _Kitchen, one: Ingredient) -> None:
     kitchen.each(one, lambda device, _: acts[one.variant % len(acts)](device.uuid))
 
 
+def _flap(kitchen: _Kitchen, one: Ingredient) -> None:
+    """Devices are cut off for some minutes, again and again, each in its own time."""
+    hit = kitchen.some(one.share)
+    rounds = 2 + one.variant % 4
+    kitchen.causes += rounds if len(hit) > 1 else 0
+    for device in hit:
+        at = FIRST + one.at + kitchen.random.uniform(0, one.within)
+        for _ in range(rounds):
+            lasts = kitchen.random.uniform(60, 300)
+            outage(kitchen.world, [device], at, lasts, 0, kitchen.random, "flap")
+            at += lasts + kitchen.random.uniform(60, 400)
+        kitchen.settles = max(kitchen.settles, at)
+
+
+def _skew(kitchen: _Kitchen, one: Ingredient) -> None:
+    """The device's clock is set to anything; nothing else is wrong."""
+    by = (-86_400.0 * 400, -3_600.0, -90.0, 90.0, 3_600.0, 86_400.0 * 400)[one.variant % 6]
+
+    def skew(device: Device, _: float) -> None:
+        device.skew, device.said = by, None
+
+    kitchen.each(one, skew)
+
+
+def _join(kitchen: _Kitchen, one: Ingredient) -> None:
+    """Devices that were not there before."""
+    for device in kitchen.some(one.share):
+        device.cut = 1
+        at = FIRST + one.at + kitchen.random.uniform(0, one.within)
+        kitchen.world.at(at, kitchen.world.mend, device)
+        kitchen.settles = max(kitchen.settles, at + 1_800)
+
+
+def _slower(kitchen: _Kitchen, one: Ingredient) -> None:
+    """Devices beat more slowly, or faster, from now on."""
+    factor = (0.4, 1.5, 2.0, 2.5)[one.variant % 4]
+
+    def change(device: Device, _: float) -> None:
+        device.interval = min(300.0, device.interval * factor)
+
+    kitchen.each(one, change)
+
+
+def _deaf(kitchen: _Kitchen, one: Ingredient) -> None:
+    """Hosts hang and hear nothing; the connection stands."""
+    kitchen.causes += kitchen.each(one, lambda device, _: own(kitchen.world, device, "deaf", "human"))
+
+
+def _again(kitchen: _Kitchen, one: Ingredient) -> None:
+    """One device is in trouble again soon, as often as the ladder has rungs; a restart cures it each time."""
+    kind, times = (("crash", 3), ("service_failed", 2))[one.variant % 2]
+
+    def again(device: Device, left: int) -> None:
+        own(kitchen.world, device, kind, "restart_app")
+        if left > 1:
+            kitchen.world.later(kitchen.random.uniform(1_500, 2_500), again, device, left - 1)
+
+    kitchen.each(replace(one, share=0), lambda device, _: again(device, times))
+    kitchen.settles = max(kitchen.settles, FIRST + one.at + one.within + 5_500)
+
+
+def _boots(kitchen: _Kitchen, one: Ingredient) -> None:
+    """Power goes and comes back; what boots says that it has crashed for a while."""
+    kitchen.causes += 1
+    hit = kitchen.some(one.share)
+    for device in hit:
+        device.says_crashed_at_boot = (25.0, 90.0, 200.0)[one.variant % 3]
+        at = FIRST + one.at + kitchen.random.uniform(0, min(one.within, 20))
+        lasts = one.lasts + kitchen.random.uniform(0, 20)
+        kitchen.world.at(at, shared, kitchen.world, device, "dead", "power", lasts, "human")
+    kitchen.causes += len(hit) if len(hit) < 3 and one.lasts > 800 else 0
+    kitchen.settles = max(kitchen.settles, FIRST + one.at + one.lasts + 600)
+
+
+def _dismiss(kitchen: _Kitchen, one: Ingredient) -> None:
+    """An operator dismisses all incidents; people are called for each client from then on."""
+    kitchen.causes += len(kitchen.world.devices)
+    kitchen.world.at(FIRST + one.at + one.lasts, lambda: kitchen.world.tell("dismiss"))
+
+
 INGREDIENTS: Mapping[str, Callable[[_Kitchen, Ingredient], None]] = {
     "single": _single,
     "dead": _dead,
@@ -244,6 +328,14 @@ INGREDIENTS: Mapping[str, Callable[[_Kitchen, Ingredient], None]] = {
     "remove": _remove,
     "garbled": _garbled,
     "operator": _operator,
+    "flap": _flap,
+    "skew": _skew,
+    "join": _join,
+    "slower": _slower,
+    "deaf": _deaf,
+    "again": _again,
+    "boots": _boots,
+    "dismiss": _dismiss,
 }
 
 

@@ -21,6 +21,7 @@ from infoscreen.cli.database import db
 from infoscreen.cli.descriptions import describe
 from infoscreen.cli.device import agent, report_service_failed
 from infoscreen.cli.pki import pki
+from infoscreen.cli.power import power
 from infoscreen.cli.recovery import recovery
 from infoscreen.cli.remote import clients, send, show
 from infoscreen.cli.simulate import simulate
@@ -69,7 +70,7 @@ def cli() -> None:
 
 
 for command in (
-    *(serve, demo, db, user, token, clients, show, send, recovery, config, broker, pki),
+    *(serve, demo, db, user, token, clients, show, send, power, recovery, config, broker, pki),
     *(agent, report_service_failed, simulate, describe, doctor, health),
 ):
     cli.add_command(command)

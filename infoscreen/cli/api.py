@@ -33,7 +33,9 @@ class Api:
         tls.minimum_version = ssl.TLSVersion.TLSv1_2
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=tls),
-            headers={"Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {}),
+            # Without a token a request has to say that no page of another site has made it.
+            headers={"Accept": "application/json"}
+            | ({"Sec-Fetch-Site": "none"} if token is None else {"Authorization": f"Bearer {token}"}),
             timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS),
         )
 
@@ -60,6 +62,10 @@ class Api:
         """Send the body and return the answer; see ``get``."""
         return await self._request("POST", path, json=body)
 
+    async def patch(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Send the changes and return the answer; see ``get``."""
+        return await self._request("PATCH", path, json=body)
+
     async def every(self, path: str, **query: Any) -> list[dict[str, Any]]:
         """Return the items of a list from all its pages; see ``get``."""
         page = await self.get(path, limit=500, **query)
@@ -80,6 +86,8 @@ class Api:
             raise Unreachable(f"{self._url} did not answer within {TIMEOUT_SECONDS} seconds.") from None
         except aiohttp.InvalidURL:
             raise click.UsageError(f"{self._url!r} is no URL such as https://panel.example.") from None
+        except aiohttp.ClientSSLError as error:  # which trying again does not mend
+            raise click.ClickException(f"Cannot trust {self._url}: {error}") from None
         except (aiohttp.ClientError, UnicodeDecodeError) as error:
             raise Unreachable(f"Cannot reach {self._url}: {error}") from None
 

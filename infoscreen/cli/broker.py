@@ -157,11 +157,15 @@ def _addresses() -> list[str]:
 @directory_option
 @as_json_option
 def status(directory: Path, as_json: bool) -> None:
-    """Show accounts, files and who is still on plain MQTT."""
-    from infoscreen.provisioning import broker_process, devices
+    """Show accounts, files and which devices are still on plain MQTT.
+
+    That is the port of their last connection, as far back as the broker's log goes; they may be switched off.
+    """
+    from infoscreen.provisioning import broker_log, broker_process, devices
 
     place = existing(directory)
     plain, accounts = _plain(place), devices.accounts(place)
+    ports = broker_log.last_ports(place)
     found = {
         "running": broker_process.pid(place) is not None,
         "accounts": len(accounts),
@@ -169,6 +173,9 @@ def status(directory: Path, as_json: bool) -> None:
         "migration": place.migration.exists(),
         "plain_clients": len(plain),
         "plain_addresses": sorted({peer.address for peer in plain}),
+        "plain_devices": _plain_devices(place),
+        "tls_devices": sum(ports.get(one.uuid) == place.device_access().port for one in accounts),
+        "unseen_devices": sum(one.uuid not in ports for one in accounts),
         "faults": broker_process.faults(place),
     }
     if as_json:
@@ -249,11 +256,16 @@ def close_plain(directory: Path, force: bool, restarts: bool) -> None:
     if not place.migration.exists():
         click.echo("Plain MQTT is not open.")
         return
-    plain = _plain(place)
+    plain, late = _plain(place), _plain_devices(place)
     if plain and not force:
         addresses = some(sorted({one.address for one in plain}))
         raise ProvisioningError(
             f"{len(plain)} clients are still on plain MQTT, from {addresses}. "
+            "Move them first, or use --force."
+        )
+    if late and not force:
+        raise ProvisioningError(
+            f"{len(late)} devices last came over plain MQTT and may only be switched off: {some(late)}. "
             "Move them first, or use --force."
         )
     place.migration.unlink()
@@ -288,6 +300,41 @@ def guard(pid: int, directory: Path) -> None:
         os.kill(pid, signal.SIGHUP)
     else:
         broker_process.restart_later()
+
+
+@broker.command()
+@directory_option
+@click.option(
+    "--socket",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Listen here, for this user only, until stopped. Default: the socket that systemd passes.",
+)
+@click.option(
+    "--idle",
+    type=click.FloatRange(min=1),
+    default=60,
+    show_default=True,
+    help="End after so many idle seconds, if systemd passed the socket.",
+)
+def helper(directory: Path, path: Path | None, idle: float) -> None:
+    """Let the daemon add devices and restart the broker.
+
+    Started by infoscreen-broker-helper.socket. It does nothing else, and not more than docs/security.md says.
+    """
+    from infoscreen import logs
+    from infoscreen.cli.broker_helper import serve
+
+    logs.configure()
+    serve(existing(directory), path, idle if path is None else None)
+
+
+def _plain_devices(place: "BrokerFiles") -> list[str]:
+    """Return the devices with an account whose last connection was a plain one."""
+    from infoscreen.provisioning import broker_log, broker_process, devices
+
+    port, ports = broker_process.server_port(place), broker_log.last_ports(place)
+    return sorted(one.uuid for one in devices.accounts(place) if ports.get(one.uuid) == port)
 
 
 def _plain(place: "BrokerFiles") -> "list[Peer]":

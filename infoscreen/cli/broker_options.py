@@ -38,15 +38,17 @@ def existing(directory: Path) -> "BrokerFiles":
 def tell_broker(place: "BrokerFiles", reloads: bool) -> None:
     """Have the broker read its files, by a restart where a reload would cost the daemon its queue."""
     from infoscreen.provisioning import broker_process
+    from infoscreen.provisioning.broker_process import BrokerTold
 
     if not reloads:
         click.echo("Reload the broker: infoscreen broker reload", err=True)
-    elif not broker_process.daemon_is_connected(place) and broker_process.restart(place):
-        click.echo("The daemon is not connected, so the broker was restarted instead of reloaded.", err=True)
-    elif broker_process.reload(place):
-        click.echo("The broker was reloaded.", err=True)
-    else:
-        click.echo("The broker does not run.", err=True)
+        return
+    sentences = {
+        BrokerTold.RESTARTED: "The daemon is not connected, so the broker was restarted instead of reloaded.",
+        BrokerTold.RELOADED: "The broker was reloaded.",
+        BrokerTold.NOT_RUNNING: "The broker does not run.",
+    }
+    click.echo(sentences[broker_process.tell(place)], err=True)
 
 
 def some(names: Sequence[str], most: int = 5) -> str:

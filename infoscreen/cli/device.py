@@ -39,6 +39,7 @@ def agent(context: click.Context, dry_run: bool) -> None:
 
 
 agent.add_command(enroll)
+agent.add_command(enroll, "enrol")
 
 
 @click.command("report-service-failed")

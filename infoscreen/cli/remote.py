@@ -66,7 +66,7 @@ def api_options(command: Decorated) -> Decorated:
 def clients(url: str, token: str, ca: Path | None, statuses: tuple[str, ...], as_json: bool) -> None:
     """List the clients."""
     query = {"status": ",".join(statuses)} if statuses else {}
-    found = _with_api(url, token, ca, lambda api: api.every("/api/clients", **query))
+    found = with_api(url, token, ca, lambda api: api.every("/api/clients", **query))
     if as_json:
         write_json(found)
         return
@@ -94,7 +94,7 @@ def show(uuid: object, url: str, token: str, ca: Path | None, as_json: bool) -> 
 
     Its status, and whether a command can be sent.
     """
-    client = _with_api(url, token, ca, lambda api: api.get(f"/api/clients/{uuid}"))
+    client = with_api(url, token, ca, lambda api: api.get(f"/api/clients/{uuid}"))
     if as_json:
         write_json(client)
         return
@@ -135,7 +135,7 @@ def send(
             click.echo(f"{command['command_id']} {command['status']}")
         return await _follow(api, command["command_id"], _nothing if as_json else _say) if wait else command
 
-    command = _with_api(url, token, ca, request)
+    command = with_api(url, token, ca, request)
     if as_json:
         write_json(command)
     if wait and command["status"] != CommandStatus.COMPLETED:
@@ -176,7 +176,8 @@ def _nothing(event: dict[str, Any]) -> None:
     pass
 
 
-def _with_api(url: str, token: str | None, ca: Path | None, step: Callable[["Api"], Awaitable[T]]) -> T:
+def with_api(url: str, token: str | None, ca: Path | None, step: Callable[["Api"], Awaitable[T]]) -> T:
+    """Run the step in a session with the server, and return what it returns."""
     from infoscreen.cli.api import Api
 
     async def run() -> T:

@@ -92,6 +92,7 @@ async def _show(plan: DemoPlan, farewell: str) -> None:
             broker = await start(plan.broker)
             await broker.until(lambda: is_listening(plan.broker_port))
             await prepare_database(plan.database_url, plan.password)
+            await start(plan.helper)
             daemon = await start(plan.daemon)
             session = await stack.enter_async_context(visitor(plan.url))
             await daemon.until(lambda: is_ready(session))

@@ -95,6 +95,7 @@ class DemoPlan:
     environment: Mapping[str, str]
     broker: Program
     broker_port: int
+    helper: Program
     daemon: Program
     simulation: Program
     database_url: str
@@ -159,14 +160,26 @@ def make_plan(path: Path, mosquitto: str, panel_port: int, clients: int) -> Demo
         {"HAND": by_hand, "HAND_PASSWORD": hand_password},
     )
     ours = [sys.executable, "-m", "infoscreen"]
+    socket_path = path / "helper.sock"
     return DemoPlan(
         path=path,
         devices=devices,
         environment=_environment(
-            {**DAEMON_SETTINGS, **server, "HTTP_HOST": HOST, "HTTP_PORT": str(panel_port)}
+            {
+                **DAEMON_SETTINGS,
+                **server,
+                "HTTP_HOST": HOST,
+                "HTTP_PORT": str(panel_port),
+                "BROKER_HELPER_SOCKET": str(socket_path),
+            }
         ),
         broker=Program("broker", [mosquitto, "-c", str(broker.config)], broker.log),
         broker_port=server_port,
+        helper=Program(
+            "helper",
+            [*ours, "broker", "helper", "--directory", str(broker.path), "--socket", str(socket_path)],
+            path / "helper.log",
+        ),
         daemon=Program("daemon", [*ours, "serve"], path / "daemon.log"),
         simulation=Program(
             "simulation",

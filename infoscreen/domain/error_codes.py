@@ -8,6 +8,7 @@ from infoscreen.domain.accounts import Role
 from infoscreen.domain.codes import Code, Fact, Packed, unpacked
 from infoscreen.domain.commands import Action, CommandStatus
 from infoscreen.domain.faults import FieldFault
+from infoscreen.domain.power.outlet import PowerFault
 
 
 class ErrorCode(Code):
@@ -47,11 +48,22 @@ class ErrorCode(Code):
     SIGN_INS_WAITING = "sign_ins_waiting"
     NO_MEMORY_FOR_PASSWORD = "no_memory_for_password"  # noqa: S105 - a code
     USER_EXISTS = "user_exists", {"username": str}
+    DEVICE_HAS_ACCOUNT = "device_has_account", {"uuid": str}
+    HELPER_MISSING = "helper_missing", {"uuid": str}
+    HELPER_UNABLE = "helper_unable"
+    ENROLMENT_OFF = "enrolment_off"
+    ENROLMENT_NEEDS_HTTPS = "enrolment_needs_https"
+    WRONG_ENROLMENT_CODE = "wrong_enrolment_code"
+    TOO_MANY_ENROLMENT_CODES = "too_many_enrolment_codes", {"most": int}
     LAST_ADMIN = "last_admin", {"username": str}
     NOT_QUEUED = "not_queued", {"status": CommandStatus}
     COMMAND_IN_FLIGHT = "command_in_flight", {"action": Action}
     REQUESTED_AT_ONCE = "requested_at_once"
     LOCKED_OUT = "locked_out"
+    NO_OUTLET = "no_outlet", {"uuid": str}
+    OUTLET_SHARED = "outlet_shared", {"clients": str}
+    OUTLET_FAULT = "outlet_fault", {"fault": PowerFault, "said": str}
+    OUTLETS_BUSY = "outlets_busy"
     NOT_GIVEN_UP = "not_given_up"
     NOTHING_WRONG = "nothing_wrong"
     INCIDENT_OVER = "incident_over"

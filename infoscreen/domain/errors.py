@@ -124,6 +124,54 @@ class SecretUnreadable(Conflict):
     slug = "secret-unreadable"
 
 
+class NoOutlet(Conflict):
+    """No outlet is configured for the client."""
+
+    slug = "no-outlet"
+
+
+class OutletShared(Conflict):
+    """Other clients have the same outlet, which was not declared."""
+
+    slug = "outlet-shared"
+
+
+class OutletFault(Refused):
+    """The outlet cannot be used; ``fault`` is the stable code, ``detail`` the outlet's own words."""
+
+    slug = "outlet-fault"
+    status = 502
+
+    def __init__(self, fault: PowerFault, detail: str) -> None:
+        super().__init__(ErrorCode.OUTLET_FAULT, fault=fault, said=detail or "-")
+        self.fault = fault
+        self.detail = detail
+
+
+class NotPrivate(Refused):
+    """A secret in the request or its answer would cross a network in the clear."""
+
+    slug = "https-needed"
+    status = 400
+
+    def __init__(self) -> None:
+        super().__init__(ErrorCode.ENROLMENT_NEEDS_HTTPS)
+
+
+class HelperMissing(Refused):
+    """Nobody answers who may change the broker's accounts: by hand, on the broker's host, it can be done."""
+
+    slug = "broker-helper-missing"
+    status = 503
+
+
+class HelperUnable(Refused):
+    """The broker helper could not do what it was asked for; its journal says why."""
+
+    slug = "broker-helper-failed"
+    status = 503
+
+
 class NotQueued(Conflict):
     """The command cannot be cancelled any more; ``command_status`` is what became of it."""
 

@@ -7,13 +7,13 @@ from datetime import timedelta
 
 from pydantic import ValidationError
 
-from infoscreen.app import lockout_policy, recovery_policy, stale_policy
 from infoscreen.clock import Clock, SteadySince
 from infoscreen.domain.commands import Timeouts
 from infoscreen.domain.recovery import Observer
 from infoscreen.judge.lines import BadLine
 from infoscreen.judge.surroundings import VirtualLink, VirtualPublisher
 from infoscreen.metrics import Metrics
+from infoscreen.policies import lockout_policy, recovery_policy, stale_policy
 from infoscreen.services.bus import Bus
 from infoscreen.services.commanding import Commanding, CommandPolicy
 from infoscreen.services.fleet import Fleet

@@ -6,6 +6,7 @@ import socket
 import struct
 from collections import Counter
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from infoscreen.domain.errors import ProvisioningError
@@ -97,6 +98,35 @@ def reload(place: BrokerFiles) -> bool:
             raise ProvisioningError(f"cannot reload the broker: {error.strerror}") from None
         return True
     return place.path == DEBIANS and units.reload(UNIT)
+
+
+class BrokerTold(StrEnum):
+    """How the broker was told to read its files."""
+
+    RELOADED = "reloaded"
+    RESTARTED = "restarted"
+    NOT_RUNNING = "not_running"
+
+
+def tell(place: BrokerFiles) -> BrokerTold:
+    """Have the broker read its files, by a restart where a reload would cost the daemon its queue."""
+    if not daemon_is_connected(place) and restart(place):
+        return BrokerTold.RESTARTED
+    return BrokerTold.RELOADED if reload(place) else BrokerTold.NOT_RUNNING
+
+
+def restart_running(place: BrokerFiles) -> bool:
+    """Restart a broker that runs, if anybody starts it again, whatever its files are like.
+
+    With a broken ACL file it does not start, which is better than a broker that allows everything. A private
+    broker is ended; the program that runs it has to start it again.
+    """
+    if not place.is_private:
+        return units.restart(UNIT)
+    if (number := pid(place)) is None:
+        return False
+    os.kill(number, signal.SIGTERM)
+    return True
 
 
 def restart(place: BrokerFiles) -> bool:

@@ -153,12 +153,19 @@ def _of_strangers(username: str, address: str | None) -> list[_Counter]:
     account = f"account {sha256(username.lower())[:32]}"
     if address is None:
         return [_Counter(account, FREE_FAILURES)]
-    block = ip_address(address)
-    network = ip_network((int(block), 64), strict=False) if isinstance(block, IPv6Address) else block
+    network = network_of(address)
     return [
         _Counter(f"{account} from {network}", FREE_FAILURES),
         _Counter(f"address {network}", FREE_FAILURES_PER_ADDRESS, forgiven=False),
     ]
+
+
+def network_of(address: str | None) -> str:
+    """Return what failures of an address are counted under. IPv6: the /64 around it."""
+    if address is None:
+        return "nowhere"
+    block = ip_address(address)
+    return str(ip_network((int(block), 64), strict=False) if isinstance(block, IPv6Address) else block)
 
 
 def _log_failure(reason: str, username: str, address: str | None) -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 from infoscreen.clock import SteadySince
 from infoscreen.domain.broker import BrokerFault
+from infoscreen.domain.enrolment import NewDevice
 from infoscreen.domain.power import Capabilities, OutletIdentity, Reading
 from infoscreen.domain.presence import Backlog
 
@@ -91,6 +92,25 @@ def backlog_of(listening: SteadySince) -> Backlog | None:
         return None
     age, set_by = timedelta(seconds=listening.age_seconds), timedelta(seconds=listening.set_by_seconds)
     return Backlog(listening.began, age, set_by)
+
+
+class AccountMaker(Protocol):
+    """The broker helper, for accounts of devices."""
+
+    async def add_device(self, uuid: str, *, password: str | None = None, replace: bool = False) -> NewDevice:
+        """Give a device an account; raise ``Conflict``, ``HelperMissing`` or ``HelperUnable``.
+
+        With a password, which is made otherwise, the same request twice is no error.
+        """
+        ...
+
+
+class BrokerRestarter(Protocol):
+    """The broker helper, for the broker itself."""
+
+    async def restart_broker(self) -> bool:
+        """Restart it; False if that is not possible now; raise ``HelperMissing`` or ``HelperUnable``."""
+        ...
 
 
 class Link(Protocol):

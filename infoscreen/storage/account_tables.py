@@ -71,6 +71,18 @@ login_failures = Table(
     Column("last_at", UtcDateTime, nullable=False),
 )
 
+enrolment_codes = Table(
+    "enrolment_codes",
+    metadata,
+    Column("code_hash", String(64), primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False, index=True),
+    Column("uuid", String(36)),
+    Column("replaces", Boolean, nullable=False, server_default=text("false")),
+    Column("used_by", String(64)),
+    Column("used_uuid", String(36)),
+)
+
 audit = Table(
     "audit",
     metadata,

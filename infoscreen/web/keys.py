@@ -15,9 +15,11 @@ from infoscreen.domain.clients import Condition
 from infoscreen.services.accounts import Accounts
 from infoscreen.services.bus import Bus
 from infoscreen.services.commanding import Commanding
+from infoscreen.services.enrolling import Enrolling
 from infoscreen.services.fleet import Fleet
 from infoscreen.services.monitoring import Monitoring
 from infoscreen.services.ports import Link
+from infoscreen.services.power.outlets import Outlets
 from infoscreen.services.recovery.loop import Recovering
 from infoscreen.services.recovery.pauses import Pausing
 from infoscreen.storage.engine import Store
@@ -71,7 +73,9 @@ class Parts:
     accounts: Accounts
     commanding: Commanding
     fleet: Fleet
+    outlets: Outlets
     pausing: Pausing
+    enrolling: Enrolling
     recovering: Recovering
     monitoring: Monitoring
     bus: Bus

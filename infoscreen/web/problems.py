@@ -14,6 +14,7 @@ from infoscreen.domain.errors import (
     InvalidInput,
     LockedOut,
     NotQueued,
+    OutletFault,
     Refused,
     StoreUnavailable,
     TooManyAttempts,
@@ -163,6 +164,8 @@ def _members(refusal: Refused) -> dict[str, Any]:
             shown = models.CommandModel.of(refusal.command)
             locked = models.LockedOutModel(locked_until=refusal.locked_until, command=shown)
             return locked.model_dump(mode="json")
+        case OutletFault():
+            return {"fault": refusal.fault.value}
         case _:
             return {}
 

@@ -21,8 +21,14 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "busy": N_("Too busy"),
         "conflict": N_("Conflict"),
         "secret-unreadable": N_("Secret cannot be read"),
+        "https-needed": N_("https is needed"),
+        "broker-helper-missing": N_("Accounts of the broker cannot be changed from here"),
+        "broker-helper-failed": N_("The broker's accounts could not be changed"),
         "command-in-flight": N_("Another command is in flight"),
         "locked-out": N_("Client is locked out"),
+        "no-outlet": N_("No outlet"),
+        "outlet-shared": N_("Outlet is shared"),
+        "outlet-fault": N_("Outlet cannot be used"),
         "too-many-streams": N_("Too many live views"),
         "query-too-expensive": N_("Too expensive for the database"),
         "store-unavailable": N_("Database not available"),
@@ -86,6 +92,28 @@ ERRORS: Table = MappingProxyType(
         ErrorCode.SIGN_INS_WAITING: N_("Too many people are signing in at the moment. Try again."),
         ErrorCode.NO_MEMORY_FOR_PASSWORD: N_("There is not enough memory to check a password. Try again."),
         ErrorCode.USER_EXISTS: N_("There is already a user %(username)s."),
+        ErrorCode.DEVICE_HAS_ACCOUNT: N_(
+            "%(uuid)s has an account at the broker already. Give it a new password only if the device was "
+            "set up again: the old one ends at once."
+        ),
+        ErrorCode.HELPER_MISSING: N_(
+            "No broker helper answers on this host. On the broker's host, run as root: "
+            "infoscreen broker add-device %(uuid)s --output enrolment"
+        ),
+        ErrorCode.HELPER_UNABLE: N_(
+            "The broker helper could not do it. On the broker's host, "
+            "`journalctl -u infoscreen-broker-helper` says why."
+        ),
+        ErrorCode.ENROLMENT_OFF: N_("One-time codes are switched off (ENROLMENT_CODES_ENABLED)."),
+        ErrorCode.ENROLMENT_NEEDS_HTTPS: N_(
+            "This shows or takes a password, so it needs https, or a browser on the server itself."
+        ),
+        ErrorCode.WRONG_ENROLMENT_CODE: N_(
+            "The code is wrong, has expired, was used by another device or is for another one."
+        ),
+        ErrorCode.TOO_MANY_ENROLMENT_CODES: N_(
+            "%(most)s codes are open. Wait until they have expired or were used."
+        ),
         ErrorCode.LAST_ADMIN: N_("%(username)s is the last administrator. Make another one first."),
         ErrorCode.NOT_QUEUED: N_(
             "Only a command that has not been sent can be cancelled. This one is: %(status)s."
@@ -95,6 +123,12 @@ ERRORS: Table = MappingProxyType(
         ErrorCode.LOCKED_OUT: N_(
             "Too many disruptive commands in a short time; the client is locked to protect it."
         ),
+        ErrorCode.NO_OUTLET: N_("No outlet is configured for client %(uuid)s."),
+        ErrorCode.OUTLET_SHARED: N_(
+            "Other clients have the same outlet (%(clients)s). Say that it is shared if that is so."
+        ),
+        ErrorCode.OUTLET_FAULT: N_("The outlet cannot be used: %(fault)s (%(said)s)."),
+        ErrorCode.OUTLETS_BUSY: N_("Other outlets are being tested. Try again in a few seconds."),
         ErrorCode.NOT_GIVEN_UP: N_(
             "The automatic recovery has not given up on this client: nothing to acknowledge."
         ),

@@ -15,6 +15,7 @@ from infoscreen.domain.power.cycle import (
     begun,
     next_step,
     resumed,
+    same_identity,
 )
 from infoscreen.domain.power.outlet import (
     Capabilities,
@@ -46,4 +47,5 @@ __all__ = [
     "begun",
     "next_step",
     "resumed",
+    "same_identity",
 ]

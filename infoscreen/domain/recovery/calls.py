@@ -1,5 +1,6 @@
 """When a person would be called for several clients at once: one alarm for what has one cause."""
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,7 +8,7 @@ from dataclasses import replace
 from infoscreen.domain.recovery.book import IncidentBook
 from infoscreen.domain.recovery.cases import Case
 from infoscreen.domain.recovery.checks import held_by
-from infoscreen.domain.recovery.coincidence import LEAST
+from infoscreen.domain.recovery.coincidence import LEAST, RATE_UNLEARNED, rarely_within
 from infoscreen.domain.recovery.incidents import LEFT_LEAST, OUTAGES, Incident, IncidentKind
 from infoscreen.domain.recovery.ladder import Phase, Trouble
 from infoscreen.domain.recovery.plan import Verb, Verdict
@@ -15,7 +16,7 @@ from infoscreen.domain.recovery.policy import RecoveryPolicy, Rung
 from infoscreen.domain.recovery.reasons import Reason
 from infoscreen.domain.recovery.silence import causes_of_calls, dark_of
 from infoscreen.domain.recovery.snapshot import Snapshot
-from infoscreen.domain.recovery.waves import refused_key, refusing, was_dismissed
+from infoscreen.domain.recovery.waves import first_of, refused_key, refusing, was_dismissed
 
 Verdicts = list[Verdict | None]
 """By the number of the case; None where something may be done."""
@@ -94,6 +95,44 @@ def _is_single(case: Case) -> bool:
         and ladder.incident is None
         and not case.explained
     )
+
+
+def find_more_alike(book: IncidentBook, cases: Sequence[Case], verdicts: Verdicts, fleet: int) -> None:
+    """Let those join a group that have its trouble, a little earlier or later, and are not helped either.
+
+    They were tried like any other; now somebody would be called for them, who is called for the group.
+    """
+    groups = book.open(IncidentKind.ALIKE)
+    if not groups:
+        return
+    called = [
+        case
+        for case, verdict in zip(cases, verdicts, strict=True)
+        if verdict is not None
+        and verdict.rung is Rung.HUMAN
+        and verdict.reason not in {Reason.REFUSED, Reason.UNANSWERED}
+        and not case.silent
+        and case.ladder is not None
+        and case.ladder.incident is None
+        and case.ladder.phase is Phase.CLIMBING
+    ]
+    if not called:
+        return
+    members: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
+    for case in cases:
+        if case.ladder is not None and (known := groups.get(case.ladder.incident or "")) is not None:
+            members[known.trouble or ""].append((first_of(case), known.key))
+    for some in members.values():
+        some.sort()
+    reach = rarely_within(fleet, RATE_UNLEARNED)
+    for case in called:
+        first, some = first_of(case), members[case.trouble or ""]
+        position = bisect_left(some, (first, ""))
+        near = [(abs(at - first), key) for at, key in some[max(0, position - 1) : position + 1]]
+        if near and min(near)[0] <= reach:
+            key = min(near)[1]
+            book.incidents[key] = replace(book.incidents[key], members=book.incidents[key].members + 1)
+            book.join(key, [case])
 
 
 def find_refusing(book: IncidentBook, cases: Sequence[Case], verdicts: Verdicts) -> None:

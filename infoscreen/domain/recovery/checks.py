@@ -322,7 +322,7 @@ def _climb(case: Case, view: View) -> Verdict | Proposal:
     today = sum(at > view.now - DAY for at in made) if made else 0
     if comes.rung is not Rung.HUMAN and today >= policy.actions_per_day:
         comes = Next(Rung.HUMAN, Reason.LIMIT_REACHED)
-    if comes.rung is Rung.HUMAN and comes.because in {Reason.EXHAUSTED, Reason.LIMIT_REACHED}:
+    if comes.rung is Rung.HUMAN and comes.because is not Reason.UNANSWERED:
         comes = _careful(case, view, comes, made)
     if comes.because is Reason.UNANSWERED and not case.silent:
         comes = _once_more(case, view, comes)
@@ -342,6 +342,37 @@ def _climb(case: Case, view: View) -> Verdict | Proposal:
     for one in patient.attempts:
         attempt += one.rung is comes.rung and one.charged and one.decided_at >= ladder.began_at
     return Proposal(comes.rung, attempt, max(attempt, allowed(comes.rung, trouble, policy)))
+
+
+STANDING_CALLS = frozenset(
+    {
+        Reason.BROKER_DISCONNECTED,
+        Reason.INGEST_LAG,
+        Reason.OBSERVER_GRACE,
+        Reason.COMMANDS_UNANSWERED,
+        Reason.GRACE,
+        Reason.BOOTING,
+        Reason.FLAPPING,
+        Reason.KEEPALIVE,
+        Reason.OUTAGE_SUSPECTED,
+        Reason.MAY_BE_REBOOTING,
+        Reason.RHYTHM_UNKNOWN,
+        Reason.ORDERED,
+        Reason.WAITING_FOR_VERIFICATION,
+        Reason.LOCKOUT,
+    }
+)
+"""Reasons to wait that do not take back the call for a human of before."""
+
+
+def standing(case: Case, verdict: Verdict) -> Verdict:
+    """Return the verdict on a client; a call for a human stands until it is well or a person has answered."""
+    ladder = case.ladder
+    if ladder is None or ladder.phase is not Phase.NEEDS_HUMAN or ladder.incident is not None:
+        return verdict
+    if verdict.reason not in STANDING_CALLS or case.trouble is None:
+        return verdict
+    return verdict._replace(rung=Rung.HUMAN)
 
 
 def rung_above(case: Case, floor: Rung, policy: RecoveryPolicy) -> Rung | None:
@@ -406,13 +437,11 @@ def _once_more(case: Case, view: View, otherwise: Next) -> Next:
 
 def _careful(case: Case, view: View, otherwise: Next, made: Sequence[datetime]) -> Next:
     """Return one careful try a day, at night, for a client on which all has been tried."""
-    trouble = case.trouble
-    if trouble is None or trouble is Trouble.UNREACHABLE or not view.night:
+    patient, trouble = case.patient, case.trouble
+    if trouble is None or trouble is Trouble.UNREACHABLE or not view.night or not made:
         return otherwise
-    if (
-        case.patient.presence is Presence.OFFLINE
-        or max(made, default=view.now - DAY) > view.now - CAREFUL_AFTER
-    ):
+    if patient.presence is Presence.OFFLINE or max(made) > view.now - CAREFUL_AFTER:
         return otherwise
     rung = entry(trouble)
-    return Next(rung) if view.policy.attempts(rung) else otherwise
+    can = not patient.can or rung.action in patient.can
+    return Next(rung) if can and view.policy.attempts(rung) else otherwise

@@ -15,6 +15,10 @@ WINDOWS = (60.0, 300.0, 900.0, 3_600.0)
 LEAST = 3
 UNLIKELY = 1e-4
 
+NEAR_MOST = 900.0
+RARELY = 0.05
+"""Expected number of events of chance in a time in which another one is called rare."""
+
 DAY = 86_400.0
 RATE_UNLEARNED, RATE_LEAST, RATE_MOST = 0.05, 0.01, 0.5
 """Silences per client and day: assumed until learned, and the bounds of what is learned."""
@@ -44,6 +48,11 @@ def chance(count: int, expected: float) -> float:
         tail += term
         term *= expected / (number + 1)
     return tail
+
+
+def rarely_within(population: int, rate: float) -> float:
+    """Return within how many seconds of an event another one is rare, and taken to belong to it."""
+    return min(NEAR_MOST, RARELY * DAY / (max(1, population) * rate))
 
 
 def least_unlikely(population: int, window: float, rate: float, least: int = LEAST) -> int:

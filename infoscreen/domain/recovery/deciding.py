@@ -10,9 +10,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from infoscreen.domain.recovery.book import IncidentBook
-from infoscreen.domain.recovery.calls import find_cut_off, find_left_behind, find_refusing
+from infoscreen.domain.recovery.calls import find_cut_off, find_left_behind, find_more_alike, find_refusing
 from infoscreen.domain.recovery.cases import Case, case_of, outcome_of
-from infoscreen.domain.recovery.checks import Proposal, View, rung_above, verdict_of
+from infoscreen.domain.recovery.checks import Proposal, View, rung_above, standing, verdict_of
 from infoscreen.domain.recovery.incidents import (
     OUTAGES,
     Blindness,
@@ -223,9 +223,13 @@ class _Round:
                 of_group[key].append(number)
         for key, numbers in of_group.items():
             self._go_on(key, numbers, proposals, verdicts)
+        if self.blind is None:
+            find_more_alike(self.book, self.cases, verdicts, self._fleet())
         self._one_alarm_for_groups(verdicts)
         self._mark_stopped(verdicts)
-        return [one for one in verdicts if one is not None]
+        return [
+            standing(case, one) for case, one in zip(self.cases, verdicts, strict=True) if one is not None
+        ]
 
     def _hold_unanswered(self, proposals: dict[int, Proposal], verdicts: list[Verdict | None]) -> None:
         """Hold back, and call for nobody singly, while it may be our commands that do not arrive."""
@@ -367,7 +371,9 @@ class _Round:
             return ladder._replace(rung=Rung.HUMAN) if ladder and ladder.rung is not Rung.HUMAN else ladder
         if verdict.rung is None or verdict.verb is not Verb.ACT or not self.policy.enabled:
             return ladder
-        if ladder.phase is Phase.NEEDS_HUMAN and is_asked_again(case.patient.attempts):
+        careful = self.snapshot.night and any(one.charged for one in case.patient.attempts)
+        if ladder.phase is Phase.NEEDS_HUMAN and (careful or is_asked_again(case.patient.attempts)):
+            # No new beginning: the call for a human stands.
             return ladder
         climbing = stepped(ladder, Step.REACHABLE, self.now)
         return climbing and (

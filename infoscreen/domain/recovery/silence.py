@@ -9,7 +9,15 @@ from heapq import merge
 from typing import NamedTuple
 
 from infoscreen.domain.recovery.cases import Case, rhythm_known_from
-from infoscreen.domain.recovery.coincidence import DAY, LEAST, WINDOWS, chance, clusters
+from infoscreen.domain.recovery.coincidence import (
+    DAY,
+    LEAST,
+    NEAR_MOST,
+    WINDOWS,
+    chance,
+    clusters,
+    rarely_within,
+)
 from infoscreen.domain.recovery.incidents import Incident, IncidentKind, observing_from
 from infoscreen.domain.recovery.ladder import Phase
 from infoscreen.domain.recovery.policy import RecoveryPolicy
@@ -25,10 +33,6 @@ EARLIER = 15.0
 
 NEAR = 300.0
 """Two groups of silences of the same scope that are no more seconds apart are one outage that spreads."""
-
-NEAR_MOST = 900.0
-RARELY = 0.05
-"""Expected number of other silences between an outage and a later one that is taken to belong to it."""
 
 PAIR = 2
 YEAR = 365 * DAY
@@ -217,13 +221,16 @@ class _Search:
         scopes = {FLEET, Scope(ScopeKind.SITE, one.site or ""), Scope(ScopeKind.NETWORK, one.network or "")}
         near: list[tuple[float, str]] = []
         for key, incident in self.found.items():
-            if (scope := _scope_of(incident)) in scopes:
-                apart = min((abs(at - one.heard) for at in self._times[key]), default=NEAR_MOST)
-                rarely = RARELY * DAY / (self._size(scope, 1) * self._rate)
-                if apart < min(rarely, NEAR_MOST):
+            times = self._times[key]
+            if (scope := _scope_of(incident)) in scopes and times:
+                position = bisect_left(times, one.heard)
+                apart = min(abs(at - one.heard) for at in times[max(0, position - 1) : position + 1])
+                if apart < rarely_within(self._size(scope, 1), self._rate):
                     near.append((apart, key))
         if near:
-            self._join(self.found[min(near)[1]], [one])
+            key = min(near)[1]
+            self.joined[key].append(one.uuid)
+            insort(self._times[key], one.heard)
 
     def _note_times(self, pool: Iterable[Dark]) -> None:
         for one in pool:

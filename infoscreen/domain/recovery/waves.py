@@ -165,8 +165,8 @@ def alike(
     joined: dict[str, str] = {}
     for trouble, speaking in of_trouble.items():
         some = speaking + [case for case in back if _may_have_had(case, trouble, groups)]
-        some.sort(key=_first)
-        times = [_first(case) for case in some]
+        some.sort(key=first_of)
+        times = [first_of(case) for case in some]
         for positions in clusters(times, fleet, RATE_UNLEARNED):
             cluster = [some[position] for position in positions]
             fresh = [
@@ -241,7 +241,8 @@ def _in_vain(case: Case) -> bool:
     return any(one.outcome in {Outcome.NO_EFFECT, Outcome.REFUSED} for one in tried_alone(case))
 
 
-def _first(case: Case) -> float:
+def first_of(case: Case) -> float:
+    """Return since when it has its trouble, in seconds."""
     return (case.ladder.unwell_since if case.ladder is not None else case.since).timestamp()
 
 

@@ -8,11 +8,12 @@ from infoscreen.domain import clients as domain
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.clients import STALE, Condition
 from infoscreen.domain.error_codes import ErrorCode
-from infoscreen.domain.errors import InvalidInput, NotFound
+from infoscreen.domain.errors import Forbidden, InvalidInput, NotFound, OutletShared, SecretUnreadable
 from infoscreen.storage import client_lists, clients, commands, screenshots
 from infoscreen.storage.engine import Connection
 from infoscreen.web.api import models
 from infoscreen.web.api.identifiers import path_identifier
+from infoscreen.web.api.power import require_admin
 from infoscreen.web.api.requests import Acknowledgement, ClientChanges, ClientsQuery, UnwellQuery
 from infoscreen.web.keys import Parts, parts_of
 from infoscreen.web.registry import Route, actor_of, no_content, read_body, read_query, reply
@@ -79,8 +80,12 @@ async def edit_client(request: web.Request) -> web.StreamResponse:
     """Change what people say of a client."""
     uuid = path_identifier(request, "uuid")
     changes = await read_body(request, ClientChanges)
-    parts = parts_of(request)
-    return _answer(parts, await parts.fleet.edit(uuid, changes.given(), actor_of(request)))
+    parts, actor = parts_of(request), actor_of(request)
+    if "power" in changes.model_fields_set:
+        require_admin(actor)
+        wanted = None if changes.power is None else changes.power.wanted()
+        await parts.outlets.configure(uuid, wanted, actor)
+    return _answer(parts, await parts.fleet.edit(uuid, changes.given(), actor))
 
 
 async def remove_client(request: web.Request) -> web.StreamResponse:
@@ -163,7 +168,7 @@ ROUTES = (
         "Change what people say of a client",
         request=ClientChanges,
         response=models.ClientModel,
-        problems=(InvalidInput, NotFound),
+        problems=(InvalidInput, NotFound, Forbidden, OutletShared, SecretUnreadable),
     ),
     Route(
         "DELETE",

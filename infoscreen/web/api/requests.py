@@ -22,6 +22,7 @@ from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.storage.commands import CommandQuery
 from infoscreen.storage.rejected import KEPT
 from infoscreen.web.api.identifiers import Identifier
+from infoscreen.web.api.power import PowerChange
 from infoscreen.web.shapes import Body, Paging, Query
 
 LONGEST_REASON = 2_000
@@ -165,10 +166,13 @@ class ClientChanges(Body):
     description: Annotated[Description | None, NoneIfBlank] = None
     maintenance_until: Annotated[AwareDatetime, AfterValidator(utc)] | None = None
     auto_recovery: bool = True
+    power: PowerChange | None = Field(
+        default=None, description="Where its power is switched; admins only. Null forgets it."
+    )
 
     def given(self) -> ClientEdit:
-        """Return what is to be changed."""
-        return cast(ClientEdit, self.model_dump(exclude_unset=True))
+        """Return what is to be changed of the client itself."""
+        return cast(ClientEdit, self.model_dump(exclude_unset=True, exclude={"power"}))
 
 
 class Acknowledgement(Body):

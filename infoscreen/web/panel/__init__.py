@@ -1,7 +1,18 @@
 """The operator panel: pages and plain forms, rendered on the server, complete without JavaScript."""
 
 from infoscreen.domain.accounts import Role
-from infoscreen.web.panel import account, acts, assets, client, clients, command, overview, pauses, session
+from infoscreen.web.panel import (
+    account,
+    acts,
+    assets,
+    client,
+    clients,
+    command,
+    devices,
+    overview,
+    pauses,
+    session,
+)
 from infoscreen.web.panel.forms import (
     AcknowledgementForm,
     ClientAddress,
@@ -224,4 +235,5 @@ ROUTES: tuple[Route, ...] = (
         html=True,
         manages_accounts=True,
     ),
+    *devices.ROUTES,
 )

@@ -96,6 +96,7 @@ def bare_page(
                 "whole": parts is None,
                 "part": partial(wants, request),
                 "may_operate": actor is not None and actor.role.may(Role.OPERATOR),
+                "may_add": actor is not None and actor.role.may(Role.ADMIN),
                 "now": parts_of(request).clock.now(),
                 "path": request.path_qs if request.method == "GET" else "/",
                 "own_path": request.path,

@@ -1,0 +1,53 @@
+"""The settings, as the rules of the domain want them."""
+
+from datetime import timedelta
+
+from infoscreen.domain.lockout import LockoutPolicy
+from infoscreen.domain.presence import StalePolicy
+from infoscreen.domain.recovery import RecoveryPolicy
+from infoscreen.settings import Settings
+
+
+def lockout_policy(settings: Settings) -> LockoutPolicy:
+    """Return the settings of the lockout."""
+    window = _seconds(settings.command_lockout_window_seconds)
+    return LockoutPolicy(settings.command_lockout_threshold, window)
+
+
+def recovery_policy(settings: Settings) -> RecoveryPolicy:
+    """Return the settings as the recovery's rules want them; an action's timeout is its wait, too."""
+    absence = settings.credible_absence_seconds
+    grace = settings.recovery_observer_grace_seconds
+    return RecoveryPolicy(
+        enabled=settings.crash_recovery_enabled,
+        poll=_seconds(settings.crash_recovery_poll_seconds),
+        grace=_seconds(settings.crash_recovery_grace_seconds),
+        boot_grace=_seconds(settings.boot_grace_seconds),
+        start_timeout=_seconds(settings.start_timeout_seconds),
+        credible_absence=_seconds(absence),
+        observer_grace=None if grace is None else _seconds(grace),
+        max_share=settings.recovery_max_share,
+        recovered_heartbeats=settings.recovered_heartbeats,
+        recovered_after=_seconds(settings.recovered_seconds),
+        relapse=_seconds(settings.relapse_seconds),
+        restart_attempts=settings.recovery_restart_attempts,
+        reboot_attempts=settings.recovery_reboot_attempts,
+        power_cycle_attempts=settings.recovery_power_cycle_attempts,
+        actions_per_day=settings.recovery_actions_per_day,
+        restart_wait=_seconds(settings.restart_app_timeout_seconds),
+        reboot_wait=_seconds(max(settings.reboot_timeout_seconds, absence)),
+        power_cycle_wait=_seconds(settings.power_cycle_timeout_seconds),
+        stale_unlearned=_seconds(settings.heartbeat_stale_seconds),
+        command_expiry=_seconds(settings.command_expiry_seconds),
+    )
+
+
+def stale_policy(settings: Settings) -> StalePolicy:
+    """Return the settings that tell when a client is unwell."""
+    return StalePolicy(
+        settings.stale_min_seconds, settings.heartbeat_stale_seconds, settings.start_timeout_seconds
+    )
+
+
+def _seconds(count: float) -> timedelta:
+    return timedelta(seconds=count)

@@ -1,0 +1,46 @@
+"""Outlets of clients: writing them, and finding those that share one."""
+
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import Row, delete, insert, select
+
+from infoscreen.domain.power.configuration import ClientPower
+from infoscreen.storage.engine import Connection
+from infoscreen.storage.power_tables import client_power
+
+_NAMES = tuple(field.name for field in fields(ClientPower))
+_c = client_power.c
+_ALL = select(*(_c[name] for name in _NAMES))
+
+
+def _power(row: Row[Any]) -> ClientPower:
+    values = dict(zip(_NAMES, row, strict=True))
+    return ClientPower(**{**values, "also_feeds": tuple(values["also_feeds"])})
+
+
+async def get(connection: Connection, client_uuid: str) -> ClientPower | None:
+    """Return the outlet of a client, None if it has none."""
+    row = (await connection.execute(_ALL.where(_c.client_uuid == client_uuid))).one_or_none()
+    return None if row is None else _power(row)
+
+
+async def of_outlet(connection: Connection, outlet_key: str) -> list[ClientPower]:
+    """Return what is configured for the same outlet, for any client."""
+    return [_power(row) for row in await connection.execute(_ALL.where(_c.outlet_key == outlet_key))]
+
+
+async def put(connection: Connection, power: ClientPower) -> None:
+    """Write the outlet of a client in place of the one before."""
+    await remove(connection, power.client_uuid)
+    values = {name: getattr(power, name) for name in _NAMES}
+    key = power.with_secrets({}).key
+    also_feeds = list(power.also_feeds)
+    await connection.execute(
+        insert(client_power).values({**values, "also_feeds": also_feeds, "outlet_key": key})
+    )
+
+
+async def remove(connection: Connection, client_uuid: str) -> bool:
+    """Forget the outlet of a client; tell whether it had one."""
+    return (await connection.execute(delete(client_power).where(_c.client_uuid == client_uuid))).rowcount > 0

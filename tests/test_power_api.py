@@ -1,0 +1,249 @@
+"""Outlets of clients over HTTP and on the command line: configured, tested, never telling a secret."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from infoscreen.cli.power import read_rows
+from infoscreen.domain.accounts import Role
+from infoscreen.domain.errors import SecretUnreadable
+from infoscreen.power.registry import open_outlet
+from infoscreen.services.power.outlets import Outlets
+from infoscreen.services.secrets import Secrets
+from tests.api import ask
+from tests.outlets import MAC, SmallDevice, serving_device, shelly_app
+from tests.spine import uuid_of
+from tests.test_cli_remote import Remote, sign_in, stranger
+from tests.web import Site
+
+__all__ = ["stranger"]
+
+U, V, W = uuid_of(1), uuid_of(2), uuid_of(3)
+PASSWORD = "tops3cret"
+
+
+def plug(**more: Any) -> dict[str, Any]:
+    return {"driver": "shelly", "address": "10.0.0.5", "outlet": "0", "password": PASSWORD, **more}
+
+
+@pytest.fixture
+async def known(site: Site) -> Site:
+    for uuid in (U, V, W):
+        await site.spine.beat(uuid)
+    return site
+
+
+async def stored(site: Site) -> str:
+    async with site.spine.store.read() as connection:
+        rows = (await connection.execute(text("SELECT * FROM client_power"))).all()
+        audit = (await connection.execute(text("SELECT * FROM audit"))).all()
+        timeline = (await connection.execute(text("SELECT * FROM timeline"))).all()
+    return json.dumps([[str(one) for one in row] for row in (*rows, *audit, *timeline)])
+
+
+async def test_an_outlet_is_configured_shown_and_forgotten_and_its_secret_never_shown(known: Site) -> None:
+    admin = await known.program(Role.ADMIN)
+    body = plug(username="admin", identity=MAC, protected=True, also_feeds=[W])
+    answer = await ask(admin, "PATCH", f"/api/clients/{U}", json={"power": body, "name": "Lobby"})
+    shown = await ask(admin, "GET", f"/api/clients/{U}/power")
+    assert answer["name"] == "Lobby"
+    assert shown | {"updated_at": None} == {
+        "driver": "shelly",
+        "address": "10.0.0.5",
+        "outlet": "0",
+        "username": "admin",
+        "identity": MAC,
+        "options": {},
+        "min_off_seconds": 10.0,
+        "protected": True,
+        "also_feeds": [W],
+        "shared_with": [W],
+        "secrets": ["password"],
+        "updated_at": None,
+    }
+    assert PASSWORD not in json.dumps([answer, shown]) + await stored(known)
+    await ask(admin, "PATCH", f"/api/clients/{U}", json={"power": None})
+    problem = await ask(admin, "GET", f"/api/clients/{U}/power", status=409)
+    assert problem["type"].endswith("no-outlet")
+
+
+async def test_a_secret_stays_for_the_same_device_and_never_goes_to_another_address(known: Site) -> None:
+    admin = await known.program(Role.ADMIN)
+
+    async def secrets_after(**changes: Any) -> list[str]:
+        body = {name: value for name, value in plug(**changes).items() if value != PASSWORD}
+        await ask(admin, "PATCH", f"/api/clients/{U}", json={"power": body})
+        shown: list[str] = (await ask(admin, "GET", f"/api/clients/{U}/power"))["secrets"]
+        return shown
+
+    await ask(admin, "PATCH", f"/api/clients/{U}", json={"power": plug()})
+    assert await secrets_after(outlet="1") == ["password"]
+    assert await secrets_after(password=None) == []
+    await ask(admin, "PATCH", f"/api/clients/{U}", json={"power": plug()})
+    assert await secrets_after(address="10.0.0.66") == []
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR])
+async def test_only_administrators_change_or_test_outlets(known: Site, role: Role) -> None:
+    program = await known.program(role)
+    await ask(program, "PATCH", f"/api/clients/{U}", json={"power": plug()}, status=403)
+    await ask(program, "PATCH", f"/api/clients/{U}", json={"power": None, "name": "x"}, status=403)
+    await ask(program, "POST", f"/api/clients/{U}/power/test", status=403)
+    assert (await known.spine.client(U)).name is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        plug(driver="telepathy"),
+        plug(address="http://user:pw@10.0.0.5"),
+        plug(outlet="-1"),
+        plug(min_off_seconds=1),
+        plug(min_off_seconds=3_600),
+        plug(options={"fingerprint": "zz"}),
+        plug(options={"UPPER": "x"}),
+        plug(colour="red"),
+        plug(also_feeds=["nobody"]),
+        {"driver": "apc", "address": "10.0.0.5"},
+        {"driver": "command", "address": "x", "options": {"program": "relative"}},
+        "shelly",
+    ],
+    ids=str,
+)
+async def test_an_outlet_that_makes_no_sense_is_refused_and_not_stored(known: Site, body: Any) -> None:
+    admin = await known.program(Role.ADMIN)
+    problem = await ask(admin, "PATCH", f"/api/clients/{U}", json={"power": body}, status=422)
+    assert PASSWORD not in json.dumps(problem)
+    await ask(admin, "GET", f"/api/clients/{U}/power", status=409)
+
+
+@pytest.mark.parametrize("address", ["10.0.0.5", "http://10.0.0.5/", "HTTP://10.0.0.5", " 10.0.0.5 "])
+async def test_two_clients_at_one_outlet_must_be_declared(known: Site, address: str) -> None:
+    admin = await known.program(Role.ADMIN)
+    await ask(admin, "PATCH", f"/api/clients/{U}", json={"power": plug()})
+    body = plug(address=address)
+    problem = await ask(admin, "PATCH", f"/api/clients/{V}", json={"power": body}, status=409)
+    assert problem["type"].endswith("outlet-shared")
+    await ask(admin, "PATCH", f"/api/clients/{V}", json={"power": body | {"shared": True}})
+    assert (await ask(admin, "GET", f"/api/clients/{U}/power"))["shared_with"] == [V]
+    await ask(admin, "PATCH", f"/api/clients/{W}", json={"power": plug(outlet="1")})
+    assert (await ask(admin, "GET", f"/api/clients/{W}/power"))["shared_with"] == []
+
+
+async def test_an_outlet_is_asked_what_it_is_and_nothing_is_switched(known: Site) -> None:
+    admin = await known.program(Role.ADMIN)
+    device = SmallDevice(password=PASSWORD)
+    async with serving_device(shelly_app(device)) as address:
+        await ask(
+            admin, "PATCH", f"/api/clients/{U}", json={"power": plug(address=address, identity="other")}
+        )
+        told = await ask(admin, "POST", f"/api/clients/{U}/power/test")
+        assert (told["state"], told["watts"], told["identity"]) == ("on", 42.0, MAC)
+        assert (told["expected_identity"], told["is_expected"]) == ("other", False)
+        body = plug(address=address, identity=MAC.lower(), password="wrong")
+        await ask(admin, "PATCH", f"/api/clients/{U}", json={"power": body})
+        problem = await ask(admin, "POST", f"/api/clients/{U}/power/test", status=502)
+        assert problem["fault"] == "bad_credentials"
+    problem = await ask(admin, "POST", f"/api/clients/{U}/power/test", status=502)
+    assert problem["fault"] == "no_answer"
+    assert device.on
+    assert not any("Set" in one for one in device.requests)
+    await ask(admin, "POST", f"/api/clients/{V}/power/test", status=409)
+
+
+async def test_without_the_key_the_outlet_is_shown_and_its_secret_is_not_used(known: Site) -> None:
+    admin = await known.program(Role.ADMIN)
+    await ask(admin, "PATCH", f"/api/clients/{U}", json={"power": plug()})
+    spine = known.spine
+    for secrets in (Secrets(), Secrets([bytes(reversed(range(32)))])):
+        outlets = Outlets(spine.store, spine.clock, spine.bus, secrets, open_outlet)
+        shown = await outlets.shown(U)
+        assert shown is not None
+        assert shown.secrets == ("unreadable",)
+        with pytest.raises(SecretUnreadable):
+            await outlets.test(U)
+
+
+async def test_a_removed_client_leaves_no_outlet_behind(known: Site) -> None:
+    admin = await known.program(Role.ADMIN)
+    await ask(admin, "PATCH", f"/api/clients/{U}", json={"power": plug()})
+    await ask(admin, "DELETE", f"/api/clients/{U}", status=204)
+    assert "10.0.0.5" not in json.dumps(await rows_of(known))
+
+
+async def rows_of(site: Site) -> list[str]:
+    async with site.spine.store.read() as connection:
+        return [str(row) for row in await connection.execute(text("SELECT * FROM client_power"))]
+
+
+# --- the command line
+
+
+@pytest.fixture
+async def remote(stranger: Remote, known: Site) -> Remote:
+    await sign_in(stranger, known, Role.ADMIN)
+    return stranger
+
+
+async def test_the_command_line_tests_an_outlet(remote: Remote, known: Site) -> None:
+    admin = await known.program(Role.ADMIN)
+    async with serving_device(shelly_app(SmallDevice())) as address:
+        await ask(admin, "PATCH", f"/api/clients/{U}", json={"power": plug(address=address, identity=MAC)})
+        done = await remote.ok("power", "test", U)
+        assert "on, 42 W" in done.out
+        assert MAC in done.out
+        await ask(
+            admin, "PATCH", f"/api/clients/{U}", json={"power": plug(address=address, identity="other")}
+        )
+        done = await remote.run("power", "test", U)
+        assert done.code == 1
+        assert "other" in done.err
+
+
+async def test_outlets_come_from_a_csv_file(remote: Remote, known: Site, tmp_path: Path) -> None:
+    file = tmp_path / "outlets.csv"
+    file.write_text(
+        "\ufeffuuid;driver;address;outlet;password;protected;option:family\n"
+        f"{U};apc;10.0.0.9;3;community;ja;rpdu2\n"
+        f"{uuid_of(99)};apc;10.0.0.9;4;community;;\n"
+        f"{V};shelly;10.0.0.6;0;;;\n"
+    )
+    done = await remote.run("power", "import", str(file))
+    assert done.code == 1
+    assert "line 3: " in done.err
+    assert "2 of 3" in done.out
+    admin = await known.program(Role.ADMIN)
+    shown = await ask(admin, "GET", f"/api/clients/{U}/power")
+    assert (shown["options"], shown["protected"], shown["secrets"]) == (
+        {"family": "rpdu2"},
+        True,
+        ["password"],
+    )
+    assert (await ask(admin, "GET", f"/api/clients/{V}/power"))["secrets"] == []
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "columns uuid, driver and address are needed"),
+        (b"uuid,driver\n", "columns uuid, driver and address are needed"),
+        (b"uuid,driver,address,colour\n", "unknown column 'colour'"),
+        (b"uuid,driver,address\nx,shelly,10.0.0.5\n", "line 2: 'x' is no UUID"),
+        (f"uuid,driver,address\n{U},shelly\n".encode(), "line 2: not 3 columns"),
+        (f"uuid,driver,address\n{U},shelly,a,b\n".encode(), "line 2: not 3 columns"),
+        (f"uuid,driver,address,protected\n{U},shelly,a,maybe\n".encode(), "neither yes nor no"),
+        (f"uuid,driver,address,min_off_seconds\n{U},shelly,a,x\n".encode(), "no number"),
+        (b"uuid,driver,address\n\xff\xfe", "cannot be read"),
+    ],
+)
+def test_a_csv_file_with_an_error_changes_nothing(tmp_path: Path, content: bytes, said: str) -> None:
+    import click
+
+    file = tmp_path / "outlets.csv"
+    file.write_bytes(content)
+    with pytest.raises(click.ClickException) as raised:
+        list(read_rows(file))
+    assert said in raised.value.message
