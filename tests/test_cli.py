@@ -23,6 +23,7 @@ COMMANDS = [
     "clients",
     "show",
     "send",
+    "power",
     "recovery",
     "config",
     "broker",

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession, web
+from playwright.async_api import Browser
 
 from infoscreen.clock import SystemClock
 from infoscreen.domain.accounts import Role
@@ -40,6 +41,7 @@ from infoscreen.web.https import Https
 from infoscreen.web.keys import WebConfig
 from tests import brokers
 from tests.broker import Broker, RefusedByBroker
+from tests.browser import PHONE, chromium, window
 from tests.commands import CommandLine
 from tests.daemon import CHECKOUT
 from tests.fakes import FakeClock
@@ -48,6 +50,8 @@ from tests.spine import ADMIN, Spine, open_spine, sqlite_url
 from tests.waiting import until
 from tests.web import PASSWORD as web_password
 from tests.web import Site, serving
+
+__all__ = ["chromium"]
 
 DEVICE = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 OTHER = "9b2c1d4e-7a66-4f0e-8d51-6c1b2a3f4e5d"
@@ -546,6 +550,52 @@ async def test_the_panel_adds_a_device_without_javascript(site: Site, helper: Fa
     helper.fails = 1
     status, shown = await form(admin, uuid=OTHER, give="page")
     assert (status, f"infoscreen broker add-device {OTHER}" in shown) == (503, True)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("locale", ["de-DE", "en-GB"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_the_pages_are_accessible_and_fit_a_phone(
+    chromium: Browser, tmp_path: Path, broker: Broker, locale: str, scheme: str
+) -> None:
+    helper, saved = RealHelper(broker.files), tmp_path / "saved.enrol"
+    async with (
+        serving(tmp_path, helper=helper, codes=TEN_MINUTES) as site,
+        window(chromium, site, Role.ADMIN, locale=locale, color_scheme=scheme, viewport=PHONE) as opened,
+    ):
+        for give in (None, "page", "code"):
+            await opened.open("/devices/new")
+            if give is not None:
+                await opened.page.click(f"button[value={give}]")
+                await opened.page.wait_for_selector(".enrol-text")
+            assert await opened.violations() == [], give
+            assert await opened.width() <= PHONE["width"], give
+        await opened.open("/devices/new")
+        await opened.page.fill("#uuid", "nonsense")
+        async with opened.page.expect_response("**/devices/new") as refused:
+            await opened.page.click("button[value=page]")
+        assert (await refused.value).status == 422
+        await opened.page.wait_for_selector("[role=alert]")
+        assert await opened.violations() == []
+        await opened.open("/devices/new")
+        async with opened.page.expect_download() as download:
+            await opened.page.click("button[value=file]")
+        await (await download.value).save_as(saved)
+    made = enrolment.read(saved.read_text())
+    assert fits(broker.files.accounts().read()[made.uuid], made.password)
+
+
+class RealHelper:
+    """The helper, without its process."""
+
+    def __init__(self, place: BrokerFiles) -> None:
+        self._helper = BrokerHelper(place)
+
+    async def add_device(self, uuid: str, *, password: str | None = None, replace: bool = False) -> NewDevice:
+        request = json.dumps(add(uuid, password, replace=replace)).encode()
+        said = await asyncio.to_thread(self._helper.answer, request, SystemClock().now())
+        assert said.pop("ok")
+        return NewDevice(**said)
 
 
 async def test_only_admins_add_devices_in_the_panel(site: Site, helper: FakeHelper) -> None:

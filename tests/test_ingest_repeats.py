@@ -19,6 +19,7 @@ from infoscreen.services.ingest import RETRY_SECONDS
 from infoscreen.services.ports import Incoming
 from tests.broker import Broker
 from tests.daemon import installed
+from tests.postgres import own_server
 from tests.proxy import proxied
 from tests.spine import Spine, open_spine, sqlite_url, uuid_of, zulu
 from tests.waiting import until
@@ -66,10 +67,10 @@ async def heard_through(spine: Spine, messages: Sequence[tuple[str, Any]]) -> No
     await hearing
 
 
-async def stored_undisturbed(url: str) -> list[dict[str, Any]]:
+async def stored_undisturbed(url: str, times: int = 2) -> list[dict[str, Any]]:
     async with open_spine(url) as spine:
         told = []
-        for _ in range(2):
+        for _ in range(times):
             await spine.hear(*everything(spine))
             spine.clock.advance(30)
             told.append(await state(spine))
@@ -91,6 +92,25 @@ async def test_a_connection_cut_in_the_commit_stores_a_batch_once(
                 await heard_through(spine, everything(spine))
                 spine.clock.advance(30)
                 assert line.cuts == number + 1
+                assert await state(spine) == expected[number]
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+async def test_a_server_killed_in_the_commit_stores_a_batch_once(tmp_path: Path) -> None:
+    """Each commit takes a tenth of a second, so that most of the moments are within one."""
+    moments = [0.02, 0.08, 0.14]
+    expected = await stored_undisturbed(sqlite_url(tmp_path), len(moments))
+    with own_server("-c fsync=on -c commit_delay=100000 -c commit_siblings=0") as server:
+        server.run("createdb", "fleet")
+        async with open_spine(server.url("fleet")) as spine:
+            for number, moment in enumerate(moments):
+                hearing = asyncio.ensure_future(heard_through(spine, everything(spine)))
+                await asyncio.sleep(moment)
+                await asyncio.to_thread(server.stop, "immediate")
+                await asyncio.to_thread(server.start)
+                await hearing
+                spine.clock.advance(30)
                 assert await state(spine) == expected[number]
 
 

@@ -88,9 +88,8 @@ async def pass_time(
 
 
 def set_clock(spine: Spine, step: timedelta) -> None:
-    """Set the host's clock; as the real link does, ours has listened since then on the new time."""
+    """Set the host's clock."""
     spine.clock.set_wall_time(spine.clock.now() + step)
-    spine.link.listening_since = spine.clock.now()
 
 
 async def asked_for(spine: Spine) -> list[ClientCommand]:

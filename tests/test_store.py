@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +13,7 @@ from infoscreen.domain.errors import StoreUnavailable
 from infoscreen.storage.engine import BUSY_TIMEOUT_MILLISECONDS, Store
 from infoscreen.storage.tables import metadata
 from tests.spine import sqlite_url
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -79,3 +81,19 @@ async def test_a_database_in_memory_has_one_connection_for_readers_and_writers()
             async with store.read():
                 pass
     await store.close()
+
+
+async def test_a_connection_that_is_not_closed_in_time_is_no_error(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with store.read(), store.write():
+        pass
+    closing_it = asyncio.ensure_future(store.close())
+    for _ in range(3):
+        await asyncio.sleep(0)  # it has begun
+    closing_it.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing_it
+    await store.close()
+    await until(lambda: not any("_connection_worker" in thread.name for thread in threading.enumerate()))
+    assert caplog.records == []

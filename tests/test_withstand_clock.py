@@ -6,6 +6,7 @@ The rules on a clock of the test's own, and a real daemon whose wall time is lib
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from infoscreen.clock import STEP_SECONDS, ClockStep, SystemClock
 from infoscreen.domain.accounts import FREE_FAILURES, Role, login_blocked_until
 from infoscreen.domain.clients import Condition, Presence
 from infoscreen.domain.commands import Action, CommandStatus, Verification
+from infoscreen.services.watching import AT_ONCE
+from infoscreen.storage import commands
 from tests.api import ask
 from tests.broker import Broker
 from tests.daemon import Daemon, ask_until, installed
@@ -200,6 +203,26 @@ async def test_a_command_under_way_has_as_much_time_as_it_was_given(spine: Spine
     assert [line for line in await spine.history(command) if line[0] == line[1]] == [
         ("published", "published", 1)
     ]
+
+
+@EITHER_WAY
+async def test_the_deadlines_of_very_many_commands_are_moved_in_parts_and_each_once(
+    either: Spine, step: timedelta
+) -> None:
+    spine = either
+    await spine.beat(U)
+    command = await spine.request(U)
+    many = 2 * AT_ONCE + 3
+    more = [replace(command, command_id=uuid_of(n), action=Action.SCREENSHOT) for n in range(many)]
+    async with spine.store.write() as connection:
+        await commands.create(connection, more)
+    set_clock(spine, step)
+    for _ in range(2):
+        await spine.watch.sweep()
+    async with spine.store.read() as connection:
+        moved = (await commands.get_many(connection, [one.command_id for one in [command, *more]])).values()
+    assert {one.deadline_at for one in moved} == {command.deadline_at + step}
+    assert len(moved) == many + 1
 
 
 @EITHER_WAY

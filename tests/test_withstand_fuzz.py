@@ -229,7 +229,7 @@ def payloads(topic: str) -> st.SearchStrategy[bytes]:
 
 
 arrivals = st.sampled_from(DEVICE_TOPICS).flatmap(
-    lambda topic: st.tuples(st.just(topic), payloads(topic), st.booleans())
+    lambda topic: st.tuples(st.just(topic), payloads(topic), st.booleans(), st.booleans())
 )
 
 
@@ -355,8 +355,8 @@ def house(request: pytest.FixtureRequest, tmp_path: Path, runner: asyncio.Runner
 def test_whatever_arrives_is_stored_or_refused_and_can_be_shown(house: House) -> None:
     @THROUGH_A_DATABASE
     @given(st.lists(arrivals, min_size=1, max_size=12))
-    def check(batch: list[tuple[str, bytes, bool]]) -> None:
-        house.take_in([Incoming(f"infoscreen/{UUID}/{topic}", body, retain) for topic, body, retain in batch])
+    def check(batch: list[tuple[str, bytes, bool, bool]]) -> None:
+        house.take_in([Incoming(f"infoscreen/{UUID}/{topic}", *rest) for topic, *rest in batch])
 
     check()
 

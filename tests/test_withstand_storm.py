@@ -31,7 +31,7 @@ SEED = int(os.environ.get("STORM_SEED") or Random(os.environ.get("PYTEST_XDIST_T
 
 SCREENS = 8
 ROUNDS = 10
-LULL_SECONDS = 60.0
+LULL_SECONDS = 90.0
 """How long it may take until all is well again; before a command is repeated alone 10 s pass."""
 
 UNFINISHED = "SELECT * FROM client_commands WHERE status <> 'completed' OR verification <> 'verified'"
@@ -203,7 +203,10 @@ async def all_well(daemon: Daemon, screens: list[Screen]) -> None:
         screen.log("the end")  # comes after everything else of this device
     async with asyncio.TaskGroup() as tasks:
         beating = tasks.create_task(beat(screens))
-        await until(lambda: sum(told[1] == "the end" for told in stored_reports(daemon)) == len(screens))
+        await until(
+            lambda: sum(told[1] == "the end" for told in stored_reports(daemon)) == len(screens),
+            within=LULL_SECONDS,
+        )
         await until(lambda: not daemon.rows(UNFINISHED), within=LULL_SECONDS)
         beating.cancel()
 

@@ -36,7 +36,6 @@ FOR = timedelta(hours=1)
 """How long a pause or maintenance lasts when its line does not say."""
 
 
-
 class Acts:
     """Carries out operators' lines with the daemon's own services. What they refuse is a warning."""
 

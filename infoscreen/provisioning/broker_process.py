@@ -28,7 +28,7 @@ def faults(place: BrokerFiles) -> list[str]:
     for path in (place.acl, place.passwords):
         try:
             stat = path.stat()
-            text = path.read_text(encoding="utf-8")
+            text = path.read_bytes().decode()  # as it is: the ends of lines matter
         except (OSError, UnicodeDecodeError) as error:
             found.append(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}")
             continue
@@ -41,26 +41,46 @@ def faults(place: BrokerFiles) -> list[str]:
     return found
 
 
+def _lines(text: str) -> list[str]:
+    """Return the lines as mosquitto reads them: other ends of lines and other spaces are characters to it."""
+    return [line.rstrip("\r ") for line in text.split("\n")]
+
+
 def _acl_faults(text: str) -> list[str]:
     found, rules = [], 0
-    for number, line in enumerate(text.splitlines(), 1):
-        words = line.split()
-        if not words or words[0].startswith("#"):
+    for number, line in enumerate(_lines(text), 1):
+        words = line.lstrip(" ").split(" ", 2)
+        if not line or line.startswith("#"):
             continue
         access = len(words) > 2 and words[1] in {"read", "write", "readwrite", "deny"}
-        if words[0] not in {"user", "topic", "pattern"} or len(words) < 2:
+        if not line.isprintable() or not line.isascii():
+            found.append(f"line {number} has characters that mosquitto takes for part of a word")
+        elif words[0] not in {"user", "topic", "pattern"} or len(words) < 2 or not words[1]:
             found.append(f"line {number} is no rule")
         elif words[0] == "user" and len(words) > 2:
             found.append(f"line {number} has more than a user name")
         elif words[0] != "user" and not access:
             found.append(f"line {number} does not say read, write or readwrite")
+        elif words[0] != "user" and not _is_filter(words[2].strip(" ")):
+            found.append(f"line {number} has no valid topic")
         rules += 1
     return found or ([] if rules else ["it has no rule"])
 
 
+def _is_filter(topic: str) -> bool:
+    """Tell whether wildcards are whole levels, and # the last one."""
+    levels = topic.split("/")
+    plain = all(level in ("+", "#") or not {"+", "#"} & set(level) for level in levels)
+    return bool(topic) and plain and "#" not in levels[:-1]
+
+
 def _password_faults(text: str) -> list[str]:
-    lines = [line for line in text.splitlines() if line.strip()]
-    broken = [number for number, line in enumerate(lines, 1) if not is_hash(line)]
+    lines = [line for line in _lines(text) if line]
+    broken = [
+        number
+        for number, line in enumerate(lines, 1)
+        if not is_hash(line) or not line.isascii() or not line.isprintable() or " " in line
+    ]
     doubled = len(lines) - len({line.partition(":")[0] for line in lines})
     found = [f"line {number} is broken, so its account is locked out" for number in broken[:5]]
     return [*found, *([f"{doubled} accounts are there twice"] if doubled else [])]

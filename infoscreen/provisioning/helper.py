@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import socket
-import stat
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -145,17 +144,19 @@ def listening_at(path: Path | None) -> Iterator[socket.socket]:
             yield given
         return
     with socket.socket(socket.AF_UNIX) as made:
+        draft = path.with_name(f".{path.name}.new")
         mask = os.umask(0o177)
         try:
-            with contextlib.suppress(FileNotFoundError):
-                if stat.S_ISSOCK(path.lstat().st_mode):
-                    path.unlink()
-            made.bind(str(path))
+            if path.exists() and not path.is_socket():
+                raise ProvisioningError(f"{path} is no socket")
+            draft.unlink(missing_ok=True)
+            made.bind(str(draft))
+            made.listen()
+            draft.replace(path)  # once it is there, it answers
         except OSError as error:
             raise ProvisioningError(f"cannot listen at {path}: {error.strerror or error}") from None
         finally:
             os.umask(mask)
-        made.listen()
         try:
             yield made
         finally:

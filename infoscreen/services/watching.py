@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from infoscreen.clock import Clock
+from infoscreen.clock import Clock, ClockStep
 from infoscreen.domain.clients import Presence, ProcessStatus
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import (
@@ -82,6 +82,9 @@ class Watch:
         self._policy = policy
         self._measures = measures
         self._step_before = clock.last_step
+        self._moving_by: ClockStep | None = None
+        self._moved_until = ""
+        """The last command whose deadline was moved by that step."""
         self._totals_checked = False
         self._verified_until = ""
 
@@ -189,11 +192,19 @@ class Watch:
         step = self._clock.last_step
         if step is None or step is self._step_before or not step.was_set:
             return
+        if self._moving_by is not step:
+            self._moving_by, self._moved_until = step, ""
+        while await self._move_some(step, now):
+            pass
+        self._step_before = step
+
+    async def _move_some(self, step: ClockStep, now: datetime) -> int:
+        """Move the deadlines of some commands, each once, however often the database fails meanwhile."""
         by = timedelta(seconds=step.seconds)
         code = Note.CLOCK_SET_FORWARD if step.seconds > 0 else Note.CLOCK_SET_BACK
         note = Fact(code, {"by": abs(by)})
         async with self._store.write() as connection:
-            found = await command_deadlines.unfinished(connection)
+            found = await command_deadlines.unfinished(connection, self._moved_until, AT_ONCE)
             moved = [after for one in found if (after := moved_by_step(one, step.at, by, now))]
             await commands.save(connection, {one.command_id: one for one in found}, moved)
             lines = [
@@ -207,8 +218,10 @@ class Watch:
                 for one in moved
             ]
             await command_history.record(connection, lines)
-        self._step_before = step
+        if found:
+            self._moved_until = found[-1].command_id
         self._bus.publish(*(CommandChanged(one.command_id, one.client_uuid) for one in moved))
+        return len(found)
 
     async def _sweep_some(self, now: datetime) -> int:
         async with self._store.read() as connection:

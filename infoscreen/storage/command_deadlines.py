@@ -41,13 +41,16 @@ class Signs(NamedTuple):
 
 
 _c, _k = client_commands.c, clients.c
-_UNFINISHED = select(*COLUMNS).where(IS_OPEN)
-_PAST_DEADLINE = _UNFINISHED.where(_c.deadline_at <= bindparam("now")).limit(bindparam("most"))
+_PAST_DEADLINE = select(*COLUMNS).where(IS_OPEN, _c.deadline_at <= bindparam("now")).limit(bindparam("most"))
 
 
-async def unfinished(connection: Connection) -> list[ClientCommand]:
-    """Return all commands that may still come to an end."""
-    return [command_of(row) for row in await connection.execute(_UNFINISHED)]
+async def unfinished(connection: Connection, after: str, limit: int) -> list[ClientCommand]:
+    """Return commands that may still come to an end, and hold them until this transaction ends.
+
+    In the order of their ids, from the one ``after``.
+    """
+    statement = select(*COLUMNS).where(IS_OPEN, _c.command_id > after).order_by(_c.command_id).limit(limit)
+    return [command_of(row) for row in await connection.execute(statement.with_for_update())]
 
 
 async def past_deadline(connection: Connection, now: datetime, limit: int) -> list[ClientCommand]:

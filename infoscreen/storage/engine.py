@@ -324,6 +324,17 @@ class Store:
             self.locked_elsewhere = False
 
 
+class _NoCancellations(logging.Filter):
+    """Leaves out that a connection was not closed in time, which SQLAlchemy logs as an error of its own."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether to log a record."""
+        return record.exc_info is None or not isinstance(record.exc_info[1], asyncio.CancelledError)
+
+
+logging.getLogger("sqlalchemy.pool.impl.AsyncAdaptedQueuePool").addFilter(_NoCancellations())
+
+
 async def _disposed(engine: AsyncEngine) -> None:
     try:
         async with asyncio.timeout(CLOSE_SECONDS):
