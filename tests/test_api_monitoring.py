@@ -17,9 +17,12 @@ async def test_the_overview_counts_every_status_also_those_of_nobody(site: Site)
         (f"{U}/health", {"timestamp": zulu(site.spine.clock.now()), "broker_connection": broker})
     )
     overview = await ask(await site.program(Role.VIEWER), "GET", "/api/monitoring/overview")
+    assert (overview["problems"], overview["acknowledged"]) == (1, 0)
     assert overview.keys() == {
         "generated_at",
         "totals",
+        "problems",
+        "acknowledged",
         "broker",
         "database",
         "recovery",

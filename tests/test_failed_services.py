@@ -59,7 +59,7 @@ def test_a_live_report_is_news_unless_it_repeats_a_known_stamp(story: list[tuple
         if news:
             assert [(one.failed_at, one.raised_at) for one in shown(services)] == [(stamp, now)]
         if acknowledge:
-            services, _, _ = acknowledged(services, {"app.service"}, now)
+            services, _, _ = acknowledged(services, {"app.service"}, now, "olga")
             assert shown(services) == []
 
 
@@ -150,7 +150,9 @@ def test_an_endless_number_of_units_is_bounded_and_what_is_shown_is_kept_longest
     for number in range(MOST_UNITS * 2):
         services, _ = reported(services, f"{number}.service", NOW, None, NOW + timedelta(seconds=number))
         if number % 2:
-            services, _, _ = acknowledged(services, {f"{number}.service"}, NOW + timedelta(seconds=number))
+            services, _, _ = acknowledged(
+                services, {f"{number}.service"}, NOW + timedelta(seconds=number), "olga"
+            )
     assert len(services) == MOST_UNITS
     assert len(shown(services)) == MOST_UNITS - 1  # the newest is acknowledged, and held by the broker
 

@@ -246,7 +246,7 @@ async def test_a_site_that_is_dark_is_told_once_instead_of_by_each_of_its_client
     await spine.recovering.poll()
     page = await look(await site.browser(Role.VIEWER), "/")
     assert "Ausfall: Messe 5" in page.words
-    assert page.title.startswith("(1) ")
+    assert page.title.startswith("(5) ")
     assert page.text.index("panel-outage") < page.text.index(f"unwell-{dark[0]}")
     assert "panel-crashed" not in page.text
 

@@ -12,6 +12,7 @@ from playwright.async_api import Browser, Page, Request, Route, expect
 
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.commands import Action
+from infoscreen.domain.recovery import Meanwhile
 from infoscreen.storage import commands
 from infoscreen.storage.recovery.pauses import PauseScope
 from tests.browser import DESKTOP, PHONE, chromium, window
@@ -52,9 +53,13 @@ async def test_every_page_is_accessible_and_fits(
     until = site.spine.clock.now() + timedelta(hours=1)
     await site.spine.pausing.pause(PauseScope.CLIENT, "Umbau", until, OPERATOR, client_uuid=HUNG)
     await site.spine.pausing.pause(PauseScope.SITE, "Messe", until, OPERATOR, site="Rathaus")
+    await site.spine.recovering.acknowledge(HUNG, OPERATOR, "Leiter holen", recovery=Meanwhile.HOLD)
     await site.spine.recovering.poll()
     paths = (
         "/",
+        "/acknowledge?status=unwell",
+        f"/clients/{CRASHED}/recovery/acknowledge",
+        "/clients?status=acknowledged",
         "/clients",
         "/clients?status=silent&q=nobody",
         f"/clients/{CRASHED}",

@@ -147,7 +147,10 @@ async def test_whoever_takes_care_of_a_client_says_so(site: Site) -> None:
     done = await send(browser, f"/clients/{CRASHED}/recovery/acknowledge", comment="Netzteil")
     assert "kümmert sich jemand" in done.words
     assert "operator kümmert sich darum: Netzteil" in done.words
-    again = await send(browser, f"/clients/{CRASHED}/recovery/acknowledge")
+    assert "Die automatische Wiederherstellung ist so lange angehalten." in done.words
+    tried = await send(browser, f"/clients/{CRASHED}/recovery/try_again")
+    assert "beginnt bei Galerie wieder auf der ersten Stufe" in tried.words
+    again = await send(browser, f"/clients/{CRASHED}/recovery/try_again")
     assert "braucht keinen Vor-Ort-Einsatz mehr" in again.words
 
 

@@ -32,6 +32,9 @@ STALE = frozenset({Condition.HUNG, Condition.UNREACHABLE})
 WELL = frozenset({Condition.ONLINE, Condition.MAINTENANCE, Condition.SHUT_DOWN, Condition.NEVER_SEEN})
 """As monitoring counts: nobody needs to look at these clients."""
 
+PROBLEMS = frozenset(Condition) - WELL
+"""Somebody needs to look at these, unless somebody does already."""
+
 
 class ProcessStatus(StrEnum):
     """How the signage application is, as the device says it; ``other`` is any word that we do not know.

@@ -24,8 +24,8 @@ class FailedService:
 
     ``failed_at`` is the device's stamp of the newest, ``known`` those of the last ones. ``raised_at`` is when
     the newest was news to us, ``reported_at`` when it was last said. ``cleared_at`` is when it was
-    acknowledged or withdrawn, None while it is shown. ``held`` marks the unit whose report the broker
-    retains: the topic has room for one.
+    acknowledged or withdrawn, None while it is shown; ``acknowledged_by`` is who did, None if nobody or if it
+    was done with. ``held`` marks the unit whose report the broker retains: the topic has room for one.
     """
 
     unit: str
@@ -36,6 +36,7 @@ class FailedService:
     cleared_at: datetime | None = None
     held: bool = False
     known: tuple[datetime, ...] = ()
+    acknowledged_by: str | None = None
 
 
 Services = Mapping[str, FailedService]
@@ -91,7 +92,7 @@ def emptied(services: Services, client: Client, now: datetime) -> tuple[Services
 
 
 def acknowledged(
-    services: Services, units: Collection[str], now: datetime
+    services: Services, units: Collection[str], now: datetime, by: str
 ) -> tuple[Services, list[str], bool]:
     """Return the services after an operator acknowledged units, which of them were shown, and more.
 
@@ -99,8 +100,13 @@ def acknowledged(
     """
     done = [one.unit for one in shown(services) if one.unit in units]
     holds = any(services[unit].held for unit in done)
-    after = {unit: replace(services[unit], cleared_at=now, held=False) for unit in done}
+    after = {unit: replace(services[unit], cleared_at=now, held=False, acknowledged_by=by) for unit in done}
     return {**services, **after}, done, holds
+
+
+def done_with(services: Services) -> Services:
+    """Return the services when nobody waits any more for acknowledged ones to be seen running."""
+    return {unit: replace(one, acknowledged_by=None) for unit, one in services.items()}
 
 
 def shown(services: Services) -> list[FailedService]:

@@ -100,6 +100,7 @@ class Happening(Code):
     REJECTIONS_DROPPED = "rejections_dropped", {"dropped": int}
     TAKEN_OVER = "taken_over", {"by": str}
     TAKEN_OVER_WITH_COMMENT = "taken_over_with_comment", {"by": str, "comment": str}
+    TRIED_AGAIN = "tried_again", {"by": str}
     GIVEN_BACK = "given_back", {"by": str}
     TEXT = "text", {"text": str}
     """Stored by a version before codes, and not one of its known sentences."""

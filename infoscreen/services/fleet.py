@@ -51,7 +51,7 @@ class Fleet:
             known = (await failed_services.of_clients(connection, [uuid]))[uuid]
             now = self._clock.now()
             units = [one.unit for one in before.failed_services] if unit is None else [unit]
-            services, done, holds = acknowledged(known, units, now)
+            services, done, holds = acknowledged(known, units, now, actor.name)
             if not done:
                 return before
             after = summed_up(before, services)

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from infoscreen.clock import Clock
 from infoscreen.domain.alerts import Alert, AlertSource, Severity
-from infoscreen.domain.clients import Condition
+from infoscreen.domain.clients import PROBLEMS, Condition
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.errors import StoreUnavailable
 from infoscreen.domain.readiness import NotReady
@@ -16,7 +16,7 @@ from infoscreen.progress import expect_within
 from infoscreen.services.ingest import Ingest
 from infoscreen.services.lag import Lag
 from infoscreen.services.ports import Link, LinkState
-from infoscreen.storage import client_totals
+from infoscreen.storage import acknowledged, client_totals
 from infoscreen.storage.engine import Store
 from infoscreen.storage.recovery import decisions, incidents, pauses
 from infoscreen.storage.recovery.decisions import LastPoll
@@ -35,7 +35,7 @@ class Overview:
 
     ``held`` is how many clients each of the ``incidents`` under way holds, by its number; ``poll`` is the
     newest of the recovery, ``pauses`` those in force. ``database`` is why nothing can be written;
-    ``alerts`` are about the installation.
+    ``alerts`` are about the installation; ``acknowledged`` counts clients that somebody takes care of.
     """
 
     generated_at: datetime
@@ -47,6 +47,12 @@ class Overview:
     pauses: Sequence[StoredPause] = ()
     database: StoreUnavailable | None = None
     alerts: Sequence[Alert] = ()
+    acknowledged: Mapping[Condition, int] = field(default_factory=dict)
+
+    @property
+    def problems(self) -> int:
+        """Return how many clients have a problem that nobody takes care of."""
+        return sum(self.totals.get(one, 0) - self.acknowledged.get(one, 0) for one in PROBLEMS)
 
     @property
     def folded(self) -> int:
@@ -85,9 +91,10 @@ class Monitoring:
             held = await decisions.held_by_incidents(connection) if under_way else {}
             poll = await decisions.last_poll(connection)
             in_force = await pauses.in_force(connection, now)
+            cared_for = await acknowledged.counts(connection, now)
         database = await self._database_trouble()
         return Overview(
-            now, totals, self._link.state, under_way, held, poll, in_force, database, self.alerts()
+            now, totals, self._link.state, under_way, held, poll, in_force, database, self.alerts(), cared_for
         )
 
     def alerts(self) -> list[Alert]:

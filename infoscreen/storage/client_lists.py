@@ -19,6 +19,7 @@ from infoscreen.domain.clients import Client, Condition
 from infoscreen.domain.errors import InvalidInput
 from infoscreen.domain.faults import FieldFault
 from infoscreen.storage import client_index, client_totals
+from infoscreen.storage.acknowledged import is_acknowledged
 from infoscreen.storage.clients import get_many
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, count_some, cursor_text, cursor_time, decode_cursor, encode_cursor
@@ -35,7 +36,8 @@ class ClientQuery:
     ``q`` is searched in name, host name, IP address and UUID, without regard to upper and lower case. An
     empty ``status`` means any.
     ``unacknowledged`` leaves only those with a failed service that nobody has acknowledged, whatever their
-    status. ``alone`` leaves only those that no incident under way holds.
+    status. ``alone`` leaves only those that no incident under way holds. ``cared_at`` is a time; with it
+    ``cared_for`` leaves only those that somebody takes care of then, or that nobody does.
     """
 
     status: frozenset[Condition] = frozenset()
@@ -45,6 +47,8 @@ class ClientQuery:
     sort: str = "name"
     unacknowledged: bool = False
     alone: bool = False
+    cared_for: bool = False
+    cared_at: datetime | None = None
 
 
 SORTS: Mapping[str, ColumnElement[Any]] = {
@@ -78,6 +82,9 @@ async def _filter(connection: Connection, query: ClientQuery) -> _Filter:
         conditions.append(clients.c.service_failed_at.is_not(None))
     if query.alone:
         conditions.append(~exists().where(recovery_decisions.c.client_uuid == clients.c.uuid, HELD))
+    if query.cared_at is not None:
+        cared = is_acknowledged(query.cared_at)
+        conditions.append(cared if query.cared_for else ~cared)
     if query.site:
         conditions.append(clients.c.site == query.site)
     if query.tag:
@@ -159,12 +166,13 @@ async def search(
 
 
 async def _total(connection: Connection, query: ClientQuery, found: _Filter) -> int | None:
-    narrowed = query.status or query.site or query.unacknowledged or query.alone
+    rest = query.unacknowledged or query.alone or query.cared_at is not None
+    narrowed = query.status or query.site or rest
     if query.q and not (query.tag or narrowed):
         return await client_index.count_with_text(connection, query.q)
     if query.tag and not (query.q or narrowed):
         return await client_index.count_with_tag(connection, query.tag)
-    if query.tag or query.q or query.unacknowledged or query.alone:
+    if query.tag or query.q or rest:
         return await count_some(connection, clients, [*found.where, *_any_status(query)])
     return await client_totals.count(connection, query.status, query.site)
 

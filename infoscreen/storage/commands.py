@@ -277,6 +277,15 @@ async def contradicted_since(connection: Connection, since: datetime, limit: int
     return [command_of(row) for row in rows]
 
 
+async def has_contradicted(connection: Connection, client_uuid: str, since: datetime) -> bool:
+    """Tell whether the claimed effect of any command of a client was found missing after ``since``."""
+    c = client_commands.c
+    found = select(c.command_id).where(
+        is_judged(Verification.CONTRADICTED), c.verified_at > since, c.client_uuid == client_uuid
+    )
+    return (await connection.execute(found.limit(1))).first() is not None
+
+
 async def forget_before(connection: Connection, before: datetime, limit: int) -> int:
     """Delete up to ``limit`` finished commands older than ``before``; return how many."""
     c = client_commands.c

@@ -10,7 +10,7 @@ from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.tables import failed_services
 
-_NAMES = ("unit", "failed_at", "result", "raised_at", "reported_at", "cleared_at", "held")
+_NAMES = ("unit", "failed_at", "result", "raised_at", "reported_at", "cleared_at", "held", "acknowledged_by")
 _DELETE = delete(failed_services).where(
     failed_services.c.client_uuid == bindparam("which"), failed_services.c.unit == bindparam("name")
 )

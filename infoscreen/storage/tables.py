@@ -188,6 +188,14 @@ failed_services = Table(
     Column("cleared_at", UtcDateTime),
     Column("held", Boolean, nullable=False),
     Column("known", JSON, nullable=False),
+    Column("acknowledged_by", String(200)),
+)
+_acknowledged = text("acknowledged_by IS NOT NULL")
+Index(
+    "ix_failed_services_acknowledged",
+    failed_services.c.client_uuid,
+    sqlite_where=_acknowledged,
+    postgresql_where=_acknowledged,
 )
 
 client_totals, client_total_changes = counters(metadata, clients)

@@ -93,7 +93,7 @@ ERRORS: Table = MappingProxyType(
         ErrorCode.NO_MEMORY_FOR_PASSWORD: N_("There is not enough memory to check a password. Try again."),
         ErrorCode.USER_EXISTS: N_("There is already a user %(username)s."),
         ErrorCode.DEVICE_HAS_ACCOUNT: N_(
-            "%(uuid)s has an account at the broker already. Give it a new password only if the device was "
+            "%(uuid)s has an account at the broker already. Give it a new password only if the client was "
             "set up again: the old one ends at once."
         ),
         ErrorCode.HELPER_MISSING: N_(
@@ -109,7 +109,7 @@ ERRORS: Table = MappingProxyType(
             "This shows or takes a password, so it needs https, or a browser on the server itself."
         ),
         ErrorCode.WRONG_ENROLMENT_CODE: N_(
-            "The code is wrong, has expired, was used by another device or is for another one."
+            "The code is wrong, has expired, was used by another client or is for another one."
         ),
         ErrorCode.TOO_MANY_ENROLMENT_CODES: N_(
             "%(most)s codes are open. Wait until they have expired or were used."

@@ -102,6 +102,7 @@ HAPPENINGS: Table = MappingProxyType(
         ),
         Happening.TAKEN_OVER: N_("%(by)s takes care of it."),
         Happening.TAKEN_OVER_WITH_COMMENT: N_("%(by)s takes care of it: %(comment)s"),
+        Happening.TRIED_AGAIN: N_("%(by)s lets the automatic recovery try again from the first rung."),
         Happening.GIVEN_BACK: N_("%(by)s no longer takes care of it."),
         Happening.TEXT: N_("%(text)s"),
     }

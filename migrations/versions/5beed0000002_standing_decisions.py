@@ -1,14 +1,14 @@
 """Indexes of the recovery's decisions that stand: by number, and by the incident that holds them.
 
 Revision ID: 5beed0000002
-Revises: b0e700000001
+Revises: ac4e00000001
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "5beed0000002"
-down_revision = "b0e700000001"
+down_revision = "ac4e00000001"
 branch_labels = None
 depends_on = None
 

@@ -18,14 +18,10 @@ from uuid import uuid4
 
 from infoscreen.clock import Clock
 from infoscreen.domain.accounts import Actor, Role
-from infoscreen.domain.clients import Condition
-from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import Action, Source
 from infoscreen.domain.error_codes import ErrorCode
-from infoscreen.domain.errors import Conflict, InvalidInput, NotFound, Refused
-from infoscreen.domain.events import ClientChanged, RecoveryChanged, TimelineKind
-from infoscreen.domain.faults import FieldFault
-from infoscreen.domain.history import Happening
+from infoscreen.domain.errors import Conflict, NotFound, Refused
+from infoscreen.domain.events import ClientChanged, RecoveryChanged
 from infoscreen.domain.lockout import LockoutPolicy
 from infoscreen.domain.recovery import (
     Attempt,
@@ -39,7 +35,6 @@ from infoscreen.domain.recovery import (
     Plan,
     RecoveryPolicy,
     Verb,
-    acknowledged,
     decide,
     followed_attempt,
 )
@@ -49,22 +44,19 @@ from infoscreen.services.commanding import Commanding
 from infoscreen.services.loops import every
 from infoscreen.services.orders import Because, WantedCommand
 from infoscreen.services.ports import Measures
+from infoscreen.services.recovery import caring
 from infoscreen.services.recovery.clock_steps import move_times
-from infoscreen.services.recovery.pauses import LONGEST_PAUSE
 from infoscreen.services.recovery.record import Record, changes_of, summary_of
 from infoscreen.services.recovery.snapshot import PollState, SnapshotBuilder
-from infoscreen.storage import audit, clients, timeline
+from infoscreen.storage import audit
 from infoscreen.storage.engine import Store
-from infoscreen.storage.recovery import acknowledgements, attempts, decisions, incidents, ladders
+from infoscreen.storage.recovery import acknowledgements, attempts, decisions, incidents
 from infoscreen.storage.recovery.acknowledgements import StoredAcknowledgement
-from infoscreen.storage.timeline import NewEntry
 
 log = logging.getLogger(__name__)
 
 IN_A_ROW = 500
 """After so many decisions have been counted the event loop gets its turn."""
-
-WELL = frozenset({Condition.ONLINE, Condition.NEVER_SEEN})
 
 AT_ONCE = 100
 """So many patients are decided on in a millisecond or two."""
@@ -161,54 +153,26 @@ class Recovering:
             InvalidInput: the end is past or too far away.
         """
         async with self._one_at_a_time, self._store.write() as connection:
-            await clients.keep(connection, [client_uuid])
-            client = await clients.get(connection, client_uuid)
-            if client is None:
-                raise NotFound(ErrorCode.NO_CLIENT, uuid=client_uuid)
-            now = self._clock.now()
-            if until is not None and not now < until <= now + LONGEST_PAUSE:
-                raise InvalidInput.of("until", FieldFault.NOT_WITHIN, at=now, days=LONGEST_PAUSE.days)
-            ladder = await ladders.get(connection, client_uuid)
-            needs_human = ladder is not None and ladder.phase is Phase.NEEDS_HUMAN
-            if given_up and not needs_human:
-                raise Conflict(ErrorCode.NOT_GIVEN_UP)
-            if client.status in WELL and (ladder is None or ladder.phase is Phase.WELL):
-                raise Conflict(ErrorCode.NOTHING_WRONG)
-            if needs_human and recovery is Meanwhile.GO_ON:
-                await ladders.save(connection, {client_uuid: acknowledged(ladder, now)})
-                standing = await decisions.standing(connection, [client_uuid])
-                await decisions.end(
-                    connection, list(standing.values()), await decisions.last_poll(connection)
-                )
-            await acknowledgements.put(
-                connection,
-                StoredAcknowledgement(
-                    client_uuid=client_uuid,
-                    recovery=recovery,
-                    by=actor.name,
-                    at=now,
-                    until=until,
-                    comment=comment,
-                ),
+            taken = StoredAcknowledgement(
+                client_uuid=client_uuid,
+                recovery=recovery,
+                by=actor.name,
+                at=self._clock.now(),
+                until=until,
+                comment=comment,
             )
-            detail = {
-                "comment": comment,
-                "recovery": recovery.value,
-                "until": None if until is None else until.isoformat(),
-            }
-            await audit.record(
-                connection, now, actor, "recovery.acknowledge", f"client/{client_uuid}", detail
-            )
-            fact = (
-                Fact(Happening.TAKEN_OVER_WITH_COMMENT, {"by": actor.name, "comment": comment})
-                if comment
-                else Fact(Happening.TAKEN_OVER, {"by": actor.name})
-            )
-            data = {"act": "recovery.acknowledge", **detail}
-            entry = NewEntry(
-                client_uuid=client_uuid, at=now, kind=TimelineKind.OPERATOR, fact=fact, data=data
-            )
-            await timeline.add(connection, [entry])
+            await caring.acknowledge(connection, taken, actor, given_up=given_up)
+        self._bus.publish(RecoveryChanged(), ClientChanged(client_uuid))
+
+    async def try_again(self, client_uuid: str, actor: Actor) -> None:
+        """Let the recovery begin again on the first rung with a client that it has given up on.
+
+        Raises:
+            NotFound: there is no such client.
+            Conflict: the recovery has not given up.
+        """
+        async with self._one_at_a_time, self._store.write() as connection:
+            await caring.try_again(connection, client_uuid, actor, self._clock.now())
         self._bus.publish(RecoveryChanged(), ClientChanged(client_uuid))
 
     async def give_back(self, client_uuid: str, actor: Actor) -> None:
@@ -217,17 +181,7 @@ class Recovering:
         Raises ``NotFound``.
         """
         async with self._one_at_a_time, self._store.write() as connection:
-            if not await clients.keep(connection, [client_uuid]):
-                raise NotFound(ErrorCode.NO_CLIENT, uuid=client_uuid)
-            if not await acknowledgements.end(connection, [client_uuid]):
-                return
-            now, act = self._clock.now(), "recovery.give_back"
-            await audit.record(connection, now, actor, act, f"client/{client_uuid}")
-            fact = Fact(Happening.GIVEN_BACK, {"by": actor.name})
-            entry = NewEntry(
-                client_uuid=client_uuid, at=now, kind=TimelineKind.OPERATOR, fact=fact, data={"act": act}
-            )
-            await timeline.add(connection, [entry])
+            await caring.give_back(connection, client_uuid, actor, self._clock.now())
         self._bus.publish(RecoveryChanged(), ClientChanged(client_uuid))
 
     async def dismiss(self, incident_id: int, actor: Actor, comment: str | None = None) -> None:
@@ -284,10 +238,7 @@ class Recovering:
         now = self._clock.now()
         async with self._store.read() as connection:
             under_way = await attempts.under_way(connection)
-            policy = self.policy
-            over = await acknowledgements.over(
-                connection, now, policy.recovered_after, policy.recovered_heartbeats
-            )
+            over = await caring.over(connection, self.policy, now)
         changed = [
             after
             for attempt, command in under_way

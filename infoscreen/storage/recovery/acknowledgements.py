@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, delete, insert, or_, select
+from sqlalchemy import Row, and_, bindparam, delete, exists, insert, or_, select
 
 from infoscreen.domain.clients import Condition
+from infoscreen.domain.commands import Verification
 from infoscreen.domain.recovery import Meanwhile, Phase
 from infoscreen.storage.columns import chunks
+from infoscreen.storage.commands import is_judged
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.recovery_tables import recovery_acknowledgements
-from infoscreen.storage.tables import clients, recovery_ladders
+from infoscreen.storage.tables import client_commands, clients, recovery_ladders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,12 +52,28 @@ async def of_client(connection: Connection, client_uuid: str, now: datetime) -> 
     return None if row is None else _acknowledgement(row)
 
 
-_k, _l = clients.c, recovery_ladders.c
+async def of_clients(
+    connection: Connection, client_uuids: Collection[str], now: datetime
+) -> dict[str, StoredAcknowledgement]:
+    """Return those of the clients."""
+    found: dict[str, StoredAcknowledgement] = {}
+    for chunk in chunks(client_uuids):
+        rows = await connection.execute(_STANDING.where(_c.client_uuid.in_(chunk)), {"now": now})
+        found |= {one.client_uuid: one for one in map(_acknowledgement, rows)}
+    return found
+
+
+_k, _l, _m = clients.c, recovery_ladders.c, client_commands.c
 _IS_WELL = and_(
     _k.status == Condition.ONLINE,
     or_(_k.status_since <= bindparam("well_since"), _k.status_since > bindparam("now")),
     _k.heartbeats - _k.heartbeats_at_change + 1 >= bindparam("reports"),
     or_(_l.phase.is_(None), _l.phase == Phase.WELL),
+    ~exists().where(
+        _m.client_uuid == _c.client_uuid,
+        is_judged(Verification.CONTRADICTED),
+        _m.verified_at > bindparam("contradicted_since"),
+    ),
 )
 _OVER = (
     select(_c.client_uuid)
@@ -65,12 +83,20 @@ _OVER = (
 )
 
 
-async def over(connection: Connection, now: datetime, well_for: timedelta, reports: int) -> list[str]:
+async def over(
+    connection: Connection, now: datetime, well_for: timedelta, reports: int, contradicted: timedelta
+) -> list[str]:
     """Return the clients whose acknowledgement is over: its time has passed, or the client is well.
 
-    Well is who has been online for ``well_for`` and so many reports, also if no poll saw it unwell.
+    Well is who has been online for ``well_for`` and so many reports, also if no poll saw it unwell, and of
+    whose commands none was ``contradicted`` within that time.
     """
-    given = {"now": now, "well_since": now - well_for, "reports": reports}
+    given = {
+        "now": now,
+        "well_since": now - well_for,
+        "reports": reports,
+        "contradicted_since": now - contradicted,
+    }
     return list((await connection.scalars(_OVER, given)).all())
 
 
@@ -89,3 +115,11 @@ async def end(connection: Connection, client_uuids: Collection[str]) -> int:
             await connection.execute(delete(recovery_acknowledgements).where(_c.client_uuid.in_(chunk)))
         ).rowcount
     return ended
+
+
+async def of_well(connection: Connection, since: datetime) -> list[str]:
+    """Return the clients that came online after they were acknowledged, and before ``since``."""
+    c = clients.c
+    came = select(_c.client_uuid).join(clients, c.uuid == _c.client_uuid)
+    well = came.where(c.status == Condition.ONLINE, c.status_since > _c.at, c.status_since < since)
+    return list((await connection.scalars(well)).all())

@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 
 from sqlalchemy import ColumnElement, Row, and_, bindparam, delete, func, insert, select, update
 
+from infoscreen.domain.clients import PROBLEMS
 from infoscreen.domain.codes import Packed
 from infoscreen.domain.recovery import Decided, Reason, Rung, Verb
 from infoscreen.storage.columns import chunks
@@ -230,9 +231,10 @@ def _where(query: DecisionQuery) -> list[ColumnElement[bool]]:
 
 
 async def held_by_incidents(connection: Connection) -> dict[int, int]:
-    """Return how many clients each incident under way holds just now."""
+    """Return how many clients with a problem each incident under way holds just now."""
     c = recovery_decisions.c
-    held = select(c.incident_id, func.count()).where(HELD)
+    held = select(c.incident_id, func.count()).join(clients, clients.c.uuid == c.client_uuid)
+    held = held.where(HELD, clients.c.status.in_(sorted(PROBLEMS)))
     return {row[0]: row[1] for row in await connection.execute(held.group_by(c.incident_id))}
 
 

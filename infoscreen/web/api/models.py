@@ -363,6 +363,8 @@ class OverviewModel(Answer):
 
     generated_at: datetime
     totals: dict[Condition, int]
+    problems: int = Field(description="Clients with a problem that nobody takes care of.")
+    acknowledged: int = Field(description="Clients of any status that somebody takes care of.")
     broker: BrokerModel
     database: Database
     recovery: Recovery

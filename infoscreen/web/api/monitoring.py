@@ -25,6 +25,8 @@ async def show_overview(request: web.Request) -> web.StreamResponse:
     answer = models.OverviewModel(
         generated_at=overview.generated_at,
         totals=dict(overview.totals),
+        problems=overview.problems,
+        acknowledged=sum(overview.acknowledged.values()),
         broker=models.BrokerModel.model_validate(overview.broker),
         database=models.Database(
             ok=overview.database is None,

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from aiohttp import web
 
 from infoscreen.domain.accounts import Role
-from infoscreen.domain.clients import Client
+from infoscreen.domain.clients import PROBLEMS, Client
 from infoscreen.domain.commands import ClientCommand
 from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import NotFound
@@ -18,6 +18,7 @@ from infoscreen.domain.recovery import Phase
 from infoscreen.domain.timeline import TimelineEntry
 from infoscreen.services.recovery.explain import explain
 from infoscreen.storage import accounts, clients, commands, screenshots, timeline
+from infoscreen.storage.acknowledged import care_of
 from infoscreen.storage.commands import CommandQuery
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page
@@ -80,6 +81,7 @@ async def get_client(request: web.Request) -> web.StreamResponse:
         shot_at = await screenshots.received_at(connection, uuid)
         asked = [*latest.items, *([in_flight] if in_flight else [])]
         names = await names_of(connection, (command.requested_by for command in asked))
+        care = await care_of(connection, [uuid], parts.clock.now())
         known = await explain(connection, client, parts.recovering.policy, parts.clock.now())
     locked_until = await parts.commanding.lockout(uuid)
     now = parts.clock.now()
@@ -106,7 +108,9 @@ async def get_client(request: web.Request) -> web.StreamResponse:
         and not (listening and is_alive(client, now, parts.link.state.listening_since)),
         known=known,
         steps=steps_of(known),
-        may_acknowledge=known.phase is Phase.NEEDS_HUMAN,
+        care=care.get(uuid),
+        may_acknowledge=client.status in PROBLEMS or known.phase is Phase.NEEDS_HUMAN,
+        given_up=known.phase is Phase.NEEDS_HUMAN,
         paused_itself=any(pause.scope is PauseScope.CLIENT for pause in known.pauses),
         asked_by=partial(asked_by, names=names, language=language),
     )

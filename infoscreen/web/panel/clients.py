@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from types import MappingProxyType
 from urllib.parse import urlencode
 
@@ -12,12 +13,13 @@ from infoscreen.domain.errors import InvalidInput
 from infoscreen.domain.faults import FieldFault
 from infoscreen.domain.visible import visible
 from infoscreen.storage import client_lists, clients, commands
+from infoscreen.storage.acknowledged import care_of
 from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel.forms import ClientsAddress
-from infoscreen.web.panel.groups import GROUPS, TITLES
+from infoscreen.web.panel.groups import CARED_FOR, GROUPS, TITLES
 from infoscreen.web.panel.rendering import page, wants
 from infoscreen.web.registry import read_query
 from infoscreen.words.language import N_
@@ -37,6 +39,7 @@ class ClientTable:
     """The table as its address asks for it, and the addresses that lead on from there."""
 
     address: ClientsAddress
+    now: datetime
 
     @property
     def narrowed(self) -> bool:
@@ -70,6 +73,8 @@ class ClientTable:
             tag=asked.tag or None,
             q=asked.q or None,
             sort=asked.sort,
+            cared_for=CARED_FOR.get(asked.status, False),
+            cared_at=self.now if asked.status in CARED_FOR else None,
         )
 
     def link(self, **changes: str) -> str:
@@ -91,12 +96,14 @@ def _address(query: Mapping[str, str]) -> str:
 
 async def get_clients(request: web.Request) -> web.StreamResponse:
     """Show a page of clients."""
-    view = ClientTable(read_query(request, ClientsAddress))
-    async with parts_of(request).store.read() as connection:
+    parts = parts_of(request)
+    view = ClientTable(read_query(request, ClientsAddress), parts.clock.now())
+    async with parts.store.read() as connection:
         shown = await client_lists.search(connection, view.query(), ROWS, view.address.cursor or None)
         left = await _left(connection, request, shown)
         listed = [client.uuid for client in (*shown.items, *left)]
         in_flight = await commands.in_flight(connection, listed)
+        care = await care_of(connection, listed, view.now)
         sites = await client_lists.sites(connection) if wants(request, "filters") else []
     return await page(
         request,
@@ -107,6 +114,7 @@ async def get_clients(request: web.Request) -> web.StreamResponse:
         listed=shown,
         left=left,
         in_flight=in_flight,
+        care=care,
         sites=sites,
         groups=TITLES,
     )

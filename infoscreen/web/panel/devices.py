@@ -112,16 +112,16 @@ def _download(device: NewDevice) -> web.Response:
     )
 
 
-_QR_TITLE = N_("QR code with the account of the device")
+_QR_TITLE = N_("QR code with the account of the client")
 
 ROUTES = (
-    Route("GET", ADDRESS, get_device, Role.ADMIN, "Form to add a device", html=True),
+    Route("GET", ADDRESS, get_device, Role.ADMIN, "Form to add a client", html=True),
     Route(
         "POST",
         ADDRESS,
         post_device,
         Role.ADMIN,
-        "Add a device",
+        "Add a client",
         request=DeviceForm,
         html=True,
         manages_accounts=True,

@@ -55,6 +55,11 @@ MESSAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "not_paused": ("bad", N_("Not paused: a reason is required.")),
         "resumed": ("good", N_("Automatic recovery was resumed.")),
         "taken_over": ("good", N_("Noted: %(client)s is being taken care of.")),
+        "nothing_wrong": ("bad", N_("Nothing was done: nothing is wrong with %(client)s any more.")),
+        "none_chosen": ("bad", N_("Nothing was done: no client was chosen.")),
+        "several_taken_over": ("good", N_("Acknowledged: %(count)s, skipped: %(others)s.")),
+        "given_back": ("good", N_("Nobody takes care of %(client)s any more.")),
+        "tries_again": ("good", N_("Automatic recovery tries again from the first rung: %(client)s.")),
         "not_given_up": ("bad", N_("Nothing was done: %(client)s no longer needs someone on site.")),
         "incident_taken_over": ("good", N_("Noted: the incident is being taken care of.")),
         "incident_dismissed": (

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, S
 
 from infoscreen.domain.clients import ClientEdit
 from infoscreen.domain.commands import Action
+from infoscreen.domain.recovery import Meanwhile
 from infoscreen.web.api.requests import Sort
 from infoscreen.web.panel.language import zone_named
 
@@ -170,6 +171,28 @@ class PauseForm(Form):
 
     reason: Annotated[Line, Field(min_length=1)]
     lasts: Literal["1h", "4h", "12h", "1d", "7d", "30d"]
+
+
+class CareAddress(Address):
+    """Which kind of problems is meant, and where to go afterwards."""
+
+    status: Annotated[str, Field(max_length=40)] = ""
+    next: OwnPath | None = None
+
+
+class CareForm(Form):
+    """Somebody takes care of clients: until when, and whether the recovery holds meanwhile."""
+
+    client_uuids: Annotated[str, Field(max_length=20_000)] = ""
+    lasts: Literal["well", "1h", "morning"] = "well"
+    recovery: Meanwhile = Meanwhile.HOLD
+    comment: Annotated[Line | None, Optional] = None
+    next: OwnPath | None = None
+
+    @property
+    def uuids(self) -> list[str]:
+        """Return the clients."""
+        return [uuid for uuid in self.client_uuids.split(",") if uuid]
 
 
 class TakenOver(Form):

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from infoscreen.domain.clients import STALE, Condition
-from infoscreen.domain.recovery import IncidentKind
+from infoscreen.domain.clients import PROBLEMS, STALE, Condition
 from infoscreen.services.monitoring import Overview
 from infoscreen.words.language import N_
 
@@ -22,19 +21,20 @@ GROUPS: Mapping[str, frozenset[Condition]] = MappingProxyType(
         "never_seen": frozenset({Condition.NEVER_SEEN}),
         "unwell": STALE | {Condition.CRASHED},
         "unclear": frozenset({Condition.INCOMPREHENSIBLE, Condition.DUPLICATE}),
-        "problems": STALE
-        | {
-            Condition.CRASHED,
-            Condition.SERVICE_FAILED,
-            Condition.INCOMPREHENSIBLE,
-            Condition.DUPLICATE,
-        },
+        "problems": PROBLEMS,
+        "unattended": PROBLEMS,
+        "acknowledged": frozenset(Condition),
     }
 )
 """What can be asked for as ``?status=``."""
 
+CARED_FOR: Mapping[str, bool] = MappingProxyType({"unattended": False, "acknowledged": True})
+"""Groups that also ask whether somebody takes care of a client."""
+
 TITLES: Mapping[str, str] = MappingProxyType(
     {
+        "unattended": N_("Needs attention"),
+        "acknowledged": N_("Acknowledged"),
         "problems": N_("All problems"),
         "unwell": N_("Crashed or silent"),
         "unclear": N_("Not clear"),
@@ -54,7 +54,10 @@ TILES = ("service_failed", "crashed", "silent", "unclear", "online", "maintenanc
 """The tiles from the left: what needs somebody first."""
 
 _LOOKS = {
-    condition: name for name in TITLES if name not in ("problems", "unwell") for condition in GROUPS[name]
+    condition: name
+    for name in TITLES
+    if name not in ("problems", "unwell", *CARED_FOR)
+    for condition in GROUPS[name]
 } | dict.fromkeys(GROUPS["unclear"], "unclear")
 
 
@@ -78,26 +81,24 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """What the headline, the title and the tiles count.
+    """What the headline, the title and the tiles count; the API's overview counts the same.
 
-    ``problems`` are clients that need attention; ``matters`` counts an outage once, however many it has.
+    ``problems`` are clients with a problem that nobody takes care of, ``acknowledged`` those of any condition
+    that somebody does; ``totals`` are all, and the groups of the tiles add up to them.
     """
 
     totals: Mapping[Condition, int]
     fleet: int
     problems: int
-    matters: int
+    acknowledged: int
 
 
 def numbers_of(overview: Overview | None) -> Numbers:
-    """Return all numbers of a page; the groups of the tiles add up to them."""
+    """Return all numbers of a page."""
     if overview is None:
         return Numbers({}, 0, 0, 0)
     totals = overview.totals
-    problems = _count(totals, "problems")
-    outages = sum(incident.kind is not IncidentKind.OBSERVER for incident in overview.incidents)
-    matters = max(0, problems - overview.folded) + outages
-    return Numbers(totals, sum(totals.values()), problems, matters)
+    return Numbers(totals, sum(totals.values()), overview.problems, sum(overview.acknowledged.values()))
 
 
 def tiles(totals: Mapping[Condition, int]) -> list[Tile]:

@@ -8,8 +8,10 @@ from aiohttp import web
 from infoscreen.domain.clients import Client, Condition
 from infoscreen.domain.commands import ClientCommand
 from infoscreen.services.monitoring import Overview
+from infoscreen.services.recovery.caring import CONTRADICTIONS_FOR
 from infoscreen.services.recovery.explain import holds_of, mode_of
 from infoscreen.storage import client_lists, clients, commands
+from infoscreen.storage.acknowledged import Care, care_of
 from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page
@@ -28,7 +30,10 @@ SHOWN = 50
 """So many rows a panel shows; the rest is one click away."""
 
 LISTENED_ENOUGH = timedelta(minutes=3)
-CONTRADICTIONS_FOR = timedelta(hours=24)
+
+RESTING = frozenset({Condition.MAINTENANCE, Condition.SHUT_DOWN})
+"""A failed service of these is shown, but counts as no problem."""
+
 
 BY_REMEDY = [frozenset({one}) for one in (Condition.CRASHED, Condition.HUNG, Condition.UNREACHABLE)]
 
@@ -39,18 +44,19 @@ async def get_overview(request: web.Request) -> web.StreamResponse:
     overview = await parts.monitoring.overview()
     if not any(overview.totals.values()):
         return bare_page(request, "first_run.html", overview, here="overview", example=str(uuid4()))
+    now, outage = overview.generated_at, bool(overview.held)
     async with parts.store.read() as connection:
-        failed = await client_lists.search(
-            connection,
-            # By the failure itself: one in maintenance shows that as its status and still wants somebody.
-            ClientQuery(unacknowledged=True, sort="-status_since"),
-            SHOWN,
+        failed = await _listed(connection, GROUPS["service_failed"], now, alone=outage)
+        resting = await client_lists.search(
+            connection, ClientQuery(unacknowledged=True, status=RESTING, sort="-status_since"), SHOWN
         )
-        unclear = await _listed(connection, GROUPS["unclear"])
-        alone = await _alone(connection, outages=bool(overview.held))
+        unclear = await _listed(connection, GROUPS["unclear"], now, alone=outage)
+        alone = await _alone(connection, now, outage=outage)
+        cared = await _listed(connection, GROUPS["acknowledged"], now, alone=outage, cared_for=True)
         outages = await outages_of(connection, overview, SHOWN)
-        held = [client for outage in outages for client in outage.clients]
-        listed = [client.uuid for client in (*alone.items, *unclear.items, *held)]
+        held = [client for one in outages for client in one.clients]
+        listed = [client.uuid for client in (*alone.items, *unclear.items, *cared.items, *held)]
+        care = await care_of(connection, [*listed, *(client.uuid for client in failed.items)], now)
         in_flight = await commands.in_flight(connection, listed)
         standing = await decisions.standing(connection, listed)
         contradicted = []
@@ -72,6 +78,9 @@ async def get_overview(request: web.Request) -> web.StreamResponse:
         here="overview",
         tiles=tiles(overview.totals),
         failed=failed,
+        resting=resting,
+        cared=cared,
+        care=care,
         alone=alone,
         unclear=unclear,
         in_flight=in_flight,
@@ -89,18 +98,25 @@ async def get_overview(request: web.Request) -> web.StreamResponse:
 
 
 async def _listed(
-    connection: Connection, status: frozenset[Condition], limit: int = SHOWN, *, alone: bool = False
+    connection: Connection,
+    status: frozenset[Condition],
+    now: datetime,
+    limit: int = SHOWN,
+    *,
+    alone: bool,
+    cared_for: bool = False,
 ) -> Page[Client]:
-    query = ClientQuery(status=status, sort="-status_since", alone=alone)
+    """Return clients that nobody takes care of, or somebody; ``alone`` leaves out those of an outage."""
+    query = ClientQuery(status=status, sort="-status_since", alone=alone, cared_for=cared_for, cared_at=now)
     return await client_lists.search(connection, query, limit)
 
 
-async def _alone(connection: Connection, *, outages: bool) -> Page[Client]:
-    """Return the crashed and silent clients that no outage holds, those first that a command can help."""
+async def _alone(connection: Connection, now: datetime, *, outage: bool) -> Page[Client]:
+    """Return the crashed and silent clients of no outage, those first that a command can help."""
     items: list[Client] = []
     total: int | None = 0
     for status in BY_REMEDY:
-        found = await _listed(connection, status, max(1, SHOWN - len(items)), alone=outages)
+        found = await _listed(connection, status, now, max(1, SHOWN - len(items)), alone=outage)
         items += found.items
         total = None if total is None or found.total is None else total + found.total
     return Page(items[:SHOWN], None, total)
@@ -116,4 +132,12 @@ async def _contradicted(connection: Connection, now: datetime) -> list[tuple[Cli
     """Return the commands whose claimed effect did not show lately, with their clients."""
     found = await commands.contradicted_since(connection, now - CONTRADICTIONS_FOR, SHOWN)
     known = await clients.get_many(connection, {command.client_uuid for command in found})
+    care = await care_of(connection, known, now)
+    found = [one for one in found if not _is_taken(care.get(one.client_uuid), one)]
     return [(command, known[command.client_uuid]) for command in found if command.client_uuid in known]
+
+
+def _is_taken(care: Care | None, command: ClientCommand) -> bool:
+    """Tell whether somebody has taken over after the command was found to be without effect."""
+    taken = None if care is None else care.acknowledgement
+    return taken is not None and command.verified_at is not None and taken.at >= command.verified_at

@@ -52,20 +52,6 @@ async def post_client_resume(request: web.Request) -> web.StreamResponse:
     return flash.put(request, see_other(f"/clients/{uuid}"), "resumed")
 
 
-async def post_client_acknowledgement(request: web.Request) -> web.StreamResponse:
-    """Note that somebody takes care of a client that the recovery has given up on."""
-    parts = parts_of(request)
-    async with parts.store.read() as connection:
-        client = found(await clients.get(connection, path_uuid(request, "uuid")))
-    form = await read_form(request, TakenOver)
-    back = see_other(f"/clients/{client.uuid}")
-    try:
-        await parts.recovering.acknowledge(client.uuid, actor_of(request), form.comment, given_up=True)
-    except Conflict:
-        return flash.put(request, back, "not_given_up", client=client.label)
-    return flash.put(request, back, "taken_over", client=client.label)
-
-
 async def post_incident_acknowledgement(request: web.Request) -> web.StreamResponse:
     """Note that somebody takes care of an incident."""
     number = path_number(request, "id")

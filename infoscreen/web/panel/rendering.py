@@ -16,8 +16,9 @@ from jinja2.runtime import Context
 
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.alerts import Alert
-from infoscreen.domain.clients import Client
+from infoscreen.domain.clients import PROBLEMS, Client, Condition
 from infoscreen.domain.commands import Action
+from infoscreen.domain.presence import shown_conditions
 from infoscreen.domain.visible import visible
 from infoscreen.resources import resource
 from infoscreen.services.monitoring import Overview
@@ -109,7 +110,7 @@ def bare_page(
                 "totals": numbers.totals,
                 "fleet": numbers.fleet,
                 "problems": numbers.problems,
-                "matters": numbers.matters,
+                "acknowledged": numbers.acknowledged,
                 **context,
             }
         )
@@ -176,6 +177,7 @@ def _environment(tongue: Language) -> Environment:
         skew=_skew_in(tongue),
         stages=stages,
         reason=_reason_in(tongue),
+        others=_others,
         oddities=lambda client: oddities(client, tongue),
         told=_bound(telling.told, tongue),
         is_echo=telling.is_echo,
@@ -246,6 +248,13 @@ def _bound(sentence: Callable[[T, Language], str | None], tongue: Language) -> C
 
 def _alert_text(alert: Alert, tongue: Language) -> str:
     return say(alert.fact, tongue)
+
+
+@pass_context
+def _others(context: Context, client: Client) -> tuple[Condition, ...]:
+    """Return what else is wrong with a client besides its status."""
+    conditions = shown_conditions(client, context["now"], context["broker"].listening_since)
+    return tuple(one for one in conditions[1:] if one in PROBLEMS)
 
 
 def _reason_in(tongue: Language) -> Callable[[Context, Client], str]:
