@@ -41,8 +41,8 @@ def _outage(share: float) -> Callable[[Random], Made]:
 
 
 def _regional(random: Random) -> Made:
-    world = fleet_world(random, 600, site_size=2)
-    dark = set(random.sample(sorted({device.site or "" for device in world.devices}), 100))
+    world = fleet_world(random, 200, site_size=2)
+    dark = set(random.sample(sorted({device.site or "" for device in world.devices}), 33))
     for device in world.devices:
         if device.site in dark:
             at = 1_800 + random.uniform(0, 5)
@@ -57,7 +57,7 @@ def _slow(random: Random) -> Made:
 
 
 def _update(random: Random) -> Made:
-    world = fleet_world(random, 2_000, intervals=(10.0, 30.0, 60.0, 120.0))
+    world = fleet_world(random, 300, intervals=(10.0, 30.0, 60.0, 120.0))
     for device in world.devices:
         world.at(1_800 + random.uniform(0, HOUR), shared, world, device, "crash", "update", 40.0, "human")
     return world, 2 * HOUR
@@ -71,8 +71,8 @@ def _power_back(random: Random) -> Made:
 
 
 def _loopers(random: Random) -> Made:
-    world = fleet_world(random, 1_000)
-    looping = some(random, world.devices, 50)
+    world = fleet_world(random, 300)
+    looping = some(random, world.devices, 15)
 
     def crash(device: Device) -> None:
         shared(world, device, "crash", "loop", 20.0, "human")
@@ -86,8 +86,8 @@ def _loopers(random: Random) -> Made:
 
 
 def _hopeless(random: Random) -> Made:
-    world = fleet_world(random, 200, intervals=(60.0,))
-    ill = some(random, world.devices, 180)
+    world = fleet_world(random, 100, intervals=(60.0,))
+    ill = some(random, world.devices, 90)
     for device in ill:
         world.at(1_800 + random.uniform(0, 60), shared, world, device, "crash", "mass", None, "human")
     numbers = {device.number for device in ill}
@@ -129,13 +129,13 @@ SITUATIONS: Mapping[str, tuple[str, str, Callable[[Random], Made]]] = {
     "outage-54": ("54 %", "1 alarm", _outage(0.54)),
     "outage-60": ("60 %; crashes beside", "crashes cured in 85 to 100 s", _outage(0.6)),
     "regional": (
-        "power cut: a third of 300 sites (found with 1,000) with 2 clients each, 2 h",
+        "power cut: a third of 100 sites (found with 1,000) with 2 clients each, 2 h",
         "1 alarm",
         _regional,
     ),
     "slow-beats": ("300 clients, beats of 120 s with 30 % jitter, 1 % lost, 12 h", "no action", _slow),
     "update": (
-        "2,000 clients say `crashed` for 40 s within an hour, beats of 10 to 120 s",
+        "300 clients (found with 2,000) say `crashed` for 40 s within an hour, beats of 10 to 120 s",
         "no action",
         _update,
     ),
@@ -145,12 +145,12 @@ SITUATIONS: Mapping[str, tuple[str, str, Callable[[Random], Made]]] = {
         _power_back,
     ),
     "crash-loops": (
-        "50 of 1,000 (found with 250 of 5,000) crash every 5 min, single crashes beside",
+        "15 of 300 (found with 250 of 5,000) crash every 5 min, single crashes beside",
         "85 to 100 s",
         _loopers,
     ),
     "hopeless": (
-        "180 of 200 (found with 900 of 1,000) crash, nothing helps, 12 h, beats of 60 s",
+        "90 of 100 (found with 900 of 1,000) crash, nothing helps, 12 h, beats of 60 s",
         "10 actions and one an hour; singles as ever",
         _hopeless,
     ),
