@@ -3,6 +3,7 @@
 import asyncio
 import re
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -317,7 +318,7 @@ async def test_a_cycle_at_a_bmc_of_sushy_emulator_that_takes_seconds_for_each_st
     outlet = Outlet(driver="redfish", address=bmc, username="admin", secret="secret")
     async with closing(open_outlet(outlet)) as driver:
         assert (await driver.identify()).id == SYSTEM_UUID
-        cycle = await whole_cycle(driver, min_off=0.5, poll=1.0)
+        cycle = await whole_cycle(driver, min_off=0.5, off_within=50, poll=1.0)
         assert cycle.fault is None
         assert (await driver.status()).is_on
 
@@ -433,13 +434,29 @@ def _has_ended(pid: int) -> bool:
         return True
 
 
-async def test_a_program_that_hangs_is_killed_with_its_children(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_program_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infoscreen.power.command.SECONDS", 0.2)
+    assert await fault_of(open_outlet(program(tmp_path, "sleep 600"))) is PowerFault.NO_ANSWER
+
+
+@pytest.mark.parametrize("early", [False, True])
+async def test_a_program_and_its_children_are_killed_when_nobody_waits_any_more(
+    tmp_path: Path, early: bool
 ) -> None:
-    monkeypatch.setattr("infoscreen.power.command.SECONDS", 1.0)
-    outlet = program(tmp_path, f"sleep 600 & echo $! >{tmp_path}/pid; sleep 600")
-    assert await fault_of(open_outlet(outlet)) is PowerFault.NO_ANSWER
-    child = int((tmp_path / "pid").read_text())
+    outlet = program(tmp_path, f"sleep 600 & echo $! >{tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; wait")
+    waiting = asyncio.create_task(open_outlet(outlet).status())
+    if early:
+        # While it is being started: the loop runs only when the program has run for a while.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        for _ in range(200):
+            if (tmp_path / "pid").exists():
+                break
+            time.sleep(0.01)  # noqa: ASYNC251
+    child = int(await until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text()))
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
     await until(lambda: _has_ended(child))
 
 

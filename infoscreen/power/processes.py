@@ -18,8 +18,8 @@ async def run(command: Sequence[str], environment: Mapping[str, str], seconds: f
 
     When the time is over, or the caller is cancelled, the program and all that it started are killed.
     """
-    try:
-        process = await asyncio.create_subprocess_exec(
+    spawning = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -28,6 +28,13 @@ async def run(command: Sequence[str], environment: Mapping[str, str], seconds: f
             cwd="/",
             start_new_session=True,
         )
+    )
+    try:
+        # A start that is cancelled halfway kills the program alone, and leaves behind what that has started.
+        process = await asyncio.shield(spawning)
+    except asyncio.CancelledError:
+        spawning.add_done_callback(_kill_what_was_started)
+        raise
     except (OSError, ValueError) as error:
         raise PowerError(PowerFault.MISSING_PROGRAM, f"{command[0]}: {error}"[:200]) from None
     assert process.stdout is not None  # noqa: S101 - they are pipes
@@ -40,11 +47,20 @@ async def run(command: Sequence[str], environment: Mapping[str, str], seconds: f
     except TimeoutError:
         raise PowerError(PowerFault.NO_ANSWER, f"{command[0]} did not end within {seconds:g} s") from None
     finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _kill(process.pid)
         if process.returncode is None:
             await process.wait()
     return code, output, errors
+
+
+def _kill(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def _kill_what_was_started(spawning: asyncio.Future[asyncio.subprocess.Process]) -> None:
+    if not spawning.cancelled() and spawning.exception() is None:
+        _kill(spawning.result().pid)
 
 
 async def _head_of(stream: asyncio.StreamReader) -> str:
