@@ -22,6 +22,7 @@ from tests.waiting import until
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 START_SECONDS = 120
+PARTS = ("serve", "simulate", "mosquitto", "helper")
 CLIENTS = 12
 
 
@@ -62,9 +63,7 @@ def _children(pid: int) -> Iterator[tuple[str, int]]:
             fields = stat.read_text().rpartition(")")[2].split()
             command = stat.with_name("cmdline").read_bytes().decode().split("\0")
             if int(fields[1]) == pid:
-                name = next(
-                    (word for word in ("serve", "simulate", "mosquitto") if word in " ".join(command)), "?"
-                )
+                name = next((word for word in PARTS if word in " ".join(command)), "?")
                 yield name, int(stat.parent.name)
 
 
@@ -149,7 +148,7 @@ async def test_a_signal_ends_the_demo_and_leaves_nothing_behind(
 ) -> None:
     async with demo(tmp_path) as running:
         children = running.children
-        assert set(children) == {"mosquitto", "serve", "simulate"}
+        assert set(children) == set(PARTS)
         assert _left_in(tmp_path) != []
         assert await running.end(number) == 0
         assert [name for name, pid in children.items() if not _is_gone(pid)] == []
@@ -177,9 +176,9 @@ async def test_two_demos_run_beside_each_other_and_take_different_ports(tmp_path
         assert [await one.end(), await two.end()] == [0, 0]
 
 
-@pytest.mark.parametrize("part", ["mosquitto", "serve", "simulate"])
+@pytest.mark.parametrize("part", PARTS)
 async def test_a_part_that_dies_is_named_with_its_last_words(tmp_path: Path, part: str) -> None:
-    names = {"mosquitto": "broker", "serve": "daemon", "simulate": "simulation"}
+    names = {"mosquitto": "broker", "serve": "daemon", "simulate": "simulation", "helper": "helper"}
     async with demo(tmp_path) as running:
         children = running.children
         os.kill(children[part], signal.SIGKILL)
@@ -187,7 +186,7 @@ async def test_a_part_that_dies_is_named_with_its_last_words(tmp_path: Path, par
         assert running.process.returncode == 1
         assert f"Error: The {names[part]} ended with exit status -9." in errors.decode()
         assert "Traceback" not in errors.decode()
-        if part != "simulate":
+        if part in ("mosquitto", "serve"):
             assert "\n    " in errors.decode()
         assert [name for name, pid in children.items() if not _is_gone(pid)] == []
         assert _left_in(tmp_path) == []

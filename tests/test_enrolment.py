@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import socket
 import stat
 import sys
@@ -29,7 +30,13 @@ from infoscreen.domain.errors import (
 )
 from infoscreen.pki.authority import Authority
 from infoscreen.provisioning import enrolment
-from infoscreen.provisioning.broker_files import OWN_ACCOUNTS, BrokerFiles, Listeners, write_broker
+from infoscreen.provisioning.broker_files import (
+    OWN_ACCOUNTS,
+    PROBE_ACCOUNT,
+    BrokerFiles,
+    Listeners,
+    write_broker,
+)
 from infoscreen.provisioning.helper import RESTART_EVERY, BrokerHelper
 from infoscreen.provisioning.helper_client import HelperClient
 from infoscreen.provisioning.passwords import fits
@@ -43,7 +50,7 @@ from tests import brokers
 from tests.broker import Broker, RefusedByBroker
 from tests.browser import PHONE, chromium, window
 from tests.commands import CommandLine
-from tests.daemon import CHECKOUT
+from tests.daemon import CHECKOUT, installed
 from tests.fakes import FakeClock
 from tests.programs import find_free_port
 from tests.spine import ADMIN, Spine, open_spine, sqlite_url
@@ -469,6 +476,32 @@ async def test_the_helper_ends_a_private_broker_whose_files_are_broken(
     broker._process = None
 
 
+@pytest.mark.broker
+@pytest.mark.slow
+async def test_the_daemon_has_a_broker_ended_that_a_reload_has_opened_and_writes_it_down(
+    tmp_path: Path, broker: Broker
+) -> None:
+    process = broker._process
+    assert process is not None
+    async with (
+        helping(broker.files) as path,
+        installed(
+            tmp_path / "daemon",
+            broker,
+            MQTT_PROBE_PASSWORD=broker.passwords[PROBE_ACCOUNT],
+            BROKER_HELPER_SOCKET=path,
+        ) as daemon,
+    ):
+        await daemon.start()
+        broker.files.acl.write_text("pattern\n")
+        os.kill(broker.pid, signal.SIGHUP)
+        await until(lambda: process.poll() is not None, within=60)
+        broker._process = None
+        await until(lambda: daemon.logged("broker_restart"))
+        assert daemon.logged("broker_restart")[0]["outcome"] == "restarted"
+        await until(lambda: daemon.rows("SELECT actor FROM audit WHERE action = 'broker.restart'"))
+
+
 # Over HTTP, and in the panel.
 
 
@@ -494,6 +527,7 @@ async def test_over_the_api_an_admin_adds_devices_and_devices_redeem_codes(
     assert (await posted(admin, "/api/devices", {"uuid": DEVICE}, 409))["code"] == "device_has_account"
     codes = (await posted(admin, "/api/enrolments", {"uuids": [OTHER], "count": 2}, 201))["items"]
     assert [one["uuid"] for one in codes] == [OTHER, None, None]
+    assert (await posted(admin, "/api/enrolments", {}, 422))["code"] == "wrong_field"
     device = await site.visitor()
     body = {"code": codes[0]["code"], "password": PASSWORD}
     assert await posted(device, "/api/enrol", body, 200) == {

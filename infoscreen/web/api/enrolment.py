@@ -11,6 +11,7 @@ from infoscreen.domain.errors import (
     Conflict,
     HelperMissing,
     HelperUnable,
+    InvalidInput,
     NotPrivate,
     TooManyAttempts,
     Unauthenticated,
@@ -115,6 +116,8 @@ async def issue_codes(request: web.Request) -> web.StreamResponse:
     require_privacy(request)
     given = await read_body(request, NewCodes)
     wanted = [*dict.fromkeys(given.uuids), *[None] * given.count]
+    if not wanted:
+        raise InvalidInput.of("count", FieldFault.TOO_SMALL, least="1")
     codes = await parts_of(request).enrolling.issue(wanted, actor_of(request), replace=given.replace)
     return reply(OneTimeCodes(items=[OneTimeCode.model_validate(code) for code in codes]), 201)
 
