@@ -88,7 +88,7 @@ class Monitoring:
         async with self._store.read() as connection:
             totals = await client_totals.totals(connection)
             under_way = await incidents.under_way(connection)
-            held = await decisions.held_by_incidents(connection) if under_way else {}
+            held = await decisions.held_by_incidents(connection, now) if under_way else {}
             poll = await decisions.last_poll(connection)
             in_force = await pauses.in_force(connection, now)
             cared_for = await acknowledged.counts(connection, now)

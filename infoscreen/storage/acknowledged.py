@@ -71,12 +71,15 @@ def _of_known_outage() -> ColumnElement[bool]:
     return and_(held, _incidents.acknowledged_by.is_not(None), _incidents.ended_at.is_(None))
 
 
+def is_acknowledged_itself(now: datetime) -> ColumnElement[bool]:
+    """Return the condition that somebody takes care of a client, and not only of the outage it is part of."""
+    standing = and_(_acks.client_uuid == clients.c.uuid, or_(_acks.until.is_(None), _acks.until > now))
+    return or_(exists().where(standing), exists().where(_unit_acknowledged()))
+
+
 def is_acknowledged(now: datetime) -> ColumnElement[bool]:
     """Return the condition that somebody takes care of a client."""
-    standing = and_(_acks.client_uuid == clients.c.uuid, or_(_acks.until.is_(None), _acks.until > now))
-    return or_(
-        exists().where(standing), exists().where(_unit_acknowledged()), exists().where(_of_known_outage())
-    )
+    return or_(is_acknowledged_itself(now), exists().where(_of_known_outage()))
 
 
 async def counts(connection: Connection, now: datetime) -> dict[Condition, int]:

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Row, and_, bindparam, delete, func, insert
 from infoscreen.domain.clients import PROBLEMS
 from infoscreen.domain.codes import Packed
 from infoscreen.domain.recovery import Decided, Reason, Rung, Verb
+from infoscreen.storage.acknowledged import is_acknowledged_itself
 from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, count_some, cursor_number, decode_cursor, encode_cursor
@@ -230,11 +231,11 @@ def _where(query: DecisionQuery) -> list[ColumnElement[bool]]:
     return matching + [column == value for column, value in wanted.items() if value is not None]
 
 
-async def held_by_incidents(connection: Connection) -> dict[int, int]:
-    """Return how many clients with a problem each incident under way holds just now."""
+async def held_by_incidents(connection: Connection, now: datetime) -> dict[int, int]:
+    """Return how many clients with a problem each incident holds that nobody takes care of singly."""
     c = recovery_decisions.c
     held = select(c.incident_id, func.count()).join(clients, clients.c.uuid == c.client_uuid)
-    held = held.where(HELD, clients.c.status.in_(sorted(PROBLEMS)))
+    held = held.where(HELD, clients.c.status.in_(sorted(PROBLEMS)), ~is_acknowledged_itself(now))
     return {row[0]: row[1] for row in await connection.execute(held.group_by(c.incident_id))}
 
 

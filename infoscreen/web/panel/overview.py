@@ -44,7 +44,7 @@ async def get_overview(request: web.Request) -> web.StreamResponse:
     overview = await parts.monitoring.overview()
     if not any(overview.totals.values()):
         return bare_page(request, "first_run.html", overview, here="overview", example=str(uuid4()))
-    now, outage = overview.generated_at, bool(overview.held)
+    now, outage = overview.generated_at, bool(overview.incidents)
     async with parts.store.read() as connection:
         failed = await _listed(connection, GROUPS["service_failed"], now, alone=outage)
         resting = await client_lists.search(

@@ -56,7 +56,7 @@ async def outages_of(connection: Connection, overview: Overview, limit: int) -> 
         if incident.kind is IncidentKind.OBSERVER:
             continue
         held = overview.held.get(incident.id, 0)
-        uuids = await decisions.held_by(connection, incident.id, limit) if held else []
+        uuids = await decisions.held_by(connection, incident.id, limit)
         members = (await clients.get_many(connection, uuids)).values()
         ordered = sorted(members, key=lambda one: one.status_since, reverse=True)
         found.append(Outage(incident, ordered, held))
