@@ -3,14 +3,25 @@
 # Safe to run again at any time: what is as it should be is left alone.
 set -euo pipefail
 
+# The same result from any shell: neither its umask, nor its language, nor its settings for infoscreen, Python or pip count.
+umask 022
+for variable in $(compgen -e); do
+    case $variable in
+        HOME | TERM | USER | TMPDIR | *_proxy | *_PROXY | SSL_CERT_* | PIP_INDEX_URL | PIP_EXTRA_INDEX_URL | PIP_CERT | PIP_TRUSTED_HOST) ;;
+        *) unset "$variable" 2>/dev/null || true ;;
+    esac
+done
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8
+
 readonly PREFIX=/opt/infoscreen ETC=/etc/infoscreen STATE=/var/lib/infoscreen UNITS=/etc/systemd/system
-readonly COMMAND=/usr/local/bin/infoscreen MOSQUITTO=/etc/mosquitto
+readonly COMMAND=/usr/local/bin/infoscreen MOSQUITTO=/etc/mosquitto LOCK=/run/infoscreen-install.lock
+readonly KEPT_BACKUPS=3
 SOURCE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly SOURCE
 
 role='' action=install dry_run='' purge='' broker=yes http_host='' http_port='' wheels='' enrolment=''
 admin='' admin_password_file='' app_command='' app_user='' start=yes
-broker_names=() changes=0 generated_password=''
+broker_names=() changes=0 generated_password='' stopped_at=''
 
 usage() {
     cat <<'USAGE'
@@ -60,19 +71,30 @@ change() {
     [[ $dry_run ]] || "$@"
 }
 
+take() {
+    case $1 in
+        --role) role=$2 ;;
+        --name) broker_names+=("$2") ;;
+        --http-host) http_host=$2 ;;
+        --http-port) http_port=$2 ;;
+        --admin) admin=$2 ;;
+        --admin-password-file) admin_password_file=$2 ;;
+        --enroll) enrolment=$2 ;;
+        --app-command) app_command=$2 ;;
+        --app-user) app_user=$2 ;;
+        --wheels) wheels=$2 ;;
+    esac
+}
+
 parse() {
     while (($#)); do
         case $1 in
-            --role) role=${2-} && shift ;;
-            --name) broker_names+=("${2-}") && shift ;;
-            --http-host) http_host=${2-} && shift ;;
-            --http-port) http_port=${2-} && shift ;;
-            --admin) admin=${2-} && shift ;;
-            --admin-password-file) admin_password_file=${2-} && shift ;;
-            --enroll) enrolment=${2-} && shift ;;
-            --app-command) app_command=${2-} && shift ;;
-            --app-user) app_user=${2-} && shift ;;
-            --wheels) wheels=${2-} && shift ;;
+            --role | --name | --http-host | --http-port | --admin | --admin-password-file | --enroll | --app-command | \
+                --app-user | --wheels)
+                [[ ${2-} && ${2-} != --* ]] || die "$1 needs a value"
+                take "$1" "$2"
+                shift
+                ;;
             --no-broker) broker='' ;;
             --no-start) start='' ;;
             --dry-run) dry_run=yes ;;
@@ -88,7 +110,7 @@ parse() {
                 die "unknown option: $1"
                 ;;
         esac
-        shift || die "the last option needs a value"
+        shift
     done
     if [[ ! $role ]]; then
         role=server
@@ -98,19 +120,29 @@ parse() {
     [[ ! $wheels || -d $wheels ]] || die "--wheels: there is no directory $wheels"
     [[ ! $enrolment || -f $enrolment ]] || die "--enroll: there is no file $enrolment"
     [[ ! $admin_password_file || -f $admin_password_file ]] || die "--admin-password-file: there is no such file"
-    [[ ! $http_port || $http_port =~ ^[0-9]+$ ]] || die "--http-port: $http_port is no port"
-    if [[ $role == device && (${#broker_names[@]} -gt 0 || $admin || $http_host || $http_port) ]]; then
-        die "--name, --admin and --http-... are for --role server"
+    [[ ! $http_port || ($http_port =~ ^[1-9][0-9]{0,4}$ && $http_port -le 65535) ]] || die "--http-port: $http_port is no port"
+    if [[ $role == device && (${#broker_names[@]} -gt 0 || $admin || $admin_password_file || $http_host || $http_port) ]]; then
+        die "--name, --admin... and --http-... are for --role server"
     fi
-    if [[ $role == server && ($enrolment || $app_command) ]]; then
-        die "--enroll and --app-command are for --role device"
+    if [[ $role == server && ($enrolment || $app_command || $app_user) ]]; then
+        die "--enroll and --app-... are for --role device"
     fi
+    [[ ! $app_user || $app_command ]] || die "--app-user needs --app-command"
+    [[ ! $purge || $action == uninstall ]] || die "--purge is for --uninstall"
 }
 
 # --- What must be there before --------------------------------------------------------------------------------------
 
 check_host() {
     [[ $EUID -eq 0 || $dry_run ]] || die "run it as root: sudo $0"
+    if [[ ! $dry_run ]]; then
+        exec 9>"$LOCK"
+        flock --nonblock 9 || die "another install.sh is running here. Wait for its end"
+        local directory
+        for directory in /etc /opt /usr/lib /usr/local /var/lib; do
+            [[ -w $directory ]] || die "$directory cannot be written: is its file system mounted read-only?"
+        done
+    fi
     command -v apt-get >/dev/null || die "this is for Debian 12 or 13; docs/operations.md says how to install elsewhere"
     if [[ $start && ! -d /run/systemd/system ]]; then
         die "systemd does not run here; with --no-start everything but the start is done"
@@ -118,6 +150,26 @@ check_host() {
     if dpkg-query --status infoscreen >/dev/null 2>&1; then
         die "infoscreen is installed from a Debian package here: upgrade it with apt, or remove it first"
     fi
+}
+
+# Half an installation is worse than none. In MB: a release, what pip unpacks on the way, a backup and a migration.
+check_space() {
+    local file size=0
+    if [[ $release_is_new ]]; then
+        has_space /opt 300
+        has_space "${TMPDIR:-/tmp}" 200
+    fi
+    if [[ $role == server && $(setting DATABASE_URL sqlite) == sqlite* ]]; then
+        file=$(database_file)
+        if [[ -e $file ]]; then size=$(du --block-size=1M "$file" | cut -f1); fi
+        has_space /var/lib $((100 + 2 * size))
+    fi
+}
+
+has_space() {
+    local free
+    free=$(df --output=avail --block-size=1M "$1" | tail -n 1)
+    ((free >= $2)) || die "only $((free)) MB are free in $1, and $2 MB are needed. Make room; nothing was changed"
 }
 
 install_packages() {
@@ -173,11 +225,14 @@ check_ports() {
 check_broker() {
     [[ $broker ]] || return 0
     local file found
-    for file in "$MOSQUITTO"/conf.d/*.conf; do
+    for file in "$MOSQUITTO"/mosquitto.conf "$MOSQUITTO"/conf.d/*.conf; do
         [[ -f $file && $(basename "$file") != infoscreen*.conf ]] || continue
         found=$(grep -oE '^[[:space:]]*(password_file|acl_file|allow_anonymous|listener|port|bind_address|plugin|per_listener_settings|use_username_as_clientid)\b.*' "$file" | head -n 1 || true)
-        [[ ! $found ]] || die "$file says '$found', which contradicts the rules of infoscreen. If nothing else needs it:
-    mv $file $file.disabled
+        [[ $found ]] || continue
+        local way="mv $file $file.disabled"
+        [[ $file == */conf.d/* ]] || way="sed -i 's/^[[:space:]]*${found%% *}/#&/' $file"
+        die "$file says '$found', which contradicts the rules of infoscreen. If nothing else needs it:
+    $way
 and run this again. If another service uses this broker, give infoscreen a broker of its own and use --no-broker."
     done
 }
@@ -253,12 +308,33 @@ drop_old_releases() {
     for directory in "$PREFIX"/*/; do
         name=$(basename "$directory")
         if [[ -L ${directory%/} || $name == "$(current_release)" || $name == "$(previous release)" ]]; then continue; fi
-        if [[ -e $directory/.complete ]]; then remove "${directory%/}"; fi
+        if [[ -e $directory/pyvenv.cfg ]]; then remove "${directory%/}"; fi
     done
 }
 
 # What an upgrade left for the way back: previous release|backup.
 previous() { sed -n "s/^$1=//p" "$PREFIX/previous" 2>/dev/null || true; }
+
+# The same of an upgrade that has begun.
+begun() { sed -n "s/^$1=//p" "$PREFIX/upgrading" 2>/dev/null || true; }
+
+drop_old_backups() {
+    local file kept=0
+    while IFS= read -r file; do
+        kept=$((kept + 1))
+        if ((kept > KEPT_BACKUPS)) && [[ $file != "$(previous backup)" ]]; then remove "$file"; fi
+    done < <(find "$STATE/backups" -maxdepth 1 -name 'before-*.db' -printf '%T@ %p\n' 2>/dev/null | sort -rn | cut -d' ' -f2-)
+}
+
+# What the release itself has to say takes seconds, so before anything is stopped.
+prepare_release() {
+    local made=$PREFIX/$1/share
+    [[ ! -e $made/infoscreen.1 && ! $dry_run ]] || return 0
+    mkdir -p "$made"
+    _INFOSCREEN_COMPLETE=bash_source "$PREFIX/$1/bin/infoscreen" >"$made/infoscreen.bash"
+    "$PREFIX/$1/bin/infoscreen" describe man >"$made/infoscreen.1.new"
+    mv "$made/infoscreen.1.new" "$made/infoscreen.1"
+}
 
 install_command() {
     put_text "$COMMAND" 0755 <<'WRAPPER'
@@ -275,11 +351,7 @@ exec "$venv/bin/infoscreen" "$@"
 WRAPPER
     local made=$PREFIX/current/share
     if [[ $dry_run ]]; then return 0; fi
-    mkdir -p "$made"
-    if [[ ! -e $made/infoscreen.1 ]]; then
-        "$PREFIX/current/bin/infoscreen" describe man >"$made/infoscreen.1"
-        _INFOSCREEN_COMPLETE=bash_source "$PREFIX/current/bin/infoscreen" >"$made/infoscreen.bash"
-    fi
+    prepare_release "$(current_release)"
     put "$made/infoscreen.1" /usr/local/share/man/man1/infoscreen.1
     put "$made/infoscreen.bash" /usr/local/share/bash-completion/completions/infoscreen
 }
@@ -293,7 +365,9 @@ setting() {
     echo "${value:-$2}"
 }
 
-as_daemon() { (cd "$STATE" && runuser -u infoscreen -- "$PREFIX/current/bin/infoscreen" "$@"); }
+as_release() { (cd "$STATE" && runuser -u infoscreen -- "$PREFIX/$1/bin/infoscreen" "${@:2}"); }
+
+as_daemon() { as_release current "$@"; }
 
 # set_default FILE NAME VALUE: add the setting unless it has a value already.
 set_default() {
@@ -355,14 +429,18 @@ set_up_broker() {
     [[ $broker ]] || return 0
     local before names=() name
     put "$SOURCE/mosquitto/mosquitto.service.d/infoscreen.conf" "$UNITS/mosquitto.service.d/infoscreen.conf"
-    if [[ -e $MOSQUITTO/conf.d/infoscreen.conf && ! $release_is_new ]]; then return 0; fi
+    if [[ -e $MOSQUITTO/conf.d/infoscreen.conf && ! $release_is_new && ${#broker_names[@]} -eq 0 ]]; then return 0; fi
+    if [[ ! -e $MOSQUITTO/conf.d/infoscreen.conf && ${#broker_names[@]} -eq 0 && -t 0 && ! $dry_run ]]; then
+        read -rp "Name or address under which devices reach this host [$(hostname --fqdn 2>/dev/null || hostname)]: " name
+        if [[ $name ]]; then broker_names+=("$name"); fi
+    fi
     for name in "${broker_names[@]}"; do names+=(--name "$name"); done
     if [[ $dry_run ]]; then
         change "write the broker's rules, certificates and accounts in $MOSQUITTO and $ETC/pki"
         return 0
     fi
     before=$(broker_digest)
-    "$PREFIX/$release/bin/infoscreen" broker init "$MOSQUITTO" --no-restart "${names[@]}" >/dev/null
+    "$PREFIX/$release/bin/infoscreen" broker init "$MOSQUITTO" --refresh --no-restart "${names[@]}" >/dev/null
     if [[ $before != "$(broker_digest)" ]]; then
         change "write the broker's rules, certificates and accounts in $MOSQUITTO and $ETC/pki" true
         if [[ $start ]]; then
@@ -386,11 +464,30 @@ is_sqlite() { [[ $(setting DATABASE_URL '') == sqlite* ]]; }
 
 database_file() { setting DATABASE_URL '' | sed 's|^sqlite+aiosqlite:///||'; }
 
-# Stop, save, migrate, start: all that can be prepared has been.
+stop_server() {
+    local now
+    now=$(date +%s%3N)
+    case $(systemctl is-active infoscreen 2>/dev/null || true) in active | activating | reloading) stopped_at=$now ;; esac
+    systemctl stop infoscreen 2>/dev/null || true
+}
+
+# Whatever goes wrong, and also after Ctrl-C, a daemon that ran before runs again.
+at_end() {
+    local status=$?
+    if ((status != 0)) && [[ $stopped_at ]]; then systemctl start --no-block infoscreen || true; fi
+    exit "$status"
+}
+
+knows_schema() { as_release "$1" db current --json 2>/dev/null | grep -q '"fitness": *"current"'; }
+
+# Stop, save, migrate, start: all that can be prepared has been. Cut off at any moment, the next run goes on from there.
 upgrade_server() {
     local old backup=''
     old=$(current_release)
-    if [[ $old == "$release" ]] && as_daemon db check >/dev/null 2>&1; then return 0; fi
+    if [[ $old == "$release" ]] && knows_schema "$release"; then
+        if [[ -e $PREFIX/upgrading && ! $dry_run ]]; then mv "$PREFIX/upgrading" "$PREFIX/previous"; fi
+        return 0
+    fi
     if [[ $dry_run ]]; then
         change "back up and upgrade the database, and switch from ${old:-nothing} to $release"
         return 0
@@ -399,25 +496,28 @@ upgrade_server() {
         die "the database $(database_file) is missing or empty although infoscreen $old is installed: it is lost.
 Restore a backup, infoscreen db restore --yes FILE, and run this again"
     fi
-    systemctl stop infoscreen 2>/dev/null || true
+    stop_server
     if is_sqlite && [[ -s $(database_file) ]]; then
-        backup=$STATE/backups/before-$release-$(date --utc +%Y%m%dT%H%M%SZ).db
-        if ! change "back up the database to $backup" \
-            runuser -u infoscreen -- "$PREFIX/$release/bin/infoscreen" db backup "$backup"; then
-            if [[ $old ]]; then systemctl start infoscreen || true; fi
-            die "the database could not be backed up, and so was not upgraded"
+        backup=$(begun backup)
+        if [[ ! $backup || ! -s $backup ]] || knows_schema "$old"; then
+            backup=$STATE/backups/before-$release-$(date --utc +%Y%m%dT%H%M%SZ).db
+            change "back up the database to $backup" as_release "$release" db backup "$backup" ||
+                die "the database could not be backed up, and so was not upgraded"
         fi
     fi
-    change "switch from ${old:-nothing} to $release" switch_to "$release"
-    if ! as_daemon db upgrade; then
-        if [[ $old ]]; then
-            if [[ $backup ]]; then as_daemon db restore --yes "$backup"; fi
-            switch_to "$old"
-            systemctl start infoscreen || true
+    if [[ $old && $old != "$release" ]]; then
+        printf 'release=%s\nbackup=%s\n' "$old" "$backup" >"$PREFIX/upgrading.new"
+        mv "$PREFIX/upgrading.new" "$PREFIX/upgrading"
+    fi
+    if ! as_release "$release" db upgrade; then
+        if [[ $backup && $old && $old != "$release" ]] && ! knows_schema "$old"; then
+            as_release "$release" db restore --yes "$backup"
         fi
+        rm -f "$PREFIX/upgrading"
         die "the database could not be upgraded; everything is as it was before"
     fi
-    if [[ $old && $old != "$release" ]]; then printf 'release=%s\nbackup=%s\n' "$old" "$backup" >"$PREFIX/previous"; fi
+    change "switch from ${old:-nothing} to $release" switch_to "$release"
+    if [[ -e $PREFIX/upgrading ]]; then mv "$PREFIX/upgrading" "$PREFIX/previous"; fi
 }
 
 install_server_units() {
@@ -438,16 +538,34 @@ make_admin() {
 sys.exit(not any(user["role"] == "admin" and not user["disabled"] for user in json.load(sys.stdin)))'; then
         return 0
     fi
-    if [[ ! $admin && -t 0 ]]; then read -rp "Name of the first admin [admin]: " admin; fi
+    if [[ ! $admin && ! $admin_password_file && -t 0 ]]; then read -rp "Name of the first admin [admin]: " admin; fi
     admin=${admin:-admin}
     if [[ $admin_password_file ]]; then
         change "add the admin $admin" as_daemon user add "$admin" --role admin <"$admin_password_file"
     elif [[ -t 0 ]]; then
-        change "add the admin $admin" as_daemon user add "$admin" --role admin
+        local name
+        until change "add the admin $admin" as_daemon user add "$admin" --role admin; do
+            read -rp "Name of the first admin [$admin]: " name
+            admin=${name:-$admin}
+        done
     else
         generated_password=$(python3 -c 'import secrets; print(secrets.token_urlsafe(18))')
         change "add the admin $admin" as_daemon user add "$admin" --role admin <<<"$generated_password"
     fi
+}
+
+is_active() { systemctl is-active --quiet infoscreen; }
+
+# 1 is a warning, as of a certificate that ends next week: no reason to go back.
+is_healthy() { "$PREFIX/current/bin/infoscreen" health >/dev/null 2>&1 || (($? == 1)); }
+
+wait_for_server() {
+    until "$1"; do
+        ((SECONDS < $2)) && sleep 0.2 && continue
+        "$PREFIX/current/bin/infoscreen" doctor || true
+        journalctl --unit=infoscreen --priority=err --lines=10 --no-pager || true
+        die "infoscreen does not become ready. Go back with: $0 --roll-back"
+    done
 }
 
 start_server() {
@@ -474,13 +592,14 @@ start_server() {
     elif ((before > 0)); then
         change "restart infoscreen" systemctl restart --no-block infoscreen
     fi
-    local end=$((SECONDS + 60))
-    until "$PREFIX/current/bin/infoscreen" health >/dev/null 2>&1; do
-        ((SECONDS < end)) && sleep 0.5 && continue
-        "$PREFIX/current/bin/infoscreen" doctor || true
-        journalctl --unit=infoscreen --priority=err --lines=10 --no-pager || true
-        die "infoscreen does not become ready. Go back with: $0 --roll-back"
-    done
+    local end=$((SECONDS + 120))
+    wait_for_server is_active "$end"
+    if [[ $stopped_at ]]; then say "  the daemon was away for $(($(date +%s%3N) - stopped_at)) ms; the broker kept what devices said"; fi
+    stopped_at=''
+    wait_for_server is_healthy "$end"
+    if [[ $release_is_new ]] && systemctl is-active --quiet infoscreen-agent; then
+        change "restart infoscreen-agent" systemctl restart infoscreen-agent
+    fi
     if is_sqlite && ! compgen -G "$STATE/backups/infoscreen-*.db" >/dev/null; then
         change "make the first backup" systemctl start infoscreen-backup
     fi
@@ -488,15 +607,21 @@ start_server() {
 
 install_server() {
     check_ports
-    check_broker
     prepare_server
     set_up_broker
-    install_server_units
+    prepare_release "$release"
     upgrade_server
+    install_server_units
     install_command
-    make_admin
-    start_server
+    if [[ $stopped_at ]]; then
+        start_server
+        make_admin
+    else
+        make_admin
+        start_server
+    fi
     drop_old_releases
+    drop_old_backups
     if [[ $dry_run ]]; then return 0; fi
     say ""
     if [[ $start ]]; then "$COMMAND" doctor || true; fi
@@ -510,6 +635,9 @@ install_server() {
 
 install_device() {
     local client=$SOURCE/systemd/client old
+    if [[ -e $UNITS/infoscreen.service && $(current_release) != "$release" ]]; then
+        die "this host is a server as well, of another release: upgrade that first, with --role server"
+    fi
     put "$client/infoscreen-agent.sysusers.conf" /usr/lib/sysusers.d/infoscreen-agent.conf
     put "$client/infoscreen-agent.service" "$UNITS/infoscreen-agent.service"
     put "$client/infoscreen-service-failed@.service" "$UNITS/infoscreen-service-failed@.service"
@@ -598,16 +726,19 @@ start_device() {
 
 roll_back() {
     local target backup now
+    if [[ -e $PREFIX/upgrading ]]; then die "an upgrade was cut off: run install.sh again to end it, then --roll-back"; fi
     target=$(previous release) backup=$(previous backup) now=$(current_release)
     [[ $target && -e $PREFIX/$target ]] || die "there is no earlier release to go back to"
     if [[ -e $UNITS/infoscreen.service ]]; then
-        change "stop infoscreen" systemctl stop infoscreen
+        change "stop infoscreen" stop_server
         # The earlier release may not know the schema; what came in since the upgrade is then in the file that is kept.
-        if [[ $backup && ! $dry_run ]] && ! runuser -u infoscreen -- "$PREFIX/$target/bin/infoscreen" db check >/dev/null 2>&1; then
+        if [[ ! $dry_run ]] && ! knows_schema "$target"; then
+            [[ $backup ]] || die "$target does not know the schema of the database, and there is no backup from before"
             change "restore the database from $backup" as_daemon db restore --yes "$backup"
         fi
         change "switch from $now to $target" switch_to "$target"
         change "start infoscreen" systemctl start --no-block infoscreen
+        stopped_at=''
     else
         change "switch from $now to $target" switch_to "$target"
         change "restart infoscreen-agent" systemctl restart infoscreen-agent
@@ -617,13 +748,15 @@ roll_back() {
 
 uninstall() {
     local unit units=(infoscreen.service infoscreen-backup.timer infoscreen-certificates.timer infoscreen-agent.service
-        infoscreen-app.service infoscreen-broker-helper.socket infoscreen-broker-helper.service)
+        infoscreen-broker-helper.socket infoscreen-broker-helper.service)
+    # The application's unit stays, and runs: it may have been written by hand.
+    if [[ $purge ]]; then units+=(infoscreen-app.service); fi
     for unit in "${units[@]}"; do
         if [[ -e $UNITS/$unit ]]; then change "stop $unit" systemctl disable --quiet --now "$unit"; fi
     done
-    # The application's unit stays: it may have been written by hand.
     remove "$UNITS"/infoscreen.service "$UNITS"/infoscreen.service.d "$UNITS"/infoscreen-backup.* \
-        "$UNITS"/infoscreen-certificates.* "$UNITS"/infoscreen-broker-helper.* "$UNITS"/infoscreen-agent.service "$UNITS/infoscreen-service-failed@.service" \
+        "$UNITS"/infoscreen-certificates.* "$UNITS"/infoscreen-broker-helper.* "$UNITS"/infoscreen-agent.service \
+        "$UNITS/infoscreen-service-failed@.service" \
         /usr/lib/sysusers.d/infoscreen.conf /usr/lib/sysusers.d/infoscreen-agent.conf /usr/lib/tmpfiles.d/infoscreen.conf \
         /etc/polkit-1/rules.d/50-infoscreen-agent.rules /etc/systemd/system.conf.d/infoscreen-watchdog.conf \
         "$UNITS/mosquitto.service.d/infoscreen.conf" "$COMMAND" "$PREFIX" \
@@ -645,20 +778,28 @@ uninstall() {
 main() {
     parse "$@"
     check_host
+    trap at_end EXIT
+    trap 'exit 130' INT TERM HUP
     case $action in
         roll_back | uninstall)
             "$action"
+            if ((changes == 0)); then say "Nothing had to be changed."; fi
             return
             ;;
     esac
+    release='' release_is_new=yes
+    if command -v python3 >/dev/null; then release=$(release_id); fi
+    if [[ $release && -e $PREFIX/$release/.complete && $(current_release) == "$release" ]]; then release_is_new=''; fi
+    if [[ ! $dry_run ]]; then check_space; fi
+    if [[ $role == server ]]; then
+        check_ports
+        check_broker
+    fi
     install_packages
     check_python
-    release=$(release_id) release_is_new=''
+    release=$(release_id)
     if [[ ! -e $PREFIX/$release/.complete ]]; then
-        release_is_new=yes
         change "install infoscreen $release into $PREFIX/$release" make_release "$release"
-    elif [[ $(current_release) != "$release" ]]; then
-        release_is_new=yes
     fi
     "install_$role"
     if ((changes == 0)); then say "Nothing had to be changed."; fi

@@ -171,11 +171,11 @@ async def polls_of(folder: Path, world: World) -> Measured:
     try:
         deciding_first = await _deciding(store, clock.now())
         first = Stretches()
-        await first.time(recovering.poll())
+        await first.time(recovering.step())
         later, took = [Stretches() for _ in range(POLLS)], []
         for stretches in later:
             began = time.perf_counter()
-            await stretches.time(recovering.poll())
+            await stretches.time(recovering.step())
             took.append(time.perf_counter() - began)
         deciding = await _deciding(store, clock.now())
     finally:

@@ -92,8 +92,8 @@ class Check:
 
 
 def line(finding: Check) -> str:
-    """Return the finding as ``ok|warn|fail  what  what to do``."""
-    return f"{finding.verdict:<4}  {finding.what}  {finding.advice}".rstrip()
+    """Return the finding as ``ok|warn|fail  what  what to do``, in one line whatever SQLite says."""
+    return f"{finding.verdict:<4}  {' '.join(finding.what.split())}  {finding.advice}".rstrip()
 
 
 async def examine() -> list[Check]:

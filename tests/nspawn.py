@@ -11,6 +11,7 @@ import fcntl
 import os
 import platform
 import shutil
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -200,7 +201,9 @@ class Host:
                 self.exit_status = await _ended(self._process)
         finally:
             if self._process is not None and self._process.poll() is None:
-                self._process.kill()  # and with it all of the host
+                with contextlib.suppress(LookupError, ProcessLookupError):
+                    os.kill(self._leader(), signal.SIGKILL)  # and with it all of the host
+                self._process.kill()
                 await asyncio.to_thread(self._process.wait)
 
     async def booted(self) -> None:

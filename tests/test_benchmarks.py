@@ -27,7 +27,19 @@ TINY = Sizes(
     traffic_seconds=0.5,
 )
 
-CHEAP = ("bulk", "command", "flood", "ingest", "lag", "mix", "pages", "readers", "recovery", "viewers")
+CHEAP = (
+    "bulk",
+    "command",
+    "flood",
+    "ingest",
+    "judge",
+    "lag",
+    "mix",
+    "pages",
+    "readers",
+    "recovery",
+    "viewers",
+)
 """The others start daemons and watch them, with nothing that these do not use as well."""
 
 

@@ -361,7 +361,7 @@ def test_those_left_behind_are_one_alarm() -> None:
 def test_those_left_behind_are_one_alarm_also_if_one_of_them_would_be_called_for_first() -> None:
     patient = ladder(incident="k", began_at=ago(4_900), returns=6)
     left = [
-        silent(n, 5_000, hung=False, ladder=replace(patient, returns=6 * (n > 0)), status_since=ago(1_000))
+        silent(n, 5_000, hung=False, ladder=patient._replace(returns=6 * (n > 0)), status_since=ago(1_000))
         for n in range(3)
     ]
     late = [one._replace(stale_at=ago(1_000)) for one in left]
@@ -757,7 +757,7 @@ def test_a_group_whose_members_have_all_just_come_back_is_not_over() -> None:
     assert [one.ended_at for one in plan_of(well, incidents=[group], waves={"g": tried}).incidents] == [None]
     # Those that crash now are of the same group: it is known what has been tried.
     more = [speaking(n, 80, ladder=ladder(unwell_since=ago(80))) for n in range(2, 9)]
-    member = replace(back, unwell_since=ago(90))
+    member = back._replace(unwell_since=ago(90))
     plan = plan_of(well._replace(ladder=member), *more, incidents=[group], waves={"g": tried})
     assert [(one.key, one.members) for one in plan.incidents] == [("g", 10)]
 
@@ -781,7 +781,7 @@ def test_one_that_proves_itself_counts_once_also_beside_two_kinds_of_trouble() -
     assert sorted(one.members for one in plan.incidents) == [6, 7]
     # Part of one of the groups already, it draws nobody of the other trouble into it.
     (group,) = [one for one in plan.incidents if one.trouble == "crashed"]
-    member = replace(back, incident=group.key)
+    member = back._replace(incident=group.key)
     plan = plan_of(well._replace(ladder=member), *stopped, incidents=[group])
     assert [(one.trouble, one.members) for one in plan.incidents if one.key != group.key] == [
         ("service_failed", 6)

@@ -1,123 +1,185 @@
-"""``install.sh`` on fresh Debian 12 and 13, booted with a real systemd: server, devices, upgrade, back."""
+"""``install.sh`` and the Debian package on fresh, booted Debian 12 and 13: install, upgrade, back, remove."""
 
 import asyncio
 import json
+import re
 import shutil
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from tests.nspawn import CACHE, CHECKOUT, RELEASES, Host, Network, a_host, require_nspawn, run
-from tests.waiting import until
+from tests.installing import (
+    Talker,
+    earlier,
+    eventually,
+    install,
+    is_well,
+    journal,
+    network,
+    packages,
+    pid,
+    rows,
+    source,
+    wheels,
+)
+from tests.nspawn import Host, Network, a_host
+
+__all__ = ["earlier", "network", "packages", "source", "wheels"]
 
 pytestmark = [
     pytest.mark.xdist_group("system"),
-    *(pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(900)),
+    *(pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(1800)),
 ]
 
 WATCHDOG = """[Service]
 WatchdogSec=4
 """
-NESTED = """# systemd-nspawn lays a boot id of its own over the kernel's; these two would take it away.
-[Service]
-ProtectKernelTunables=no
-ProtectControlGroups=no
+END_INSTALLATION = """for process in /proc/[0-9]*; do
+    case $(tr '\\0' ' ' <$process/cmdline 2>/dev/null) in
+        */install.sh* | */pip*) kill -KILL ${process#/proc/} ;;
+    esac
+done
 """
-PLAYER = """#!/bin/sh
-[ ! -e /etc/crash ] || exit 1
-exec sleep infinity
+SET_UP = """set -e
+infoscreen broker init --name server
+cat /etc/mosquitto/infoscreen-accounts/server.env >>/etc/infoscreen/infoscreen.env
+runuser -u infoscreen -- infoscreen db upgrade
+echo a long password | runuser -u infoscreen -- infoscreen user add admin --role admin
+systemctl enable --now mosquitto infoscreen-broker-helper.socket infoscreen infoscreen-backup.timer
+systemctl enable --now infoscreen-certificates.timer
+"""
+SECRETS = "cat /etc/infoscreen/infoscreen.env /etc/mosquitto/infoscreen.passwd"
+CLIENTS = 10_000
+FILL = f"""
+import sqlite3, uuid
+database = sqlite3.connect("/var/lib/infoscreen/infoscreen.db", timeout=60)
+at = "2026-11-01 12:00:00.000000"
+uuids = [str(uuid.UUID(int=number, version=4)) for number in range({CLIENTS})]
+with database:
+    database.executemany(
+        "INSERT INTO clients (uuid, created_at, status, status_since, name, hostname, site, sort_key)"
+        " VALUES (?, ?, 'never_seen', ?, ?, ?, ?, ?)",
+        [
+            (one, at, at, f"Screen {{n}}", f"screen{{n}}", f"Site {{n % 50}}", f"screen {{n}}")
+            for n, one in enumerate(uuids)
+        ],
+    )
+    database.executemany(
+        "INSERT INTO timeline (client_uuid, at, kind, text, level) VALUES (?, ?, 'log', ?, 'info')",
+        [(one, at, f"from before {{n}}") for one in uuids for n in range(3)],
+    )
+"""
+FAILING_MIGRATION = """
+from alembic import op
+
+revision, down_revision, branch_labels, depends_on = "ffffffffffff", "{head}", None, None
+
+def upgrade():
+    op.execute("CREATE TABLE half_done (id INTEGER)")
+    op.execute("UPDATE clients SET name = 'lost'")
+    op.execute("INSERT INTO no_such_table VALUES (1)")
 """
 
 
-@pytest.fixture(scope="module")
-def wheels() -> Path:
-    """Return a directory with all packages of requirements.lock, for the Python of both releases."""
-    require_nspawn()
-    place = CACHE / "wheels"
-    platforms = [
-        f"--platform={name}_x86_64" for name in ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
-    ]
-    for python in RELEASES.values():
-        pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet")
-        locked = ("--require-hashes", "--requirement", CHECKOUT / "requirements.lock", "--dest", place)
-        run(*pip, "--only-binary=:all:", f"--python-version={python}", *platforms, *locked)
-    return place
-
-
-@pytest.fixture
-def network() -> Iterator[Network]:
-    require_nspawn()
-    with Network() as plugs:
-        yield plugs
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return what somebody who installs has unpacked: the files of the project."""
-    place = tmp_path_factory.mktemp("source")
-    files = run("git", "-C", CHECKOUT, "ls-files", "-co", "--exclude-standard").splitlines()
-    for name in files:
-        if (CHECKOUT / name).is_file():
-            (place / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(CHECKOUT / name, place / name)
-    return place
-
-
-def install(host: Host, *options: str, source: str = "/src") -> str:
-    return host.ok(f"{source}/install.sh", "--wheels", "/wheels", *options)
-
-
-async def eventually(condition: Callable[[], object], within: float = 60) -> None:
-    """Wait for something that a command inside of a host tells."""
-    end = time.monotonic() + within
-    while not await asyncio.to_thread(condition):
-        assert time.monotonic() < end, condition
-        await asyncio.sleep(0.3)
-
-
-def is_well(host: Host) -> bool:
-    return host.inside("infoscreen", "health").returncode == 0
-
-
-def pid(host: Host) -> str:
-    return host.ok("systemctl", "show", "-P", "MainPID", "infoscreen")
-
-
-def journal(host: Host, *options: str) -> list[str]:
-    return host.inside("journalctl", "--no-pager", "--output=cat", *options).stdout.splitlines()
-
-
-@pytest.mark.parametrize("release", RELEASES)
-async def test_one_command_installs_a_server_that_stays_up_and_is_upgraded_and_removed(
-    tmp_path: Path, wheels: Path, source: Path, network: Network, release: str
+async def test_one_command_installs_a_server_that_stays_up_and_is_removed(
+    tmp_path: Path, wheels: Path, source: Path, packages: Path, network: Network
 ) -> None:
-    upgraded = tmp_path / "upgraded"
-    shutil.copytree(source, upgraded)
-    version = upgraded / "infoscreen/__init__.py"
-    version.write_text(version.read_text().replace('__version__ = "', '__version__ = "9.'))
-    binds = {source: "/src", upgraded: "/new", wheels: "/wheels"}
-    async with a_host(tmp_path / "server", release=release, network=network.plug(1), binds=binds) as host:
+    binds = {source: "/src", wheels: "/wheels", packages: "/packages"}
+    async with a_host(tmp_path / "server", release="bookworm", network=network.plug(1), binds=binds) as host:
         try:
+            await asyncio.to_thread(check_refusals, host)
+            await check_interrupted(host)
             await asyncio.to_thread(check_installation, host)
             await stays_up(host)
             await asyncio.to_thread(check_backup, host)
-            await asyncio.to_thread(check_upgrade, host)
+            await check_renewal(host)
             await asyncio.to_thread(check_removal, host)
+            await check_package(host)
         except BaseException as error:
             error.add_note("\n".join(journal(host, "--lines=60")))
             raise
+
+
+async def test_an_earlier_version_with_ten_thousand_clients_is_upgraded_under_traffic(
+    tmp_path: Path,
+    wheels: Path,
+    source: Path,
+    earlier: Path,
+    packages: Path,
+    network: Network,
+    record_property: Callable[[str, object], None],
+) -> None:
+    binds = {source: "/src", earlier: "/earlier", wheels: "/wheels", packages: "/packages"}
+    async with a_host(tmp_path / "server", release="trixie", network=network.plug(1), binds=binds) as host:
+        try:
+            await asyncio.to_thread(install, host, "--name", "server", source="/earlier")
+            await check_upgrade(host, record_property)
+            await asyncio.to_thread(check_removal, host)
+            await check_package(host)
+        except BaseException as error:
+            error.add_note("\n".join(journal(host, "--lines=60")))
+            raise
+
+
+def check_refusals(host: Host) -> None:
+    """What cannot be done is refused at once, and nothing is changed."""
+    for options, said in [
+        (["--colour"], "unknown option: --colour"),
+        (["--name"], "--name needs a value"),
+        (["--name", "--dry-run"], "--name needs a value"),
+        (["--http-port", "99999"], "99999 is no port"),
+        (["--role", "client"], "--role is server or device"),
+        (["--role", "device", "--http-port", "80"], "are for --role server"),
+        (["--purge"], "--purge is for --uninstall"),
+        (["--wheels", "/nowhere"], "there is no directory /nowhere"),
+        (["--roll-back"], "there is no earlier release"),
+    ]:
+        done = host.inside("/src/install.sh", *options)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert said in done.stderr
+    refused = host.inside(*("sh", "-c", "cp /src/install.sh /tmp && runuser -u nobody -- /tmp/install.sh"))
+    assert "run it as root" in refused.stderr
+    # A file system without room, and one that cannot be written.
+    full = "mount -t tmpfs -o size=50M full /var/lib && exec /src/install.sh --wheels /wheels"
+    refused = host.inside("unshare", "--mount", "sh", "-c", full)
+    assert "MB are free in /var/lib" in refused.stderr
+    read_only = (
+        "mount --bind /etc /etc && mount -o remount,ro,bind /etc && exec /src/install.sh --wheels /wheels"
+    )
+    refused = host.inside("unshare", "--mount", "sh", "-c", read_only)
+    assert "/etc cannot be written" in refused.stderr
+    # Somebody else's broker.
+    (host.root / "etc/mosquitto/conf.d/home.conf").write_text("listener 1884\n")
+    refused = host.inside("/src/install.sh", "--wheels", "/wheels")
+    assert "home.conf says 'listener 1884'" in refused.stderr
+    (host.root / "etc/mosquitto/conf.d/home.conf").unlink()
+    assert not (host.root / "etc/infoscreen").exists()
+
+
+async def check_interrupted(host: Host) -> None:
+    """An installation that is killed half-way: no second one beside it, and the next one completes it."""
+    installing = asyncio.create_task(asyncio.to_thread(host.inside, "/src/install.sh", "--wheels", "/wheels"))
+    await eventually(lambda: list((host.root / "opt/infoscreen").glob("*/pyvenv.cfg")))
+    second = host.inside("/src/install.sh", "--wheels", "/wheels")
+    assert (second.returncode, second.stdout) == (1, "")
+    assert "another install.sh is running" in second.stderr
+    await asyncio.to_thread(host.inside, "sh", "-c", END_INSTALLATION)
+    assert (await installing).returncode != 0
+    assert list((host.root / "opt/infoscreen").glob("*/pyvenv.cfg"))
+    assert not list((host.root / "opt/infoscreen").glob("*/.complete"))
 
 
 def check_installation(host: Host) -> None:
     dry = install(host, "--dry-run")
     assert "write /etc/systemd/system/infoscreen.service" in dry
     assert not (host.root / "etc/infoscreen").exists()
-    assert not (host.root / "opt/infoscreen").exists()
-    done = install(host, "--name", "server")
+    assert not list((host.root / "opt/infoscreen").glob("*/.complete"))
+    # Neither language, umask nor settings of the shell count, nor a search path without /usr/sbin.
+    shell = ("env", "LC_ALL=de_DE.UTF-8", "DATABASE_URL=sqlite:///x", "PYTHONPATH=/x", "PATH=/usr/bin:/bin")
+    command = "umask 077; cd /; exec bash /src/install.sh --wheels /wheels --name server"
+    done = host.ok(*shell, "sh", "-c", command)
     assert "Sign in as admin with the password" in done
     assert is_well(host)
     assert host.ok("stat", "--format=%U %a", "/etc/infoscreen/infoscreen.env") == "infoscreen 600"
@@ -189,15 +251,95 @@ def check_backup(host: Host) -> None:
     assert "later" not in host.ok("infoscreen", "user", "list")
 
 
-def check_upgrade(host: Host) -> None:
+async def check_renewal(host: Host) -> None:
+    """The broker's certificate is renewed and the broker restarted, under traffic."""
+    talker = Talker(host, str(uuid4()))
+    await talker.more()
+    serial = certificate(host)
+    host.ok("infoscreen", "pki", "renew", "--days", "3650")
+    assert certificate(host) != serial
+    await talker.more()
+    host.ok("systemctl", "restart", "mosquitto")
+    await talker.more()
+    host.ok("systemctl", "kill", "--kill-whom=main", "--signal=KILL", "mosquitto")
+    await talker.more()
+    host.ok("systemctl", "kill", "--kill-whom=main", "--signal=KILL", "infoscreen")
+    await talker.check_nothing_is_lost()
+    await eventually(lambda: is_well(host))
+
+
+def certificate(host: Host) -> str:
+    """Return the certificate that the broker presents."""
+    program = "import ssl; print(ssl.get_server_certificate(('127.0.0.1', 8883)))"
+    return host.ok("python3", "-c", program)
+
+
+async def check_upgrade(host: Host, record: Callable[[str, object], None]) -> None:
     before = host.ok("readlink", "/opt/infoscreen/current")
-    done = install(host, source="/new")
-    assert f"switch from {before} to 9." in done
-    assert host.ok("infoscreen", "--version").startswith("infoscreen, version 9.")
-    assert is_well(host)
-    host.ok("/new/install.sh", "--roll-back")
+    host.ok("runuser", "-u", "infoscreen", "--", "python3", "-c", FILL)
+    ((revision,),) = rows(host, "SELECT version_num FROM alembic_version")
+    older = "0.1." not in host.ok("infoscreen", "--version")  # without the history the schema is the same
+    talker = Talker(host, str(uuid4()))
+    await talker.more()
+
+    secrets = set(host.ok("sh", "-c", SECRETS).splitlines())
+
+    # A migration that fails: everything is as before.
+    host.ok("sh", "-c", "cp -r /earlier /failing && cd /failing && echo '# 2' >>infoscreen/__init__.py")
+    ((name,),) = [re.findall(r"install infoscreen (\S+) into", host.ok("/failing/install.sh", "--dry-run"))]
+    host.ok("cp", "-a", f"/opt/infoscreen/{before}", f"/opt/infoscreen/{name}")
+    (versions,) = (host.root / f"opt/infoscreen/{name}").glob(
+        "lib/python3*/site-packages/infoscreen/migrations/versions"
+    )
+    (versions / "ffffffffffff_failing.py").write_text(FAILING_MIGRATION.format(head=revision))
+    program = host.root / f"opt/infoscreen/{name}/bin/infoscreen"
+    program.write_text(program.read_text().replace(f"/{before}/", f"/{name}/"))
+    refused = await asyncio.to_thread(host.inside, "/failing/install.sh", "--wheels", "/wheels")
+    assert refused.returncode == 1
+    assert "everything is as it was before" in refused.stderr
+    await eventually(lambda: is_well(host))
     assert host.ok("readlink", "/opt/infoscreen/current") == before
-    assert "admin" in host.ok("infoscreen", "user", "list")
+    assert rows(host, "SELECT version_num FROM alembic_version") == [[revision]]
+    assert rows(host, "SELECT count(*) FROM clients WHERE name = 'lost'") == [[0]]
+    await talker.more()
+
+    # One that is cut off after the daemon was stopped: the next one goes on from there.
+    installing = asyncio.create_task(asyncio.to_thread(host.inside, "/src/install.sh", "--wheels", "/wheels"))
+    await eventually((host.root / "opt/infoscreen/upgrading").exists, within=300)
+    await asyncio.to_thread(host.inside, "sh", "-c", END_INSTALLATION)
+    assert (await installing).returncode != 0
+    free = ("flock", "--nonblock", "/run/infoscreen-install.lock", "true")
+    await eventually(lambda: host.inside(*free).returncode == 0)
+    done = await asyncio.to_thread(install, host)
+    after = host.ok("readlink", "/opt/infoscreen/current")
+    assert after != before
+    assert host.ok("cat", "/opt/infoscreen/previous").startswith(f"release={before}\nbackup=/")
+    await talker.more()
+    assert is_well(host)
+    assert is_well(host)
+    assert (rows(host, "SELECT version_num FROM alembic_version") != [[revision]]) is older
+    assert rows(host, "SELECT count(*) FROM clients") == [[CLIENTS + 1]]
+    assert rows(host, "SELECT count(*) FROM timeline WHERE text LIKE 'from before %'") == [[3 * CLIENTS]]
+    assert secrets <= set(host.ok("sh", "-c", SECRETS).splitlines())
+    await talker.check_nothing_is_lost()
+    assert (await asyncio.to_thread(install, host)).splitlines()[-1] == "Nothing had to be changed."
+
+    # Back: the earlier release does not know this schema, so it gets the database from before.
+    backups = host.root / "var/lib/infoscreen/backups"
+    for number in range(5):
+        shutil.copy(next(backups.glob("before-*.db")), backups / f"before-{number}.db")
+    await asyncio.to_thread(host.ok, "/src/install.sh", "--roll-back")
+    assert host.ok("readlink", "/opt/infoscreen/current") == before
+    await eventually(lambda: is_well(host))
+    assert rows(host, "SELECT version_num FROM alembic_version") == [[revision]]
+    assert rows(host, "SELECT count(*) FROM clients") == [[CLIENTS + 1]]
+    # And forth again, in one go. Old backups are removed.
+    done = await asyncio.to_thread(install, host)
+    assert f"switch from {before} to {after}" in done
+    (away,) = re.findall(r"the daemon was away for (\d+) ms", done)
+    record("downtime_ms", away)
+    assert is_well(host)
+    assert len(list(backups.glob("before-*.db"))) <= 4
 
 
 def check_removal(host: Host) -> None:
@@ -216,86 +358,43 @@ def check_removal(host: Host) -> None:
     install(host, "--uninstall", "--purge")
     for left in ("etc/infoscreen", "var/lib/infoscreen", "etc/mosquitto/conf.d/infoscreen.conf"):
         assert not (host.root / left).exists()
+    assert install(host, "--uninstall", "--purge").splitlines()[-1] == "Nothing had to be changed."
 
 
-def prepare_device(host: Host) -> None:
-    player = host.root / "usr/local/bin/player"
-    player.write_text(PLAYER)
-    player.chmod(0o755)
-    nested = host.root / "etc/systemd/system/infoscreen-agent.service.d/nested.conf"
-    nested.parent.mkdir()
-    nested.write_text(NESTED)
-    with (host.root / "etc/hosts").open("a") as hosts:
-        hosts.write("10.77.0.1 server\n")
-
-
-async def test_a_server_and_two_devices(tmp_path: Path, wheels: Path, source: Path, network: Network) -> None:
-    binds = {source: "/src", wheels: "/wheels"}
-    uuids = [str(uuid4()), str(uuid4())]
-    async with (
-        a_host(tmp_path / "server", network=network.plug(1), binds=binds) as server,
-        a_host(
-            tmp_path / "one", prepare_device, release="bookworm", network=network.plug(2), binds=binds
-        ) as one,
-        a_host(
-            tmp_path / "two", prepare_device, release="trixie", network=network.plug(3), binds=binds
-        ) as two,
-    ):
-        try:
-            await play(server, dict(zip(uuids, (one, two), strict=True)), network)
-        except BaseException as error:
-            for host in (server, one, two):
-                error.add_note("\n".join(journal(host, "--lines=40")) if host.is_up else "down")
-            raise
-
-
-async def play(server: Host, devices: dict[str, Host], network: Network) -> None:
-    await asyncio.to_thread(install, server, "--name", "server")
-    server.ok("infoscreen", "broker", "add-device", "--output", "/root/devices", *devices)
-    token = server.ok(*["infoscreen", "token", "create", "test", "--user", "admin", "--role", "admin"])
-
-    def api(*command: str) -> str:
-        return server.ok("env", f"INFOSCREEN_TOKEN={token}", "infoscreen", *command)
-
-    def status(uuid: str) -> str:
-        found = {client["uuid"]: client for client in json.loads(api("clients", "--json"))}
-        return str(found[uuid]["status"]) if uuid in found else ""
-
-    for uuid, host in devices.items():
-        shutil.copy(server.root / f"root/devices/{uuid}.enrol", host.root / "root/enrol")
-        options = ("--role", "device", "--enroll", "/root/enrol", "--app-command", "/usr/local/bin/player")
-        await asyncio.to_thread(install, host, *options)
-        assert (await asyncio.to_thread(install, host, *options)).splitlines()[
-            -1
-        ] == "Nothing had to be changed."
-        await eventually(lambda: status(uuid) == "online")  # noqa: B023 - awaited here
-
-    for uuid, host in devices.items():
-        # One crash is restarted, and nobody is told that systemd gave up.
-        before = host.ok("systemctl", "show", "-P", "MainPID", "infoscreen-app")
-        host.ok("systemctl", "kill", "--kill-whom=main", "--signal=KILL", "infoscreen-app")
-        await eventually(
-            lambda: host.ok("systemctl", "show", "-P", "MainPID", "infoscreen-app") not in (before, "0")  # noqa: B023
-        )
-        await asyncio.sleep(4)  # for a report that must not come
-        assert status(uuid) == "online"
-        assert await asyncio.to_thread(api, "send", uuid, "restart_app", "--wait")
-        # A crash loop is reported once.
-        (host.root / "etc/crash").touch()
-        host.ok("systemctl", "kill", "--kill-whom=main", "--signal=KILL", "infoscreen-app")
-        await eventually(lambda: status(uuid) == "service_failed")  # noqa: B023 - awaited here
-        (host.root / "etc/crash").unlink()
-
-    for uuid, host in devices.items():
-        boots = host.boots
-        assert await asyncio.to_thread(api, "send", uuid, "reboot_host", "--wait")
-        assert host.boots == boots + 1
-        await host.booted()
-        noise = [line for line in journal(host) if "only permitted for main PID" in line]
-        assert noise == []
-    first = next(iter(devices))
-    await asyncio.to_thread(server.ok, "systemctl", "restart", "mosquitto")
-    network.cut(2)
-    network.heal(2)
-    assert await asyncio.to_thread(api, "send", first, "shutdown_host", "--wait")
-    await until(lambda: devices[first].exit_status is not None, within=60)
+async def check_package(host: Host) -> None:
+    """Install, upgrade, remove and purge the Debian package."""
+    dpkg = ("dpkg", "--force-unsafe-io")  # not each of ten thousand files by itself to the disk
+    await asyncio.to_thread(host.ok, *dpkg, "--install", "/packages/old.deb")
+    assert host.ok("dpkg", "--verify", "infoscreen") == ""
+    env = host.root / "etc/infoscreen/infoscreen.env"
+    assert host.ok("stat", "--format=%U %a", "/etc/infoscreen/infoscreen.env") == "infoscreen 600"
+    assert host.inside("systemctl", "is-enabled", "infoscreen").stdout.strip() == "disabled"
+    refused = host.inside("/src/install.sh", "--wheels", "/wheels")
+    assert "installed from a Debian package" in refused.stderr
+    # As its README.Debian says.
+    host.ok("sh", "-c", SET_UP)
+    await eventually(lambda: is_well(host))
+    talker = Talker(host, str(uuid4()))
+    await talker.more()
+    settings = env.read_text() + "LOG_LEVEL=debug\n"
+    env.write_text(settings)
+    version = host.ok("infoscreen", "--version")
+    before = pid(host)
+    await asyncio.to_thread(host.ok, *dpkg, "--install", "/packages/new.deb")
+    await eventually(lambda: pid(host) not in (before, "0") and is_well(host))
+    assert host.ok("infoscreen", "--version") == version.replace("version ", "version 9.")
+    assert env.read_text() == settings
+    before = pid(host)  # and once more: nothing changes, and nothing is restarted
+    for number in ("9.0", ""):
+        host.ok("/var/lib/dpkg/info/infoscreen.postinst", "configure", number)
+    assert (env.read_text(), pid(host)) == (settings, before)
+    await talker.check_nothing_is_lost()
+    assert list((host.root / "var/lib/infoscreen/backups").glob("*.db"))
+    host.ok("dpkg", "--remove", "infoscreen")
+    assert host.inside("systemctl", "is-active", "infoscreen").stdout.strip() == "inactive"
+    assert env.read_text() == settings
+    host.ok("dpkg", "--purge", "infoscreen")
+    for left in ("etc/infoscreen", "var/lib/infoscreen", "usr/lib/infoscreen", "usr/bin/infoscreen"):
+        assert not (host.root / left).exists()
+    failed = host.ok("systemctl", "list-units", "--failed", "--plain", "--no-legend", "infoscreen*")
+    assert failed == ""

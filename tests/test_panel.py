@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from aiohttp import ClientSession
 
+import infoscreen
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.clients import Condition
 from infoscreen.domain.commands import Action, CommandStatus
@@ -82,6 +83,10 @@ async def test_a_wrong_password_is_told_in_the_form_and_too_many_have_to_wait(si
     assert "Benutzername oder Passwort ist falsch." in refused[0].words
     assert f'value="{user.username}"' in refused[0].text
     assert "Zu viele Fehlversuche." in refused[3].words
+
+
+async def test_the_foot_of_a_page_says_which_version_runs(site: Site) -> None:
+    assert f"infoscreen {infoscreen.__version__}" in (await look(await site.browser(Role.VIEWER), "/")).words
 
 
 async def test_signing_out_ends_the_session(site: Site) -> None:

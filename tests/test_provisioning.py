@@ -25,6 +25,7 @@ from infoscreen.provisioning.broker_files import (
     SERVER_ACCOUNT,
     BrokerFiles,
     Listeners,
+    listeners_of,
     write_broker,
 )
 from infoscreen.provisioning.enrolment import DeviceAccess, Enrolment
@@ -133,6 +134,23 @@ def test_init_keeps_accounts_and_passwords_when_it_is_run_again(tmp_path: Path) 
     }
     assert modes == {"infoscreen.passwd": 0o600, "infoscreen.acl": 0o600, "infoscreen-accounts": 0o700}
     assert broker_process.faults(place) == []
+
+
+def test_an_upgrade_keeps_what_the_broker_opens_and_under_which_name(tmp_path: Path) -> None:
+    ports = ("--port", "9883", "--server-port", "2883", "--server-listener", "9884")
+    migration = ("--migration-address", "10.0.0.1", "--migration-address", "10.0.1.1")
+    run("broker", "init", tmp_path / "b", "--name", "broker.example", *ports, *migration)
+    place = BrokerFiles(tmp_path / "b")
+    files = (place.rules, place.server_listener, place.migration, place.devices)
+    before = {path: path.read_bytes() for path in files}
+    run("broker", "init", tmp_path / "b", "--refresh")
+    assert {path: path.read_bytes() for path in files} == before
+    assert "remote_server=9884" in repr(listeners_of(place))
+    said = run("broker", "init", tmp_path / "b", "--refresh", "--name", "new.example").stderr
+    assert "not valid for new.example, which devices will refuse" in said
+    assert "pki issue-server new.example broker.example localhost 127.0.0.1" in said
+    assert place.device_access().host == "new.example"
+    assert place.rules.read_bytes() == before[place.rules]
 
 
 def test_init_repairs_an_account_of_ours_that_is_missing_or_differs(place: BrokerFiles) -> None:

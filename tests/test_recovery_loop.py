@@ -9,12 +9,14 @@ from random import Random
 
 import pytest
 
+from infoscreen.domain.clients import Condition
 from infoscreen.domain.commands import Action, ClientCommand, CommandStatus, Source
 from infoscreen.domain.errors import Conflict, NotFound
 from infoscreen.domain.lockout import LockoutPolicy
 from infoscreen.domain.recovery import (
     Attempt,
     Ladder,
+    Meanwhile,
     Observer,
     Outcome,
     Phase,
@@ -28,9 +30,9 @@ from infoscreen.services.recovery.clock_steps import move_times
 from infoscreen.services.recovery.snapshot import SnapshotBuilder
 from infoscreen.storage import commands
 from infoscreen.storage.commands import CommandQuery
-from infoscreen.storage.recovery import attempts, decisions, incidents, ladders
+from infoscreen.storage.recovery import acknowledgements, attempts, decisions, incidents, ladders
 from infoscreen.storage.recovery.decisions import DecisionQuery, StoredDecision
-from tests.spine import OPERATOR, Spine, open_spine, sqlite_url, uuid_of, zulu
+from tests.spine import ADMIN, OPERATOR, Spine, open_spine, sqlite_url, uuid_of, zulu
 
 U = uuid_of(1)
 DARK = [uuid_of(number) for number in range(11, 16)]
@@ -365,3 +367,55 @@ async def test_who_is_acknowledged_begins_from_the_first_rung(spine: Spine) -> N
     before = len(await asked_for(spine))
     await pass_time(spine, 5, U)
     assert (await asked_for(spine))[before].action is Action.RESTART_APP
+
+
+async def held(spine: Spine) -> bool:
+    """Tell whether an acknowledgement of the client is in force."""
+    async with spine.store.read() as connection:
+        return await acknowledgements.of_client(connection, U, spine.clock.now()) is not None
+
+
+@pytest.mark.parametrize("condition", ["crashed between two polls", "in maintenance"])
+async def test_a_hold_ends_with_the_trouble_also_if_no_poll_saw_it(spine: Spine, condition: str) -> None:
+    """A hold that nobody thinks of any more must not keep the recovery from the next trouble."""
+    if condition == "in maintenance":
+        until = spine.clock.now() + timedelta(seconds=30)
+        await spine.fleet.edit(U, {"maintenance_until": until}, OPERATOR)
+    else:
+        await beat(spine, [U])
+    assert (await spine.client(U)).status not in {Condition.ONLINE, Condition.NEVER_SEEN}
+    await spine.recovering.acknowledge(U, OPERATOR, recovery=Meanwhile.HOLD)
+    assert await held(spine)
+    await beat(spine)
+    await pass_time(spine, 3)
+    assert (await spine.client(U)).status is Condition.ONLINE
+    assert not await held(spine)
+    await pass_time(spine, 3, U)
+    assert [command.action for command in await asked_for(spine)] == [Action.RESTART_APP]
+
+
+async def test_a_hold_whose_time_has_passed_does_not_come_back_with_the_clock(spine: Spine) -> None:
+    await pass_time(spine, 1, U)
+    until = spine.clock.now() + timedelta(minutes=2)
+    await spine.recovering.acknowledge(U, OPERATOR, recovery=Meanwhile.HOLD, until=until)
+    await pass_time(spine, 1, U)
+    assert (await standing(spine)).reason is Reason.TAKEN_OVER
+    await pass_time(spine, 2, U)
+    assert not await held(spine)
+    set_clock(spine, -timedelta(days=1))
+    await pass_time(spine, 3, U)
+    assert not await held(spine)
+    assert await asked_for(spine) != []
+
+
+async def test_an_acknowledgement_goes_with_its_client(spine: Spine) -> None:
+    await pass_time(spine, 1, U)
+    await spine.recovering.acknowledge(U, OPERATOR, recovery=Meanwhile.HOLD)
+    await spine.fleet.remove(U, ADMIN)
+    with pytest.raises(NotFound):
+        await spine.recovering.acknowledge(U, OPERATOR, recovery=Meanwhile.HOLD)
+    with pytest.raises(NotFound):
+        await spine.recovering.give_back(U, OPERATOR)
+    await pass_time(spine, 4, U)
+    assert not await held(spine)
+    assert await asked_for(spine) != []

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,11 @@ def broker() -> None:
 @click.option(
     "--migration-address", multiple=True, help="Only on this address of the host; default: on all of them."
 )
+@click.option(
+    "--refresh",
+    is_flag=True,
+    help="Keep the names, ports and listeners of an existing configuration, and bring the rest up to date.",
+)
 @restart_option
 def init(
     directory: Path,
@@ -78,6 +84,7 @@ def init(
     server_listener: int | None,
     migration: bool,
     migration_address: Sequence[str],
+    refresh: bool,
     restarts: bool,
 ) -> None:
     """Write configuration, ACL, certificates and the server's account.
@@ -87,19 +94,30 @@ def init(
     and brings the rest up to date.
     """
     from infoscreen.provisioning import broker_process
-    from infoscreen.provisioning.broker_files import BrokerFiles, Listeners, write_broker
+    from infoscreen.provisioning.broker_files import BrokerFiles, Listeners, listeners_of, write_broker
     from infoscreen.resources import resource
 
     place = BrokerFiles(directory.absolute())
-    names = names or (_host_name(),)
-    authority = _authority(place, pki_directory, names)
-    listeners = Listeners(
-        server=server_port,
-        devices=port,
-        names=names,
-        remote_server=server_listener,
-        migration=(migration_address or _addresses()) if migration or migration_address else (),
-    )
+    if refresh and place.devices.exists():
+        listeners = listeners_of(place)
+        listeners = replace(listeners, names=names or listeners.names)
+    else:
+        listeners = Listeners(
+            server=server_port,
+            devices=port,
+            names=names or (_host_name(),),
+            remote_server=server_listener,
+            migration=(migration_address or _addresses()) if migration or migration_address else (),
+        )
+    authority = _authority(place, pki_directory, listeners.names)
+    valid_for = authority.server_names()
+    if unknown := [name for name in names if name not in valid_for]:
+        every = " ".join([*unknown, *valid_for])
+        click.echo(
+            f"The broker's certificate is not valid for {', '.join(unknown)}, which devices will refuse. "
+            f"Make another one: infoscreen pki issue-server {every}",
+            err=True,
+        )
     write_broker(place, resource("mosquitto"), listeners, authority)
     click.echo(f"Wrote {place.rules}, {place.acl} and {place.passwords}.")
     click.echo(f"Settings of the daemon: {place.secrets / 'server.env'}")

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import cast
 from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from infoscreen.domain.accounts import Actor, Role
 from infoscreen.domain.clients import ClientEdit
@@ -33,9 +34,6 @@ from infoscreen.words.speaking import say
 OPERATOR = Actor(1, "judge", Role.ADMIN, "judge")
 FOR = timedelta(hours=1)
 """How long a pause or maintenance lasts when its line does not say."""
-
-ENTERED = frozenset({"hours", "time_zone", "power"})
-"""Of a client, taken and not used until the daemon knows it."""
 
 
 class Acts:
@@ -87,6 +85,7 @@ class Acts:
 
     async def _client(self, line: Line) -> None:
         uuid = uuid_of(line)
+        unused = _not_used(line)
         async with self._store.write() as connection:
             await clients.register(connection, [uuid], self._clock.now())
             self._entered(uuid)
@@ -99,7 +98,6 @@ class Acts:
         )
         if told:
             await self._daemon().fleet.edit(uuid, told, OPERATOR)
-        unused = sorted(name for name in ENTERED if line.get(name))
         if unused:
             self._warn(f"client: {', '.join(unused)}: not used by this version")
 
@@ -201,6 +199,19 @@ class Acts:
 
 def _lasts(line: Line) -> timedelta | None:
     return seconds_of(line, "seconds", "duration_seconds", "for_seconds")
+
+
+def _not_used(line: Line) -> list[str]:
+    """Check what of a client is not used by this version, and return what of it is given."""
+    zone = optional_text(line, "time_zone")
+    if zone is not None:
+        try:
+            ZoneInfo(zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise BadLine(f"client: time_zone is {zone!r}, wanted is a name as Europe/Berlin") from None
+    power = line.get("power") is not None and flag_of(line, "power", False)
+    given = {"hours": optional_text(line, "hours"), "time_zone": zone, "power": power}
+    return [name for name, value in given.items() if value]
 
 
 def _scope(line: Line) -> tuple[PauseScope, str | None, str | None]:

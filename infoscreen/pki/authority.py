@@ -167,6 +167,12 @@ class Authority:
             self._store(pair, made, key, key_access)
         return pair
 
+    def server_names(self) -> list[str]:
+        """Return what the broker's certificate is valid for."""
+        with _said():
+            certificate = _certificate(self.pair(Kind.SERVER, DEFAULT_LABEL).certificate)
+            return list(map(str, certificates.names_of(certificate)))
+
     def issue_clients(self, accounts: Sequence[str], now: datetime) -> list[Pair]:
         """Make a certificate with a new key for each account at the broker (a device's is its UUID)."""
         pairs = [self.pair(Kind.CLIENT, account) for account in dict.fromkeys(accounts)]

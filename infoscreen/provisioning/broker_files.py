@@ -176,6 +176,25 @@ class Listeners:
     migration: Sequence[str] = ()
 
 
+def listeners_of(place: BrokerFiles) -> Listeners:
+    """Return what an existing configuration opens; raise ``ProvisioningError`` if it cannot be read."""
+    devices = place.device_access()
+    server = next((port for port, address in _listening(place.rules) if address), PLAIN_PORT)
+    remote = next((port for port, _ in _listening(place.server_listener)), None)
+    migration = [address for _, address in _listening(place.migration)]
+    return Listeners(server, devices.port, (devices.host,), remote, migration)
+
+
+def _listening(file: Path) -> list[tuple[int, str]]:
+    """Return port and address, empty for all, of each listener in a file; none if there is no file."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        found = [line.split() for line in lines if line.startswith("listener ")]
+        return [(int(words[1]), words[2] if len(words) > 2 else "") for words in found]
+    except (OSError, ValueError, IndexError) as error:
+        raise ProvisioningError(f"cannot tell what {file} opens: {error}") from None
+
+
 def write_broker(
     place: BrokerFiles,
     shipped: Path,

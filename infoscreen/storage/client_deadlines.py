@@ -5,8 +5,9 @@ By UUID: callers read them again for the change.
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_, select, text, update
+from sqlalchemy import ColumnElement, Select, TextClause, bindparam, or_, select, text, update
 
 from infoscreen.domain.clients import Condition
 from infoscreen.storage.columns import one_of
@@ -17,8 +18,30 @@ AT_ONCE = 1_000
 """So many are returned; those that are left show at the next look."""
 
 
-async def _some(connection: Connection, due: ColumnElement[bool]) -> list[str]:
-    return list((await connection.scalars(select(clients.c.uuid).where(due).limit(AT_ONCE))).all())
+_c = clients.c
+
+
+def _due(*conditions: ColumnElement[bool] | TextClause) -> Select[Any]:
+    return select(_c.uuid).where(*conditions).limit(AT_ONCE)
+
+
+_FALLEN_SILENT = _due(
+    one_of(_c.status, WATCHED),
+    or_(_c.stale_at <= bindparam("now"), _c.stale_at > bindparam("latest")),
+    _c.stale_after_seconds <= bindparam("listened"),
+)
+_FALLEN_MUTE = _due(text(INCOMPREHENSIBLE), _c.refused_until <= bindparam("now"))
+_NOT_STARTED = _due(text(STARTING), _c.start_due_at <= bindparam("now"))
+_OUT_OF_MAINTENANCE = _due(_c.status == Condition.MAINTENANCE, _c.maintenance_until <= bindparam("now"))
+_AWAITING_CLEAR = (
+    select(_c.uuid, _c.service_failed_clear_requested_at)
+    .where(text("clients.service_failed_clear_pending"))
+    .limit(AT_ONCE)
+)
+
+
+async def _some(connection: Connection, due: Select[Any], **bounds: datetime | float) -> list[str]:
+    return list((await connection.scalars(due, bounds)).all())
 
 
 async def fallen_silent(
@@ -29,30 +52,23 @@ async def fallen_silent(
     Among them those who were last heard in the future, by a clock that was set back since; ``longest`` is
     more than any threshold.
     """
-    due = and_(
-        one_of(clients.c.status, WATCHED),
-        or_(clients.c.stale_at <= now, clients.c.stale_at > now + longest),
-        clients.c.stale_after_seconds <= listened_for.total_seconds(),
-    )
-    return await _some(connection, due)
+    listened = listened_for.total_seconds()
+    return await _some(connection, _FALLEN_SILENT, now=now, latest=now + longest, listened=listened)
 
 
 async def fallen_mute(connection: Connection, now: datetime) -> list[str]:
     """Return clients that no longer send even what cannot be read."""
-    due = and_(text(INCOMPREHENSIBLE), clients.c.refused_until <= now)
-    return await _some(connection, due)
+    return await _some(connection, _FALLEN_MUTE, now=now)
 
 
 async def not_started(connection: Connection, now: datetime) -> list[str]:
     """Return clients whose application has been starting for too long, which does not show yet."""
-    due = and_(text(STARTING), clients.c.start_due_at <= now)
-    return await _some(connection, due)
+    return await _some(connection, _NOT_STARTED, now=now)
 
 
 async def out_of_maintenance(connection: Connection, now: datetime) -> list[str]:
     """Return clients that still show a maintenance that is over."""
-    due = and_(clients.c.status == Condition.MAINTENANCE, clients.c.maintenance_until <= now)
-    return await _some(connection, due)
+    return await _some(connection, _OUT_OF_MAINTENANCE, now=now)
 
 
 async def awaiting_clear(connection: Connection) -> list[tuple[str, datetime | None]]:
@@ -60,11 +76,7 @@ async def awaiting_clear(connection: Connection) -> list[tuple[str, datetime | N
 
     Each with the time of that acknowledgement.
     """
-    statement = select(clients.c.uuid, clients.c.service_failed_clear_requested_at)
-    found = await connection.execute(
-        statement.where(text("clients.service_failed_clear_pending")).limit(1_000)
-    )
-    return [(uuid, requested_at) for uuid, requested_at in found]
+    return [(uuid, requested_at) for uuid, requested_at in await connection.execute(_AWAITING_CLEAR)]
 
 
 async def note_cleared(connection: Connection, cleared: Sequence[tuple[str, datetime | None]]) -> None:

@@ -3,15 +3,11 @@
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from sqlalchemy import (
-    and_,
-    or_,
-    select,
-)
+from sqlalchemy import and_, bindparam, or_, select
 
 from infoscreen.domain.commands import CommandStatus
 from infoscreen.domain.verification import Before
-from infoscreen.storage.columns import chunks
+from infoscreen.storage.columns import chunks, one_of
 from infoscreen.storage.commands import IS_OPEN
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.tables import client_commands, clients
@@ -19,7 +15,13 @@ from infoscreen.storage.tables import client_commands, clients
 Due = dict[str, CommandStatus]
 """Commands that are to be published, by id, with the status in which they were seen."""
 
-_ID_AND_STATUS = select(client_commands.c.command_id, client_commands.c.status)
+_c, _k = client_commands.c, clients.c
+_ID_AND_STATUS = select(_c.command_id, _c.status).where(IS_OPEN, _c.expires_at > bindparam("now"))
+_TO_PUBLISH = (
+    _ID_AND_STATUS.where(one_of(_c.status, {CommandStatus.QUEUED, CommandStatus.PUBLISH_IN_PROGRESS}))
+    .order_by(_c.created_at)
+    .limit(bindparam("most"))
+)
 
 
 async def to_publish(connection: Connection, now: datetime, limit: int) -> Due:
@@ -27,10 +29,27 @@ async def to_publish(connection: Connection, now: datetime, limit: int) -> Due:
 
     Those past their expiry are left to the sweep.
     """
-    waiting = client_commands.c.status.in_([CommandStatus.QUEUED, CommandStatus.PUBLISH_IN_PROGRESS])
-    statement = _ID_AND_STATUS.where(IS_OPEN, waiting, client_commands.c.expires_at > now)
-    rows = await connection.execute(statement.order_by(client_commands.c.created_at).limit(limit))
+    rows = await connection.execute(_TO_PUBLISH, {"now": now, "most": limit})
     return {row[0]: row[1] for row in rows}
+
+
+_UNHEARD = and_(_c.status == CommandStatus.PUBLISHED, _k.last_heard_at > _c.last_publish_at)
+_MISSED = and_(
+    _c.last_publish_at < bindparam("listening_since"), _k.last_heard_at > bindparam("listening_since")
+)
+_TO_PUBLISH_AGAIN = (
+    _ID_AND_STATUS.join(clients, _k.uuid == _c.client_uuid)
+    .where(
+        one_of(
+            _c.status,
+            {CommandStatus.PUBLISHED, CommandStatus.ACCEPTED, CommandStatus.EXECUTION_STARTED},
+        ),
+        _c.last_publish_at <= bindparam("due_at"),
+        _c.publish_count < bindparam("times"),
+        or_(_UNHEARD, _MISSED),
+    )
+    .limit(bindparam("most"))
+)
 
 
 async def to_publish_again(
@@ -45,33 +64,29 @@ async def to_publish_again(
 
     Missed by the device: published at least ``patience`` ago, heard of the client since then, never accepted.
     Missed by us: our own listening was interrupted since the last publication, so an ack may be gone with a
-    broker that crashed; a device that has the command answers a repeat with the ack it gave.
+    broker that crashed; a device that has the command answers a repeat with the ack it gave. While we do not
+    listen nothing compares with ``listening_since``.
     """
-    c = client_commands.c
-    due_at = now - patience
-    heard_again = and_(c.status == CommandStatus.PUBLISHED, clients.c.last_heard_at > c.last_publish_at)
-    if listening_since is not None:
-        heard_again = or_(
-            heard_again, and_(c.last_publish_at < listening_since, clients.c.last_heard_at > listening_since)
-        )
-    statement = _ID_AND_STATUS.join(clients, clients.c.uuid == c.client_uuid).where(
-        IS_OPEN,
-        c.status.in_([CommandStatus.PUBLISHED, CommandStatus.ACCEPTED, CommandStatus.EXECUTION_STARTED]),
-        c.last_publish_at <= due_at,
-        c.publish_count < most,
-        c.expires_at > now,
-        heard_again,
-    )
-    rows = await connection.execute(statement.limit(limit))
+    given = {
+        "now": now,
+        "due_at": now - patience,
+        "times": most,
+        "listening_since": listening_since,
+        "most": limit,
+    }
+    rows = await connection.execute(_TO_PUBLISH_AGAIN, given)
     return {row[0]: row[1] for row in rows}
+
+
+_BEFORE = select(_k.uuid, *(_k[name] for name in Before._fields)).where(
+    _k.uuid.in_(bindparam("uuids", expanding=True))
+)
 
 
 async def before_publication(connection: Connection, uuids: Collection[str]) -> dict[str, Before]:
     """Return what the clients say of themselves now, by UUID."""
-    c = clients.c
-    statement = select(c.uuid, *(c[name] for name in Before._fields))
     found: dict[str, Before] = {}
     for chunk in chunks(uuids):
-        rows = await connection.execute(statement.where(c.uuid.in_(chunk)))
+        rows = await connection.execute(_BEFORE, {"uuids": chunk})
         found.update((uuid, Before(*said)) for uuid, *said in rows)
     return found

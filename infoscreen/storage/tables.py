@@ -371,13 +371,12 @@ recovery_decisions = Table(
 )
 _standing = text("last_at IS NULL")
 _partial("uq_recovery_decisions_standing", _standing, recovery_decisions.c.client_uuid, unique=True)
+_partial("ix_recovery_decisions_newest_standing", _standing, recovery_decisions.c.id)
+_held = text("last_at IS NULL AND incident_id IS NOT NULL")
+_d = recovery_decisions.c
+_partial("ix_recovery_decisions_held", _held, _d.incident_id, _d.id)
 _of_incident = text("incident_id IS NOT NULL")
-_partial(
-    "ix_recovery_decisions_incident",
-    _of_incident,
-    recovery_decisions.c.incident_id,
-    recovery_decisions.c.client_uuid,
-)
+_partial("ix_recovery_decisions_incident", _of_incident, _d.incident_id, _d.client_uuid)
 Index("ix_recovery_decisions_client", recovery_decisions.c.client_uuid, recovery_decisions.c.id)
 Index("ix_recovery_decisions_first_at", recovery_decisions.c.first_at)
 

@@ -1,7 +1,6 @@
 """One patient and what follows from its facts alone: its trouble, its ladder, what is under way for it."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
@@ -194,7 +193,7 @@ def _without_trouble(
         ladder = ladder.of_incident(None)
     if ladder.phase is Phase.CLIMBING or ladder.phase is Phase.GONE:
         helped = any(one.charged and one.decided_at >= ladder.began_at for one in case.patient.attempts)
-        back = ladder if helped else replace(ladder, returns=ladder.returns + 1)
+        back = ladder if helped else ladder._replace(returns=ladder.returns + 1)
         return stepped(back, Step.BACK, now)
     if ladder.phase is Phase.WELL:
         return stepped(ladder, Step.FORGOTTEN, now) if now >= ladder.changed_at + policy.relapse else ladder

@@ -312,6 +312,8 @@ def _climb(case: Case, view: View) -> Verdict | Proposal:
     if ladder is None or trouble is None:
         return Verdict(Verb.HOLD, Reason.NOTHING_TO_DO)
     comes = view.next_rung(case, ladder, trouble)
+    if not patient.attempts and comes.rung is not Rung.HUMAN and patient.locked_until is None:
+        return Proposal(comes.rung, 1, max(1, allowed(comes.rung, trouble, policy)))
     if comes.rung is not Rung.HUMAN:
         refused = _refused(case, view)
         if refused is not None:

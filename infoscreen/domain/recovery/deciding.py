@@ -368,7 +368,7 @@ class _Round:
         if verdict.rung is Rung.HUMAN or verdict.reason is Reason.LEFT_BEHIND:
             if ladder.phase is Phase.CLIMBING:
                 ladder = stepped(ladder, Step.GIVEN_UP, self.now)
-            return replace(ladder, rung=Rung.HUMAN) if ladder and ladder.rung is not Rung.HUMAN else ladder
+            return ladder._replace(rung=Rung.HUMAN) if ladder and ladder.rung is not Rung.HUMAN else ladder
         if verdict.rung is None or verdict.verb is not Verb.ACT or not self.policy.enabled:
             return ladder
         careful = self.snapshot.night and any(one.charged for one in case.patient.attempts)
@@ -377,5 +377,5 @@ class _Round:
             return ladder
         climbing = stepped(ladder, Step.REACHABLE, self.now)
         return climbing and (
-            climbing if climbing.rung is verdict.rung else replace(climbing, rung=verdict.rung)
+            climbing if climbing.rung is verdict.rung else climbing._replace(rung=verdict.rung)
         )

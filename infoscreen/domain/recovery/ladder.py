@@ -5,7 +5,7 @@ caller keeps, and only those that the device accepted are charged.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
@@ -70,9 +70,8 @@ TRANSITIONS: Mapping[Phase, Mapping[Step, Phase]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ladder:
-    """Where a client stands, as it is stored. Plain values.
+class Ladder(NamedTuple):
+    """Where a client stands, as it is stored. Plain values; a tuple, as there may be tens of thousands.
 
     Attempts decided at or after ``began_at`` belong to it. ``unwell_since`` is when the client was last well,
     as far as that was ever confirmed; ``changed_at`` when the phase changed. ``rung`` is the one reached,
@@ -89,16 +88,8 @@ class Ladder:
     incident: str | None = None
 
     def of_incident(self, key: str | None) -> "Ladder":
-        """Return it as part of an incident, or of none; ``dataclasses.replace`` is too slow for thousands."""
-        return Ladder(
-            phase=self.phase,
-            began_at=self.began_at,
-            unwell_since=self.unwell_since,
-            changed_at=self.changed_at,
-            rung=self.rung,
-            returns=self.returns,
-            incident=key,
-        )
+        """Return it as part of an incident, or of none."""
+        return Ladder(*self[:-1], key)
 
 
 class Outcome(StrEnum):
@@ -119,6 +110,15 @@ class Outcome(StrEnum):
 
 
 CHARGED = frozenset({Outcome.HELPED, Outcome.NO_EFFECT})
+
+
+ENTRY: Mapping[Trouble, Rung] = {
+    Trouble.CRASHED: Rung.RESTART_APP,
+    Trouble.SERVICE_FAILED: Rung.RESTART_APP,
+    Trouble.NOT_SHOWING: Rung.RESTART_APP,
+    Trouble.HUNG: Rung.REBOOT_HOST,
+    Trouble.UNREACHABLE: Rung.POWER_CYCLE,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,13 +168,7 @@ class Next(NamedTuple):
 
 def entry(trouble: Trouble) -> Rung:
     """Return the lowest rung that makes sense: a command never reaches an unreachable client."""
-    match trouble:
-        case Trouble.CRASHED | Trouble.SERVICE_FAILED | Trouble.NOT_SHOWING:
-            return Rung.RESTART_APP
-        case Trouble.HUNG:
-            return Rung.REBOOT_HOST
-        case Trouble.UNREACHABLE:
-            return Rung.POWER_CYCLE
+    return ENTRY[trouble]
 
 
 def allowed(rung: Rung, trouble: Trouble, policy: RecoveryPolicy) -> int:
@@ -230,13 +224,7 @@ def next_rung(
 
 def begun(now: datetime, unwell_since: datetime, rung: Rung) -> Ladder:
     """Return the ladder of a client that is unwell and was not before."""
-    return Ladder(
-        phase=TRANSITIONS[P.REST][S.UNWELL],
-        began_at=now,
-        unwell_since=unwell_since,
-        changed_at=now,
-        rung=rung,
-    )
+    return Ladder(TRANSITIONS[P.REST][S.UNWELL], now, unwell_since, now, rung)
 
 
 def stepped(ladder: Ladder, step: Step, now: datetime) -> Ladder | None:
@@ -246,16 +234,9 @@ def stepped(ladder: Ladder, step: Step, now: datetime) -> Ladder | None:
         return ladder
     if phase is P.REST:
         return None
-    relapsed = ladder.phase is P.WELL
-    return Ladder(
-        phase=phase,
-        began_at=ladder.began_at,
-        unwell_since=now if relapsed else ladder.unwell_since,
-        changed_at=now,
-        rung=ladder.rung,
-        returns=ladder.returns,
-        incident=ladder.incident,
-    )
+    if ladder.phase is P.WELL:
+        return ladder._replace(phase=phase, unwell_since=now, changed_at=now)
+    return ladder._replace(phase=phase, changed_at=now)
 
 
 def acknowledged(ladder: Ladder | None, now: datetime) -> Ladder | None:
@@ -265,8 +246,7 @@ def acknowledged(ladder: Ladder | None, now: datetime) -> Ladder | None:
 
 def moved(ladder: Ladder, stepped_at: datetime, step: timedelta, now: datetime) -> Ladder:
     """Return the ladder after the host's clock was set; see ``moved_time``."""
-    return replace(
-        ladder,
+    return ladder._replace(
         began_at=moved_time(ladder.began_at, stepped_at, step, now),
         unwell_since=moved_time(ladder.unwell_since, stepped_at, step, now),
         changed_at=moved_time(ladder.changed_at, stepped_at, step, now),

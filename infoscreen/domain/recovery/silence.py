@@ -289,14 +289,18 @@ class _Search:
         for key, incident in self.found.items():
             if incident.calm_since is not None or _scope_of(incident) not in {FLEET, scope}:
                 continue
-            if any(first <= at <= last for at in self._times[key]):
+            times = self._times[key]
+            position = bisect_left(times, first)
+            if position < len(times) and times[position] <= last:
                 return incident
         return None
 
     def _join(self, incident: Incident, fresh: Sequence[Dark]) -> None:
         self.found[incident.key] = incident
         self.joined[incident.key] += [one.uuid for one in fresh]
-        self._times[incident.key] += [one.heard for one in fresh]
+        times = self._times[incident.key]
+        times += [one.heard for one in fresh]
+        times.sort()
 
     def _begun(self, members: Sequence[Dark], scope: Scope) -> Incident:
         first, last = members[0].heard, members[-1].heard

@@ -14,7 +14,7 @@ from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.failures import done_with
 from infoscreen.domain.faults import FieldFault
 from infoscreen.domain.history import Happening
-from infoscreen.domain.recovery import Ladder, Meanwhile, Phase, acknowledged
+from infoscreen.domain.recovery import Ladder, Meanwhile, Phase, RecoveryPolicy, acknowledged
 from infoscreen.services.recovery.pauses import LONGEST_PAUSE
 from infoscreen.storage import audit, clients, commands, failed_services, timeline
 from infoscreen.storage.engine import Connection
@@ -66,6 +66,13 @@ async def acknowledge(
         else Fact(Happening.TAKEN_OVER, {"by": actor.name})
     )
     await _note(connection, uuid, actor, now, "recovery.acknowledge", fact, detail)
+
+
+async def over(connection: Connection, policy: RecoveryPolicy, now: datetime) -> list[str]:
+    """Return the clients whose acknowledgement is over: its time has passed, or nothing is wrong any more."""
+    return await acknowledgements.over(
+        connection, now, policy.recovered_after, policy.recovered_heartbeats, CONTRADICTIONS_FOR
+    )
 
 
 async def try_again(connection: Connection, client_uuid: str, actor: Actor, now: datetime) -> None:

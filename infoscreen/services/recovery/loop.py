@@ -10,9 +10,10 @@ import contextlib
 import gc
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import islice
 from uuid import uuid4
 
 from infoscreen.clock import Clock
@@ -49,7 +50,7 @@ from infoscreen.services.recovery.record import Record, changes_of, summary_of
 from infoscreen.services.recovery.snapshot import PollState, SnapshotBuilder
 from infoscreen.storage import audit
 from infoscreen.storage.engine import Store
-from infoscreen.storage.recovery import attempts, decisions, incidents
+from infoscreen.storage.recovery import acknowledgements, attempts, decisions, incidents
 from infoscreen.storage.recovery.acknowledgements import StoredAcknowledgement
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,13 @@ class Recovering:
         """Poll until cancelled. The first poll waits one interval, because nothing was received before."""
         expect_within(self.policy.poll.total_seconds() + SLACK_SECONDS)
         await self._clock.sleep(self.policy.poll.total_seconds())
-        await every(self.policy.poll.total_seconds(), self.poll, self._clock)
+        await every(self.policy.poll.total_seconds(), self.step, self._clock)
+
+    async def step(self) -> None:
+        """Poll once, and free what was decided in parts, before the garbage collector may see it."""
+        with _without_collections():
+            plan = await self.poll()
+            await _freed(plan.decisions)
 
     async def poll(self) -> Plan:
         """Decide on everything that is not well, write that down, and carry out what is to be done now."""
@@ -122,6 +129,7 @@ class Recovering:
         acts = await self._write(world, plan, now)
         if acts:
             await self._carry_out(acts)
+        await _freed(world.snapshot.patients, world.standing)
         return plan
 
     async def acknowledge(
@@ -226,18 +234,20 @@ class Recovering:
         self._step_before = step
 
     async def _follow_up(self) -> None:
-        """See how far the attempts under way have come."""
+        """See how far the attempts under way have come, and which acknowledgements are over."""
         now = self._clock.now()
         async with self._store.read() as connection:
             under_way = await attempts.under_way(connection)
+            over = await caring.over(connection, self.policy, now)
         changed = [
             after
             for attempt, command in under_way
             if (after := followed_attempt(attempt, command, now)) is not attempt
         ]
-        if changed:
+        if changed or over:
             async with self._store.write() as connection:
                 await attempts.save(connection, changed)
+                await acknowledgements.end(connection, over)
         self._count(changed)
 
     async def _write(self, world: PollState, plan: Plan, now: datetime) -> list[tuple[Attempt, Because]]:
@@ -328,6 +338,20 @@ def _without_collections() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+async def _freed(*held: Collection[object]) -> None:
+    """Empty lists and dictionaries in parts: tens of thousands of objects at once take too long."""
+    for one in held:
+        while one:
+            if isinstance(one, list):
+                del one[-IN_A_ROW:]
+            elif isinstance(one, dict):
+                for key in list(islice(one, IN_A_ROW)):
+                    del one[key]
+            else:
+                break
+            await asyncio.sleep(0)
 
 
 def _attempt(decision: Decision, command_id: str, now: datetime) -> Attempt:

@@ -142,23 +142,33 @@ class Record:
     async def write(self, plan: Plan, fleet: int, now: datetime) -> None:
         """Write everything."""
         changes = self._changes
-        acting = {decision.client_uuid for decision in changes.acted}
-        over = [one for one in changes.ended if one.client_uuid in acting]
         async with self._store.write() as connection:
             for incident in changes.incidents:
                 self._numbers[incident.key] = await incidents.save(connection, incident)
-            # Somebody may have deleted a client since it was looked at.
-            there = await clients.keep(connection, acting)
-            await decisions.end(connection, over, changes.last)
-            acted = [one for one in changes.acted if one.client_uuid in there]
-            await decisions.begin(connection, [self._stored(one, now) for one in acted])
-            own = {uuid: ladder for uuid, ladder in changes.ladders.items() if uuid in there}
-            await ladders.save(connection, own)
-            await attempts.begin(connection, [one for one in self._begun if one.client_uuid in there])
             await attempts.conclude(connection, changes.outcomes, now)
             await self._count(connection, plan, fleet, now)
             await decisions.note_poll(connection, self._poll)
-        await self._others(acting, now)
+        await self._acted(now)
+        await self._others({decision.client_uuid for decision in changes.acted}, now)
+
+    async def _acted(self, now: datetime) -> None:
+        """Write what is acted on, each client's decision in one transaction with its attempt."""
+        changes = self._changes
+        ended = {one.client_uuid: one for one in changes.ended}
+        begun = {one.client_uuid: one for one in self._begun}
+        for start in range(0, len(changes.acted), ROWS_PER_TRANSACTION):
+            acted = changes.acted[start : start + ROWS_PER_TRANSACTION]
+            async with self._store.write() as connection:
+                # Somebody may have deleted a client since it was looked at.
+                there = await clients.keep(connection, [one.client_uuid for one in acted])
+                over = [ended[one.client_uuid] for one in acted if one.client_uuid in ended]
+                await decisions.end(connection, over, changes.last)
+                acted = [one for one in acted if one.client_uuid in there]
+                uuids = [one.client_uuid for one in acted]
+                await decisions.begin(connection, [self._stored(one, now) for one in acted])
+                own = {uuid: changes.ladders[uuid] for uuid in uuids if uuid in changes.ladders}
+                await ladders.save(connection, own)
+                await attempts.begin(connection, [begun[uuid] for uuid in uuids])
 
     async def _count(self, connection: Connection, plan: Plan, fleet: int, now: datetime) -> None:
         last = self._changes.last

@@ -2,17 +2,19 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, bindparam, delete, insert, or_, select
+from sqlalchemy import Row, and_, bindparam, delete, exists, insert, or_, select
 
 from infoscreen.domain.clients import Condition
-from infoscreen.domain.recovery import Meanwhile
+from infoscreen.domain.commands import Verification
+from infoscreen.domain.recovery import Meanwhile, Phase
 from infoscreen.storage.columns import chunks
+from infoscreen.storage.commands import is_judged
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.recovery_tables import recovery_acknowledgements
-from infoscreen.storage.tables import clients
+from infoscreen.storage.tables import client_commands, clients, recovery_ladders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,43 @@ async def of_clients(
         rows = await connection.execute(_STANDING.where(_c.client_uuid.in_(chunk)), {"now": now})
         found |= {one.client_uuid: one for one in map(_acknowledgement, rows)}
     return found
+
+
+_k, _l, _m = clients.c, recovery_ladders.c, client_commands.c
+_IS_WELL = and_(
+    _k.status == Condition.ONLINE,
+    or_(_k.status_since <= bindparam("well_since"), _k.status_since > bindparam("now")),
+    _k.heartbeats - _k.heartbeats_at_change + 1 >= bindparam("reports"),
+    or_(_l.phase.is_(None), _l.phase == Phase.WELL),
+    ~exists().where(
+        _m.client_uuid == _c.client_uuid,
+        is_judged(Verification.CONTRADICTED),
+        _m.verified_at > bindparam("contradicted_since"),
+    ),
+)
+_OVER = (
+    select(_c.client_uuid)
+    .join(clients, _k.uuid == _c.client_uuid)
+    .outerjoin(recovery_ladders, _l.client_uuid == _c.client_uuid)
+    .where(or_(_c.until <= bindparam("now"), _IS_WELL))
+)
+
+
+async def over(
+    connection: Connection, now: datetime, well_for: timedelta, reports: int, contradicted: timedelta
+) -> list[str]:
+    """Return the clients whose acknowledgement is over: its time has passed, or the client is well.
+
+    Well is who has been online for ``well_for`` and so many reports, also if no poll saw it unwell, and of
+    whose commands none was ``contradicted`` within that time.
+    """
+    given = {
+        "now": now,
+        "well_since": now - well_for,
+        "reports": reports,
+        "contradicted_since": now - contradicted,
+    }
+    return list((await connection.scalars(_OVER, given)).all())
 
 
 async def put(connection: Connection, acknowledgement: StoredAcknowledgement) -> None:

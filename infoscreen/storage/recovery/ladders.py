@@ -11,7 +11,7 @@ from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.tables import recovery_ladders
 
-_NAMES = tuple(Ladder.__dataclass_fields__)
+_NAMES = Ladder._fields
 _COLUMNS = [recovery_ladders.c.client_uuid, *(recovery_ladders.c[name] for name in _NAMES)]
 
 

@@ -14,6 +14,7 @@ from jinja2 import BytecodeCache, Environment, FileSystemLoader, StrictUndefined
 from jinja2.bccache import Bucket
 from jinja2.runtime import Context
 
+from infoscreen import __version__
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.alerts import Alert
 from infoscreen.domain.clients import PROBLEMS, Client, Condition
@@ -155,6 +156,7 @@ def _environment(tongue: Language) -> Environment:
     # Added by the extension, which mypy cannot see.
     environment.install_gettext_translations(tongue.catalog, newstyle=True)  # type: ignore[attr-defined]
     environment.globals.update(
+        version=__version__,
         language=tongue,
         languages=LANGUAGES,
         asset=asset_path,
