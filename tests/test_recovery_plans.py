@@ -97,7 +97,7 @@ async def test_no_question_walks_or_sorts_the_decisions(url: str) -> None:
                     steps = await (steps_of if on_sqlite else postgres_steps)(connection, one)
                 if on_sqlite:
                     walks = {step for step in steps if step == "SCAN recovery_decisions"}
-                    sorts = {step for step in steps if "TEMP B-TREE" in step}
+                    sorts = {step for step in steps if "TEMP B-TREE FOR ORDER BY" in step}
                 else:
                     walks = {step for step in steps if "Seq Scan on recovery_decisions" in step}
                     sorts = {step for step in steps if step.removeprefix("->").strip().startswith("Sort")}
