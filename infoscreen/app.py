@@ -31,6 +31,7 @@ from infoscreen.mqtt.identity import OwnIds
 from infoscreen.mqtt.listener import BatchLimits, Listener
 from infoscreen.mqtt.monitor import BrokerMonitor
 from infoscreen.mqtt.publisher import BrokerPublisher
+from infoscreen.notifications import Notifications
 from infoscreen.policies import lockout_policy, recovery_policy, stale_policy
 from infoscreen.power.registry import open_outlet
 from infoscreen.progress import Progress, step_seconds
@@ -239,6 +240,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
     key = settings.secrets_key
     secrets = Secrets(() if key is None else keys_in(key.get_secret_value()))
     recovering = Recovering(store, clock, bus, commanding, metrics, recovery, lockout, observer)
+    notifications = Notifications(settings, store, clock, monitoring, secrets)
     app = create_app(
         Parts(
             store=store,
@@ -250,6 +252,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
             pausing=Pausing(store, clock, bus),
             enrolling=Enrolling(store, clock, helper, code_lifetime),
             recovering=recovering,
+            notifying=notifications.managing,
             monitoring=monitoring,
             bus=bus,
             live=live,
@@ -277,6 +280,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         "status": supervision.run_status,
         "reload": reloading.run,
         "certificates": certificates.run,
+        **notifications.parts,
     }
     runner = create_runner(app)
     try:
