@@ -105,11 +105,15 @@ async def put_off(connection: Connection, channel_id: int, now: datetime, until:
 
 async def summed_up(connection: Connection, channel_id: int) -> dict[str, int]:
     """Return how many messages of a channel wait, by ``KIND STEP``."""
-    statement = select(_C.facts["kind"].as_string(), _C.step, func.count())
-    matching = statement.where(
+    kind = _C.facts["kind"].as_string().label("kind")
+    waiting = select(kind, _C.step).where(
         _C.channel_id == channel_id, _C.next_at.is_not(None), _C.step != NoticeStep.SUMMARY
     )
-    rows = await connection.execute(matching.group_by(_C.facts["kind"].as_string(), _C.step))
+    # PostgreSQL takes the same expression for two when its key is a parameter of each.
+    kinds = waiting.subquery().c
+    rows = await connection.execute(
+        select(kinds.kind, kinds.step, func.count()).group_by(kinds.kind, kinds.step)
+    )
     return {f"{kind or 'other'} {NoticeStep(step).value}": count for kind, step, count in rows}
 
 
