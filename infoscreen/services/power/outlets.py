@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from infoscreen.clock import Clock
 from infoscreen.domain.accounts import Actor
@@ -229,7 +229,8 @@ async def sharing(connection: Connection, found: ClientPower) -> tuple[str, ...]
 
 
 async def _require_alone(connection: Connection, after: ClientPower) -> None:
-    others = await sharing(connection, replace(after, also_feeds=()))
+    at_it = await power.of_outlet(connection, after.with_secrets({}).key)
+    others = sorted({one.client_uuid for one in at_it} - {after.client_uuid})
     if others:
         raise OutletShared(ErrorCode.OUTLET_SHARED, clients=", ".join(others[:3]))
 
