@@ -79,6 +79,37 @@ async def eventually(condition: Callable[[], object], within: float = 60) -> Non
         await asyncio.sleep(0.3)
 
 
+def assert_the_daemon_may_ask_the_broker_helper_and_nobody_else(host: Host) -> None:
+    device = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
+
+    def ask(user: str, request: str) -> str:
+        script = (
+            "import asyncio, pathlib; from infoscreen.provisioning.helper_client import HelperClient; "
+            "helper = HelperClient(pathlib.Path('/run/infoscreen-broker.sock')); "
+            f"print(asyncio.run({request}))"
+        )
+        done = host.inside("runuser", "-u", user, "--", "/opt/infoscreen/current/bin/python", "-c", script)
+        return done.stdout if done.returncode == 0 else done.stderr
+
+    added = f"helper.add_device('{device}')"
+    assert "HelperMissing" in ask("nobody", added)
+    assert device in ask("infoscreen", added), journal(host, "--unit=infoscreen-broker-helper")
+    assert device in host.ok("infoscreen", "broker", "list")
+    assert "Conflict" in ask("infoscreen", added)
+    # The daemon itself, under the hardening of its unit.
+    words = ("--user", "admin", "--role", "admin", "--manages-accounts", "--json")
+    made = json.loads(host.ok("infoscreen", "token", "create", "test", *words))
+    script = (  # urllib closes the connection, as a proxy does
+        "import sys, http.client; c = http.client.HTTPConnection('127.0.0.1', 8080); "
+        "c.request('POST', '/api/devices', b'{}', {'Authorization': 'Bearer ' + sys.argv[1], "
+        "'Content-Type': 'application/json'}); print(c.getresponse().status)"
+    )
+    assert host.ok("python3", "-c", script, made["secret"]) == "201"
+    assert len(json.loads(host.ok("infoscreen", "broker", "list", "--json"))) == 2
+    assert ask("infoscreen", "helper.restart_broker()").strip() == "True"
+    assert ask("infoscreen", "helper.restart_broker()").strip() == "False"
+
+
 def is_well(host: Host) -> bool:
     return host.inside("infoscreen", "health").returncode == 0
 
@@ -137,6 +168,7 @@ def check_installation(host: Host) -> None:
     host.ok("systemctl", "reload", "infoscreen")
     for unit in ("infoscreen-backup", "infoscreen-certificates"):
         host.ok("systemctl", "start", unit)
+    assert_the_daemon_may_ask_the_broker_helper_and_nobody_else(host)
     assert journal(host, "--unit=infoscreen", "EVENT=reloaded")
     assert journal(host, "--unit=infoscreen", "--priority=err") == []
     secret = host.ok("sed", "-n", "s/^MQTT_PASSWORD=//p", "/etc/infoscreen/infoscreen.env")
