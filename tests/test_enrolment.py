@@ -37,7 +37,7 @@ from infoscreen.provisioning.broker_files import (
     Listeners,
     write_broker,
 )
-from infoscreen.provisioning.helper import RESTART_EVERY, BrokerHelper
+from infoscreen.provisioning.helper import RESTART_EVERY, BrokerHelper, listening_at
 from infoscreen.provisioning.helper_client import HelperClient
 from infoscreen.provisioning.passwords import fits
 from infoscreen.resources import resource
@@ -262,6 +262,27 @@ async def test_nonsense_of_a_helper_is_its_failure(tmp_path: Path, answer: bytes
     async with await asyncio.start_unix_server(talk, tmp_path / "helper"):
         with pytest.raises(HelperUnable):
             await HelperClient(tmp_path / "helper").add_device(DEVICE)
+
+
+async def test_the_socket_may_lie_deeper_than_its_address_can_say(tmp_path: Path) -> None:
+    path = tmp_path / ("a" * 60) / ("b" * 60) / "helper.sock"
+    path.parent.mkdir(parents=True)
+    with listening_at(path) as listening:
+
+        def refuse() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1_000)
+                connection.sendall(b'{"error": "exists"}\n')
+
+        refusing = asyncio.create_task(asyncio.to_thread(refuse))
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        with pytest.raises(Conflict):
+            await HelperClient(path).add_device(DEVICE)
+        await refusing
+    assert not path.exists()
+    with pytest.raises(HelperMissing):
+        await HelperClient(path).add_device(DEVICE)
 
 
 # Codes, on both databases.
