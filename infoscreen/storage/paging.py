@@ -90,6 +90,14 @@ def cursor_number(part: Any) -> int:
     return part
 
 
+def cursor_id(cursor: str | None) -> int:
+    """Return after which row a page begins, 0 without a cursor.
+
+    For keys of 32 bits: PostgreSQL refuses to compare them with more.
+    """
+    return 0 if cursor is None else min(cursor_number(decode_cursor(cursor, 1)[0]), 2**31 - 1)
+
+
 def cursor_text(part: Any) -> str:
     """Return the text in a cursor's part; raise ``InvalidInput`` when it is none."""
     if not isinstance(part, str):
