@@ -394,6 +394,22 @@ async def test_a_hold_ends_with_the_trouble_also_if_no_poll_saw_it(spine: Spine,
     assert [command.action for command in await asked_for(spine)] == [Action.RESTART_APP]
 
 
+async def test_a_hold_stands_until_the_client_is_well_again_and_not_only_online(spine: Spine) -> None:
+    """An application that crashes again and again is online between two crashes."""
+    await pass_time(spine, 1, U)
+    await spine.recovering.acknowledge(U, OPERATOR, recovery=Meanwhile.HOLD)
+    spine.clock.advance(30)
+    await beat(spine)
+    assert (await spine.client(U)).status is Condition.ONLINE
+    spine.clock.advance(61)
+    await spine.watch.look()
+    await spine.watch.sweep()
+    assert await held(spine)
+    await pass_time(spine, 3, U)
+    assert await held(spine)
+    assert await asked_for(spine) == []
+
+
 async def test_a_hold_whose_time_has_passed_does_not_come_back_with_the_clock(spine: Spine) -> None:
     await pass_time(spine, 1, U)
     until = spine.clock.now() + timedelta(minutes=2)
