@@ -15,6 +15,7 @@ from infoscreen.domain.errors import Conflict, NotFound
 from infoscreen.domain.lockout import LockoutPolicy
 from infoscreen.domain.recovery import (
     Attempt,
+    IncidentKind,
     Ladder,
     Meanwhile,
     Observer,
@@ -32,6 +33,7 @@ from infoscreen.storage import commands
 from infoscreen.storage.commands import CommandQuery
 from infoscreen.storage.recovery import acknowledgements, attempts, decisions, incidents, ladders
 from infoscreen.storage.recovery.decisions import DecisionQuery, StoredDecision
+from infoscreen.storage.recovery.incidents import StoredIncident
 from tests.spine import ADMIN, OPERATOR, Spine, open_spine, sqlite_url, uuid_of, zulu
 
 U = uuid_of(1)
@@ -367,6 +369,25 @@ async def test_who_is_acknowledged_begins_from_the_first_rung(spine: Spine) -> N
     before = len(await asked_for(spine))
     await pass_time(spine, 5, U)
     assert (await asked_for(spine))[before].action is Action.RESTART_APP
+
+
+async def test_a_maintenance_of_those_that_crash_alike_does_not_make_them_single_ones(spine: Spine) -> None:
+    """Only a person who dismisses a group does; before and after a maintenance it is tried on a few first."""
+    alike = EVERYBODY[-10:]
+    await pass_time(spine, 3, *alike)
+    assert [one.kind for one in await open_ones(spine)] == [IncidentKind.ALIKE]
+    for uuid in alike:
+        until = spine.clock.now() + timedelta(seconds=100)
+        await spine.fleet.edit(uuid, {"maintenance_until": until}, OPERATOR)
+    await pass_time(spine, 1, *alike)
+    assert await open_ones(spine) == []
+    await pass_time(spine, 3, *alike)
+    assert [one.kind for one in await open_ones(spine)] == [IncidentKind.ALIKE]
+
+
+async def open_ones(spine: Spine) -> list[StoredIncident]:
+    async with spine.store.read() as connection:
+        return await incidents.under_way(connection)
 
 
 async def held(spine: Spine) -> bool:
