@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from infoscreen.domain.clients import Condition
 from infoscreen.domain.commands import Action, ClientCommand, CommandStatus, Source
@@ -298,6 +299,33 @@ async def test_a_clock_that_is_set_during_an_attempt_does_not_stop_the_recovery(
         Rung.REBOOT_HOST,
     ]
     assert await phase_of(spine) is Phase.NEEDS_HUMAN
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+async def test_times_are_moved_once_even_if_the_database_fails_in_between(tmp_path: Path, days: int) -> None:
+    async with scene(sqlite_url(tmp_path)) as spine:
+        await pass_time(spine, 2, U)
+        before = spine.clock.now()
+        since = await unwell_since(spine)
+        set_clock(spine, timedelta(days=days))
+        async with spine.store.write() as connection:
+            await connection.exec_driver_sql(
+                "CREATE TRIGGER full BEFORE UPDATE OF status_since ON clients"
+                " BEGIN SELECT RAISE(ABORT, 'full'); END"
+            )
+        with pytest.raises(IntegrityError):
+            await spine.recovering.poll()
+        async with spine.store.write() as connection:
+            await connection.exec_driver_sql("DROP TRIGGER full")
+        await spine.recovering.poll()
+        assert spine.clock.now() - await unwell_since(spine) == before - since
+
+
+async def unwell_since(spine: Spine) -> datetime:
+    async with spine.store.read() as connection:
+        ladder = await ladders.get(connection, U)
+    assert ladder is not None
+    return ladder.unwell_since
 
 
 @pytest.mark.parametrize("minutes", [2, 9, 25])
