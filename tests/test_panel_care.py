@@ -138,7 +138,7 @@ async def test_whoever_is_well_again_needs_nobody_any_more(site: Site) -> None:
         site.spine.clock.advance(30)
         await site.spine.beat(CRASHED, process_status="running")
         await site.spine.watch.look()
-        await site.spine.watch.sweep()
+        await site.spine.recovering.poll()
     async with site.spine.store.read() as connection:
         assert await care_of(connection, [CRASHED], site.spine.clock.now()) == {}
 

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 
-from infoscreen.domain.clients import Condition, ProcessStatus
+from infoscreen.domain.clients import STALE, Condition, ProcessStatus
 from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.recovery.acknowledgements import StoredAcknowledgement, of_clients
@@ -59,7 +59,15 @@ def _runs_again() -> ColumnElement[bool]:
 
 
 def _unit_acknowledged() -> ColumnElement[bool]:
-    return and_(_failed.client_uuid == clients.c.uuid, _failed.acknowledged_by.is_not(None), ~_runs_again())
+    """Tell whether a client's present trouble may be an acknowledged failure; a later silence is another."""
+    c = clients.c
+    fell_silent = and_(c.status.in_(sorted(STALE)), c.status_since > _failed.cleared_at)
+    return and_(
+        _failed.client_uuid == c.uuid,
+        _failed.acknowledged_by.is_not(None),
+        ~_runs_again(),
+        ~func.coalesce(fell_silent, False),
+    )
 
 
 def _of_known_outage() -> ColumnElement[bool]:
