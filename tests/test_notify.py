@@ -40,7 +40,7 @@ from infoscreen.services.notify.telling import Telling
 from infoscreen.services.ports import Delivered, DeliveryFault
 from infoscreen.services.secrets import Secrets
 from infoscreen.storage import tables
-from infoscreen.storage.notify import channels, messages
+from infoscreen.storage.notify import channels, messages, needing
 from infoscreen.storage.notify.messages import StoredMessage
 from infoscreen.storage.recovery import incidents
 from tests.api import ask
@@ -326,6 +326,46 @@ async def test_a_client_that_needs_a_person_is_told_until_it_is_well(desk: Desk)
         await spine.recovering.poll()
         await desk.run(0)
     assert [one.step for one in desk.sender.sent] == [NoticeStep.OPENED, NoticeStep.RESOLVED]
+
+
+async def test_messages_go_with_the_retention(desk: Desk) -> None:
+    channel = await desk.channel()
+    await desk.managing.send(channel, "old", ADMIN)
+    await desk.deliver()
+    desk.spine.clock.advance(91 * 86_400)
+    await desk.managing.send(channel, "new", ADMIN)
+    await desk.spine.watch.tidy()
+    assert [one.facts["text"] for one in await desk.stored()] == ["new"]
+
+
+async def test_clients_that_stay_in_trouble_hold_up_none_that_is_well(desk: Desk) -> None:
+    """Both have an incident and neither needs a person any more; only the second one is over."""
+    spine = desk.spine
+    numbers = []
+    for number, status in ((1, "crashed"), (2, "running")):
+        await spine.beat(uuid_of(number), process_status=status)
+        numbers.append(await desk.incident(IncidentKind.CLIENT, key=f"k{number}"))
+        async with spine.store.write() as connection:
+            await incidents.join(connection, numbers[-1], [uuid_of(number)], spine.clock.now())
+    await spine.recovering.poll()
+    async with spine.store.read() as connection:
+        over = await needing.no_longer(connection, 1)
+    assert [one.id for one in over] == numbers[1:]
+
+
+async def test_a_rule_of_a_channel_that_was_removed_can_be_changed_and_tells_nobody_else(desk: Desk) -> None:
+    first, second = await desk.channel("first"), await desk.channel("second")
+    settings = {"escalate_to": [second], "escalate_after_seconds": 600, "channels": [first, second]}
+    both = await desk.managing.add_rule("both", settings, ADMIN)
+    only = await desk.managing.add_rule("only", {"channels": [second]}, ADMIN)
+    await desk.managing.remove_channel(second, ADMIN)
+    known = {one.id: one for one in (await desk.managing.rules(100)).items}
+    assert known[both.id].settings["channels"] == [first]
+    assert known[both.id].settings["escalate_to"] == []
+    assert known[both.id].enabled
+    # Without channels it would tell all of them.
+    assert not known[only.id].enabled
+    await desk.managing.change_rule(both.id, ADMIN, {"reminder_seconds": 3600})
 
 
 # Pure rules.
