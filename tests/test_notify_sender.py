@@ -234,6 +234,31 @@ async def test_private_addresses_are_refused_at_the_connection(url: str) -> None
     assert (outcome.ok, outcome.fault, receiver.got) == (False, DeliveryFault.PRIVATE_TARGET, [])
 
 
+SEVERAL_ADDRESSES = """
+import socket
+import sys
+from infoscreen.notify.sender import deliver
+
+port = int(sys.argv[1])
+internet, local = (socket.AF_INET, ("127.0.0.1", port)), (socket.AF_UNIX, "/nowhere")
+found = [(family, socket.SOCK_STREAM, 0, "", address) for family, address in (local, internet)]
+socket.getaddrinfo = lambda *_, **__: found
+order = {"kind": "webhook", "url": f"http://name.example:{port}/", "allow_private": True}
+order |= {"body": "{}", "headers": {}}
+print(deliver(order)["ok"])
+"""
+"""A name with two addresses, of which the first one is refused."""
+
+
+async def test_what_arrived_at_the_second_address_of_a_name_is_not_sent_again() -> None:
+    async with http_receiver() as receiver:
+        port = receiver.host.rpartition(":")[2]
+        program = (sys.executable, "-c", SEVERAL_ADDRESSES, port)
+        done = await asyncio.to_thread(subprocess.run, program, capture_output=True, text=True, check=True)
+    assert len(receiver.got) == 1
+    assert done.stdout == "True\n"
+
+
 async def test_what_a_receiver_asks_for_is_handed_on() -> None:
     async with http_receiver() as receiver:
 
