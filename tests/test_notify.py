@@ -368,6 +368,21 @@ async def test_a_rule_of_a_channel_that_was_removed_can_be_changed_and_tells_nob
     await desk.managing.change_rule(both.id, ADMIN, {"reminder_seconds": 3600})
 
 
+async def test_a_rule_of_a_tag_tells_an_outage_that_reaches_the_tag_later(desk: Desk) -> None:
+    channel = await desk.channel()
+    (default,) = (await desk.managing.rules(10)).items
+    await desk.managing.remove_rule(default.id, ADMIN)
+    await desk.managing.add_rule("lobbies", {"tags": ["lobby"], "channels": [channel]}, ADMIN)
+    spine = desk.spine
+    await spine.beat(uuid_of(1))
+    await spine.fleet.edit(uuid_of(1), {"tags": ["lobby"]}, ADMIN)
+    number = await desk.incident()
+    assert await desk.run(300) == []
+    async with spine.store.write() as connection:
+        await incidents.join(connection, number, [uuid_of(1)], spine.clock.now())
+    assert await desk.run(300) == [NoticeStep.OPENED]
+
+
 # Pure rules.
 
 TIMES = st.integers(0, 48 * 3_600).map(lambda seconds: MORNING + timedelta(seconds=seconds))
