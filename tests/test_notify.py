@@ -33,12 +33,14 @@ from infoscreen.domain.notifying import (
 )
 from infoscreen.domain.opening_hours import parsed
 from infoscreen.domain.recovery import Closing, Incident, IncidentKind
+from infoscreen.notifications import old_backup
 from infoscreen.services.notify.channels import Notifying
 from infoscreen.services.notify.delivery import Delivery
 from infoscreen.services.notify.sources import Sources
 from infoscreen.services.notify.telling import Telling
 from infoscreen.services.ports import Delivered, DeliveryFault
 from infoscreen.services.secrets import Secrets
+from infoscreen.settings import Settings
 from infoscreen.storage import tables
 from infoscreen.storage.notify import channels, messages, needing
 from infoscreen.storage.notify.messages import StoredMessage
@@ -601,3 +603,16 @@ async def test_the_api_never_shows_a_secret(tmp_path: Path) -> None:
         await ask(admin, "POST", "/api/channels/1/test", status=404, json={})
         operator = await site.browser(Role.OPERATOR)
         await ask(operator, "GET", "/api/channels", status=403)
+
+
+@pytest.mark.parametrize("place", ["dangling", "file"])
+def test_backups_that_cannot_be_read_end_nothing(tmp_path: Path, place: str) -> None:
+    """They may be on another disk, and are pruned by another process."""
+    settings = Settings(database_url=sqlite_url(tmp_path))
+    backups = tmp_path / "backups"
+    if place == "file":
+        backups.write_text("")
+    else:
+        backups.mkdir()
+        (backups / "infoscreen-20260301T020000Z.db").symlink_to(tmp_path / "gone")
+    assert old_backup(settings, MORNING) is None
