@@ -175,6 +175,14 @@ def test_nothing_is_added_while_a_reload_would_open_everything(place: BrokerFile
     assert place.passwords.read_bytes() == before
 
 
+def test_files_that_cannot_be_written_are_said_and_logged(
+    place: BrokerFiles, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    (place.secrets / "restart.lock").mkdir()
+    assert asked(BrokerHelper(place), clock, do="restart_broker") == {"error": "failed"}
+    assert "the request failed" in caplog.text
+
+
 def test_the_broker_is_restarted_once_an_hour_at_most_also_by_another_helper(
     place: BrokerFiles, clock: FakeClock
 ) -> None:

@@ -60,7 +60,7 @@ class BrokerHelper:
                     pass
         except (ValueError, RecursionError, BadRequest):
             pass
-        except InfoscreenError:
+        except (InfoscreenError, OSError):
             log.exception("the request failed", extra={"event": "helper_failed"})
             return {"error": "failed"}
         log.warning("a request made no sense", extra={"event": "helper_refused"})

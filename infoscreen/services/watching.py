@@ -46,6 +46,7 @@ from infoscreen.storage import (
 from infoscreen.storage.command_deadlines import Signs
 from infoscreen.storage.command_history import HistoryLine
 from infoscreen.storage.engine import Connection, Store
+from infoscreen.storage.notify import messages
 from infoscreen.storage.recovery import attempts, decisions, incidents
 
 log = logging.getLogger(__name__)
@@ -146,6 +147,7 @@ class Watch:
             attempts.forget_before,
             incidents.forget_before,
             audit.forget_before,
+            messages.forget_before,
         ):
             deleted = AT_ONCE
             while deleted >= AT_ONCE:
