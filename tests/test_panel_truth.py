@@ -151,3 +151,29 @@ async def test_an_outage_and_what_it_holds_back_come_before_all_numbers(site: Si
     assert page.text.index('class="panel panel-outage"') < page.text.index('class="tiles"')
     assert "Hält zurück" in page.words
     assert "Aktiv" not in page.words
+
+
+@pytest.mark.parametrize(
+    ("until", "zone"), [("9999-12-31T23:59", "America/New_York"), ("0001-01-01T00:00", "Asia/Tokyo")]
+)
+async def test_a_maintenance_at_the_calendars_edge_is_refused(site: Site, until: str, zone: str) -> None:
+    await settle_fleet(site.spine)
+    browser = await site.browser(Role.OPERATOR)
+    page = await send(browser, f"/clients/{ONLINE}/edit", maintenance_until=until, zone=zone)
+    assert page.status == 422
+    assert "1970" in page.words
+
+
+async def test_old_health_of_a_live_client_looks_old_without_javascript(site: Site) -> None:
+    await settle_fleet(site.spine)
+    await site.spine.hear(
+        (f"{ONLINE}/health", {"timestamp": zulu(site.spine.clock.now()), "cpu_temperature": 50})
+    )
+    browser = await site.browser(Role.VIEWER)
+    fresh = await look(browser, f"/clients/{ONLINE}")
+    for _ in range(17):
+        site.spine.clock.advance(60)
+        await site.spine.beat(ONLINE)
+    old = await look(browser, f"/clients/{ONLINE}")
+    health = [re.search(r'<section class="([^"]*)"[^>]*id="health"', page.text) for page in (fresh, old)]
+    assert [found and found[1] for found in health] == ["panel", "panel old"]
