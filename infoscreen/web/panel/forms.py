@@ -5,12 +5,20 @@ from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from aiohttp import web
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+)
 
 from infoscreen.domain.clients import ClientEdit
 from infoscreen.domain.commands import Action
 from infoscreen.domain.recovery import Meanwhile
-from infoscreen.web.api.requests import Sort
+from infoscreen.web.api.requests import Sort, in_calendar
 from infoscreen.web.panel.language import zone_named
 
 
@@ -141,7 +149,7 @@ class Description(Form):
     ] = None
     tags: Annotated[str, Field(max_length=2_000)] = ""
     description: Annotated[Annotated[str, StringConstraints(max_length=4_000)] | None, Optional] = None
-    maintenance_until: Annotated[datetime | None, Optional] = None
+    maintenance_until: Annotated[Annotated[datetime, AfterValidator(in_calendar)] | None, Optional] = None
     zone: Annotated[str, Field(max_length=100)] = ""
     auto_recovery: Literal["", "on", "off"] = ""
 
