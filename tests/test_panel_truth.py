@@ -177,3 +177,11 @@ async def test_old_health_of_a_live_client_looks_old_without_javascript(site: Si
     old = await look(browser, f"/clients/{ONLINE}")
     health = [re.search(r'<section class="([^"]*)"[^>]*id="health"', page.text) for page in (fresh, old)]
     assert [found and found[1] for found in health] == ["panel", "panel old"]
+
+
+async def test_a_problem_that_no_poll_has_seen_yet_is_not_called_nothing_to_recover(site: Site) -> None:
+    await settle_fleet(site.spine)
+    browser = await site.browser(Role.VIEWER)
+    said = [(await look(browser, f"/clients/{client}")).words for client in (ONLINE, CRASHED)]
+    assert ["Keine Wiederherstellung nötig." in words for words in said] == [True, False]
+    assert "Noch nicht entschieden" in said[1]

@@ -39,7 +39,7 @@ ENDS: Mapping[str, str] = MappingProxyType(
 MEANWHILE: Mapping[Meanwhile, str] = MappingProxyType(
     {
         Meanwhile.HOLD: N_("hold: no automatic action"),
-        Meanwhile.GO_ON: N_("go on as usual"),
+        Meanwhile.GO_ON: N_("go on; if it has given up, again from the first rung"),
     }
 )
 
