@@ -1,7 +1,7 @@
 """Pages say what is true when they say it: local times, old values, order, offers, rows that changed."""
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -185,3 +185,23 @@ async def test_a_problem_that_no_poll_has_seen_yet_is_not_called_nothing_to_reco
     said = [(await look(browser, f"/clients/{client}")).words for client in (ONLINE, CRASHED)]
     assert ["Keine Wiederherstellung nötig." in words for words in said] == [True, False]
     assert "Noch nicht entschieden" in said[1]
+
+
+@pytest.mark.parametrize("until", ["2026-03-02T07:05:30Z", "2026-03-02T08:10:30Z", "2026-10-25T01:30:00Z"])
+async def test_an_end_of_maintenance_that_nobody_has_changed_stays_as_it_is(site: Site, until: str) -> None:
+    await site.spine.beat(ONLINE)
+    ends = datetime.fromisoformat(until)
+    await site.spine.fleet.edit(ONLINE, {"maintenance_until": ends}, OPERATOR)
+    site.spine.clock.advance(600)
+    await site.spine.beat(ONLINE)
+    browser = await site.browser(Role.OPERATOR)
+    browser.headers.update(BERLIN)
+    path = f"/clients/{ONLINE}/edit"
+    shown = re.search(r'name="maintenance_until"[^>]*value="([^"]+)"', (await look(browser, path)).text)
+    assert shown is not None
+    saved = await send(browser, path, name="Neu", maintenance_until=shown[1], zone="Europe/Berlin")
+    assert saved.status == 200
+    client = await site.spine.client(ONLINE)
+    assert (client.name, client.maintenance_until) == ("Neu", ends)
+    await send(browser, path, name="Neu", zone="Europe/Berlin")
+    assert (await site.spine.client(ONLINE)).maintenance_until is None
