@@ -299,3 +299,13 @@ async def test_rows_can_be_chosen_only_where_the_choice_can_be_sent(site: Site) 
     assert page.text.count('class="row-choice"') == 1
     assert 'form="several">Ausgew' in page.text
     assert "/acknowledge?status=" not in page.text
+
+
+async def test_an_outage_tells_all_that_it_affects_and_counts_those_that_nobody_takes_care_of(
+    site: Site,
+) -> None:
+    await outage_begins(site)
+    await site.spine.recovering.acknowledge(uuid_of(20), OPERATOR, recovery=Meanwhile.GO_ON)
+    page = await look(await site.browser(Role.VIEWER), "/")
+    assert re.search(r'id="outage-title-.*?class="count">4<', page.text, re.DOTALL)
+    assert "5 Geräte betroffen" in page.words
