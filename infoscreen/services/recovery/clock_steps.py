@@ -27,7 +27,7 @@ class Shift(NamedTuple):
 
 
 @dataclass(slots=True)
-class Progress:
+class MovedSoFar:
     """How far the times were moved by one step, as the database may fail in between: each is moved once."""
 
     recovery: bool = False
@@ -36,7 +36,7 @@ class Progress:
 
 
 async def move_times(
-    store: Store, stepped_at: datetime, step: timedelta, now: datetime, progress: Progress | None = None
+    store: Store, stepped_at: datetime, step: timedelta, now: datetime, progress: MovedSoFar | None = None
 ) -> None:
     """Move ladders, attempts, incidents, publications and the unwell clients' times by a step of the clock.
 
@@ -47,7 +47,7 @@ async def move_times(
         now: the time now.
         progress: where an earlier call for the same step stopped.
     """
-    shift, so_far = Shift(stepped_at, step, now), progress or Progress()
+    shift, so_far = Shift(stepped_at, step, now), progress or MovedSoFar()
     if not so_far.recovery:
         await _recovery(store, shift)
         so_far.recovery = True

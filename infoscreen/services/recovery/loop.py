@@ -45,7 +45,7 @@ from infoscreen.services.loops import every
 from infoscreen.services.orders import Because, WantedCommand
 from infoscreen.services.ports import Measures
 from infoscreen.services.recovery import caring
-from infoscreen.services.recovery.clock_steps import Progress, move_times
+from infoscreen.services.recovery.clock_steps import MovedSoFar, move_times
 from infoscreen.services.recovery.record import Record, changes_of, summary_of
 from infoscreen.services.recovery.snapshot import PollState, SnapshotBuilder
 from infoscreen.storage import audit
@@ -97,7 +97,7 @@ class Recovering:
         self._step_before = clock.last_step
         self._is_first = True
         self._moving_by: ClockStep | None = None
-        self._moved = Progress()
+        self._moved = MovedSoFar()
 
     async def run(self) -> None:
         """Poll until cancelled. The first poll waits one interval, because nothing was received before."""
@@ -227,7 +227,7 @@ class Recovering:
         step = self._clock.last_step
         if step is not None and step is not self._step_before and step.was_set:
             if self._moving_by is not step:
-                self._moving_by, self._moved = step, Progress()
+                self._moving_by, self._moved = step, MovedSoFar()
             await move_times(self._store, step.at, timedelta(seconds=step.seconds), now, self._moved)
         elif self._is_first:
             async with self._store.read() as connection:
