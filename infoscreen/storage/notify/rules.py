@@ -13,7 +13,7 @@ from infoscreen.domain.opening_hours import parsed
 from infoscreen.domain.recovery import IncidentKind
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.notify_tables import rules
-from infoscreen.storage.paging import Page, cursor_id, encode_cursor
+from infoscreen.storage.paging import Page, cursor_id, numbered_page
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +71,7 @@ async def page(connection: Connection, limit: int, cursor: str | None = None) ->
     """Return rules in the order in which they were added."""
     statement = _ALL.limit(limit + 1).where(rules.c.id > cursor_id(cursor))
     found = [_rule(row) for row in await connection.execute(statement)]
-    shown = found[:limit]
-    more = encode_cursor(shown[-1].id) if len(found) > limit else None
-    return Page(shown, more, await count(connection))
+    return numbered_page(found, limit, await count(connection))
 
 
 async def count(connection: Connection) -> int:
