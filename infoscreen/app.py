@@ -49,7 +49,9 @@ from infoscreen.services.monitoring import Monitoring
 from infoscreen.services.outbox import Outbox
 from infoscreen.services.passwords import Passwords
 from infoscreen.services.ports import LinkState
+from infoscreen.services.power.cycles import PowerCycles, PowerPolicy
 from infoscreen.services.power.outlets import Outlets
+from infoscreen.services.power.permission import CycleLimits
 from infoscreen.services.quota import Limit, QuotaPolicy, Quotas
 from infoscreen.services.recovery.loop import Recovering
 from infoscreen.services.recovery.pauses import Pausing
@@ -102,9 +104,11 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         restart_app=seconds(settings.restart_app_timeout_seconds),
         reboot_host=seconds(settings.reboot_timeout_seconds),
         shutdown_host=seconds(settings.shutdown_timeout_seconds),
+        power_cycle=seconds(settings.power_cycle_timeout_seconds),
     )
     lockout = lockout_policy(settings)
-    commands = CommandPolicy(seconds(settings.command_expiry_seconds), timeouts, lockout)
+    limits = CycleLimits(settings.power_cycles_per_day, seconds(settings.boot_grace_seconds))
+    commands = CommandPolicy(seconds(settings.command_expiry_seconds), timeouts, lockout, limits)
     recovery = recovery_policy(settings)
     watched = WatchPolicy(
         stale,
@@ -206,6 +210,11 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         on_change=show_broker,
     )
     metrics.watch_certificates(lambda: certificates.lifetimes)
+    key = settings.secrets_key
+    secrets = Secrets(() if key is None else keys_in(key.get_secret_value()))
+    outlets = Outlets(store, clock, bus, secrets, open_outlet)
+    power_policy = PowerPolicy(timeouts, limits, seconds(settings.power_cycle_stagger_seconds))
+    cycles = PowerCycles(store, clock, bus, outlets, open_outlet, metrics, power_policy)
     standing = list(installation.alerts(settings))
     monitoring = Monitoring(
         store,
@@ -213,7 +222,12 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         listener,
         ingest,
         bulk_ingest,
-        alerts=(lambda: standing, certificates.alerts, lambda: broker_alerts.alerts(listener.state)),
+        alerts=(
+            cycles.alerts,
+            lambda: standing,
+            certificates.alerts,
+            lambda: broker_alerts.alerts(listener.state),
+        ),
     )
     live = LiveFeed(store, bus, listener, clock)
     commanding = Commanding(store, clock, bus, commands, metrics, wake)
@@ -230,8 +244,6 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         )
 
     passwords = Passwords()
-    key = settings.secrets_key
-    secrets = Secrets(() if key is None else keys_in(key.get_secret_value()))
     recovering = Recovering(store, clock, bus, commanding, metrics, recovery, lockout, observer)
     notifications = Notifications(settings, store, clock, monitoring, secrets)
     app = create_app(
@@ -241,7 +253,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
             accounts=Accounts(store, clock, passwords, bus),
             commanding=commanding,
             fleet=Fleet(store, clock, bus, listener, wake),
-            outlets=Outlets(store, clock, bus, secrets, open_outlet),
+            outlets=outlets,
             pausing=Pausing(store, clock, bus),
             enrolling=Enrolling(store, clock, helper, code_lifetime),
             recovering=recovering,
@@ -263,6 +275,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         "mqtt monitor": monitor.run,
         "broker repair": repair.run,
         "outbox": outbox.run,
+        "power cycles": cycles.run,
         "watch": watch.run,
         "expiry sweeper": watch.run_sweep,
         "retention": watch.run_tidy,

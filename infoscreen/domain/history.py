@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from infoscreen.domain.clients import Condition, Presence
 from infoscreen.domain.codes import Code, Fact
+from infoscreen.domain.power.outlet import PowerFault
 
 UNKNOWN = "?"
 """In place of the name of a unit that was not stored."""
@@ -19,6 +20,7 @@ class Part(StrEnum):
     CLOCK = "clock"
     VERIFICATION = "verification"
     RECOVERY = "recovery"
+    OUTLET = "outlet"
 
 
 class Finding(Code):
@@ -48,6 +50,16 @@ class Note(Code):
 
     REFUSED_BY_LOCKOUT = "refused_by_lockout"
     LOCKOUT_OVERRIDDEN = "lockout_overridden"
+    SAFETY_OVERRIDDEN = "safety_overridden"
+    OUTLET_CHECKED = "outlet_checked"
+    OUTLET_FOUND_OFF = "outlet_found_off"
+    OUTLET_OFF_SENT = "outlet_off_sent", {"times": int}
+    OUTLET_OFF_SEEN = "outlet_off_seen"
+    OUTLET_ON_SENT = "outlet_on_sent"
+    OUTLET_ON_SEEN = "outlet_on_seen"
+    OUTLET_FAULT = "outlet_fault", {"fault": PowerFault, "said": str}
+    OUTLET_LEFT_OFF = "outlet_left_off"
+    OUTLET_RESUMED = "outlet_resumed"
     SENT_AGAIN = "sent_again", {"publication": int}
     REFUSED_BY_BROKER = "refused_by_broker", {"error": str}
     ACK = "ack", {"ack": str}

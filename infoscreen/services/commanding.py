@@ -13,6 +13,7 @@ from infoscreen.domain.accounts import Actor, Role
 from infoscreen.domain.clients import Condition
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import (
+    AT_THE_OUTLET,
     DISRUPTIVE,
     Action,
     ClientCommand,
@@ -49,6 +50,7 @@ from infoscreen.services.orders import (
     stored_ones,
 )
 from infoscreen.services.ports import Measures
+from infoscreen.services.power.permission import CycleLimits, permission
 from infoscreen.storage import audit, client_lists, clients, command_history, commands
 from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.storage.clients import Target
@@ -71,6 +73,7 @@ class CommandPolicy:
     expiry: timedelta
     timeouts: Timeouts
     lockout: LockoutPolicy
+    cycles: CycleLimits = field(default_factory=CycleLimits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +147,12 @@ class Commanding:
 
         Raises:
             NotFound: there is no such client.
+            NoOutlet, OutletProtected, OutletShared, OutletInUse, ClientStarting, TooManyCycles: its power may
+                not be cycled; ``force`` overrides the rules about sharing, starting and the day's limit.
             CommandInFlight: it has an unfinished disruptive command, which the error names.
             Conflict: it had one at the same moment.
             LockedOut: too many disruptive commands lately; a ``blocked_safety`` row was written.
-            Forbidden: ``force`` without being an admin.
+            Forbidden: ``force`` or a power cycle without being an admin.
             InvalidInput: the reason or expiry is out of bounds, or the client lacks the capability.
         """
         order = replace(
@@ -200,6 +205,13 @@ class Commanding:
                     outcome[one] = InvalidInput.of("action", FieldFault.NOT_CAPABLE, action=order.action)
             fit = {one: order for one, order in left.items() if one not in outcome}
             now = self._clock.now()
+            allowed = await permission(connection, fit, now, self._policy.cycles)
+            outcome |= allowed.refused
+            fit = {
+                one: replace(order, overriding=one in allowed.overridden)
+                for one, order in fit.items()
+                if one not in outcome
+            }
             decided = await self._decide(connection, fit, now)
             # The index refused it for another one, which has ended since.
             outcome |= {one: Conflict(ErrorCode.REQUESTED_AT_ONCE) for one in fit.keys() - decided.keys()}
@@ -234,7 +246,10 @@ class Commanding:
 
         Raises:
             InvalidInput: more than 5,000 clients, or the reason is out of bounds.
+            Conflict: the action is possible for one client at a time only.
         """
+        if action in AT_THE_OUTLET:
+            raise Conflict(ErrorCode.ONE_CLIENT_ONLY, action=action)
         checked = self._checked(action, source, actor, reason, None, False)
         order = replace(checked, batch_id=str(uuid.uuid4()))
         uuids = await self._targets(targets)

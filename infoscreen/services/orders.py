@@ -41,7 +41,7 @@ class WantedCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedOrder:
-    """A request for a command, checked."""
+    """A request for a command, checked. ``overriding``: without ``force`` it would be refused."""
 
     action: Action
     source: Source
@@ -50,6 +50,7 @@ class CheckedOrder:
     expires_in: timedelta
     because: Because | None = None
     force: bool = False
+    overriding: bool = False
     batch_id: str | None = None
     command_id: str | None = None
 
@@ -84,7 +85,7 @@ def new_command(order: CheckedOrder, client_uuid: str, now: datetime, *, locked:
         expires_at=now + order.expires_in,
         deadline_at=now + order.expires_in,
         batch_id=order.batch_id,
-        forced=locked and order.force,
+        forced=(locked and order.force) or order.overriding,
         finished_at=now if blocked else None,
     )
 
@@ -93,7 +94,8 @@ def first_line(command: ClientCommand, actor: Actor) -> HistoryLine:
     """Return the line with which the history of a new command begins."""
     note = Fact(Note.REFUSED_BY_LOCKOUT) if command.status is CommandStatus.BLOCKED_SAFETY else None
     if command.forced:
-        note = Fact(Note.LOCKOUT_OVERRIDDEN)
+        power = command.action is Action.POWER_CYCLE
+        note = Fact(Note.SAFETY_OVERRIDDEN if power else Note.LOCKOUT_OVERRIDDEN)
     by = Part.RECOVERY if command.source is Source.RECOVERY else actor.name
     event = CommandEvent(at=command.created_at, from_status=None, to_status=command.status, by=by, note=note)
     return HistoryLine(command.command_id, command.client_uuid, event)

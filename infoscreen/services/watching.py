@@ -41,6 +41,7 @@ from infoscreen.storage import (
     command_deadlines,
     command_history,
     commands,
+    power_cycles,
     timeline,
 )
 from infoscreen.storage.command_deadlines import Signs
@@ -148,6 +149,7 @@ class Watch:
             incidents.forget_before,
             audit.forget_before,
             messages.forget_before,
+            power_cycles.forget_before,
         ):
             deleted = AT_ONCE
             while deleted >= AT_ONCE:

@@ -21,6 +21,9 @@ POWER_FAULTS: Mapping[PowerFault, str] = MappingProxyType(
         PowerFault.OFF_NOT_SEEN: N_("it did not switch off"),
         PowerFault.STILL_DRAWING: N_("it says off, but power is still drawn"),
         PowerFault.OFF_TOO_SHORT: N_("it came on again too early"),
+        PowerFault.SECRET_UNREADABLE: N_("its stored password cannot be decrypted"),
+        PowerFault.NOT_ALLOWED: N_("it may no longer be switched: protected, shared, or withdrawn"),
+        PowerFault.CLIENT_IS_BACK: N_("the client was heard again before anything was switched"),
         PowerFault.INTERRUPTED: N_("interrupted; it was only switched on again"),
     }
 )

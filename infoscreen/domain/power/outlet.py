@@ -37,6 +37,11 @@ class PowerFault(StrEnum):
     STILL_DRAWING = "still_drawing"
     """It says off, and power is drawn."""
     OFF_TOO_SHORT = "off_too_short"
+    SECRET_UNREADABLE = "secret_unreadable"  # noqa: S105 - a code
+    NOT_ALLOWED = "not_allowed"
+    """It became protected, or another client uses it; or the command was withdrawn or has expired."""
+    CLIENT_IS_BACK = "client_is_back"
+    """The automatic recovery wanted to cycle it, and it was heard again just in time."""
     INTERRUPTED = "interrupted"
     """The daemon was stopped in the middle for too long; the outlet was only switched on again."""
 
@@ -48,6 +53,7 @@ NOTHING_SWITCHED = frozenset(
         PowerFault.UNSUPPORTED,
         PowerFault.MISSING_PROGRAM,
         PowerFault.BAD_CONFIGURATION,
+        PowerFault.SECRET_UNREADABLE,
     }
 )
 """After these faults the request was certainly not carried out, and asking again will not help."""

@@ -233,13 +233,11 @@ class Outlets:
 
 async def sharing(connection: Connection, found: ClientPower) -> tuple[str, ...]:
     """Return the other clients whose power goes with this outlet."""
-    others = await power.of_outlet(connection, found.with_secrets({}).key)
-    fed = {one.client_uuid for one in others}.union(found.also_feeds, *(one.also_feeds for one in others))
-    return tuple(sorted(fed - {found.client_uuid}))
+    return tuple(sorted((await power.fed_by(connection, [found]))[found.client_uuid]))
 
 
 async def _require_alone(connection: Connection, after: ClientPower) -> None:
-    at_it = await power.of_outlet(connection, after.with_secrets({}).key)
+    at_it = await power.of_outlet(connection, after.key)
     others = sorted({one.client_uuid for one in at_it} - {after.client_uuid})
     if others:
         raise OutletShared(ErrorCode.OUTLET_SHARED, clients=", ".join(others[:3]))

@@ -50,7 +50,7 @@ async def post_command(request: web.Request) -> web.StreamResponse:
     client = await _client_of(request)
     order = await read_form(request, Order)
     back = see_other(order.next or f"/clients/{client.uuid}")
-    if order.action is Action.SHUTDOWN_HOST and not questions.is_typed(client, order.typed):
+    if order.action in questions.TYPED and not questions.is_typed(client, order.typed):
         return flash.put(request, back, "mistyped", client=client.label)
     try:
         command = await parts_of(request).commanding.request(

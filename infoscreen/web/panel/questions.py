@@ -18,8 +18,12 @@ TITLES: Mapping[Action, str] = MappingProxyType(
         Action.SCREENSHOT: N_("Take a screenshot of %(client)s?"),
         Action.DISPLAY_ON: N_("Switch on the display of %(client)s?"),
         Action.DISPLAY_OFF: N_("Switch off the display of %(client)s?"),
+        Action.POWER_CYCLE: N_("Power cycle %(client)s?"),
     }
 )
+
+TYPED = frozenset({Action.SHUTDOWN_HOST, Action.POWER_CYCLE})
+"""Commands for which the client's name has to be typed."""
 
 MOST_UNTYPED = 10
 """A bulk act on more clients than this asks for their number to be typed."""
@@ -64,11 +68,11 @@ def about_command(
         action=f"/clients/{client.uuid}/commands",
         back=back or f"/clients/{client.uuid}",
         hidden=hidden,
-        danger=action is Action.SHUTDOWN_HOST or overriding,
+        danger=action in TYPED or overriding,
         warnings=_warnings(client, locked_until if overriding else None, language),
         reason_label=_("Reason (needed to override the lockout)") if overriding else _("Reason (optional)"),
         reason_required=overriding,
-        typed=client.label if action is Action.SHUTDOWN_HOST else None,
+        typed=client.label if action in TYPED else None,
     )
 
 
