@@ -447,6 +447,20 @@ def test_hours_wait_over_both_changes_of_clocks(now: str, opens: str) -> None:
     assert parsed(WEEK).next_open(at, BERLIN) == wanted
 
 
+@pytest.mark.parametrize(
+    ("now", "opens"),
+    [
+        ("2026-10-25 00:00", "2026-10-25 00:30"),  # 02:30 CEST
+        ("2026-10-25 01:10", "2026-10-25 01:30"),  # 02:10 CET: 02:30 comes a second time
+        ("2026-03-29 00:50", "2026-03-29 01:00"),  # there is no 02:30: open from 03:00 CEST to 03:30
+        ("2026-03-29 01:30", "2026-03-30 00:30"),
+    ],
+)
+def test_what_opens_in_the_hour_of_a_change_of_clocks(now: str, opens: str) -> None:
+    at, wanted = (datetime.fromisoformat(one).replace(tzinfo=UTC) for one in (now, opens))
+    assert parsed("Mo-Su 02:30-03:30").next_open(at, BERLIN) == wanted
+
+
 @settings(deadline=None, max_examples=50)
 @given(
     st.sampled_from(

@@ -37,8 +37,8 @@ class OpeningHours:
     def next_open(self, at: datetime, zone: ZoneInfo) -> datetime | None:
         """Return the time itself if it is open, else when it opens next; None if it never does.
 
-        In the hour that a change of clocks leaves out, it opens when that hour would have begun; in the hour
-        that comes twice, it opens at the first.
+        What opens in the hour that a change of clocks leaves out opens at the change; what opens in the hour
+        that comes twice opens twice.
         """
         if self.is_open(at, zone):
             return at
@@ -49,10 +49,20 @@ class OpeningHours:
             midnight = datetime.combine(day, time(), tzinfo=zone)
             for start, _ in self.days.get(day.weekday(), ()):
                 wall = midnight + timedelta(minutes=start)  # arithmetic on the wall clock
-                begin = wall.astimezone(UTC)
-                if begin > at and self.is_open(begin, zone):
-                    opens.append(begin)
+                opens += [one for one in _moments(wall) if one > at and self.is_open(one, zone)]
         return min(opens, default=None)
+
+
+def _moments(wall: datetime) -> list[datetime]:
+    """Return when a wall clock shows a time: once or, in the hour that comes twice, two times.
+
+    For a time that a change of clocks leaves out, the change is somewhere between both, at a full minute.
+    """
+    first, second = (wall.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
+    if first <= second:
+        return [first, second]
+    minutes = (first - second) // timedelta(minutes=1)
+    return [second + timedelta(minutes=minute) for minute in range(minutes + 1)]
 
 
 def parsed(text: str) -> OpeningHours:
