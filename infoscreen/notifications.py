@@ -26,11 +26,15 @@ def old_backup(settings: Settings, now: datetime) -> OldBackup | None:
     if file is None:
         return None
     place = file.parent / "backups"
-    found = backups.backups_in(place)
-    if not found:
-        # A directory without any backup is one that the timer has not used yet.
+    try:
+        found = backups.backups_in(place)
+        if not found:
+            # A directory without any backup is one that the timer has not used yet.
+            return None
+        newest = datetime.fromtimestamp(found[0].stat().st_mtime, UTC)
+    except OSError:
+        # Pruned meanwhile, or not for us to read: nothing is known.
         return None
-    newest = datetime.fromtimestamp(found[0].stat().st_mtime, UTC)
     return OldBackup(newest_at=newest) if now - newest > OLD_AFTER else None
 
 

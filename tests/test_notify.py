@@ -33,14 +33,16 @@ from infoscreen.domain.notifying import (
 )
 from infoscreen.domain.opening_hours import parsed
 from infoscreen.domain.recovery import Closing, Incident, IncidentKind
+from infoscreen.notifications import old_backup
 from infoscreen.services.notify.channels import Notifying
 from infoscreen.services.notify.delivery import Delivery
 from infoscreen.services.notify.sources import Sources
 from infoscreen.services.notify.telling import Telling
 from infoscreen.services.ports import Delivered, DeliveryFault
 from infoscreen.services.secrets import Secrets
+from infoscreen.settings import Settings
 from infoscreen.storage import tables
-from infoscreen.storage.notify import channels, messages
+from infoscreen.storage.notify import channels, messages, needing
 from infoscreen.storage.notify.messages import StoredMessage
 from infoscreen.storage.recovery import incidents
 from tests.api import ask
@@ -328,6 +330,61 @@ async def test_a_client_that_needs_a_person_is_told_until_it_is_well(desk: Desk)
     assert [one.step for one in desk.sender.sent] == [NoticeStep.OPENED, NoticeStep.RESOLVED]
 
 
+async def test_messages_go_with_the_retention(desk: Desk) -> None:
+    channel = await desk.channel()
+    await desk.managing.send(channel, "old", ADMIN)
+    await desk.deliver()
+    desk.spine.clock.advance(91 * 86_400)
+    await desk.managing.send(channel, "new", ADMIN)
+    await desk.spine.watch.tidy()
+    assert [one.facts["text"] for one in await desk.stored()] == ["new"]
+
+
+async def test_clients_that_stay_in_trouble_hold_up_none_that_is_well(desk: Desk) -> None:
+    """Both have an incident and neither needs a person any more; only the second one is over."""
+    spine = desk.spine
+    numbers = []
+    for number, status in ((1, "crashed"), (2, "running")):
+        await spine.beat(uuid_of(number), process_status=status)
+        numbers.append(await desk.incident(IncidentKind.CLIENT, key=f"k{number}"))
+        async with spine.store.write() as connection:
+            await incidents.join(connection, numbers[-1], [uuid_of(number)], spine.clock.now())
+    await spine.recovering.poll()
+    async with spine.store.read() as connection:
+        over = await needing.no_longer(connection, 1)
+    assert [one.id for one in over] == numbers[1:]
+
+
+async def test_a_rule_of_a_channel_that_was_removed_can_be_changed_and_tells_nobody_else(desk: Desk) -> None:
+    first, second = await desk.channel("first"), await desk.channel("second")
+    settings = {"escalate_to": [second], "escalate_after_seconds": 600, "channels": [first, second]}
+    both = await desk.managing.add_rule("both", settings, ADMIN)
+    only = await desk.managing.add_rule("only", {"channels": [second]}, ADMIN)
+    await desk.managing.remove_channel(second, ADMIN)
+    known = {one.id: one for one in (await desk.managing.rules(100)).items}
+    assert known[both.id].settings["channels"] == [first]
+    assert known[both.id].settings["escalate_to"] == []
+    assert known[both.id].enabled
+    # Without channels it would tell all of them.
+    assert not known[only.id].enabled
+    await desk.managing.change_rule(both.id, ADMIN, {"reminder_seconds": 3600})
+
+
+async def test_a_rule_of_a_tag_tells_an_outage_that_reaches_the_tag_later(desk: Desk) -> None:
+    channel = await desk.channel()
+    (default,) = (await desk.managing.rules(10)).items
+    await desk.managing.remove_rule(default.id, ADMIN)
+    await desk.managing.add_rule("lobbies", {"tags": ["lobby"], "channels": [channel]}, ADMIN)
+    spine = desk.spine
+    await spine.beat(uuid_of(1))
+    await spine.fleet.edit(uuid_of(1), {"tags": ["lobby"]}, ADMIN)
+    number = await desk.incident()
+    assert await desk.run(300) == []
+    async with spine.store.write() as connection:
+        await incidents.join(connection, number, [uuid_of(1)], spine.clock.now())
+    assert await desk.run(300) == [NoticeStep.OPENED]
+
+
 # Pure rules.
 
 TIMES = st.integers(0, 48 * 3_600).map(lambda seconds: MORNING + timedelta(seconds=seconds))
@@ -546,3 +603,16 @@ async def test_the_api_never_shows_a_secret(tmp_path: Path) -> None:
         await ask(admin, "POST", "/api/channels/1/test", status=404, json={})
         operator = await site.browser(Role.OPERATOR)
         await ask(operator, "GET", "/api/channels", status=403)
+
+
+@pytest.mark.parametrize("place", ["dangling", "file"])
+def test_backups_that_cannot_be_read_end_nothing(tmp_path: Path, place: str) -> None:
+    """They may be on another disk, and are pruned by another process."""
+    settings = Settings(database_url=sqlite_url(tmp_path))
+    backups = tmp_path / "backups"
+    if place == "file":
+        backups.write_text("")
+    else:
+        backups.mkdir()
+        (backups / "infoscreen-20260301T020000Z.db").symlink_to(tmp_path / "gone")
+    assert old_backup(settings, MORNING) is None

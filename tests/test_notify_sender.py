@@ -234,6 +234,31 @@ async def test_private_addresses_are_refused_at_the_connection(url: str) -> None
     assert (outcome.ok, outcome.fault, receiver.got) == (False, DeliveryFault.PRIVATE_TARGET, [])
 
 
+SEVERAL_ADDRESSES = """
+import socket
+import sys
+from infoscreen.notify.sender import deliver
+
+port = int(sys.argv[1])
+internet, local = (socket.AF_INET, ("127.0.0.1", port)), (socket.AF_UNIX, "/nowhere")
+found = [(family, socket.SOCK_STREAM, 0, "", address) for family, address in (local, internet)]
+socket.getaddrinfo = lambda *_, **__: found
+order = {"kind": "webhook", "url": f"http://name.example:{port}/", "allow_private": True}
+order |= {"body": "{}", "headers": {}}
+print(deliver(order)["ok"])
+"""
+"""A name with two addresses, of which the first one is refused."""
+
+
+async def test_what_arrived_at_the_second_address_of_a_name_is_not_sent_again() -> None:
+    async with http_receiver() as receiver:
+        port = receiver.host.rpartition(":")[2]
+        program = (sys.executable, "-c", SEVERAL_ADDRESSES, port)
+        done = await asyncio.to_thread(subprocess.run, program, capture_output=True, text=True, check=True)
+    assert len(receiver.got) == 1
+    assert done.stdout == "True\n"
+
+
 async def test_what_a_receiver_asks_for_is_handed_on() -> None:
     async with http_receiver() as receiver:
 
@@ -304,6 +329,7 @@ async def test_an_apprise_url_is_checked_without_connecting() -> None:
         ],
         *[(one, False) for one in ("::ffff:127.0.0.1", "64:ff9b::10.0.0.1", "2002:7f00:1::", "100.64.0.1")],
         *[(one, False) for one in ("localhost", "", "2130706433", "0x7f.1", "240.0.0.1", "255.255.255.255")],
+        *[(one, False) for one in ("fec0::1", "::127.0.0.1", "::ffff:0:10.0.0.1", "64:ff9b:1::10.0.0.1")],
         *[(one, True) for one in ("9.9.9.9", "2620:fe::fe", "::ffff:9.9.9.9", "64:ff9b::9.9.9.9")],
     ],
 )
@@ -333,11 +359,17 @@ def test_no_part_of_a_url_comes_back(secret: str, template: str) -> None:
     assert text.isprintable()
 
 
+@pytest.mark.parametrize("url", ["mailto://u:[password@host", "mailto://u:password\u2100@host"])
+def test_a_url_that_python_cannot_split_is_masked_as_well(url: str) -> None:
+    assert "password" not in redacted(f"cannot send to {url}: password", url)
+
+
 @pytest.mark.parametrize(
     ("header", "seconds"),
     [
         *[("120", 120), ("Mon, 02 Mar 2026 07:01:00 GMT", 60), ("Mon, 02 Mar 2020 07:01:00 GMT", 0)],
         *[("soon", None), ("", None), ("-5", None), (None, None), ("9" * 50, 999_999_999), ("²", None)],
+        ("Fri, 31 Dec 9999 23:59:59 -1200", None),
     ],
 )
 def test_how_long_a_receiver_wants_to_be_left_alone(header: str | None, seconds: int | None) -> None:

@@ -169,6 +169,28 @@ async def test_without_the_key_the_outlet_is_shown_and_its_secret_is_not_used(kn
             await outlets.test(U)
 
 
+async def test_after_the_key_is_lost_a_new_password_can_be_given(known: Site) -> None:
+    admin = await known.program(Role.ADMIN)
+    await ask(admin, "PATCH", f"/api/clients/{U}", json={"power": plug()})
+    spine = known.spine
+    outlets = Outlets(spine.store, spine.clock, spine.bus, Secrets([bytes(reversed(range(32)))]), open_outlet)
+    wanted = WantedPower(driver="shelly", address="10.0.0.5", outlet="0")
+    with pytest.raises(SecretUnreadable):
+        await outlets.configure(U, wanted, ADMIN)
+    await outlets.configure(U, replace(wanted, secrets={"password": "new"}), ADMIN)
+    shown = await outlets.shown(U)
+    assert shown is not None
+    assert shown.secrets == ("password",)
+
+
+async def test_a_secret_is_no_option(known: Site) -> None:
+    """An option is stored in the clear and shown."""
+    admin = await known.program(Role.ADMIN)
+    body = {"power": plug(options={"privacy_secret": "hushhush"})}
+    await ask(admin, "PATCH", f"/api/clients/{U}", status=422, json=body)
+    assert "hushhush" not in await stored(known)
+
+
 async def test_a_removed_client_leaves_no_outlet_behind(known: Site) -> None:
     admin = await known.program(Role.ADMIN)
     await ask(admin, "PATCH", f"/api/clients/{U}", json={"power": plug()})

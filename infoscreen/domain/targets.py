@@ -3,6 +3,9 @@
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 _NAT64 = ip_network("64:ff9b::/96")
+_NOT_PUBLIC = tuple(
+    map(ip_network, ("::/96", "::ffff:0:0:0/96", "64:ff9b:1::/48", "fec0::/10"))  # as no Python has them yet
+)
 
 
 def is_public(address: str) -> bool:
@@ -14,6 +17,8 @@ def is_public(address: str) -> bool:
     try:
         found = ip_address(address.partition("%")[0])
     except ValueError:
+        return False
+    if any(found in network for network in _NOT_PUBLIC):
         return False
     return all(one.is_global and not one.is_multicast for one in _with_hidden(found))
 

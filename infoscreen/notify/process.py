@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from infoscreen.clock import Clock
 from infoscreen.domain.notifying import ChannelKind
@@ -132,17 +132,17 @@ def waiting_time(header: Any, now: datetime) -> timedelta | None:
     if header.strip().isascii() and header.strip().isdecimal():
         return timedelta(seconds=int(header.strip()[:9]))
     try:
-        at = parsedate_to_datetime(header)
-    except ValueError:
+        at = parsedate_to_datetime(header).astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return max(timedelta(0), at.astimezone(UTC) - now)
+    return max(timedelta(0), at - now)
 
 
 def redacted(text: str, url: str) -> str:
     """Return a text of a library or receiver on one line, cut, and without any part of the URL in it."""
     rest = url.partition("://")[2]
     secret = {rest, url, unquote(rest)}
-    for part in (rest, unquote(rest), urlsplit(url).query):
+    for part in (rest, unquote(rest), url.partition("?")[2]):
         word = ""
         for character in f"{part} ":
             if character.isalnum() or character in "-_.~%+$!":

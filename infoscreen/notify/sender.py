@@ -121,8 +121,9 @@ def deliver(order: dict[str, Any]) -> dict[str, Any]:
         answer = _apprise(order) if order["kind"] == "apprise" else _webhook(order)
     except (OSError, http.client.HTTPException, ValueError) as error:
         answer = {"ok": False, "detail": f"{type(error).__name__}: {error}"}
-    if guard.refused:
-        answer |= {"ok": False, "private": True}
+    # A name with several addresses may have led to one that is allowed after all.
+    if guard.refused and not answer["ok"]:
+        answer["private"] = True
     return answer
 
 

@@ -227,7 +227,7 @@ FAULTS: Table = MappingProxyType(
         FieldFault.NO_SUCH_CHANNEL: N_("there is no channel %(id)s"),
         FieldFault.NO_SUCH_TIME_ZONE: N_("is not the name of a time zone, such as Europe/Berlin"),
         FieldFault.NOT_OPENING_HOURS: N_("is not opening hours such as “Mo-Fr 08:00-18:00”: %(part)s"),
-        FieldFault.NOT_BOTH: N_("goes together with %(other)s"),
+        FieldFault.NOT_BOTH: N_("must be given together with %(other)s"),
         FieldFault.OTHER: N_("is not valid (%(rule)s)"),
     }
 )

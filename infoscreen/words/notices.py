@@ -12,12 +12,12 @@ TITLES: Mapping[NoticeStep, str] = MappingProxyType(
         NoticeStep.REMINDER: N_("Still: %(what)s"),
         NoticeStep.ESCALATED: N_("Nobody has acknowledged: %(what)s"),
         NoticeStep.RESOLVED: N_("Over: %(what)s"),
-        NoticeStep.TEST: N_("Test message of infoscreen"),
-        NoticeStep.TEXT: N_("Message of infoscreen"),
+        NoticeStep.TEST: N_("Test message from infoscreen"),
+        NoticeStep.TEXT: N_("Message from infoscreen"),
         NoticeStep.SUMMARY: N_("Many messages at once"),
     }
 )
-OTHER_TITLE = N_("Message of infoscreen")
+OTHER_TITLE = N_("Message from infoscreen")
 GONE = N_("Not followed any more after a day: %(what)s")
 TEST = N_("If you can read this, the channel works.")
 SUMMARY = N_("So many messages at once that they are summed up here:")
@@ -39,7 +39,7 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "escalated": N_("not acknowledged"),
         "resolved": N_("over"),
         "test": N_("tests"),
-        "text": N_("messages of people"),
+        "text": N_("messages from people"),
         "summary": N_("summaries"),
     }
 )
@@ -48,11 +48,11 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "fleet_outage": N_("outages of several sites"),
         "site_outage": N_("outages of sites"),
         "network_outage": N_("outages of networks"),
-        "left_behind": N_("clients left behind by outages"),
-        "alike": N_("troubles alike that nothing helps against"),
-        "observer": N_("server that cannot see"),
+        "left_behind": N_("clients that stayed dark after outages"),
+        "alike": N_("the same trouble on many clients"),
+        "observer": N_("server that receives nothing"),
         "commands_unanswered": N_("commands that do not arrive"),
-        "client": N_("clients that need a person"),
+        "client": N_("clients that need attention"),
         "broker": N_("trouble with the broker"),
         "certificate": N_("trouble with certificates"),
         "authentication": N_("failed logins"),

@@ -215,12 +215,12 @@ INCIDENTS: Mapping[IncidentKind, tuple[str, str]] = MappingProxyType(
             N_("Clients are heard and answer no command. Nothing is charged; one is tried now and then."),
         ),
         IncidentKind.CLIENT: (
-            N_("%(client)s needs a person"),
+            N_("%(client)s needs attention"),
             N_("The automatic recovery cannot help this client any further."),
         ),
         IncidentKind.BROKER: (
             N_("Trouble with the broker"),
-            N_("The broker works, but not as it must."),
+            N_("The broker is running, but not correctly."),
         ),
         IncidentKind.CERTIFICATE: (
             N_("Trouble with a certificate"),

@@ -153,6 +153,15 @@ class _Round:
                 continue
             elif incident.kind in {IncidentKind.ALIKE, IncidentKind.LEFT_BEHIND} and not dark[key]:
                 self.incidents[key] = replace(incident, ended_at=self.now, closing=Closing.OVER)
+        over = {
+            key
+            for key, one in self.incidents.items()
+            if one.kind is IncidentKind.ALIKE and one.closing is Closing.OVER
+        }
+        for case in self.cases if over else ():
+            # Also those that are only left alone for now: they have not been dismissed.
+            if case.ladder is not None and case.ladder.incident in over:
+                case.ladder = case.ladder.of_incident(None)
         gone = {key for key, one in self.incidents.items() if one.closing is Closing.GONE}
         if not gone:
             return

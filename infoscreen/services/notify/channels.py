@@ -140,11 +140,20 @@ class Notifying:
         return changed
 
     async def remove_channel(self, channel_id: int, actor: Actor) -> None:
-        """Remove a channel with its messages; raise ``NotFound``."""
+        """Remove a channel with its messages, also from the rules; raise ``NotFound``.
+
+        A rule that is left without a channel is disabled: otherwise it would tell all of them.
+        """
         async with self._store.write() as connection:
             known = await _channel(connection, channel_id)
             await channels.remove(connection, channel_id)
-            detail = {"name": known.name}
+            disabled = []
+            for rule in await rules.every(connection):
+                if (changed := _without(rule, channel_id)) is not None:
+                    await rules.change(connection, rule.id, changed)
+                    if not changed.get("enabled", True):
+                        disabled.append(rule.name)
+            detail = {"name": known.name, "rules_disabled": disabled}
             await audit.record(
                 connection, self._clock.now(), actor, "channel.remove", f"channel/{channel_id}", detail
             )
@@ -273,8 +282,8 @@ class Notifying:
 
 def shown(kind: ChannelKind, url: str) -> str:
     """Return what may be shown of a URL: of Apprise's the scheme only, as any part may be secret."""
-    parts = urlsplit(url)
-    if kind is ChannelKind.WEBHOOK and parts.hostname:
+    if kind is ChannelKind.WEBHOOK:
+        parts = urlsplit(url)
         return f"{parts.scheme}://{parts.hostname}/..."[:300]
     scheme = url.partition("://")[0]
     return f"{scheme if scheme.isalnum() and len(scheme) <= 20 else '?'}://..."
@@ -302,6 +311,22 @@ async def _rule(connection: Connection, rule_id: int) -> StoredRule:
     if found is None:
         raise NotFound(ErrorCode.NO_RULE, id=str(rule_id))
     return found
+
+
+def _without(rule: StoredRule, channel_id: int) -> dict[str, Any] | None:
+    """Return what changes of a rule when a channel is gone; None if the rule does not name it."""
+    settings = dict(rule.settings)
+    named = [name for name in ("channels", "escalate_to") if channel_id in (settings.get(name) or ())]
+    if not named:
+        return None
+    for name in named:
+        settings[name] = [one for one in settings[name] if one != channel_id]
+    if not settings.get("escalate_to"):
+        settings["escalate_after_seconds"] = None
+    changes: dict[str, Any] = {"settings": settings}
+    if "channels" in named and not settings["channels"]:
+        changes["enabled"] = False
+    return changes
 
 
 async def _check_rule(connection: Connection, settings: Mapping[str, Any]) -> None:

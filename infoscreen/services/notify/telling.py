@@ -6,7 +6,7 @@ same incidents again and comes to the same; nothing is kept in memory.
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -25,6 +25,7 @@ from infoscreen.storage.notify.notices import NoticePair
 POLL_SECONDS = 5.0
 AT_ONCE = 250
 MOST_NAMED = 20
+TAGS_AGAIN = timedelta(minutes=1)
 
 
 class Telling:
@@ -92,7 +93,13 @@ async def _looked_at(
     seen = pair.seen(tags)
     if told.opened_at is None and seen.calm:
         told = ToldSoFar(calm_at=now)
-    follows = next_step(rule, seen, told, now) if matches(rule, seen) else NextNotice(done=True)
+    if matches(rule, seen):
+        follows = next_step(rule, seen, told, now)
+    elif rule.tags and incident.ended_at is None:
+        # Clients with one of the tags may still become members.
+        follows = NextNotice(look_at=now + TAGS_AGAIN)
+    else:
+        follows = NextNotice(done=True)
     made: list[StoredMessage] = []
     if follows.step is not None:
         to = _channels_for(rule, follows.step, told, known)

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 OpenOutlet = Callable[[Outlet], PowerDriver]
 """Makes the driver for an outlet; raises ``PowerError``."""
 
+SECRET_NAMES = frozenset({"password", "privacy_secret"})
+
 TEST_SECONDS = 20.0
 TESTS_AT_ONCE = 4
 
@@ -42,7 +44,7 @@ TESTS_AT_ONCE = 4
 class WantedPower:
     """An outlet as somebody enters it.
 
-    ``secrets`` by name: ``password``, ``privacy_secret``. Those that are left out stay as they are stored,
+    ``secrets`` by name, see ``SECRET_NAMES``. Those that are left out stay as they are stored,
     as long as driver and address stay; None deletes one. ``shared`` says that other clients may use the
     same outlet.
     """
@@ -104,8 +106,12 @@ class Outlets:
             NotFound: there is no such client.
             InvalidInput: the configuration makes no sense to its driver.
             OutletShared: another client has the same outlet, and ``shared`` was not given.
-            SecretUnreadable: there is no key to encrypt secrets with.
+            SecretUnreadable: there is no key to encrypt secrets with, or the stored ones were encrypted with
+                another one and no new password is given.
         """
+        if wanted is not None and (hidden := SECRET_NAMES & wanted.options.keys()):
+            # Options are stored in the clear and shown.
+            raise InvalidInput.of("power.options", FieldFault.OTHER, rule=f"{min(hidden)} is no option")
         async with self._store.write() as connection:
             if client_uuid not in await clients.for_change(connection, [client_uuid]):
                 raise NotFound(ErrorCode.NO_CLIENT, uuid=client_uuid)
@@ -201,7 +207,11 @@ class Outlets:
         )
         if before is not None and same_place and before.sealed is not None:
             # A stored password never goes to another address than the one it was entered for.
-            kept = self._unsealed(before)
+            try:
+                kept = self._unsealed(before)
+            except SecretUnreadable:
+                if "password" not in wanted.secrets:
+                    raise
         given = {**kept, **wanted.secrets}
         return {name: value for name, value in given.items() if value}
 

@@ -10,7 +10,7 @@ from sqlalchemy import Row, case, delete, func, insert, select, update
 from infoscreen.domain.notifying import ChannelKind
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.notify_tables import channels
-from infoscreen.storage.paging import Page, cursor_number, decode_cursor, encode_cursor
+from infoscreen.storage.paging import Page, cursor_id, numbered_page
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +46,9 @@ async def every(connection: Connection) -> list[StoredChannel]:
 
 async def page(connection: Connection, limit: int, cursor: str | None = None) -> Page[StoredChannel]:
     """Return channels in the order in which they were added."""
-    statement = _ALL.limit(limit + 1)
-    if cursor is not None:
-        statement = statement.where(channels.c.id > cursor_number(decode_cursor(cursor, 1)[0]))
+    statement = _ALL.limit(limit + 1).where(channels.c.id > cursor_id(cursor))
     found = [_channel(row) for row in await connection.execute(statement)]
-    shown = found[:limit]
-    more = encode_cursor(shown[-1].id) if len(found) > limit else None
-    return Page(shown, more, await count(connection))
+    return numbered_page(found, limit, await count(connection))
 
 
 async def count(connection: Connection) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import and_, exists, or_, select
 
-from infoscreen.domain.clients import Condition
+from infoscreen.domain.clients import WELL, Condition
 from infoscreen.domain.recovery import IncidentKind, Reason, Verb
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.tables import clients, incident_members, incidents, recovery_decisions
@@ -81,7 +81,12 @@ class OpenClientIncident:
 
 
 async def no_longer(connection: Connection, limit: int) -> list[OpenClientIncident]:
-    """Return open incidents of clients that do not need a person any more, or are taken care of."""
+    """Return open incidents of clients that are over, or that somebody takes care of without its being noted.
+
+    A client in trouble that needs no person at the moment is not among them: it stays as it is.
+    """
+    unnoted = and_(_I.acknowledged_at.is_(None), _D.reason == Reason.TAKEN_OVER)
+    over = or_(_C.uuid.is_(None), _D.id.is_(None), _D.incident_id.is_not(None), _C.status.in_(WELL))
     statement = (
         select(_I.id, _I.acknowledged_at, _C.status, _D.reason, _D.incident_id)
         .select_from(
@@ -93,8 +98,7 @@ async def no_longer(connection: Connection, limit: int) -> list[OpenClientIncide
             _I.kind == IncidentKind.CLIENT,
             _I.ended_at.is_(None),
             or_(_D.id.is_(None), ~_NEEDS),
-            # Somebody took care of it, and nothing has changed since.
-            ~and_(_I.acknowledged_at.is_not(None), _D.reason == Reason.TAKEN_OVER),
+            or_(over, unnoted),
         )
         .order_by(_I.id)
         .limit(limit)

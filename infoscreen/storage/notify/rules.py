@@ -13,7 +13,7 @@ from infoscreen.domain.opening_hours import parsed
 from infoscreen.domain.recovery import IncidentKind
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.notify_tables import rules
-from infoscreen.storage.paging import Page, cursor_number, decode_cursor, encode_cursor
+from infoscreen.storage.paging import Page, cursor_id, numbered_page
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,13 +69,9 @@ async def every(connection: Connection) -> list[StoredRule]:
 
 async def page(connection: Connection, limit: int, cursor: str | None = None) -> Page[StoredRule]:
     """Return rules in the order in which they were added."""
-    statement = _ALL.limit(limit + 1)
-    if cursor is not None:
-        statement = statement.where(rules.c.id > cursor_number(decode_cursor(cursor, 1)[0]))
+    statement = _ALL.limit(limit + 1).where(rules.c.id > cursor_id(cursor))
     found = [_rule(row) for row in await connection.execute(statement)]
-    shown = found[:limit]
-    more = encode_cursor(shown[-1].id) if len(found) > limit else None
-    return Page(shown, more, await count(connection))
+    return numbered_page(found, limit, await count(connection))
 
 
 async def count(connection: Connection) -> int:
