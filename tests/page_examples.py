@@ -1,7 +1,7 @@
 """An address of every page of the panel, with something to see on it.
 
-``tests/test_panel_pages.py`` visits all of them and fails for a route that is in neither table: whoever adds a
-page adds an example here, and what the page shows to ``furnish``.
+``tests/test_panel_pages.py`` visits all of them and fails for a route that is in neither table. To add a page,
+add an example here, and what the page shows to ``furnish``.
 """
 
 from datetime import timedelta

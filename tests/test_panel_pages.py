@@ -1,4 +1,4 @@
-"""Every page of the panel, by the registry of routes: readable for everybody, on a phone too, without an error."""
+"""Every page of the panel, by the registry of routes: accessible, as wide as the screen, without an error."""
 
 from typing import Any
 
