@@ -27,8 +27,16 @@ from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.commands import DISRUPTIVE, OPEN, Action, CommandStatus, Source, Verification
 from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.history import Finding, Happening, Note, Part
+from infoscreen.domain.hours import ALWAYS, HoursSource
 from infoscreen.domain.recovery import Closing, IncidentKind, Outcome, Phase, Reason, Verb
-from infoscreen.storage import account_tables, broker_tables, notify_tables, power_tables, recovery_tables  # noqa: F401
+from infoscreen.storage import (  # noqa: F401
+    account_tables,
+    broker_tables,
+    notify_tables,
+    power_tables,
+    recovery_tables,
+    site_tables,
+)
 from infoscreen.storage.columns import (
     BigKey,
     FailedUnits,
@@ -62,8 +70,10 @@ def _any_of(column: str, words: frozenset[Any]) -> str:
 WATCHED = frozenset({Condition.ONLINE, Condition.CRASHED})
 """Conditions that time alone can turn into a stale one."""
 
-UNWELL = f"status NOT IN ('{Condition.ONLINE}', '{Condition.NEVER_SEEN}')"
+UNWELL = f"status NOT IN ('{Condition.ONLINE}', '{Condition.NEVER_SEEN}', '{Condition.OFF_HOURS}')"
 ONLINE = f"status = '{Condition.ONLINE}'"
+CLOSED_SILENT = f"status IN ('{Condition.HUNG}', '{Condition.UNREACHABLE}') AND NOT within_hours"
+OPENED_SILENT = f"status = '{Condition.OFF_HOURS}' AND within_hours"
 INCOMPREHENSIBLE = f"status = '{Condition.INCOMPREHENSIBLE}'"
 """Conditions of partial indexes; a query must say them in the very same words to use the index."""
 
@@ -153,6 +163,17 @@ clients = Table(
     Column("duplicate_since", UtcDateTime),
     Column("duplicate_seen_at", UtcDateTime),
     Column("identity", IdentityJson),
+    Column("own_hours", String(500)),
+    Column("own_time_zone", String(64)),
+    Column("own_country", String(2)),
+    Column("hours", String(500), nullable=False, server_default=ALWAYS),
+    Column("hours_source", Word(HoursSource), nullable=False, server_default=HoursSource.DEFAULT.value),
+    Column("time_zone", String(64)),
+    Column("hours_fault", String(40)),
+    Column("within_hours", Boolean, nullable=False, server_default=text("true")),
+    Column("hours_since", UtcDateTime),
+    Column("expected_by", UtcDateTime),
+    Column("next_change_at", UtcDateTime),
 )
 
 _watched = text(_any_of("status", WATCHED))
@@ -174,6 +195,9 @@ _partial("ix_clients_service_failed", _failed, clients.c.sort_key)
 _partial("ix_clients_service_failed_since", _failed, clients.c.status_since, clients.c.uuid)
 _partial("ix_clients_incomprehensible", _incomprehensible, clients.c.refused_until)
 _partial("ix_clients_maintenance", _maintained, clients.c.maintenance_until)
+_partial("ix_clients_next_change", text("next_change_at IS NOT NULL"), clients.c.next_change_at)
+_partial("ix_clients_closed_silent", text(CLOSED_SILENT), clients.c.uuid)
+_partial("ix_clients_opened_silent", text(OPENED_SILENT), clients.c.expected_by)
 _partial("ix_clients_clear_pending", _clear_pending, clients.c.uuid)
 
 failed_services = Table(

@@ -18,6 +18,7 @@ GROUPS: Mapping[str, frozenset[Condition]] = MappingProxyType(
         "duplicate": frozenset({Condition.DUPLICATE}),
         "maintenance": frozenset({Condition.MAINTENANCE}),
         "shut_down": frozenset({Condition.SHUT_DOWN}),
+        "off_hours": frozenset({Condition.OFF_HOURS}),
         "never_seen": frozenset({Condition.NEVER_SEEN}),
         "unwell": STALE | {Condition.CRASHED},
         "unclear": frozenset({Condition.INCOMPREHENSIBLE, Condition.DUPLICATE}),
@@ -46,11 +47,12 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "online": N_("Online"),
         "maintenance": N_("Maintenance"),
         "shut_down": N_("Switched off"),
+        "off_hours": N_("Outside hours"),
         "never_seen": N_("Never seen"),
     }
 )
 
-TILES = ("service_failed", "crashed", "silent", "unclear", "online", "maintenance", "shut_down")
+TILES = ("service_failed", "crashed", "silent", "unclear", "online", "maintenance", "off_hours", "shut_down")
 """The tiles from the left: what needs somebody first."""
 
 _LOOKS = {
