@@ -399,15 +399,15 @@ async def test_the_recovery_is_paused_in_a_dialog_and_others_see_it_at_once(
         page = opened.page
         await opened.open(f"/clients/{CRASHED}")
         await opened.wait_until_live()
-        await page.click("#recovery a[data-confirm]")
+        await page.click("#recovery .panel-head a[data-confirm]")
         await page.fill("dialog #reason", "Umbau im Foyer")
         await page.select_option("dialog #lasts", "4h")
         await page.click("dialog .button-act")
         await expect(page.locator("#recovery")).to_contain_text("Umbau im Foyer")
         await site.spine.recovering.poll()
         await expect(watcher.page.locator(f"#unwell-{CRASHED}")).to_contain_text("Umbau im Foyer")
-        await page.click("#recovery form button")
-        await expect(page.locator("#recovery a[data-confirm]")).to_be_visible()
+        await page.click("#recovery .panel-head form button")
+        await expect(page.locator("#recovery .panel-head a[data-confirm]")).to_be_visible()
         assert opened.complaints == []
 
 
