@@ -375,7 +375,7 @@ set_default() {
     change "set $2 in $1" append "$1" "$2=$3"
 }
 
-append() { printf '%s\n' "$2" >>"$1"; }
+append() { if [[ $(tail -c 1 "$1") ]]; then echo >>"$1"; fi && printf '%s\n' "$2" >>"$1"; }
 
 # set_value FILE NAME VALUE: as an option says.
 set_value() {

@@ -31,7 +31,8 @@ from infoscreen.mqtt.identity import OwnIds
 from infoscreen.mqtt.listener import BatchLimits, Listener
 from infoscreen.mqtt.monitor import BrokerMonitor
 from infoscreen.mqtt.publisher import BrokerPublisher
-from infoscreen.policies import lockout_policy, recovery_policy, stale_policy
+from infoscreen.notifications import Notifications
+from infoscreen.policies import lockout_policy, recovery_policy, seconds, stale_policy
 from infoscreen.power.registry import open_outlet
 from infoscreen.progress import Progress, step_seconds
 from infoscreen.provisioning.helper_client import HelperClient
@@ -98,17 +99,17 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
     address = broker_address(settings)
     stale = stale_policy(settings)
     timeouts = Timeouts(
-        restart_app=_seconds(settings.restart_app_timeout_seconds),
-        reboot_host=_seconds(settings.reboot_timeout_seconds),
-        shutdown_host=_seconds(settings.shutdown_timeout_seconds),
+        restart_app=seconds(settings.restart_app_timeout_seconds),
+        reboot_host=seconds(settings.reboot_timeout_seconds),
+        shutdown_host=seconds(settings.shutdown_timeout_seconds),
     )
     lockout = lockout_policy(settings)
-    commands = CommandPolicy(_seconds(settings.command_expiry_seconds), timeouts, lockout)
+    commands = CommandPolicy(seconds(settings.command_expiry_seconds), timeouts, lockout)
     recovery = recovery_policy(settings)
     watched = WatchPolicy(
         stale,
         timeouts,
-        poll=_seconds(settings.crash_recovery_poll_seconds),
+        poll=seconds(settings.crash_recovery_poll_seconds),
         retention=timedelta(days=settings.retention_days),
     )
 
@@ -138,14 +139,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
     # much of them delays no heartbeat and pushes no ack out of the broker's queue.
     bulk_address = replace(address, client_id=f"{address.client_id}-bulk")
     bulk_ingest = Ingest(
-        store,
-        clock,
-        bus,
-        ingest_policy,
-        metrics,
-        lambda: listener.state,
-        quotas,
-        writer=bulk_address.client_id,
+        store, clock, bus, ingest_policy, metrics, link, quotas, writer=bulk_address.client_id
     )
     dropped = Dropped(clock)
     own_ids = OwnIds(address, probe_address(settings))
@@ -187,7 +181,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
     )
     helper = HelperClient(settings.broker_helper_socket)
     repair = BrokerRepair(store, clock, helper, lambda: monitor.health().acl_open_since)
-    code_lifetime = _seconds(settings.enrolment_code_seconds) if settings.enrolment_codes_enabled else None
+    code_lifetime = seconds(settings.enrolment_code_seconds) if settings.enrolment_codes_enabled else None
     metrics.watch_broker(lambda: monitor.health().acl, lambda: listener.state.taken_over_at is not None)
     metrics.watch_listener("state", lambda: listener.held_bytes, lambda: listener.paused)
     metrics.watch_listener("bulk", lambda: bulk_listener.held_bytes, lambda: bulk_listener.paused)
@@ -231,14 +225,15 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         return Observer(
             listening_since=listener.state.listening_since if publisher.connected else None,
             started_at=started.since or clock.now(),
-            ingest_lag=_seconds(ingest.lag_seconds),
-            loop_lag=_seconds(monitoring.worst_loop_lag_seconds),
+            ingest_lag=seconds(ingest.lag_seconds),
+            loop_lag=seconds(monitoring.worst_loop_lag_seconds),
         )
 
     passwords = Passwords()
     key = settings.secrets_key
     secrets = Secrets(() if key is None else keys_in(key.get_secret_value()))
     recovering = Recovering(store, clock, bus, commanding, metrics, recovery, lockout, observer)
+    notifications = Notifications(settings, store, clock, monitoring, secrets)
     app = create_app(
         Parts(
             store=store,
@@ -250,6 +245,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
             pausing=Pausing(store, clock, bus),
             enrolling=Enrolling(store, clock, helper, code_lifetime),
             recovering=recovering,
+            notifying=notifications.managing,
             monitoring=monitoring,
             bus=bus,
             live=live,
@@ -277,6 +273,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         "status": supervision.run_status,
         "reload": reloading.run,
         "certificates": certificates.run,
+        **notifications.parts,
     }
     runner = create_runner(app)
     try:
@@ -413,7 +410,3 @@ def _warn_of_retained_command(topic: str) -> None:
         "a retained command lies at the broker; devices ignore it, but somebody put it there",
         extra={"event": "retained_command", "topic": topic},
     )
-
-
-def _seconds(count: float) -> timedelta:
-    return timedelta(seconds=count)

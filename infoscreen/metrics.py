@@ -17,7 +17,7 @@ import infoscreen
 from infoscreen.domain.alerts import Alert, Certificate
 from infoscreen.domain.certificates import Lifetime
 from infoscreen.domain.clients import Condition
-from infoscreen.domain.recovery import IncidentKind
+from infoscreen.domain.recovery import OF_RECOVERY
 
 COMMAND_SECONDS = (1, 2, 5, 10, 30, 60, 120, 240, 600, 900)
 """Buckets for a command's life.
@@ -221,7 +221,7 @@ class Metrics:
 
     def incidents_open(self, kinds: Mapping[str, int]) -> None:
         """Set how many incidents are under way."""
-        for kind in IncidentKind:
+        for kind in OF_RECOVERY:
             self._open_incidents.labels(kind.value).set(kinds.get(kind.value, 0))
 
     def http_request(self, method: str, route: str, status: int, seconds: float) -> None:

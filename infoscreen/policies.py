@@ -10,7 +10,7 @@ from infoscreen.settings import Settings
 
 def lockout_policy(settings: Settings) -> LockoutPolicy:
     """Return the settings of the lockout."""
-    window = _seconds(settings.command_lockout_window_seconds)
+    window = seconds(settings.command_lockout_window_seconds)
     return LockoutPolicy(settings.command_lockout_threshold, window)
 
 
@@ -20,25 +20,25 @@ def recovery_policy(settings: Settings) -> RecoveryPolicy:
     grace = settings.recovery_observer_grace_seconds
     return RecoveryPolicy(
         enabled=settings.crash_recovery_enabled,
-        poll=_seconds(settings.crash_recovery_poll_seconds),
-        grace=_seconds(settings.crash_recovery_grace_seconds),
-        boot_grace=_seconds(settings.boot_grace_seconds),
-        start_timeout=_seconds(settings.start_timeout_seconds),
-        credible_absence=_seconds(absence),
-        observer_grace=None if grace is None else _seconds(grace),
+        poll=seconds(settings.crash_recovery_poll_seconds),
+        grace=seconds(settings.crash_recovery_grace_seconds),
+        boot_grace=seconds(settings.boot_grace_seconds),
+        start_timeout=seconds(settings.start_timeout_seconds),
+        credible_absence=seconds(absence),
+        observer_grace=None if grace is None else seconds(grace),
         max_share=settings.recovery_max_share,
         recovered_heartbeats=settings.recovered_heartbeats,
-        recovered_after=_seconds(settings.recovered_seconds),
-        relapse=_seconds(settings.relapse_seconds),
+        recovered_after=seconds(settings.recovered_seconds),
+        relapse=seconds(settings.relapse_seconds),
         restart_attempts=settings.recovery_restart_attempts,
         reboot_attempts=settings.recovery_reboot_attempts,
         power_cycle_attempts=settings.recovery_power_cycle_attempts,
         actions_per_day=settings.recovery_actions_per_day,
-        restart_wait=_seconds(settings.restart_app_timeout_seconds),
-        reboot_wait=_seconds(max(settings.reboot_timeout_seconds, absence)),
-        power_cycle_wait=_seconds(settings.power_cycle_timeout_seconds),
-        stale_unlearned=_seconds(settings.heartbeat_stale_seconds),
-        command_expiry=_seconds(settings.command_expiry_seconds),
+        restart_wait=seconds(settings.restart_app_timeout_seconds),
+        reboot_wait=seconds(max(settings.reboot_timeout_seconds, absence)),
+        power_cycle_wait=seconds(settings.power_cycle_timeout_seconds),
+        stale_unlearned=seconds(settings.heartbeat_stale_seconds),
+        command_expiry=seconds(settings.command_expiry_seconds),
     )
 
 
@@ -49,5 +49,6 @@ def stale_policy(settings: Settings) -> StalePolicy:
     )
 
 
-def _seconds(count: float) -> timedelta:
+def seconds(count: float) -> timedelta:
+    """Return what a setting in seconds stands for."""
     return timedelta(seconds=count)

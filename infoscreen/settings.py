@@ -44,6 +44,7 @@ from infoscreen.settings_values import (
     Token,
     Tries,
     TriesAboveZero,
+    WebAddress,
 )
 from infoscreen.storage import address
 
@@ -183,6 +184,13 @@ class Settings(BaseModel):
     metrics_token: Token | None = _knob(
         None, "Bearer token for `/metrics`; if unset, only the local host has access."
     )
+    notify_allow_private: Switch = _knob(
+        False, "Let notification channels reach private and loopback addresses."
+    )
+    healthcheck_url: WebAddress | None = _knob(
+        None,
+        "Address fetched every minute while everything is well, so that its owner notices a dead daemon.",
+    )
     secrets_key: Keys | None = _knob(
         None, "Key under which the database keeps secrets that are used again; keep a copy elsewhere."
     )
@@ -207,7 +215,9 @@ class Settings(BaseModel):
         return value
 
 
-SECRETS = frozenset({"mqtt_password", "mqtt_probe_password", "metrics_token", "secrets_key"})
+SECRETS = frozenset(
+    {"mqtt_password", "mqtt_probe_password", "metrics_token", "secrets_key", "healthcheck_url"}
+)
 NEEDED_TO_SERVE = {
     "mqtt_user": "the broker requires an account",
     "mqtt_password": "the broker requires a password",

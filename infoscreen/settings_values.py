@@ -116,6 +116,20 @@ def _token(value: SecretStr) -> SecretStr:
     return _secret(value)
 
 
+def _web_address(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ValueError(f"allowed is {WEB_ADDRESS}") from None
+    plain = text.isascii() and text.isprintable() and " " not in text and parts.username is None
+    if not (plain and parts.scheme in ("http", "https") and parts.hostname) or port == 0:
+        raise ValueError(f"allowed is {WEB_ADDRESS}")
+    host(parts.hostname or "")
+    return _secret(value)
+
+
 def _keys(value: SecretStr) -> SecretStr:
     try:
         keys_in(value.get_secret_value())
@@ -130,6 +144,7 @@ def _file(value: Path) -> Path:
     return value
 
 
+WEB_ADDRESS = "https://HOST/PATH or http://HOST/PATH, secret"
 KEYS = "base64 of 32 random bytes or more, secret; older keys may follow, separated by commas"
 SECONDS = f"seconds, {LEAST:g} to {MOST_SECONDS}, fractions are fine"
 
@@ -157,6 +172,7 @@ Secret = Annotated[SecretStr, Field(min_length=1), AfterValidator(_secret), Allo
 Token = Annotated[
     SecretStr, Field(min_length=1), AfterValidator(_token), Allowed("visible ASCII characters, secret")
 ]
+WebAddress = Annotated[SecretStr, AfterValidator(_web_address), Allowed(WEB_ADDRESS)]
 Keys = Annotated[
     SecretStr,
     AfterValidator(_keys),

@@ -224,7 +224,8 @@ class Talker:
         find = "readlink -e /opt/infoscreen/current/bin || echo /usr/bin"
         command = (f"{host.ok('sh', '-c', find)}/python3", "-I", "/root/talker.py", uuid)
         password = settings["AGENT_MQTT_PASSWORD"]
-        host.ok("systemd-run", "--unit=talker", "--collect", "--property=User=root", *command, password)
+        self._unit = f"talker-{uuid}"
+        host.ok("systemd-run", f"--unit={self._unit}", "--collect", *command, password)
         self.uuid = uuid
 
     @property
@@ -244,7 +245,8 @@ class Talker:
         """Stop it, and wait until all it said is in the database."""
         await self.more()
         (self._host.root / "root/stop").touch()
-        await eventually(lambda: self._host.inside("systemctl", "is-active", "talker").returncode != 0)
+        state = ("systemctl", "show", "-P", "ActiveState", self._unit)
+        await eventually(lambda: self._host.ok(*state) == "inactive")
         said = self.said
 
         def stored() -> bool:

@@ -22,7 +22,7 @@ pytestmark = [
 
 UUID = "0b3c2f0e-5a64-4a4e-9d4d-6a3c2f1e0d9b"
 NEEDED = (
-    *("aiomqtt", "paho-mqtt", "click", "psutil", "python-dotenv"),
+    *("aiomqtt", "paho-mqtt", "click", "msgspec", "psutil", "python-dotenv"),
     *("pydantic", "pydantic-core", "annotated-types", "typing-extensions", "typing-inspection"),
 )
 """What the agent runs on: nothing of the server's is installed on the device."""

@@ -20,7 +20,7 @@ MAX_LINES = 450
 # Parts that put the others together: they may import everything, and only they import each other.
 COMPOSITION = {
     *("app", "broker_address", "config_check", "cli", "demo", "doctor", "health", "installation", "judge"),
-    *("local_daemon", "policies", "supervision", "__main__"),
+    *("local_daemon", "notifications", "policies", "supervision", "__main__"),
 }
 
 # The one MQTT client, which serves the daemon, the agent and the simulator.
@@ -33,6 +33,7 @@ ROOMS = {
     "storage": {"domain", "resources"},
     "services": {"domain", "wire", "storage", "clock", "progress"},
     "mqtt": {"domain", "wire", "services.ports", "clock", "progress", "tasks"},
+    "notify": {"domain", "words", "services.ports", "clock"},
     "power": {"domain", "wire", "services.ports", "clock"},
     "web": {"domain", "storage", "services", "words", "clock", "progress", "resources"},
     "words": {"domain"},
@@ -57,12 +58,14 @@ LIBRARIES = {
     "alembic": {"storage"},
     "aiomqtt": {"mqtt.client", "mqtt.endings"},
     "paho": {"mqtt.client", "mqtt.endings", "mqtt.properties"},
-    "aiohttp": {"web", "power", *COMPOSITION},
+    "aiohttp": {"web", "power", "notify", *COMPOSITION},
     "jinja2": {"web"},
     "prometheus_client": {"metrics"},
     "msgspec": {"wire"},
     "pydantic": {"wire", "web", "settings", "agent", "judge", "simulator"},
     "psutil": {"agent"},
+    "apprise": {"notify.sender"},
+    "requests": {"notify.sender"},
     "pysnmp": {"power"},
     "cryptography": {"pki", "services.secrets"},
 }

@@ -25,6 +25,7 @@ COMMANDS = [
     "send",
     "power",
     "recovery",
+    "notify",
     "config",
     "broker",
     "pki",

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from infoscreen.domain.commands import Action, ClientCommand, CommandStatus, Source
-from infoscreen.domain.errors import CommandInFlight, InvalidInput, LockedOut, NotFound, Refused
+from infoscreen.domain.errors import CommandInFlight, Conflict, InvalidInput, LockedOut, NotFound, Refused
 from infoscreen.services.orders import Because, WantedCommand
 from infoscreen.services.recovery.loop import DAEMON
 from infoscreen.storage import audit, commands
@@ -113,3 +113,17 @@ async def test_requests_for_the_same_clients_in_any_order_leave_each_with_one_co
     outcomes = await asyncio.gather(request(spine, there), request(spine, back))
     for uuid in uuids:
         assert {type(outcome[uuid]) for outcome in outcomes} == {ClientCommand, CommandInFlight}
+
+
+async def test_who_lost_against_a_command_that_has_ended_meanwhile_is_refused(tmp_path: Path) -> None:
+    """Another process's command keeps ours out of the index, and its device answers a moment later."""
+    async with open_spine(sqlite_url(tmp_path)) as spine:
+        await spine.beat(FREE)
+        async with spine.store.write() as connection:
+            await connection.exec_driver_sql(
+                "CREATE TRIGGER faster BEFORE INSERT ON client_commands BEGIN SELECT RAISE(IGNORE); END"
+            )
+        outcome = await request(spine, [wanted(FREE)])
+        assert isinstance(outcome[FREE], Conflict)
+        with pytest.raises(Conflict):
+            await spine.request(FREE, Action.RESTART_APP)

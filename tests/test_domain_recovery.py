@@ -768,6 +768,26 @@ def test_a_success_of_a_moment_does_not_open_the_large_waves() -> None:
     assert pace_of([*fresh, *(attempt(n, 30, Outcome.HELPED) for n in range(3, 10))], 100, NOW).allowed == 0
 
 
+def test_a_success_counts_only_once_a_slow_client_would_have_told_of_the_next_crash() -> None:
+    tries = [attempt(number, 130, Outcome.HELPED) for number in range(3)]
+    tries += [attempt(number, 129, Outcome.HELPED) for number in range(3, 10)]
+    assert pace_of(tries, 100, NOW).allowed == 21
+    slow = dict.fromkeys((one.client_uuid for one in tries), 120.0)
+    assert pace_of(tries, 100, NOW, slow).allowed == 0
+    # In the decision: the canaries have run for over a minute, and their next heartbeat is still to come.
+    group = Incident(key="g", kind=IncidentKind.ALIKE, began_at=ago(400), trouble="crashed", members=100)
+    made = [replace(one, incident="g") for one in tries]
+    back = ladder(phase=Phase.PROVING, unwell_since=ago(400), changed_at=ago(100), incident="g")
+    well: dict[str, object] = {"status": Condition.ONLINE, "process_status": ProcessStatus.RUNNING}
+    for interval, acts in ((30.0, 21), (120.0, 0)):
+        told = {"interval": interval, "stale_after": 400.0, "stale_at": NOW + timedelta(seconds=90)}
+        proving = [speaking(n, 100, ladder=back, attempts=[made[n]], **(well | told)) for n in range(10)]
+        member = ladder(unwell_since=ago(400), incident="g")
+        waiting = [speaking(n, 400, ladder=member, **told) for n in range(10, 100)]
+        plan = plan_of(*proving, *waiting, incidents=[group], waves={"g": made})
+        assert sum(one.verb is Verb.ACT for one in plan.decisions) == acts
+
+
 def test_one_that_proves_itself_counts_once_also_beside_two_kinds_of_trouble() -> None:
     back = ladder(phase=Phase.PROVING, began_at=ago(100), unwell_since=ago(100), changed_at=ago(5))
     tried = [attempt(99, 20, Outcome.HELPED)]

@@ -37,7 +37,7 @@ from infoscreen.provisioning.broker_files import (
     Listeners,
     write_broker,
 )
-from infoscreen.provisioning.helper import RESTART_EVERY, BrokerHelper
+from infoscreen.provisioning.helper import RESTART_EVERY, BrokerHelper, listening_at
 from infoscreen.provisioning.helper_client import HelperClient
 from infoscreen.provisioning.passwords import fits
 from infoscreen.resources import resource
@@ -175,6 +175,14 @@ def test_nothing_is_added_while_a_reload_would_open_everything(place: BrokerFile
     assert place.passwords.read_bytes() == before
 
 
+def test_files_that_cannot_be_written_are_said_and_logged(
+    place: BrokerFiles, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    (place.secrets / "restart.lock").mkdir()
+    assert asked(BrokerHelper(place), clock, do="restart_broker") == {"error": "failed"}
+    assert "the request failed" in caplog.text
+
+
 def test_the_broker_is_restarted_once_an_hour_at_most_also_by_another_helper(
     place: BrokerFiles, clock: FakeClock
 ) -> None:
@@ -262,6 +270,27 @@ async def test_nonsense_of_a_helper_is_its_failure(tmp_path: Path, answer: bytes
     async with await asyncio.start_unix_server(talk, tmp_path / "helper"):
         with pytest.raises(HelperUnable):
             await HelperClient(tmp_path / "helper").add_device(DEVICE)
+
+
+async def test_the_socket_may_lie_deeper_than_its_address_can_say(tmp_path: Path) -> None:
+    path = tmp_path / ("a" * 60) / ("b" * 60) / "helper.sock"
+    path.parent.mkdir(parents=True)
+    with listening_at(path) as listening:
+
+        def refuse() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1_000)
+                connection.sendall(b'{"error": "exists"}\n')
+
+        refusing = asyncio.create_task(asyncio.to_thread(refuse))
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        with pytest.raises(Conflict):
+            await HelperClient(path).add_device(DEVICE)
+        await refusing
+    assert not path.exists()
+    with pytest.raises(HelperMissing):
+        await HelperClient(path).add_device(DEVICE)
 
 
 # Codes, on both databases.

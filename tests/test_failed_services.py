@@ -19,6 +19,7 @@ from infoscreen.domain.failures import (
     reported,
     shown,
 )
+from infoscreen.storage.acknowledged import counts
 from tests.spine import OPERATOR, Spine, open_spine, sqlite_url, uuid_of, zulu
 
 U = uuid_of(1)
@@ -170,3 +171,23 @@ def test_an_empty_report_between_our_clearing_and_its_echo_withdraws_nothing() -
         service_failed_echo_at=NOW - timedelta(seconds=1),
     )
     assert emptied(services, echoed, NOW)[1] == "app.service"
+
+
+async def test_a_failure_acknowledged_long_ago_does_not_hide_that_the_client_is_gone(spine: Spine) -> None:
+    """The unit is not the application, which runs on, so that nothing ever tells that the unit runs again."""
+    started = zulu(spine.clock.now() - timedelta(days=1))
+    await fail(spine, "helper.service", spine.clock.now())
+    await spine.fleet.clear_service_failed(U, OPERATOR)
+    for _ in range(10):
+        spine.clock.advance(30)
+        await spine.beat(U, process_status="running", app_started_at=started)
+    assert await cared_for(spine) == {Condition.ONLINE: 1}
+    spine.clock.advance(3_600)
+    await spine.watch.look()
+    assert (await spine.client(U)).status is Condition.UNREACHABLE
+    assert await cared_for(spine) == {}
+
+
+async def cared_for(spine: Spine) -> dict[Condition, int]:
+    async with spine.store.read() as connection:
+        return await counts(connection, spine.clock.now())

@@ -206,6 +206,23 @@ async def test_heartbeats_that_the_broker_repeats_are_counted_once(either: Spine
     await asyncio.to_thread(histories)
 
 
+async def test_heartbeats_that_are_repeated_in_several_batches_are_counted_once(either: Spine) -> None:
+    """A backlog of a client is repeated, cut into batches anywhere."""
+    began = either.clock.now()
+    sent = [
+        Incoming(
+            f"infoscreen/{U}/heartbeat",
+            json.dumps({"timestamp": zulu(began + timedelta(seconds=30 * number))}).encode(),
+        )
+        for number in range(8)
+    ]
+    await either.ingest.handle(sent[:7], either.clock.now())
+    for one in sent:
+        await either.ingest.handle([one._replace(repeated=True)], either.clock.now())
+        assert (await either.client(U)).last_device_time >= began + timedelta(seconds=180)
+    assert (await either.client(U)).heartbeats == 8
+
+
 @pytest.mark.slow
 async def test_heartbeats_are_counted_once_when_the_daemon_is_killed_between_commit_and_puback(
     tmp_path: Path, broker: Broker

@@ -21,12 +21,14 @@ from tests.panel import (
     ONLINE,
     UNIT,
     Shown,
+    crash,
     fail_service,
     look,
     send,
     settle_fleet,
 )
 from tests.spine import ADMIN, OPERATOR, uuid_of, zulu
+from tests.test_panel_recovery import outage_begins
 from tests.web import Site
 
 PROBLEM_TILES = ("service_failed", "crashed", "silent", "unclear")
@@ -138,7 +140,7 @@ async def test_whoever_is_well_again_needs_nobody_any_more(site: Site) -> None:
         site.spine.clock.advance(30)
         await site.spine.beat(CRASHED, process_status="running")
         await site.spine.watch.look()
-        await site.spine.watch.sweep()
+        await site.spine.recovering.poll()
     async with site.spine.store.read() as connection:
         assert await care_of(connection, [CRASHED], site.spine.clock.now()) == {}
 
@@ -236,3 +238,74 @@ async def test_all_numbers_agree(site: Site, seed: int) -> None:
     ]
     assert title == sum(badges)
     assert title + told["acknowledged"] > 0
+
+
+async def test_an_acknowledged_unit_does_not_hide_another_failure_or_a_crash(site: Site) -> None:
+    await settle_fleet(site.spine)
+    browser = await site.browser(Role.OPERATOR)
+    await site.spine.fleet.clear_service_failed(FAILED, OPERATOR)
+    assert (await look(browser, "/")).title.startswith("(3) ")
+    site.spine.clock.advance(1)
+    await fail_service(site.spine, FAILED, unit="other.service")
+    another = await look(browser, "/")
+    assert another.title.startswith("(4) ")
+    assert "other.service" in another.words
+    await site.spine.fleet.clear_service_failed(FAILED, OPERATOR)
+    await crash(site.spine, FAILED)
+    crashed = await look(browser, "/")
+    assert crashed.title.startswith("(4) ")
+    assert f"/clients/{FAILED}/recovery/acknowledge?" in crashed.text
+
+
+async def test_all_of_these_leaves_out_what_an_outage_holds(site: Site) -> None:
+    await outage_begins(site)
+    for number in (26, 27, 28):
+        await crash(site.spine, uuid_of(number))
+    await site.spine.recovering.poll()
+    browser = await site.browser(Role.OPERATOR)
+    page = await look(browser, "/", "en")
+    assert "panel-outage" in page.text
+    assert "Crashed or silent 3" in page.words
+    assert "Take care of 3 clients?" in (await look(browser, "/acknowledge?status=unwell", "en")).words
+
+
+async def test_a_client_can_be_given_back_during_an_acknowledged_outage(site: Site) -> None:
+    incident, client = await outage_begins(site), uuid_of(20)
+    await site.spine.recovering.acknowledge(client, OPERATOR, recovery=Meanwhile.HOLD)
+    await site.spine.recovering.acknowledge_incident(incident, OPERATOR)
+    browser = await site.browser(Role.OPERATOR)
+    for path in ("/", f"/clients/{client}"):
+        assert f'action="/clients/{client}/recovery/give_back"' in (await look(browser, path)).text, path
+
+
+async def test_an_acknowledged_row_matches_the_unattended_no_longer(site: Site) -> None:
+    await settle_fleet(site.spine)
+    await site.spine.recovering.acknowledge(CRASHED, OPERATOR)
+    browser = await site.browser(Role.VIEWER)
+    headers = {"X-Live": "client-rows", "X-Rows": f"{CRASHED},{HUNG}"}
+    for status in ("unattended", "acknowledged"):
+        async with browser.get(f"/clients?status={status}", headers=headers) as response:
+            left = (await response.text()).partition("data-left-rows")[2]
+        assert left.count("passt nicht mehr") == 1, status
+        assert "jetzt auf einer anderen Seite" not in left
+
+
+async def test_rows_can_be_chosen_only_where_the_choice_can_be_sent(site: Site) -> None:
+    await settle_fleet(site.spine)
+    browser = await site.browser(Role.OPERATOR)
+    for uuid in (HUNG, GONE):
+        await site.spine.recovering.acknowledge(uuid, OPERATOR)
+    page = await look(browser, "/")
+    assert page.text.count('class="row-choice"') == 1
+    assert 'form="several">Ausgew' in page.text
+    assert "/acknowledge?status=" not in page.text
+
+
+async def test_an_outage_tells_all_that_it_affects_and_counts_those_that_nobody_takes_care_of(
+    site: Site,
+) -> None:
+    await outage_begins(site)
+    await site.spine.recovering.acknowledge(uuid_of(20), OPERATOR, recovery=Meanwhile.GO_ON)
+    page = await look(await site.browser(Role.VIEWER), "/")
+    assert re.search(r'id="outage-title-.*?class="count">4<', page.text, re.DOTALL)
+    assert "5 Geräte betroffen" in page.words

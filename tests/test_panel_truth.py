@@ -1,7 +1,7 @@
 """Pages say what is true when they say it: local times, old values, order, offers, rows that changed."""
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -151,3 +151,57 @@ async def test_an_outage_and_what_it_holds_back_come_before_all_numbers(site: Si
     assert page.text.index('class="panel panel-outage"') < page.text.index('class="tiles"')
     assert "Hält zurück" in page.words
     assert "Aktiv" not in page.words
+
+
+@pytest.mark.parametrize(
+    ("until", "zone"), [("9999-12-31T23:59", "America/New_York"), ("0001-01-01T00:00", "Asia/Tokyo")]
+)
+async def test_a_maintenance_at_the_calendars_edge_is_refused(site: Site, until: str, zone: str) -> None:
+    await settle_fleet(site.spine)
+    browser = await site.browser(Role.OPERATOR)
+    page = await send(browser, f"/clients/{ONLINE}/edit", maintenance_until=until, zone=zone)
+    assert page.status == 422
+    assert "1970" in page.words
+
+
+async def test_old_health_of_a_live_client_looks_old_without_javascript(site: Site) -> None:
+    await settle_fleet(site.spine)
+    await site.spine.hear(
+        (f"{ONLINE}/health", {"timestamp": zulu(site.spine.clock.now()), "cpu_temperature": 50})
+    )
+    browser = await site.browser(Role.VIEWER)
+    fresh = await look(browser, f"/clients/{ONLINE}")
+    for _ in range(17):
+        site.spine.clock.advance(60)
+        await site.spine.beat(ONLINE)
+    old = await look(browser, f"/clients/{ONLINE}")
+    health = [re.search(r'<section class="([^"]*)"[^>]*id="health"', page.text) for page in (fresh, old)]
+    assert [found and found[1] for found in health] == ["panel", "panel old"]
+
+
+async def test_a_problem_that_no_poll_has_seen_yet_is_not_called_nothing_to_recover(site: Site) -> None:
+    await settle_fleet(site.spine)
+    browser = await site.browser(Role.VIEWER)
+    said = [(await look(browser, f"/clients/{client}")).words for client in (ONLINE, CRASHED)]
+    assert ["Keine Wiederherstellung nötig." in words for words in said] == [True, False]
+    assert "Noch nicht entschieden" in said[1]
+
+
+@pytest.mark.parametrize("until", ["2026-03-02T07:05:30Z", "2026-03-02T08:10:30Z", "2026-10-25T01:30:00Z"])
+async def test_an_end_of_maintenance_that_nobody_has_changed_stays_as_it_is(site: Site, until: str) -> None:
+    await site.spine.beat(ONLINE)
+    ends = datetime.fromisoformat(until)
+    await site.spine.fleet.edit(ONLINE, {"maintenance_until": ends}, OPERATOR)
+    site.spine.clock.advance(600)
+    await site.spine.beat(ONLINE)
+    browser = await site.browser(Role.OPERATOR)
+    browser.headers.update(BERLIN)
+    path = f"/clients/{ONLINE}/edit"
+    shown = re.search(r'name="maintenance_until"[^>]*value="([^"]+)"', (await look(browser, path)).text)
+    assert shown is not None
+    saved = await send(browser, path, name="Neu", maintenance_until=shown[1], zone="Europe/Berlin")
+    assert saved.status == 200
+    client = await site.spine.client(ONLINE)
+    assert (client.name, client.maintenance_until) == ("Neu", ends)
+    await send(browser, path, name="Neu", zone="Europe/Berlin")
+    assert (await site.spine.client(ONLINE)).maintenance_until is None

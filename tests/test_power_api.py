@@ -1,6 +1,7 @@
 """Outlets of clients over HTTP and on the command line: configured, tested, never telling a secret."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,16 @@ from sqlalchemy import text
 
 from infoscreen.cli.power import read_rows
 from infoscreen.domain.accounts import Role
-from infoscreen.domain.errors import SecretUnreadable
+from infoscreen.domain.errors import NotFound, SecretUnreadable
 from infoscreen.power.registry import open_outlet
-from infoscreen.services.power.outlets import Outlets
+from infoscreen.services.power.outlets import Outlets, WantedPower
 from infoscreen.services.secrets import Secrets
+from infoscreen.storage import power
 from tests.api import ask
 from tests.outlets import MAC, SmallDevice, serving_device, shelly_app
-from tests.spine import uuid_of
+from tests.spine import ADMIN, open_spine, sqlite_url, uuid_of
 from tests.test_cli_remote import Remote, sign_in, stranger
-from tests.web import Site
+from tests.web import SECRETS_KEY, Site
 
 __all__ = ["stranger"]
 
@@ -167,6 +169,28 @@ async def test_without_the_key_the_outlet_is_shown_and_its_secret_is_not_used(kn
             await outlets.test(U)
 
 
+async def test_after_the_key_is_lost_a_new_password_can_be_given(known: Site) -> None:
+    admin = await known.program(Role.ADMIN)
+    await ask(admin, "PATCH", f"/api/clients/{U}", json={"power": plug()})
+    spine = known.spine
+    outlets = Outlets(spine.store, spine.clock, spine.bus, Secrets([bytes(reversed(range(32)))]), open_outlet)
+    wanted = WantedPower(driver="shelly", address="10.0.0.5", outlet="0")
+    with pytest.raises(SecretUnreadable):
+        await outlets.configure(U, wanted, ADMIN)
+    await outlets.configure(U, replace(wanted, secrets={"password": "new"}), ADMIN)
+    shown = await outlets.shown(U)
+    assert shown is not None
+    assert shown.secrets == ("password",)
+
+
+async def test_a_secret_is_no_option(known: Site) -> None:
+    """An option is stored in the clear and shown."""
+    admin = await known.program(Role.ADMIN)
+    body = {"power": plug(options={"privacy_secret": "hushhush"})}
+    await ask(admin, "PATCH", f"/api/clients/{U}", status=422, json=body)
+    assert "hushhush" not in await stored(known)
+
+
 async def test_a_removed_client_leaves_no_outlet_behind(known: Site) -> None:
     admin = await known.program(Role.ADMIN)
     await ask(admin, "PATCH", f"/api/clients/{U}", json={"power": plug()})
@@ -177,6 +201,39 @@ async def test_a_removed_client_leaves_no_outlet_behind(known: Site) -> None:
 async def rows_of(site: Site) -> list[str]:
     async with site.spine.store.read() as connection:
         return [str(row) for row in await connection.execute(text("SELECT * FROM client_power"))]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+async def test_outlets_are_stored_alike_in_both_databases(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    url = request.getfixturevalue("postgres") if kind == "postgres" else sqlite_url(tmp_path)
+    async with open_spine(url) as spine:
+        for uuid in (U, V, W):
+            await spine.beat(uuid)
+        outlets = Outlets(spine.store, spine.clock, spine.bus, Secrets([SECRETS_KEY]), open_outlet)
+        wanted = WantedPower(
+            driver="shelly",
+            address="http://10.0.0.5",
+            outlet="0",
+            secrets={"password": PASSWORD},
+            also_feeds=(W,),
+        )
+        await outlets.configure(U, wanted, ADMIN)
+        await outlets.configure(U, wanted, ADMIN)
+        await outlets.configure(V, replace(wanted, address="10.0.0.5/", shared=True, also_feeds=()), ADMIN)
+        shown = await outlets.shown(V)
+        assert shown is not None
+        assert (shown.secrets, shown.shared_with) == (("password",), (U, W))
+        async with spine.store.read() as connection:
+            found = await power.get(connection, U)
+        assert found is not None
+        assert found.updated_at == spine.clock.now()
+        assert outlets.opened(found).secret == PASSWORD
+        await spine.fleet.remove(U, ADMIN)
+        assert await outlets.shown(U) is None
+        with pytest.raises(NotFound):
+            await outlets.configure(U, wanted, ADMIN)
 
 
 # --- the command line

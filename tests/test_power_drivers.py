@@ -1,6 +1,7 @@
 """Drivers of outlets: against simulators that others wrote, or where there are none, devices of ours."""
 
 import asyncio
+import os
 import re
 import subprocess
 import time
@@ -8,13 +9,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from traceback import format_exception
+from typing import Any
 
 import pytest
 from aiohttp import ClientTimeout, web
+from pysnmp.proto.rfc1902 import Integer32
 
 from infoscreen.clock import SystemClock
 from infoscreen.domain.errors import PowerError
 from infoscreen.domain.power import Cycle, CyclePolicy, Outlet, PowerFault, PowerState, begun
+from infoscreen.power.apc import text_of
 from infoscreen.power.ipmi import Ipmi
 from infoscreen.power.registry import DRIVERS, open_outlet
 from infoscreen.power.shelly import Shelly
@@ -427,6 +432,14 @@ async def test_a_program_that_fails(tmp_path: Path, text: str, mode: int, fault:
     assert await fault_of(open_outlet(program(tmp_path, text, mode))) is fault
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+async def test_a_program_that_belongs_to_somebody_else_is_not_run(tmp_path: Path) -> None:
+    outlet = program(tmp_path, f"touch {tmp_path}/ran; echo on")
+    os.chown(outlet.options["program"], 12_345, -1)
+    assert await fault_of(open_outlet(outlet)) is PowerFault.BAD_CONFIGURATION
+    assert not (tmp_path / "ran").exists()
+
+
 def _has_ended(pid: int) -> bool:
     try:
         return " Z " in Path(f"/proc/{pid}/stat").read_text()
@@ -509,6 +522,42 @@ def test_what_is_no_mac_address_is_refused(mac: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "more",
+    [
+        {"secret": "geheim\u20ac"},
+        {"secret": "geheim\u20acgeheim", "username": "u"},
+        {"secret": "geheimgeheim", "username": "u", "options": {"context": "c" * 300}},
+    ],
+)
+async def test_what_snmp_cannot_send_is_refused_without_telling_it(more: dict[str, Any]) -> None:
+    driver = open_outlet(Outlet(driver="raritan", address="127.0.0.1:9", **more))
+    async with closing(driver):
+        with pytest.raises(PowerError) as raised:
+            await driver.status()
+    assert raised.value.fault is PowerFault.BAD_CONFIGURATION
+    assert "geheim" not in "".join(format_exception(raised.value))
+
+
+def test_a_name_that_is_no_text_is_a_bad_answer() -> None:
+    with pytest.raises(PowerError) as raised:
+        text_of(Integer32(3))
+    assert raised.value.fault is PowerFault.BAD_ANSWER
+
+
+@pytest.mark.parametrize("state", [[], {}, None, "1", 7])
+async def test_a_state_of_no_known_kind_is_unknown(state: object) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response({"jsonrpc": "2.0", "id": 1, "result": {"_ret_": {"powerState": state}}})
+
+    app = web.Application()
+    app.router.add_post("/{path:.*}", answer)
+    async with serving_device(app) as address:
+        driver = open_outlet(plain("raritan_json", address))
+        async with closing(driver):
+            assert (await driver.status()).state is PowerState.UNKNOWN
+
+
+@pytest.mark.parametrize(
     "outlet",
     [
         Outlet(driver="telepathy", address="10.0.0.5"),
@@ -522,6 +571,9 @@ def test_what_is_no_mac_address_is_refused(mac: str) -> None:
         Outlet(driver="apc", address="10.0.0.5", secret="short", username="u"),
         Outlet(driver="apc", address="10.0.0.5/x", secret="x"),
         Outlet(driver="ipmi", address="-H", secret="x"),
+        Outlet(driver="redfish", address="10.0.0.5", username="a:b", secret="x"),
+        Outlet(driver="raritan_json", address="10.0.0.5", username="a:b", secret="x"),
+        Outlet(driver="command", address="10.0.0.5", options={"program": "/bin/tr\0ue"}),
         Outlet(driver="ipmi", address="10.0.0.5"),
     ],
     ids=repr,

@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from infoscreen.domain.clients import Condition
 from infoscreen.domain.commands import Action, ClientCommand, CommandStatus, Source
@@ -15,6 +16,7 @@ from infoscreen.domain.errors import Conflict, NotFound
 from infoscreen.domain.lockout import LockoutPolicy
 from infoscreen.domain.recovery import (
     Attempt,
+    IncidentKind,
     Ladder,
     Meanwhile,
     Observer,
@@ -32,6 +34,7 @@ from infoscreen.storage import commands
 from infoscreen.storage.commands import CommandQuery
 from infoscreen.storage.recovery import acknowledgements, attempts, decisions, incidents, ladders
 from infoscreen.storage.recovery.decisions import DecisionQuery, StoredDecision
+from infoscreen.storage.recovery.incidents import StoredIncident
 from tests.spine import ADMIN, OPERATOR, Spine, open_spine, sqlite_url, uuid_of, zulu
 
 U = uuid_of(1)
@@ -298,6 +301,33 @@ async def test_a_clock_that_is_set_during_an_attempt_does_not_stop_the_recovery(
     assert await phase_of(spine) is Phase.NEEDS_HUMAN
 
 
+@pytest.mark.parametrize("days", [-1, 1])
+async def test_times_are_moved_once_even_if_the_database_fails_in_between(tmp_path: Path, days: int) -> None:
+    async with scene(sqlite_url(tmp_path)) as spine:
+        await pass_time(spine, 2, U)
+        before = spine.clock.now()
+        since = await unwell_since(spine)
+        set_clock(spine, timedelta(days=days))
+        async with spine.store.write() as connection:
+            await connection.exec_driver_sql(
+                "CREATE TRIGGER full BEFORE UPDATE OF status_since ON clients"
+                " BEGIN SELECT RAISE(ABORT, 'full'); END"
+            )
+        with pytest.raises(IntegrityError):
+            await spine.recovering.poll()
+        async with spine.store.write() as connection:
+            await connection.exec_driver_sql("DROP TRIGGER full")
+        await spine.recovering.poll()
+        assert spine.clock.now() - await unwell_since(spine) == before - since
+
+
+async def unwell_since(spine: Spine) -> datetime:
+    async with spine.store.read() as connection:
+        ladder = await ladders.get(connection, U)
+    assert ladder is not None
+    return ladder.unwell_since
+
+
 @pytest.mark.parametrize("minutes", [2, 9, 25])
 @pytest.mark.parametrize("answer", ["", "completed"])
 async def test_steps_of_the_clock_by_any_amount_leave_the_same_decisions(
@@ -369,6 +399,25 @@ async def test_who_is_acknowledged_begins_from_the_first_rung(spine: Spine) -> N
     assert (await asked_for(spine))[before].action is Action.RESTART_APP
 
 
+async def test_a_maintenance_of_those_that_crash_alike_does_not_make_them_single_ones(spine: Spine) -> None:
+    """Only a person who dismisses a group does; before and after a maintenance it is tried on a few first."""
+    alike = EVERYBODY[-10:]
+    await pass_time(spine, 3, *alike)
+    assert [one.kind for one in await open_ones(spine)] == [IncidentKind.ALIKE]
+    for uuid in alike:
+        until = spine.clock.now() + timedelta(seconds=100)
+        await spine.fleet.edit(uuid, {"maintenance_until": until}, OPERATOR)
+    await pass_time(spine, 1, *alike)
+    assert await open_ones(spine) == []
+    await pass_time(spine, 3, *alike)
+    assert [one.kind for one in await open_ones(spine)] == [IncidentKind.ALIKE]
+
+
+async def open_ones(spine: Spine) -> list[StoredIncident]:
+    async with spine.store.read() as connection:
+        return await incidents.under_way(connection)
+
+
 async def held(spine: Spine) -> bool:
     """Tell whether an acknowledgement of the client is in force."""
     async with spine.store.read() as connection:
@@ -392,6 +441,22 @@ async def test_a_hold_ends_with_the_trouble_also_if_no_poll_saw_it(spine: Spine,
     assert not await held(spine)
     await pass_time(spine, 3, U)
     assert [command.action for command in await asked_for(spine)] == [Action.RESTART_APP]
+
+
+async def test_a_hold_stands_until_the_client_is_well_again_and_not_only_online(spine: Spine) -> None:
+    """An application that crashes again and again is online between two crashes."""
+    await pass_time(spine, 1, U)
+    await spine.recovering.acknowledge(U, OPERATOR, recovery=Meanwhile.HOLD)
+    spine.clock.advance(30)
+    await beat(spine)
+    assert (await spine.client(U)).status is Condition.ONLINE
+    spine.clock.advance(61)
+    await spine.watch.look()
+    await spine.watch.sweep()
+    assert await held(spine)
+    await pass_time(spine, 3, U)
+    assert await held(spine)
+    assert await asked_for(spine) == []
 
 
 async def test_a_hold_whose_time_has_passed_does_not_come_back_with_the_clock(spine: Spine) -> None:

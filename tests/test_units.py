@@ -1,4 +1,4 @@
-"""The shipped units, without starting them: confined, and never given up."""
+"""The shipped units, without starting them: confined, and never given up. And how settings are added."""
 
 import subprocess
 from pathlib import Path
@@ -34,3 +34,15 @@ def test_systemd_never_gives_up_on_daemon_and_agent(unit: str) -> None:
     lines = (SYSTEMD / unit).read_text(encoding="utf-8").splitlines()
     assert {"StartLimitIntervalSec=0", "Restart=always", "Type=notify", "SyslogLevel=err"} <= set(lines)
     assert not any(line.startswith("EnvironmentFile=") for line in lines)
+
+
+@pytest.mark.parametrize("before", ["", "MQTT_PASSWORD=secret", "MQTT_PASSWORD=secret\n"])
+def test_a_setting_is_added_on_a_line_of_its_own(tmp_path: Path, before: str) -> None:
+    """Editors and other tools leave files behind that do not end their last line."""
+    env = tmp_path / "infoscreen.env"
+    env.write_text(before)
+    script = (SYSTEMD.parent / "install.sh").read_text(encoding="utf-8")
+    (function,) = [line for line in script.splitlines() if line.startswith("append() ")]
+    command = f'{function}; append "$1" SECRETS_KEY=new'
+    subprocess.run(["bash", "-euc", command, "-", str(env)], check=True)
+    assert env.read_text().splitlines() == [*before.splitlines(), "SECRETS_KEY=new"]

@@ -14,13 +14,16 @@ from yarl import URL
 from infoscreen.domain.accounts import Role, User
 from infoscreen.domain.alerts import AlertSource
 from infoscreen.metrics import Metrics
+from infoscreen.notify.process import ProcessSender
 from infoscreen.power.registry import open_outlet
 from infoscreen.provisioning.helper_client import HelperClient
 from infoscreen.services.accounts import CLI, Accounts
 from infoscreen.services.enrolling import Enrolling
 from infoscreen.services.monitoring import Monitoring
+from infoscreen.services.notify.channels import Notifying
+from infoscreen.services.notify.delivery import Delivery
 from infoscreen.services.passwords import Passwords
-from infoscreen.services.ports import AccountMaker
+from infoscreen.services.ports import AccountMaker, Sender
 from infoscreen.services.power.outlets import Outlets
 from infoscreen.services.secrets import Secrets
 from infoscreen.web.application import create_app, create_runner
@@ -34,6 +37,16 @@ QUICK_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 """Real argon2id, only not slow."""
 
 SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
+
+
+SECRETS = Secrets([bytes(range(40))])
+
+
+def notifying_of(spine: Spine, sender: Sender, secrets: Secrets = SECRETS) -> Notifying:
+    """Return what manages channels, with a delivery that nobody runs."""
+    wake = asyncio.Event()
+    delivery = Delivery(spine.store, spine.clock, sender, secrets, wake)
+    return Notifying(spine.store, spine.clock, sender, secrets, delivery, wake)
 
 
 @dataclass
@@ -81,6 +94,7 @@ async def serving(
     url: str | None = None,
     *,
     alerts: Sequence[AlertSource] = (),
+    notifying: Notifying | None = None,
     helper: AccountMaker | None = None,
     codes: timedelta | None = None,
 ) -> AsyncIterator[Site]:
@@ -101,6 +115,7 @@ async def serving(
                 spine.store, spine.clock, helper or HelperClient(directory / "no-helper"), codes
             ),
             recovering=spine.recovering,
+            notifying=notifying or notifying_of(spine, ProcessSender(spine.clock, None, allow_private=True)),
             monitoring=Monitoring(spine.store, spine.clock, spine.link, spine.ingest, alerts=alerts),
             bus=spine.bus,
             live=LiveFeed(spine.store, spine.bus, spine.link, spine.clock),

@@ -20,6 +20,7 @@ from infoscreen.cli.daemon import demo, doctor, health, serve
 from infoscreen.cli.database import db
 from infoscreen.cli.descriptions import describe
 from infoscreen.cli.device import agent, report_service_failed
+from infoscreen.cli.notify import notify
 from infoscreen.cli.pki import pki
 from infoscreen.cli.power import power
 from infoscreen.cli.recovery import recovery
@@ -70,7 +71,7 @@ def cli() -> None:
 
 
 for command in (
-    *(serve, demo, db, user, token, clients, show, send, power, recovery, config, broker, pki),
+    *(serve, demo, db, user, token, clients, show, send, power, recovery, notify, config, broker, pki),
     *(agent, report_service_failed, simulate, describe, doctor, health),
 ):
     cli.add_command(command)

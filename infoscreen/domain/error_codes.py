@@ -69,6 +69,12 @@ class ErrorCode(Code):
     INCIDENT_OVER = "incident_over"
     STREAMS_OF_USER = "streams_of_user", {"streams": int}
     STREAMS_OPEN = "streams_open", {"streams": int}
+    NO_CHANNEL = "no_channel", {"id": str}
+    NO_RULE = "no_rule", {"id": str}
+    CHANNEL_EXISTS = "channel_exists", {"name": str}
+    RULE_EXISTS = "rule_exists", {"name": str}
+    TOO_MANY_CHANNELS = "too_many_channels", {"most": int}
+    NOTIFY_EXTRA_MISSING = "notify_extra_missing"
     NO_SECRETS_KEY = "no_secrets_key"
     SECRET_OF_OTHER_KEY = "secret_of_other_key", {"key": str}
     SECRET_DAMAGED = "secret_damaged"  # noqa: S105 - a code

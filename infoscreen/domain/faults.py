@@ -56,6 +56,12 @@ class FieldFault(Code):
     NOT_CAPABLE = "not_capable", {"action": Action}
     FOREIGN_CURSOR = "foreign_cursor"
     CLIENTS_OR_FILTER = "clients_or_filter"
+    NOT_A_CHANNEL_URL = "not_a_channel_url"
+    NOT_A_WEBHOOK_URL = "not_a_webhook_url"
+    NO_SUCH_CHANNEL = "no_such_channel", {"id": int}
+    NO_SUCH_TIME_ZONE = "no_such_time_zone"
+    NOT_OPENING_HOURS = "not_opening_hours", {"part": str}
+    NOT_BOTH = "not_both", {"other": str}
     OTHER = "other", {"rule": str}
     """Another rule of pydantic, by its name."""
 

@@ -85,7 +85,7 @@ class Apc:
         if self._family.name is None:
             return OutletIdentity(None, f"outlet {self._outlet}")
         [name] = await self._snmp.get(self._of(self._family.name))
-        text = name.asOctets().decode("utf-8", "replace").strip()[:100]
+        text = text_of(name)
         return OutletIdentity(text or None, text or f"outlet {self._outlet}")
 
     async def status(self) -> Reading:
@@ -110,6 +110,13 @@ class Apc:
 
     def _of(self, column: str) -> str:
         return f"{column}.{self._outlet}"
+
+
+def text_of(value: Any) -> str:
+    """Return an object's text; raise ``PowerError`` for an object of another type."""
+    if not hasattr(value, "asOctets"):
+        raise PowerError(PowerFault.BAD_ANSWER, f"{type(value).__name__} instead of a text")
+    return str(value.asOctets().decode("utf-8", "replace")).strip()[:100]
 
 
 def integer(value: Any) -> int:

@@ -6,6 +6,7 @@ Outlet, address, user and password are in its environment (``INFOSCREEN_OUTLET``
 and watts; ``identify`` prints one line. Exit code 0 is success; 3 refused credentials, 4 unsupported.
 """
 
+import os
 import stat
 from pathlib import Path
 
@@ -30,7 +31,7 @@ class CommandOutlet:
 
     def __init__(self, outlet: Outlet) -> None:
         program = Path(outlet.options.get("program", ""))
-        if not program.is_absolute():
+        if not program.is_absolute() or "\0" in str(program):
             raise bad("program is not an absolute path")
         self._program = program
         self._environment = {
@@ -74,6 +75,8 @@ class CommandOutlet:
             raise PowerError(PowerFault.MISSING_PROGRAM, error.strerror or "not there") from None
         if not stat.S_ISREG(about.st_mode) or about.st_mode & (stat.S_IWOTH | stat.S_IWGRP):
             raise bad("program is not a file, or others may write it")
+        if about.st_uid not in (0, os.geteuid()):
+            raise bad("program belongs neither to root nor to the daemon's user")
         code, output, errors = await run([str(self._program), verb], self._environment, SECONDS)
         line = output.partition("\n")[0].strip()[:100]
         if code != 0:

@@ -120,10 +120,13 @@ def _tls(fingerprint: str | None) -> bool | aiohttp.Fingerprint:
 
 
 def basic(username: str | None, secret: str | None) -> dict[str, str]:
-    """Return the header for HTTP Basic; none without a password."""
+    """Return the header for HTTP Basic, none without a password; raise ``PowerError`` for a wrong user."""
     if secret is None:
         return {}
-    return {"Authorization": aiohttp.encode_basic_auth(username or "admin", secret)}
+    try:
+        return {"Authorization": aiohttp.encode_basic_auth(username or "admin", secret)}
+    except ValueError:
+        raise bad("user or password have characters that HTTP cannot carry") from None
 
 
 def object_of(status: int, data: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from infoscreen.domain.errors import PowerError
 from infoscreen.domain.power import Capabilities, Outlet, OutletIdentity, PowerFault, PowerState, Reading
-from infoscreen.power.apc import integer
+from infoscreen.power.apc import integer, text_of
 from infoscreen.power.http import Door, basic, object_of
 from infoscreen.power.options import number_of
 from infoscreen.power.snmp import Snmp
@@ -20,7 +20,7 @@ NAME = f"{PDU2}.3.5.3.1.3.1"
 SWITCHABLE = f"{PDU2}.3.5.3.1.28.1"
 OFF, ON = 0, 1
 STATES = {7: PowerState.ON, 8: PowerState.OFF}
-RELAY: dict[Any, PowerState] = {OFF: PowerState.OFF, ON: PowerState.ON}
+RELAY = {OFF: PowerState.OFF, ON: PowerState.ON}
 REASONS = {1: "the outlet is not switchable", 3: "the outlet is disabled", 5: "relay control is disabled"}
 
 
@@ -38,7 +38,7 @@ class Raritan:
         name, switchable = await self._snmp.get(f"{NAME}.{self._outlet}", f"{SWITCHABLE}.{self._outlet}")
         if integer(switchable) != 1:
             raise PowerError(PowerFault.UNSUPPORTED, REASONS[1])
-        text = name.asOctets().decode("utf-8", "replace").strip()[:100]
+        text = text_of(name)
         return OutletIdentity(text or None, text or f"outlet {self._outlet}")
 
     async def status(self) -> Reading:
@@ -80,7 +80,8 @@ class RaritanJson:
         state = await self._call("getState")
         if not isinstance(state, dict) or state.get("available") is False:
             return Reading(PowerState.UNKNOWN)
-        power = RELAY.get(state.get("powerState"), PowerState.UNKNOWN)
+        relay = state.get("powerState")
+        power = RELAY.get(relay, PowerState.UNKNOWN) if isinstance(relay, int) else PowerState.UNKNOWN
         pending = state.get("switchOnInProgress") is True or state.get("cycleInProgress") is True
         return Reading(power, pending=pending)
 

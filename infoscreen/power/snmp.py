@@ -84,14 +84,20 @@ class Snmp:
                 else library.ObjectType(library.ObjectIdentity(name), library.Integer32(value))
                 for name, value in wanted
             ]
-            indication, status, _, found = await getattr(library, command)(
-                engine,
-                user,
-                target,
-                library.ContextData(contextName=self._context),
-                *objects,
-                lookupMib=False,
-            )
+            try:
+                indication, status, _, found = await getattr(library, command)(
+                    engine,
+                    user,
+                    target,
+                    library.ContextData(contextName=self._context),
+                    *objects,
+                    lookupMib=False,
+                )
+            except Exception as error:
+                if not _is_of_library(error):
+                    raise
+                # Never its own text, which quotes secrets.
+                raise bad(f"SNMP cannot carry user, secret or context ({type(error).__name__})") from None
         self._raise(indication, int(status or 0))
         values = [value for _, value in found]
         if len(values) != len(wanted) or any(_is_missing(value) for value in values):
@@ -119,7 +125,7 @@ class Snmp:
             try:
                 target = await kind.create(self._address, timeout=SECONDS, retries=RETRIES)
             except Exception as error:
-                if type(error).__module__.partition(".")[0] != "pysnmp":
+                if not _is_of_library(error):
                     raise
                 raise PowerError(PowerFault.NO_ANSWER, "its address cannot be resolved") from None
             self._opened = engine, self._credentials(library), target
@@ -135,6 +141,10 @@ class Snmp:
             authProtocol=getattr(library, self._authentication),
             privProtocol=getattr(library, self._privacy),
         )
+
+
+def _is_of_library(error: Exception) -> bool:
+    return type(error).__module__.partition(".")[0] in ("pysnmp", "pyasn1")
 
 
 def _is_missing(value: Any) -> bool:

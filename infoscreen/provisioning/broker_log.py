@@ -2,6 +2,7 @@
 
 import gzip
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
@@ -43,7 +44,7 @@ def _lines(place: BrokerFiles) -> Iterator[str]:
             opened = gzip.open if path.suffix == ".gz" else open
             with opened(path, "rt", encoding="utf-8", errors="replace") as file:
                 yield from file
-        except (OSError, EOFError):  # just rotated away, or cut off
+        except (OSError, EOFError, zlib.error):  # just rotated away, cut off or damaged
             continue
 
 

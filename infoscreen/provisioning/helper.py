@@ -22,6 +22,7 @@ from infoscreen.provisioning import broker_process, devices
 from infoscreen.provisioning.broker_files import BrokerFiles
 from infoscreen.provisioning.enrolment import Enrolment
 from infoscreen.provisioning.passwords import fits, new_password, password_line
+from infoscreen.provisioning.socket_paths import fitting
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class BrokerHelper:
                     pass
         except (ValueError, RecursionError, BadRequest):
             pass
-        except InfoscreenError:
+        except (InfoscreenError, OSError):
             log.exception("the request failed", extra={"event": "helper_failed"})
             return {"error": "failed"}
         log.warning("a request made no sense", extra={"event": "helper_refused"})
@@ -150,7 +151,8 @@ def listening_at(path: Path | None) -> Iterator[socket.socket]:
             if path.exists() and not path.is_socket():
                 raise ProvisioningError(f"{path} is no socket")
             draft.unlink(missing_ok=True)
-            made.bind(str(draft))
+            with fitting(draft) as address:
+                made.bind(address)
             made.listen()
             draft.replace(path)  # once it is there, it answers
         except OSError as error:

@@ -9,6 +9,7 @@ from typing import Any
 from infoscreen.domain.enrolment import NewDevice
 from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import Conflict, HelperMissing, HelperUnable
+from infoscreen.provisioning.socket_paths import fitting
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,8 @@ class HelperClient:
     async def _ask(self, asked: dict[str, Any], uuid: str) -> dict[str, Any]:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                reader, writer = await asyncio.open_unix_connection(self._socket, limit=MOST_ANSWER_BYTES)
+                with fitting(self._socket) as address:
+                    reader, writer = await asyncio.open_unix_connection(address, limit=MOST_ANSWER_BYTES)
                 try:
                     writer.write(json.dumps(asked).encode() + b"\n")
                     await writer.drain()

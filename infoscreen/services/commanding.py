@@ -26,6 +26,7 @@ from infoscreen.domain.commands import (
 from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import (
     CommandInFlight,
+    Conflict,
     Forbidden,
     InvalidInput,
     LockedOut,
@@ -144,6 +145,7 @@ class Commanding:
         Raises:
             NotFound: there is no such client.
             CommandInFlight: it has an unfinished disruptive command, which the error names.
+            Conflict: it had one at the same moment.
             LockedOut: too many disruptive commands lately; a ``blocked_safety`` row was written.
             Forbidden: ``force`` without being an admin.
             InvalidInput: the reason or expiry is out of bounds, or the client lacks the capability.
@@ -199,6 +201,8 @@ class Commanding:
             fit = {one: order for one, order in left.items() if one not in outcome}
             now = self._clock.now()
             decided = await self._decide(connection, fit, now)
+            # The index refused it for another one, which has ended since.
+            outcome |= {one: Conflict(ErrorCode.REQUESTED_AT_ONCE) for one in fit.keys() - decided.keys()}
             acts = [
                 audit.AuditedAct(
                     fit[one.client_uuid].actor,

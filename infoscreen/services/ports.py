@@ -3,13 +3,18 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from infoscreen.clock import SteadySince
+from infoscreen.domain.alerts import AlertCode, Severity
 from infoscreen.domain.broker import BrokerFault
+from infoscreen.domain.codes import Fact
 from infoscreen.domain.enrolment import NewDevice
+from infoscreen.domain.notifying import ChannelKind, NoticeStep
 from infoscreen.domain.power import Capabilities, OutletIdentity, Reading
 from infoscreen.domain.presence import Backlog
+from infoscreen.domain.recovery import Incident, Reason
 
 
 class Incoming(NamedTuple):
@@ -202,4 +207,71 @@ class Measures(Protocol):
 
     def incidents_open(self, kinds: Mapping[str, int]) -> None:
         """Tell how many incidents of each kind are under way."""
+        ...
+
+
+class DeliveryFault(StrEnum):
+    """Why a notification could not be delivered; stable codes."""
+
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    PRIVATE_TARGET = "private_target"
+    NOT_UNDERSTOOD = "not_understood"
+    EXTRA_MISSING = "extra_missing"
+    NO_PROCESS = "no_process"
+    SECRET_UNREADABLE = "secret_unreadable"  # noqa: S105 - a code
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """How a delivery went. ``detail`` is what the receiver or a library said, without secrets."""
+
+    ok: bool
+    fault: DeliveryFault | None = None
+    status: int | None = None
+    retry_after: timedelta | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Receiver:
+    """Where a message goes, in clear: never stored, logged or shown."""
+
+    kind: ChannelKind
+    url: str
+    secret: str | None
+    language: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """One message as codes; ``incident`` is as it was when the message was made.
+
+    ``clients`` names some of its members.
+    """
+
+    message_id: str
+    step: NoticeStep
+    number: int
+    severity: Severity
+    created_at: datetime
+    incident: Incident | None = None
+    incident_id: int | None = None
+    clients: Sequence[str] = ()
+    acknowledged_by: str | None = None
+    alert: Fact[AlertCode] | None = None
+    reason: tuple[Reason, Mapping[str, str | int]] | None = None
+    text: str | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+class Sender(Protocol):
+    """The way out to notification channels; blocks nobody and raises nothing for what the world does."""
+
+    async def check(self, kind: ChannelKind, url: str) -> Delivered:
+        """Tell whether the URL is understood, without connecting anywhere."""
+        ...
+
+    async def send(self, receiver: Receiver, notice: Notice) -> Delivered:
+        """Deliver a message within 30 s."""
         ...

@@ -81,15 +81,6 @@ class Secrets:
         except SecretUnreadable:
             return None
 
-    def signing_keys(self, purpose: str) -> list[bytes]:
-        """Return keys for signing, one for each key, the current one first.
-
-        Raises:
-            SecretUnreadable: there is no key.
-        """
-        self._require_key()
-        return [_derived(key, f"sign {purpose}") for key in self._keys.values()]
-
     def _require_key(self) -> str:
         if self._current is None:
             raise SecretUnreadable(ErrorCode.NO_SECRETS_KEY)

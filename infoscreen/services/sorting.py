@@ -6,7 +6,7 @@ Decodes, and decides nothing but which messages count at all: a retained message
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from infoscreen.domain.clients import Presence
 from infoscreen.domain.errors import BadMessage
@@ -32,6 +32,9 @@ from infoscreen.wire.messages import (
     ServiceFailed,
     read,
 )
+
+REPEATED_WITHIN = timedelta(hours=1)
+"""Heartbeats that the broker repeats span no more; after a larger step back it is a clock that was set."""
 
 
 @dataclass(slots=True)
@@ -85,7 +88,8 @@ class SortedBatch:
     def beats_not_stored(self, pulses: Mapping[str, Pulse]) -> dict[str, Beats]:
         """Return the heartbeats without repeated ones up to the last that is stored.
 
-        Batches are stored whole and in order, so that one is told by its time.
+        Batches are stored whole and in order, so that one is told by its time. What is repeated may come in
+        several batches: then what is a little earlier than the last that is stored is stored as well.
         """
         if not self.repeated:
             return self.beats
@@ -93,7 +97,7 @@ class SortedBatch:
         for uuid, again in self.repeated.items():
             stored_at = pulses[uuid].last_device_time if uuid in pulses else None
             stored = [number for number, (said, _) in enumerate(again, 1) if said.timestamp == stored_at]
-            fresh = again[stored[-1] :] if stored else again
+            fresh = again[stored[-1] :] if stored else _not_just_before(stored_at, again)
             if fresh:
                 found[uuid] = beats_of(fresh, self.beats.get(uuid))
         return found
@@ -192,6 +196,12 @@ def _replaces(newer: Told, older: Told) -> bool:
         and broker.reconnect_count is not None
         and (broker.last_disconnect_at is not None or other.broker_connection.last_disconnect_at is None)
     )
+
+
+def _not_just_before(stored_at: datetime | None, again: list[Heard]) -> list[Heard]:
+    if stored_at is None:
+        return again
+    return [one for one in again if not stored_at - REPEATED_WITHIN < one[0].timestamp < stored_at]
 
 
 def _shows_life(said: DeviceMessage) -> bool:

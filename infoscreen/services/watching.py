@@ -46,15 +46,12 @@ from infoscreen.storage import (
 from infoscreen.storage.command_deadlines import Signs
 from infoscreen.storage.command_history import HistoryLine
 from infoscreen.storage.engine import Connection, Store
-from infoscreen.storage.recovery import acknowledgements, attempts, decisions, incidents
+from infoscreen.storage.notify import messages
+from infoscreen.storage.recovery import attempts, decisions, incidents
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 1_000
-
-WELL_FOR = timedelta(minutes=1)
-"""After so long online nobody needs to take care of a client any more."""
-
 AT_A_STRETCH = 250
 """Clients judged between two turns of the event loop, some 3 ms."""
 VERIFIED_AT_ONCE = 500
@@ -118,11 +115,6 @@ class Watch:
             expired += found
             expect_within()
         await self._keep_totals()
-        async with self._store.read() as connection:
-            well = await acknowledgements.of_well(connection, now - WELL_FOR)
-        if well:
-            async with self._store.write() as connection:
-                await acknowledgements.end(connection, well)
         return expired
 
     async def _keep_totals(self) -> None:
@@ -155,6 +147,7 @@ class Watch:
             attempts.forget_before,
             incidents.forget_before,
             audit.forget_before,
+            messages.forget_before,
         ):
             deleted = AT_ONCE
             while deleted >= AT_ONCE:

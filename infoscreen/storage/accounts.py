@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import (
     RowMapping,
@@ -24,7 +24,7 @@ from infoscreen.storage import locks
 from infoscreen.storage.account_tables import api_tokens, sessions, users
 from infoscreen.storage.columns import insert_or
 from infoscreen.storage.locks import AdvisoryLock
-from infoscreen.storage.paging import Page, cursor_number, decode_cursor, encode_cursor
+from infoscreen.storage.paging import Page, cursor_id, numbered_page
 
 _USER = (
     users.c.id,
@@ -46,8 +46,6 @@ _TOKEN = (
 )
 _SESSION = tuple(sessions.c)
 
-Row = TypeVar("Row", User, ApiToken)
-
 
 def _user(row: RowMapping) -> User:
     return User(**{column.name: row[column] for column in _USER})
@@ -59,16 +57,6 @@ def _token(row: RowMapping) -> ApiToken:
 
 def _session(row: RowMapping) -> Session:
     return Session(**{column.name: row[column] for column in _SESSION})
-
-
-def _after(cursor: str | None) -> int:
-    # The keys of users and tokens have 32 bits, and PostgreSQL refuses to compare them with more.
-    return 0 if cursor is None else min(cursor_number(decode_cursor(cursor, 1)[0]), 2**31 - 1)
-
-
-def _page(rows: list[Row], limit: int, total: int) -> Page[Row]:
-    more = len(rows) > limit
-    return Page(rows[:limit], encode_cursor(rows[limit - 1].id) if more else None, total)
 
 
 # Users.
@@ -155,10 +143,10 @@ async def password_hash(connection: AsyncConnection, user_id: int) -> str | None
 async def users_page(connection: AsyncConnection, limit: int, cursor: str | None = None) -> Page[User]:
     """Return users in the order in which they were added."""
     found = await connection.execute(
-        select(*_USER).where(users.c.id > _after(cursor)).order_by(users.c.id).limit(limit + 1)
+        select(*_USER).where(users.c.id > cursor_id(cursor)).order_by(users.c.id).limit(limit + 1)
     )
     total = await connection.scalar(select(func.count()).select_from(users))
-    return _page([_user(row) for row in found.mappings()], limit, total or 0)
+    return numbered_page([_user(row) for row in found.mappings()], limit, total or 0)
 
 
 async def change_user(connection: AsyncConnection, user_id: int, **changes: Any) -> None:
@@ -277,12 +265,12 @@ async def tokens_page(
     mine = true() if user_id is None else api_tokens.c.user_id == user_id
     found = await connection.execute(
         select(*_TOKEN)
-        .where(mine, api_tokens.c.id > _after(cursor))
+        .where(mine, api_tokens.c.id > cursor_id(cursor))
         .order_by(api_tokens.c.id)
         .limit(limit + 1)
     )
     total = await connection.scalar(select(func.count()).select_from(api_tokens).where(mine))
-    return _page([_token(row) for row in found.mappings()], limit, total or 0)
+    return numbered_page([_token(row) for row in found.mappings()], limit, total or 0)
 
 
 async def touch_token(connection: AsyncConnection, seen: ApiToken, now: datetime) -> None:

@@ -1,7 +1,8 @@
 """Which clients somebody takes care of: singly, by an outage they are part of, or by an acknowledged failure.
 
 An acknowledged failure of a service counts until the unit was seen running again, so that acknowledging a
-client never makes it look well.
+client never makes it look well. It says nothing of other problems, nor of failures of other units: a client
+with one is not acknowledged by it.
 """
 
 from collections.abc import Collection, Mapping
@@ -10,7 +11,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 
-from infoscreen.domain.clients import Condition, ProcessStatus
+from infoscreen.domain.clients import PROBLEMS, Condition, ProcessStatus
 from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.recovery.acknowledgements import StoredAcknowledgement, of_clients
@@ -29,12 +30,18 @@ _acks, _failed, _decisions, _incidents = (
 class Care:
     """Who takes care of a client: ``acknowledgement`` of the client, ``incident_by`` of its outage.
 
-    ``units`` are acknowledged failures that were not seen running since, by who acknowledged them.
+    ``units`` are acknowledged failures that were not seen running since, by who acknowledged them; none while
+    something else is wrong.
     """
 
     acknowledgement: StoredAcknowledgement | None
     units: Mapping[str, str]
     incident_by: str | None = None
+
+    @property
+    def can_be_given_back(self) -> bool:
+        """Tell whether somebody takes care of the client itself, not only of its outage."""
+        return self.acknowledgement is not None or bool(self.units)
 
     @property
     def by(self) -> str:
@@ -59,7 +66,12 @@ def _runs_again() -> ColumnElement[bool]:
 
 
 def _unit_acknowledged() -> ColumnElement[bool]:
-    return and_(_failed.client_uuid == clients.c.uuid, _failed.acknowledged_by.is_not(None), ~_runs_again())
+    return and_(
+        _failed.client_uuid == clients.c.uuid,
+        _failed.acknowledged_by.is_not(None),
+        clients.c.status.not_in(sorted(PROBLEMS)),
+        ~_runs_again(),
+    )
 
 
 def _of_known_outage() -> ColumnElement[bool]:

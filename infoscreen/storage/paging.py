@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy import ColumnElement, Table, func, literal_column, select
 
@@ -33,6 +33,24 @@ class Page(Generic[T]):
     items: list[T]
     next_cursor: str | None
     total: int | None = None
+
+
+class Numbered(Protocol):
+    """What has a number of its own."""
+
+    @property
+    def id(self) -> int:
+        """Return it."""
+        ...
+
+
+N = TypeVar("N", bound=Numbered)
+
+
+def numbered_page(found: list[N], limit: int, total: int) -> Page[N]:
+    """Return the page of rows in the order of their numbers; one more than ``limit`` was asked for."""
+    shown = found[:limit]
+    return Page(shown, encode_cursor(shown[-1].id) if len(found) > limit else None, total)
 
 
 async def count_some(
@@ -88,6 +106,14 @@ def cursor_number(part: Any) -> int:
     if not isinstance(part, int) or isinstance(part, bool) or part < 0:
         raise _foreign()
     return part
+
+
+def cursor_id(cursor: str | None) -> int:
+    """Return after which row a page begins, 0 without a cursor.
+
+    For keys of 32 bits: PostgreSQL refuses to compare them with more.
+    """
+    return 0 if cursor is None else min(cursor_number(decode_cursor(cursor, 1)[0]), 2**31 - 1)
 
 
 def cursor_text(part: Any) -> str:

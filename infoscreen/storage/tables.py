@@ -28,7 +28,7 @@ from infoscreen.domain.commands import DISRUPTIVE, OPEN, Action, CommandStatus, 
 from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.history import Finding, Happening, Note, Part
 from infoscreen.domain.recovery import Closing, IncidentKind, Outcome, Phase, Reason, Verb
-from infoscreen.storage import account_tables, broker_tables, power_tables, recovery_tables  # noqa: F401
+from infoscreen.storage import account_tables, broker_tables, notify_tables, power_tables, recovery_tables  # noqa: F401
 from infoscreen.storage.columns import (
     BigKey,
     FailedUnits,

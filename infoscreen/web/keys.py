@@ -18,6 +18,7 @@ from infoscreen.services.commanding import Commanding
 from infoscreen.services.enrolling import Enrolling
 from infoscreen.services.fleet import Fleet
 from infoscreen.services.monitoring import Monitoring
+from infoscreen.services.notify.channels import Notifying
 from infoscreen.services.ports import Link
 from infoscreen.services.power.outlets import Outlets
 from infoscreen.services.recovery.loop import Recovering
@@ -77,6 +78,7 @@ class Parts:
     pausing: Pausing
     enrolling: Enrolling
     recovering: Recovering
+    notifying: Notifying
     monitoring: Monitoring
     bus: Bus
     live: LiveFeed

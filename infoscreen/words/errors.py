@@ -138,6 +138,15 @@ ERRORS: Table = MappingProxyType(
             "You have %(streams)s live views open, which is the most for one user. Close some."
         ),
         ErrorCode.STREAMS_OPEN: N_("There are already %(streams)s live views open. Try again later."),
+        ErrorCode.NO_CHANNEL: N_("There is no channel %(id)s."),
+        ErrorCode.NO_RULE: N_("There is no rule %(id)s."),
+        ErrorCode.CHANNEL_EXISTS: N_("There is already a channel “%(name)s”."),
+        ErrorCode.RULE_EXISTS: N_("There is already a rule “%(name)s”."),
+        ErrorCode.TOO_MANY_CHANNELS: N_("No more than %(most)s are possible."),
+        ErrorCode.NOTIFY_EXTRA_MISSING: N_(
+            "Apprise is not installed on the server. Install infoscreen with the extra notify: "
+            "pip install infoscreen[notify]."
+        ),
         ErrorCode.NO_SECRETS_KEY: N_(
             "SECRETS_KEY is not set, so secrets can neither be stored nor read. Set it and restart the "
             "server."
@@ -213,6 +222,12 @@ FAULTS: Table = MappingProxyType(
         FieldFault.NOT_CAPABLE: N_("the client has not announced that it can do this: %(action)s"),
         FieldFault.FOREIGN_CURSOR: N_("must be next_cursor of the page before, unchanged"),
         FieldFault.CLIENTS_OR_FILTER: N_("exactly one of client_uuids and filter is required"),
+        FieldFault.NOT_A_CHANNEL_URL: N_("is not understood by Apprise"),
+        FieldFault.NOT_A_WEBHOOK_URL: N_("must be https://HOST/... or http://HOST/..."),
+        FieldFault.NO_SUCH_CHANNEL: N_("there is no channel %(id)s"),
+        FieldFault.NO_SUCH_TIME_ZONE: N_("is not the name of a time zone, such as Europe/Berlin"),
+        FieldFault.NOT_OPENING_HOURS: N_("is not opening hours such as “Mo-Fr 08:00-18:00”: %(part)s"),
+        FieldFault.NOT_BOTH: N_("must be given together with %(other)s"),
         FieldFault.OTHER: N_("is not valid (%(rule)s)"),
     }
 )

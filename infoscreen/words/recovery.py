@@ -214,6 +214,30 @@ INCIDENTS: Mapping[IncidentKind, tuple[str, str]] = MappingProxyType(
             N_("Commands do not arrive"),
             N_("Clients are heard and answer no command. Nothing is charged; one is tried now and then."),
         ),
+        IncidentKind.CLIENT: (
+            N_("%(client)s needs attention"),
+            N_("The automatic recovery cannot help this client any further."),
+        ),
+        IncidentKind.BROKER: (
+            N_("Trouble with the broker"),
+            N_("The broker is running, but not correctly."),
+        ),
+        IncidentKind.CERTIFICATE: (
+            N_("Trouble with a certificate"),
+            N_("Without a valid certificate connections fail."),
+        ),
+        IncidentKind.AUTHENTICATION: (
+            N_("Many failed logins"),
+            N_("Somebody tries passwords, or a client has a wrong one."),
+        ),
+        IncidentKind.DATABASE: (
+            N_("Nothing can be stored"),
+            N_("The database takes no writes. The broker keeps the messages meanwhile."),
+        ),
+        IncidentKind.BACKUP: (
+            N_("The newest backup is too old"),
+            N_("Look at the timer infoscreen-backup and at the free space."),
+        ),
     }
 )
 
@@ -278,7 +302,8 @@ def told(line: RecoveryLine, language: Language = ENGLISH) -> str:
 def title(incident: Incident, language: Language = ENGLISH) -> str:
     """Say what an incident is about."""
     words = language.gettext(INCIDENTS[incident.kind][0])
-    return words % _Gaps(site=incident.site or "?", network=incident.network or "?")
+    client = incident.facts.get("client", "?")
+    return words % _Gaps(site=incident.site or "?", network=incident.network or "?", client=client)
 
 
 def meaning(incident: Incident, language: Language = ENGLISH) -> str:

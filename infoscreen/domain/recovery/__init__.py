@@ -7,6 +7,7 @@ from infoscreen.domain.recovery.attempts import followed_attempt
 from infoscreen.domain.recovery.coincidence import RATE_UNLEARNED, usual_rate
 from infoscreen.domain.recovery.deciding import decide
 from infoscreen.domain.recovery.incidents import (
+    OF_RECOVERY,
     OUTAGES,
     Blindness,
     Closing,
@@ -44,6 +45,7 @@ from infoscreen.domain.recovery.snapshot import (
 
 __all__ = [
     "FLEET",
+    "OF_RECOVERY",
     "OUTAGES",
     "RATE_UNLEARNED",
     "Attempt",

@@ -79,6 +79,7 @@ class _Round:
         self.outcomes: dict[str, Outcome] = {}
         self.outages: Mapping[str, Verdict] = {}
         self.alone: Mapping[str, Sequence[Attempt]] = {}
+        self.intervals: Mapping[str, float] = {}
         self.doubted = False
         """Several clients in a row have not answered: it may be our commands that do not arrive."""
         listening = snapshot.observer.listening_since
@@ -152,6 +153,15 @@ class _Round:
                 continue
             elif incident.kind in {IncidentKind.ALIKE, IncidentKind.LEFT_BEHIND} and not dark[key]:
                 self.incidents[key] = replace(incident, ended_at=self.now, closing=Closing.OVER)
+        over = {
+            key
+            for key, one in self.incidents.items()
+            if one.kind is IncidentKind.ALIKE and one.closing is Closing.OVER
+        }
+        for case in self.cases if over else ():
+            # Also those that are only left alone for now: they have not been dismissed.
+            if case.ladder is not None and case.ladder.incident in over:
+                case.ladder = case.ladder.of_incident(None)
         gone = {key for key, one in self.incidents.items() if one.closing is Closing.GONE}
         if not gone:
             return
@@ -221,6 +231,9 @@ class _Round:
                 verdicts[number] = self._act(proposal)
             else:
                 of_group[key].append(number)
+        if of_group:
+            tried = (case.patient for case in self.cases if case.patient.attempts)
+            self.intervals = {one.uuid: one.interval for one in tried if one.interval is not None}
         for key, numbers in of_group.items():
             self._go_on(key, numbers, proposals, verdicts)
         if self.blind is None:
@@ -279,7 +292,7 @@ class _Round:
         most = share_of(self._fleet(), self.policy.max_share)
         tries = self._tries(key)
         dismissed = was_dismissed(self.cases[numbers[0]], self.book.open(IncidentKind.ALIKE))
-        paces = singly(tries, most) if dismissed else paces_of(tries, most, self.now)
+        paces = singly(tries, most) if dismissed else paces_of(tries, most, self.now, self.intervals)
         waiting: defaultdict[Rung, list[int]] = defaultdict(list)
         for number in numbers:
             waiting[self._rung(number, proposals[number], paces)].append(number)

@@ -28,6 +28,33 @@ class IncidentKind(StrEnum):
     COMMANDS_UNANSWERED = "commands_unanswered"
     """Clients are heard and answer no command."""
 
+    # Not of the recovery: people are told of them, and no decision depends on them.
+    CLIENT = "client"
+    """One client needs a person."""
+    BROKER = "broker"
+    """Something is wrong with the broker that is no lost connection."""
+    CERTIFICATE = "certificate"
+    AUTHENTICATION = "authentication"
+    """Many logins fail."""
+    DATABASE = "database"
+    """Nothing could be stored."""
+    BACKUP = "backup"
+    """The newest backup is too old."""
+
+
+OF_RECOVERY = frozenset(
+    {
+        IncidentKind.FLEET_OUTAGE,
+        IncidentKind.SITE_OUTAGE,
+        IncidentKind.NETWORK_OUTAGE,
+        IncidentKind.LEFT_BEHIND,
+        IncidentKind.ALIKE,
+        IncidentKind.OBSERVER,
+        IncidentKind.COMMANDS_UNANSWERED,
+    }
+)
+"""Those that decisions depend on."""
+
 
 OUTAGES = frozenset({IncidentKind.FLEET_OUTAGE, IncidentKind.SITE_OUTAGE, IncidentKind.NETWORK_OUTAGE})
 

@@ -26,6 +26,9 @@ HELPED_LEAST = 2
 SETTLED_AFTER = timedelta(seconds=60)
 """A success counts for the large waves once it has lasted so long: an application may crash again at once."""
 
+SETTLED_BEATS = 1.5
+"""And so many intervals of its client: one that beats rarely tells of it late."""
+
 CANARY_EVERY = timedelta(hours=1)
 FIRST_CANARY_AFTER = timedelta(minutes=15)
 
@@ -43,14 +46,19 @@ class Pace:
     floor: Rung = Rung.RESTART_APP
 
 
-def pace_of(tries: Sequence[Attempt], most: int, now: datetime) -> Pace:
+Intervals = Mapping[str, float]
+"""How often clients beat, in seconds, by UUID."""
+
+
+def pace_of(tries: Sequence[Attempt], most: int, now: datetime, intervals: Intervals | None = None) -> Pace:
     """Return how a group goes on after these attempts, oldest first; ``most`` may be under way at a time."""
+    lasts = intervals or {}
     counted = [one for one in tries if one.outcome is None or one.outcome in TELLING]
     if not counted:
         return Pace(CANARIES)
     judged = [one for one in counted if one.outcome is not None]
     under_way = len(counted) - len(judged)
-    settled = [one for one in judged if _is_settled(one, now)]
+    settled = [one for one in judged if _is_settled(one, now, lasts)]
     helped = sum(one.outcome is Outcome.HELPED for one in settled)
     waves: defaultdict[datetime, list[Attempt]] = defaultdict(list)
     for one in counted:
@@ -61,7 +69,7 @@ def pace_of(tries: Sequence[Attempt], most: int, now: datetime) -> Pace:
     # Clients, not tries: a few that have nothing in common climb to their last rung beside each other.
     tried = len({one.client_uuid for one in counted})
     if len({one.client_uuid for one in settled}) >= TRIED_FIRST and recent < HELPED_LEAST:
-        if _has_helped(last) and all(_is_settled(one, now) for one in last):
+        if _has_helped(last) and all(_is_settled(one, now, lasts) for one in last):
             return Pace(max(0, GROWTH * len(last) - under_way), under_way, False, floor)
         wait = FIRST_CANARY_AFTER if len(counted) <= TRIED_FIRST else CANARY_EVERY
         due = under_way == 0 and now >= max(waves) + wait
@@ -82,11 +90,12 @@ def pace_of(tries: Sequence[Attempt], most: int, now: datetime) -> Pace:
     return Pace(max(0, size - under_way), under_way, False, floor)
 
 
-def _is_settled(attempt: Attempt, now: datetime) -> bool:
+def _is_settled(attempt: Attempt, now: datetime, intervals: Intervals) -> bool:
     """Tell whether what came of an attempt has lasted."""
     if attempt.outcome is not Outcome.HELPED:
         return True
-    return now >= (attempt.ended_at or attempt.decided_at) + SETTLED_AFTER
+    told = timedelta(seconds=SETTLED_BEATS * intervals.get(attempt.client_uuid, 0.0))
+    return now >= (attempt.ended_at or attempt.decided_at) + max(SETTLED_AFTER, told)
 
 
 def _has_helped(wave: Sequence[Attempt]) -> bool:
@@ -109,17 +118,17 @@ def _floor(judged: Sequence[Attempt]) -> Rung:
     return floor
 
 
-def paces_of(tries: Sequence[Attempt], most: int, now: datetime) -> Mapping[Rung, Pace]:
+def paces_of(tries: Sequence[Attempt], most: int, now: datetime, intervals: Intervals) -> Mapping[Rung, Pace]:
     """Return how a group goes on with each rung.
 
     As long as little has helped, all attempts count together; after that each rung has a pace of its own.
     """
-    helped = sum(one.outcome is Outcome.HELPED and _is_settled(one, now) for one in tries)
+    helped = sum(one.outcome is Outcome.HELPED and _is_settled(one, now, intervals) for one in tries)
     rungs = (Rung.RESTART_APP, Rung.REBOOT_HOST, Rung.POWER_CYCLE)
     if helped < HELPED_LEAST:
-        pace = pace_of(tries, most, now)
+        pace = pace_of(tries, most, now, intervals)
         return dict.fromkeys(rungs, pace)
-    return {rung: pace_of([one for one in tries if one.rung is rung], most, now) for rung in rungs}
+    return {rung: pace_of([one for one in tries if one.rung is rung], most, now, intervals) for rung in rungs}
 
 
 def singly(tries: Sequence[Attempt], most: int) -> Mapping[Rung, Pace]:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from infoscreen.clock import Clock
 from infoscreen.domain.accounts import Actor
@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 OpenOutlet = Callable[[Outlet], PowerDriver]
 """Makes the driver for an outlet; raises ``PowerError``."""
 
+SECRET_NAMES = frozenset({"password", "privacy_secret"})
+
 TEST_SECONDS = 20.0
 TESTS_AT_ONCE = 4
 
@@ -42,7 +44,7 @@ TESTS_AT_ONCE = 4
 class WantedPower:
     """An outlet as somebody enters it.
 
-    ``secrets`` by name: ``password``, ``privacy_secret``. Those that are left out stay as they are stored,
+    ``secrets`` by name, see ``SECRET_NAMES``. Those that are left out stay as they are stored,
     as long as driver and address stay; None deletes one. ``shared`` says that other clients may use the
     same outlet.
     """
@@ -104,8 +106,12 @@ class Outlets:
             NotFound: there is no such client.
             InvalidInput: the configuration makes no sense to its driver.
             OutletShared: another client has the same outlet, and ``shared`` was not given.
-            SecretUnreadable: there is no key to encrypt secrets with.
+            SecretUnreadable: there is no key to encrypt secrets with, or the stored ones were encrypted with
+                another one and no new password is given.
         """
+        if wanted is not None and (hidden := SECRET_NAMES & wanted.options.keys()):
+            # Options are stored in the clear and shown.
+            raise InvalidInput.of("power.options", FieldFault.OTHER, rule=f"{min(hidden)} is no option")
         async with self._store.write() as connection:
             if client_uuid not in await clients.for_change(connection, [client_uuid]):
                 raise NotFound(ErrorCode.NO_CLIENT, uuid=client_uuid)
@@ -201,7 +207,11 @@ class Outlets:
         )
         if before is not None and same_place and before.sealed is not None:
             # A stored password never goes to another address than the one it was entered for.
-            kept = self._unsealed(before)
+            try:
+                kept = self._unsealed(before)
+            except SecretUnreadable:
+                if "password" not in wanted.secrets:
+                    raise
         given = {**kept, **wanted.secrets}
         return {name: value for name, value in given.items() if value}
 
@@ -229,7 +239,8 @@ async def sharing(connection: Connection, found: ClientPower) -> tuple[str, ...]
 
 
 async def _require_alone(connection: Connection, after: ClientPower) -> None:
-    others = await sharing(connection, replace(after, also_feeds=()))
+    at_it = await power.of_outlet(connection, after.with_secrets({}).key)
+    others = sorted({one.client_uuid for one in at_it} - {after.client_uuid})
     if others:
         raise OutletShared(ErrorCode.OUTLET_SHARED, clients=", ".join(others[:3]))
 

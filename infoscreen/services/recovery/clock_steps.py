@@ -1,7 +1,7 @@
 """When the host's clock is set, every stored time of the recovery moves along."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -26,7 +26,18 @@ class Shift(NamedTuple):
         return None if at is None else moved_time(at, self.stepped_at, self.step, self.now)
 
 
-async def move_times(store: Store, stepped_at: datetime, step: timedelta, now: datetime) -> None:
+@dataclass(slots=True)
+class MovedSoFar:
+    """How far the times were moved by one step, as the database may fail in between: each is moved once."""
+
+    recovery: bool = False
+    clients: str = ""
+    """The last one whose times were moved."""
+
+
+async def move_times(
+    store: Store, stepped_at: datetime, step: timedelta, now: datetime, progress: MovedSoFar | None = None
+) -> None:
     """Move ladders, attempts, incidents, publications and the unwell clients' times by a step of the clock.
 
     Args:
@@ -34,8 +45,26 @@ async def move_times(store: Store, stepped_at: datetime, step: timedelta, now: d
         stepped_at: the new time at the step.
         step: by how much the clock was set, negative for back.
         now: the time now.
+        progress: where an earlier call for the same step stopped.
     """
-    shift = Shift(stepped_at, step, now)
+    shift, so_far = Shift(stepped_at, step, now), progress or MovedSoFar()
+    if not so_far.recovery:
+        await _recovery(store, shift)
+        so_far.recovery = True
+    async with store.read() as connection:
+        uuids = set(await ladders.all_of_them(connection))
+        async for part in unwell.unwell(connection):
+            uuids.update(row[0] for row in part)
+    ordered = sorted(uuid for uuid in uuids if uuid > so_far.clients)
+    for start in range(0, len(ordered), CHUNK):
+        chunk = ordered[start : start + CHUNK]
+        async with store.write() as connection:
+            await _clients(connection, chunk, shift)
+        so_far.clients = chunk[-1]
+
+
+async def _recovery(store: Store, shift: Shift) -> None:
+    stepped_at, step, now = shift
     async with store.write() as connection:
         known = await ladders.all_of_them(connection)
         await ladders.save(
@@ -47,14 +76,6 @@ async def move_times(store: Store, stepped_at: datetime, step: timedelta, now: d
         await attempts.move(connection, [_attempt(one, shift) for one in lately])
         for incident in await incidents.under_way(connection):
             await incidents.save(connection, _incident(incident.fact, shift))
-    uuids = set(known)
-    async with store.read() as connection:
-        async for part in unwell.unwell(connection):
-            uuids.update(row[0] for row in part)
-    ordered = sorted(uuids)
-    for start in range(0, len(ordered), CHUNK):
-        async with store.write() as connection:
-            await _clients(connection, ordered[start : start + CHUNK], shift)
 
 
 def _attempt(attempt: Attempt, shift: Shift) -> Attempt:

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from uuid import uuid4
 
-from infoscreen.clock import Clock
+from infoscreen.clock import Clock, ClockStep
 from infoscreen.domain.accounts import Actor, Role
 from infoscreen.domain.commands import Action, Source
 from infoscreen.domain.error_codes import ErrorCode
@@ -45,7 +45,7 @@ from infoscreen.services.loops import every
 from infoscreen.services.orders import Because, WantedCommand
 from infoscreen.services.ports import Measures
 from infoscreen.services.recovery import caring
-from infoscreen.services.recovery.clock_steps import move_times
+from infoscreen.services.recovery.clock_steps import MovedSoFar, move_times
 from infoscreen.services.recovery.record import Record, changes_of, summary_of
 from infoscreen.services.recovery.snapshot import PollState, SnapshotBuilder
 from infoscreen.storage import audit
@@ -96,6 +96,8 @@ class Recovering:
         self._one_at_a_time = asyncio.Lock()
         self._step_before = clock.last_step
         self._is_first = True
+        self._moving_by: ClockStep | None = None
+        self._moved = MovedSoFar()
 
     async def run(self) -> None:
         """Poll until cancelled. The first poll waits one interval, because nothing was received before."""
@@ -224,12 +226,14 @@ class Recovering:
         now = self._clock.now()
         step = self._clock.last_step
         if step is not None and step is not self._step_before and step.was_set:
-            await move_times(self._store, step.at, timedelta(seconds=step.seconds), now)
+            if self._moving_by is not step:
+                self._moving_by, self._moved = step, MovedSoFar()
+            await move_times(self._store, step.at, timedelta(seconds=step.seconds), now, self._moved)
         elif self._is_first:
             async with self._store.read() as connection:
                 last = await decisions.last_poll(connection)
             if last is not None and last.at > now:
-                await move_times(self._store, now, now - last.at, now)
+                await move_times(self._store, now, now - last.at, now, self._moved)
         self._is_first = False
         self._step_before = step
 

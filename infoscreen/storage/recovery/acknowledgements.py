@@ -115,11 +115,3 @@ async def end(connection: Connection, client_uuids: Collection[str]) -> int:
             await connection.execute(delete(recovery_acknowledgements).where(_c.client_uuid.in_(chunk)))
         ).rowcount
     return ended
-
-
-async def of_well(connection: Connection, since: datetime) -> list[str]:
-    """Return the clients that came online after they were acknowledged, and before ``since``."""
-    c = clients.c
-    came = select(_c.client_uuid).join(clients, c.uuid == _c.client_uuid)
-    well = came.where(c.status == Condition.ONLINE, c.status_since > _c.at, c.status_since < since)
-    return list((await connection.scalars(well)).all())

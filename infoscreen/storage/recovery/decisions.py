@@ -246,6 +246,13 @@ async def held_by(connection: Connection, incident_id: int, limit: int) -> list[
     return list((await connection.scalars(held.order_by(c.client_uuid).limit(limit))).all())
 
 
+async def count_held_by(connection: Connection, incident_id: int) -> int:
+    """Return how many clients an incident holds just now."""
+    c = recovery_decisions.c
+    held = select(func.count()).where(c.incident_id == incident_id, c.last_at.is_(None))
+    return int((await connection.execute(held)).scalar_one())
+
+
 async def forget_before(connection: Connection, before: datetime, limit: int) -> int:
     """Delete up to ``limit`` decisions that ended before a time; return how many."""
     c = recovery_decisions.c

@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import Row, delete, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from infoscreen.domain.recovery import Closing, Incident, IncidentKind
+from infoscreen.domain.recovery import OF_RECOVERY, Closing, Incident, IncidentKind
+from infoscreen.storage.columns import one_of
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, cursor_number, decode_cursor, encode_cursor
 from infoscreen.storage.tables import incident_members, incidents
@@ -38,12 +39,18 @@ def _incident(row: Row[Any]) -> StoredIncident:
     return StoredIncident(**dict(zip(_NAMES, row, strict=True)))
 
 
-_UNDER_WAY = select(*_COLUMNS).where(incidents.c.ended_at.is_(None)).order_by(incidents.c.began_at)
+_OPEN = select(*_COLUMNS).where(incidents.c.ended_at.is_(None)).order_by(incidents.c.began_at)
+_UNDER_WAY = _OPEN.where(one_of(incidents.c.kind, OF_RECOVERY))
 
 
 async def under_way(connection: Connection) -> list[StoredIncident]:
-    """Return the incidents that have not ended, oldest first."""
+    """Return the incidents of the recovery that have not ended, oldest first."""
     return [_incident(row) for row in await connection.execute(_UNDER_WAY)]
+
+
+async def open_of(connection: Connection, kinds: Collection[IncidentKind]) -> list[StoredIncident]:
+    """Return the incidents of these kinds that have not ended, oldest first."""
+    return [_incident(row) for row in await connection.execute(_OPEN.where(one_of(incidents.c.kind, kinds)))]
 
 
 async def some(connection: Connection, ids: Collection[int]) -> list[StoredIncident]:

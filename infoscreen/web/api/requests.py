@@ -60,12 +60,16 @@ def _none_if_blank(given: Any) -> Any:
     return None if isinstance(given, str) and not given.strip() else given
 
 
-def utc(at: datetime) -> datetime:
-    """Return an aware time in UTC; raise ``ValueError`` for one that no calendar of ours has."""
-    # Compared before it is converted: a conversion at the edge of the calendar overflows.
+def in_calendar(at: datetime) -> datetime:
+    """Return the time; raise ``ValueError`` near the edges of the calendar, where conversions overflow."""
     if not 1970 <= at.year <= 9000:
         raise BadValue(FieldFault.YEAR_NOT_ALLOWED, first="1970", last="9000")
-    return at.astimezone(UTC)
+    return at
+
+
+def utc(at: datetime) -> datetime:
+    """Return an aware time in UTC; raise ``ValueError`` near the edges of the calendar."""
+    return in_calendar(at).astimezone(UTC)
 
 
 Conditions = Annotated[

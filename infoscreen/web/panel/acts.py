@@ -142,7 +142,7 @@ async def post_description(request: web.Request) -> web.StreamResponse:
     client = await _client_of(request)
     try:
         form = await read_form(request, Description)
-        saved = await parts_of(request).fleet.edit(client.uuid, form.changes(), actor_of(request))
+        saved = await parts_of(request).fleet.edit(client.uuid, form.changes(client), actor_of(request))
     except InvalidInput as refusal:
         return await _edit_page(request, client, refusal)
     return flash.put(request, see_other(f"/clients/{client.uuid}"), "saved", client=saved.label)

@@ -39,7 +39,7 @@ ENDS: Mapping[str, str] = MappingProxyType(
 MEANWHILE: Mapping[Meanwhile, str] = MappingProxyType(
     {
         Meanwhile.HOLD: N_("hold: no automatic action"),
-        Meanwhile.GO_ON: N_("go on as usual"),
+        Meanwhile.GO_ON: N_("go on; if it has given up, again from the first rung"),
     }
 )
 
@@ -78,12 +78,12 @@ async def post_care_of_client(request: web.Request) -> web.StreamResponse:
 
 
 async def get_care(request: web.Request) -> web.StreamResponse:
-    """Ask how somebody takes care of the clients that were chosen, or of all of a kind."""
+    """Ask how somebody takes care of the clients that were chosen, or of all of a kind outside of outages."""
     group = request.query.get("status", "")  # not read_query, which refuses a box beside another one
     parts = parts_of(request)
     async with parts.store.read() as connection:
         if group in GROUPS:
-            query = ClientQuery(status=GROUPS[group], cared_at=parts.clock.now())
+            query = ClientQuery(status=GROUPS[group], alone=True, cared_at=parts.clock.now())
             asked = await client_lists.matching_uuids(connection, query, MOST)
         else:
             asked = [uuid for uuid in request.query.getall("client", [])[:MOST] if _is_uuid(uuid)]

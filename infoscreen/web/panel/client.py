@@ -109,6 +109,7 @@ async def get_client(request: web.Request) -> web.StreamResponse:
         known=known,
         steps=steps_of(known),
         care=care.get(uuid),
+        problem_states=PROBLEMS,
         may_acknowledge=client.status in PROBLEMS or known.phase is Phase.NEEDS_HUMAN,
         given_up=known.phase is Phase.NEEDS_HUMAN,
         paused_itself=any(pause.scope is PauseScope.CLIENT for pause in known.pauses),

@@ -46,11 +46,12 @@ class ClientTable:
         """Tell whether anything is filtered out."""
         return any((self.address.q, self.address.status, self.address.site, self.address.tag))
 
-    def matches(self, client: Client) -> bool:
+    def matches(self, client: Client, *, cared_for: bool) -> bool:
         """Tell whether a client that was listed still has the status, the site and the tag asked for."""
         asked = self.address
         return (
             (not asked.status or client.status in GROUPS[asked.status])
+            and CARED_FOR.get(asked.status, cared_for) is cared_for
             and (not asked.site or client.site == asked.site)
             and (not asked.tag or asked.tag in client.tags)
         )

@@ -5,12 +5,20 @@ from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from aiohttp import web
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+)
 
-from infoscreen.domain.clients import ClientEdit
+from infoscreen.domain.clients import Client, ClientEdit
 from infoscreen.domain.commands import Action
 from infoscreen.domain.recovery import Meanwhile
-from infoscreen.web.api.requests import Sort
+from infoscreen.web.api.requests import Sort, in_calendar
 from infoscreen.web.panel.language import zone_named
 
 
@@ -130,6 +138,11 @@ class Removal(Form):
     reason: Line = ""
 
 
+def _same_minute(local: datetime, at: datetime) -> bool:
+    """Tell whether a time is written like a local one, which has no seconds and does not tell summer time."""
+    return f"{local:%Y-%m-%dT%H:%M}" == f"{at.astimezone(local.tzinfo):%Y-%m-%dT%H:%M}"
+
+
 class Description(Form):
     """What people say of a client. ``maintenance_until`` is local time in ``zone``, as the label says."""
 
@@ -141,20 +154,27 @@ class Description(Form):
     ] = None
     tags: Annotated[str, Field(max_length=2_000)] = ""
     description: Annotated[Annotated[str, StringConstraints(max_length=4_000)] | None, Optional] = None
-    maintenance_until: Annotated[datetime | None, Optional] = None
+    maintenance_until: Annotated[Annotated[datetime, AfterValidator(in_calendar)] | None, Optional] = None
     zone: Annotated[str, Field(max_length=100)] = ""
     auto_recovery: Literal["", "on", "off"] = ""
 
-    def changes(self) -> ClientEdit:
-        """Return what is to be changed."""
-        until = self.maintenance_until
+    def changes(self, client: Client) -> ClientEdit:
+        """Return what is to be changed; an end of maintenance that was left as the form showed it is not."""
+        until = self.maintenance_until and self.maintenance_until.replace(
+            tzinfo=self.maintenance_until.tzinfo or zone_named(self.zone) or UTC
+        )
         changes: ClientEdit = {
             "name": self.name,
             "site": self.site,
             "tags": list(dict.fromkeys(tag for tag in map(str.strip, self.tags.split(",")) if tag)),
             "description": self.description,
-            "maintenance_until": until and until.replace(tzinfo=until.tzinfo or zone_named(self.zone) or UTC),
         }
+        if (
+            until is None
+            or client.maintenance_until is None
+            or not _same_minute(until, client.maintenance_until)
+        ):
+            changes["maintenance_until"] = until
         if self.auto_recovery:
             changes["auto_recovery"] = self.auto_recovery == "on"
         return changes

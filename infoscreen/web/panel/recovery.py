@@ -24,11 +24,12 @@ class LadderStep:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """An incident under way: how many clients it holds, and those of them that the page shows."""
+    """An incident under way with some of its ``affected`` clients; nobody takes care of ``held`` singly."""
 
     incident: StoredIncident
     clients: list[Client]
     held: int
+    affected: int
 
 
 def steps_of(known: ClientRecovery) -> list[LadderStep]:
@@ -59,5 +60,6 @@ async def outages_of(connection: Connection, overview: Overview, limit: int) -> 
         uuids = await decisions.held_by(connection, incident.id, limit)
         members = (await clients.get_many(connection, uuids)).values()
         ordered = sorted(members, key=lambda one: one.status_since, reverse=True)
-        found.append(Outage(incident, ordered, held))
+        affected = await decisions.count_held_by(connection, incident.id)
+        found.append(Outage(incident, ordered, held, affected))
     return found

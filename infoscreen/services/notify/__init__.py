@@ -1,0 +1,1 @@
+"""Notifications: channels, what is told when, and delivering it."""

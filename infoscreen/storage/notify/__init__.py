@@ -1,0 +1,1 @@
+"""Channels, rules, what was told of incidents, and the outbox of messages."""
