@@ -5,7 +5,7 @@ from playwright.async_api import Browser, expect
 
 from infoscreen.domain.accounts import Role
 from infoscreen.web.panel import ROUTES
-from infoscreen.web.panel.navigation import ENTRIES, Group, entries_for
+from infoscreen.web.panel.navigation import ENTRIES, MenuGroup, entries_for
 from tests.browser import DESKTOP, PHONE, chromium, window
 from tests.panel import look, send, settle_fleet
 from tests.waiting import DEADLINE_SECONDS
@@ -27,7 +27,7 @@ def test_every_entry_of_the_navigation_leads_to_a_page_that_its_reader_may_see()
 
 
 def test_nobody_sees_entries_before_signing_in_and_roles_see_more_in_turn() -> None:
-    for group in Group:
+    for group in MenuGroup:
         assert entries_for(None, group) == []
         viewer, operator, admin = (
             set(entries_for(role, group)) for role in (Role.VIEWER, Role.OPERATOR, Role.ADMIN)
@@ -131,8 +131,8 @@ async def test_what_can_be_clicked_is_24_pixels_high_and_wide(
 
 SMALL_TARGETS = """
 () => [...document.querySelectorAll("a, button, summary, input:not([type=hidden]), select")]
-  .filter((one) => one.checkVisibility({ visibilityProperty: true }) && getComputedStyle(one).display !== "inline"
-    && !one.closest(".unseen, .skip"))
+  .filter((one) => one.checkVisibility({ visibilityProperty: true }) && !one.closest(".unseen, .skip"))
+  .filter((one) => getComputedStyle(one).display !== "inline")
   .map((one) => [one, one.getBoundingClientRect()])
   .filter(([, box]) => box.width && (box.width < 24 || box.height < 24))
   .map(([one, box]) => `${one.outerHTML.slice(0, 120)} ${box.width} x ${box.height}`)

@@ -10,7 +10,7 @@ from infoscreen.domain.accounts import Role
 from infoscreen.words.language import N_
 
 
-class Group(StrEnum):
+class MenuGroup(StrEnum):
     """Daily work stands in the bar, administration in the menu."""
 
     DAILY = "daily"
@@ -18,24 +18,24 @@ class Group(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class MenuEntry:
     """A page in the navigation, shown to those that have at least ``role``."""
 
     key: str
     path: str
     title: str
-    group: Group = Group.DAILY
+    group: MenuGroup = MenuGroup.DAILY
     role: Role = Role.VIEWER
 
 
-ENTRIES: tuple[Entry, ...] = (
-    Entry("overview", "/", N_("Overview")),
-    Entry("clients", "/clients", N_("Clients")),
-    Entry("device_new", "/devices/new", N_("Add a client"), Group.ADMINISTRATION, Role.ADMIN),
+ENTRIES: tuple[MenuEntry, ...] = (
+    MenuEntry("overview", "/", N_("Overview")),
+    MenuEntry("clients", "/clients", N_("Clients")),
+    MenuEntry("device_new", "/devices/new", N_("Add a client"), MenuGroup.ADMINISTRATION, Role.ADMIN),
 )
 
 
-def entries_for(role: Role | None, group: Group) -> list[Entry]:
+def entries_for(role: Role | None, group: MenuGroup) -> list[MenuEntry]:
     """Return what somebody sees of a group; nothing before signing in."""
     if role is None:
         return []

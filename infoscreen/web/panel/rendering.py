@@ -29,7 +29,7 @@ from infoscreen.web.panel import flash, recovery_words
 from infoscreen.web.panel.assets import asset_path
 from infoscreen.web.panel.groups import GROUPS, look_of, numbers_of
 from infoscreen.web.panel.language import language_of
-from infoscreen.web.panel.navigation import Entry, Group, entries_for
+from infoscreen.web.panel.navigation import MenuEntry, MenuGroup, entries_for
 from infoscreen.web.panel.stages import stages
 from infoscreen.web.panel.theme import THEMES, theme_of
 from infoscreen.web.registry import maybe_actor
@@ -126,8 +126,8 @@ def bare_page(
     return response
 
 
-def _navigation_of(actor: Actor | None) -> Callable[[str], list[Entry]]:
-    return lambda group: entries_for(None if actor is None else actor.role, Group(group))
+def _navigation_of(actor: Actor | None) -> Callable[[str], list[MenuEntry]]:
+    return lambda group: entries_for(None if actor is None else actor.role, MenuGroup(group))
 
 
 class _Compiled(BytecodeCache):

@@ -1,4 +1,4 @@
-"""Coming and going: signing in and out, the language and the theme. All of it works before anybody is signed in."""
+"""Coming and going: signing in and out, the language and the theme. All work before anybody is signed in."""
 
 from urllib.parse import urlencode
 

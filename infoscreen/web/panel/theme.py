@@ -1,4 +1,4 @@
-"""Light, dark, or as the system has it: a cookie, so that it works before signing in and without JavaScript."""
+"""Light, dark, or as the system has it: a cookie, which works before signing in and without JavaScript."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
