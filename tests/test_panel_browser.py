@@ -279,8 +279,10 @@ async def test_everything_can_be_done_without_javascript(chromium: Browser, site
         await page.fill("#q", "foyer")
         await page.get_by_role("button", name="Filtern").click()
         await expect(page.locator("[data-live-rows] > tr")).to_have_count(1)
+        await page.locator("[data-menu] > summary").click()
         await page.get_by_role("button", name="English").click()
         await expect(page.get_by_role("heading", level=1)).to_have_text("Clients")
+        await page.locator("[data-menu] > summary").click()
         await page.get_by_role("button", name="Sign out").click()
         await expect(page).to_have_url(str(site.url) + "/login")
 
