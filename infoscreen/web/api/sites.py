@@ -40,6 +40,9 @@ Expression = Annotated[
 ]
 ZoneName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]
 Country = Annotated[str, BeforeValidator(_upper), AfterValidator(_country)]
+Contact = Annotated[str, StringConstraints(max_length=domain.LONGEST_CONTACT)]
+Phone = Annotated[str, StringConstraints(max_length=domain.LONGEST_PHONE)]
+Runbook = Annotated[str, StringConstraints(max_length=domain.LONGEST_RUNBOOK)]
 HOURS = "In the notation of OpenStreetMap, such as Mo-Fr 07:00-20:00; PH off."
 ZONE = "IANA name; null is the server's own."
 COUNTRY = "ISO code, for public holidays."
@@ -52,9 +55,9 @@ class SiteChanges(Body):
     time_zone: Annotated[ZoneName | None, NoneIfBlank] = Field(default=None, description=ZONE)
     country: Annotated[Country | None, NoneIfBlank] = Field(default=None, description=COUNTRY)
     hours: Annotated[Expression | None, NoneIfBlank] = Field(default=None, description=HOURS + " Null: 24/7.")
-    contact: Annotated[str | None, NoneIfBlank, Field(max_length=domain.LONGEST_CONTACT)] = None
-    phone: Annotated[str | None, NoneIfBlank, Field(max_length=domain.LONGEST_PHONE)] = None
-    runbook: Annotated[str | None, NoneIfBlank, Field(max_length=domain.LONGEST_RUNBOOK)] = Field(
+    contact: Annotated[Contact | None, NoneIfBlank] = None
+    phone: Annotated[Phone | None, NoneIfBlank] = None
+    runbook: Annotated[Runbook | None, NoneIfBlank] = Field(
         default=None, description="What to do there, as Markdown."
     )
     enforce: Annotated[Enforce, Field(strict=False)] = Enforce.NONE
