@@ -130,8 +130,8 @@ class Executor:
         """Reboot or halt.
 
         ``completed`` for a reboot is said by the agent that comes up afterwards, for a halt just before it:
-        systemd has agreed, and stops us as any other unit. A host that goes down may end the connection before
-        systemctl has its answer: an error then is no refusal.
+        systemd has agreed, and stops us as any other unit. A host may go down before systemctl has its
+        answer: an error then is no refusal.
         """
         await self._mail.drained(SAID_SECONDS)
         rebooting = command.action is Action.REBOOT_HOST

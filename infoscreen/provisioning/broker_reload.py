@@ -1,7 +1,7 @@
 """Has a running mosquitto read its files again, so that it has read them in the end.
 
-mosquitto forgets a SIGHUP that arrives while it carries out an earlier one (2.0.11 and 2.0.21): an account that was
-added in between would be refused until the next reload, and nothing would say why.
+mosquitto forgets a SIGHUP that arrives while it carries out an earlier one (2.0.11 and 2.0.21): an account
+that was added in between would be refused until the next reload, and nothing would say why.
 """
 
 import contextlib
@@ -36,9 +36,9 @@ def send_sighup(place: BrokerFiles, pid: int) -> None:
 
 
 def wait_until_read(place: BrokerFiles) -> None:
-    """Return when no earlier SIGHUP is being carried out any more, or after ``ANSWER_SECONDS`` without an answer.
+    """Return when no SIGHUP is being carried out any more, or after ``ANSWER_SECONDS`` without an answer.
 
-    A broker carries it out at the end of a turn of its loop. Two answers on one connection come from two turns.
+    A broker carries it out at the end of a turn of its loop. Two answers on a connection come from two turns.
     """
     with contextlib.suppress(OSError, ProvisioningError):
         port, password = listeners_of(place).server, place.password(PROBE_ACCOUNT)
@@ -62,11 +62,9 @@ def _alone(directory: Path) -> Iterator[None]:
 
 def _connect_packet(user: str, password: str) -> bytes:
     """Return a CONNECT of MQTT 3.1.1 for a clean session; the broker makes up the client id."""
-    flags, keep_alive = 0xC2, 60
-    body = (
-        _text("MQTT") + struct.pack(">BBH", 4, flags, keep_alive) + _text("") + _text(user) + _text(password)
-    )
-    assert len(body) < 128 * 128
+    level, flags, keep_alive = 4, 0xC2, 60
+    body = _text("MQTT") + struct.pack(">BBH", level, flags, keep_alive)
+    body += _text("") + _text(user) + _text(password)
     length = [len(body)] if len(body) < 128 else [len(body) % 128 | 128, len(body) // 128]
     return bytes([0x10, *length]) + body
 
