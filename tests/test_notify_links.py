@@ -3,7 +3,6 @@
 import base64
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,22 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infoscreen.domain.accounts import Role
-from infoscreen.domain.alerts import Severity
-from infoscreen.domain.notifying import ChannelKind, NoticeStep
-from infoscreen.domain.recovery import Incident, IncidentKind
+from infoscreen.domain.recovery import IncidentKind
 from infoscreen.services.notify.links import LASTS, AcknowledgeLinks, LinkState, token_of
 from infoscreen.services.secrets import Secrets
-from infoscreen.storage.notify import messages
-from infoscreen.storage.notify.messages import StoredMessage
 from infoscreen.storage.recovery import incidents
 from infoscreen.storage.recovery.incidents import StoredIncident
 from tests.api import ask
 from tests.fakes import FakeClock
+from tests.notices import make_channel, make_incident, make_link, make_message
 from tests.panel import look, send
-from tests.spine import ADMIN, MORNING, Spine, uuid_of
+from tests.spine import ADMIN, MORNING, uuid_of
 from tests.web import SECRETS, Site, serving
 
-REMINDERS = count(1)
 KEYS = [bytes(range(40))]
 
 
@@ -36,36 +31,8 @@ KEYS = [bytes(range(40))]
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
     """A site with one channel."""
     async with serving(tmp_path) as site:
-        url = "https://hooks.example/x"
-        await site.parts.notifying.add_channel("Bereitschaft", ChannelKind.WEBHOOK, url, "de", ADMIN)
+        await make_channel(site)
         yield site
-
-
-async def incident(spine: Spine, key: str = "one", kind: IncidentKind = IncidentKind.SITE_OUTAGE) -> int:
-    async with spine.store.write() as connection:
-        made = Incident(key=key, kind=kind, began_at=spine.clock.now(), site="Messe", members=40)
-        return await incidents.save(connection, made)
-
-
-async def message(spine: Spine, number: int | None) -> str:
-    message_id = str(uuid4())
-    stored = StoredMessage(
-        message_id=message_id,
-        channel_id=1,
-        incident_id=number,
-        step=NoticeStep.REMINDER,
-        number=next(REMINDERS),
-        severity=Severity.WARNING,
-        created_at=spine.clock.now(),
-    )
-    async with spine.store.write() as connection:
-        await messages.add(connection, [stored])
-    return message_id
-
-
-async def linked(site: Site, number: int | None) -> str:
-    """Return the token in the link of a message about an incident."""
-    return token_of(SECRETS, await message(site.spine, number), site.spine.clock.now()) or ""
 
 
 async def known(site: Site, number: int) -> StoredIncident:
@@ -80,8 +47,8 @@ async def status_of(browser: ClientSession, token: str) -> int:
 
 
 async def test_looking_changes_nothing_and_the_button_acknowledges_once(site: Site) -> None:
-    number = await incident(site.spine)
-    token = await linked(site, number)
+    number = await make_incident(site.spine)
+    token = await make_link(site, number)
     stranger = await site.browser()
     for _ in range(3):
         page = await look(stranger, f"/link?t={token}")
@@ -107,38 +74,38 @@ async def test_looking_changes_nothing_and_the_button_acknowledges_once(site: Si
 
 
 async def test_who_is_signed_in_acknowledges_in_their_own_name(site: Site) -> None:
-    number = await incident(site.spine)
-    token = await linked(site, number)
+    number = await make_incident(site.spine)
+    token = await make_link(site, number)
     operator = await site.browser(Role.OPERATOR)
     assert (await send(operator, "/link", t=token, name="Eve")).status == 200
     assert (await known(site, number)).acknowledged_by == "operator"
-    other = await incident(site.spine, "two")
+    other = await make_incident(site.spine, "two")
     viewer = await site.browser(Role.VIEWER)
-    assert (await send(viewer, "/link", t=await linked(site, other), name="Eve")).status == 200
+    assert (await send(viewer, "/link", t=await make_link(site, other), name="Eve")).status == 200
     assert (await known(site, other)).acknowledged_by == "viewer (Bereitschaft)"
 
 
 async def test_a_link_is_only_about_what_it_names(site: Site) -> None:
-    number, other = await incident(site.spine), await incident(site.spine, "two")
-    await send(await site.browser(), "/link", t=await linked(site, number))
+    number, other = await make_incident(site.spine), await make_incident(site.spine, "two")
+    await send(await site.browser(), "/link", t=await make_link(site, number))
     assert (await known(site, number)).acknowledged_at is not None
     assert (await known(site, other)).acknowledged_at is None
-    assert await status_of(await site.browser(), await linked(site, None)) == 404
+    assert await status_of(await site.browser(), await make_link(site, None)) == 404
 
 
 async def test_a_link_ends_after_a_day_and_with_its_incident_its_channel_and_its_key(site: Site) -> None:
     stranger, spine = await site.browser(), site.spine
-    number = await incident(spine)
-    token = await linked(site, number)
+    number = await make_incident(spine)
+    token = await make_link(site, number)
     spine.clock.advance(LASTS.total_seconds() - 1)
     assert await status_of(stranger, token) == 200
     spine.clock.advance(1)
     assert await status_of(stranger, token) == 410
     assert (await send(stranger, "/link", t=token)).status == 410
     assert (await known(site, number)).acknowledged_at is None
-    late = token_of(SECRETS, await message(spine, number), spine.clock.now() + timedelta(hours=1)) or ""
+    late = token_of(SECRETS, await make_message(spine, number), spine.clock.now() + timedelta(hours=1)) or ""
     assert await status_of(stranger, late) == 410  # of a clock that was ahead
-    fresh, second = await linked(site, number), await linked(site, await incident(spine, "two"))
+    fresh, second = await make_link(site, number), await make_link(site, await make_incident(spine, "two"))
     rotated = AcknowledgeLinks(spine.store, spine.clock, spine.bus, Secrets([bytes(range(50, 90)), *KEYS]))
     assert (await rotated.look(fresh)).state is LinkState.OPEN
     lost = AcknowledgeLinks(spine.store, spine.clock, spine.bus, Secrets([bytes(range(50, 90))]))
@@ -154,8 +121,8 @@ async def test_a_link_ends_after_a_day_and_with_its_incident_its_channel_and_its
 
 
 async def test_another_site_cannot_press_the_button(site: Site) -> None:
-    number = await incident(site.spine)
-    token = await linked(site, number)
+    number = await make_incident(site.spine)
+    token = await make_link(site, number)
     for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}, {}):
         visitor = await site.visitor(headers)
         assert (await send(visitor, "/link", t=token)).status == 403
@@ -200,10 +167,10 @@ async def test_the_pages_of_incidents(site: Site, role: Role) -> None:
     spine = site.spine
     await spine.beat(uuid_of(1))
     await spine.fleet.edit(uuid_of(1), {"name": '<b>"Foyer"', "site": "Messe"}, ADMIN)
-    numbers = [await incident(spine, kind.value, kind) for kind in IncidentKind]
+    numbers = [await make_incident(spine, kind.value, kind) for kind in IncidentKind]
     async with spine.store.write() as connection:
         await incidents.join(connection, numbers[0], [uuid_of(1)], spine.clock.now())
-    await message(spine, numbers[0])
+    await make_message(spine, numbers[0])
     browser = await site.browser(role)
     listed = await look(browser, "/incidents")
     assert listed.status == 200

@@ -94,6 +94,13 @@ class LanguageChoice(Form):
     next: OwnPath = "/"
 
 
+class ThemeChoice(Form):
+    """Which colours from now on."""
+
+    theme: Literal["system", "light", "dark"]
+    next: OwnPath = "/"
+
+
 class Onward(Form):
     """A button without further questions."""
 
