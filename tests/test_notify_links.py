@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.recovery import IncidentKind
-from infoscreen.services.notify.links import LASTS, AcknowledgeLinks, LinkState, token_of
+from infoscreen.services.notify.links import LASTS, AcknowledgeLinks, LinkOutcome, token_of
 from infoscreen.services.secrets import Secrets
 from infoscreen.storage.recovery import incidents
 from infoscreen.storage.recovery.incidents import StoredIncident
@@ -107,9 +107,9 @@ async def test_a_link_ends_after_a_day_and_with_its_incident_its_channel_and_its
     assert await status_of(stranger, late) == 410  # of a clock that was ahead
     fresh, second = await make_link(site, number), await make_link(site, await make_incident(spine, "two"))
     rotated = AcknowledgeLinks(spine.store, spine.clock, spine.bus, Secrets([bytes(range(50, 90)), *KEYS]))
-    assert (await rotated.look(fresh)).state is LinkState.OPEN
+    assert (await rotated.look(fresh)).state is LinkOutcome.OPEN
     lost = AcknowledgeLinks(spine.store, spine.clock, spine.bus, Secrets([bytes(range(50, 90))]))
-    assert (await lost.look(fresh)).state is LinkState.UNKNOWN
+    assert (await lost.look(fresh)).state is LinkOutcome.UNKNOWN
     await spine.recovering.acknowledge_incident(number, ADMIN)
     assert (await send(stranger, "/link", t=fresh)).status == 409
     assert (await known(site, number)).acknowledged_by == ADMIN.name
@@ -145,8 +145,8 @@ def test_a_changed_token_is_no_token(data: st.DataObject) -> None:
     )
     links = AcknowledgeLinks(None, FakeClock(MORNING), None, SECRETS)  # type: ignore[arg-type]
     claim = links._claim(forged)
-    assert claim is LinkState.UNKNOWN or forged == token
-    assert not isinstance(links._claim(token), LinkState)
+    assert claim is LinkOutcome.UNKNOWN or forged == token
+    assert not isinstance(links._claim(token), LinkOutcome)
 
 
 async def test_what_is_no_token_is_answered_with_a_page(site: Site) -> None:

@@ -29,7 +29,7 @@ MOST_NAMED = 20
 NAME_LENGTH = 80
 
 
-class LinkState(StrEnum):
+class LinkOutcome(StrEnum):
     """What has become of a link."""
 
     OPEN = "open"
@@ -50,7 +50,7 @@ class LinkState(StrEnum):
 class Linked:
     """A link and, as long as it is genuine and has not ended, what it leads to."""
 
-    state: LinkState
+    state: LinkOutcome
     incident: StoredIncident | None = None
     channel: str = ""
     clients: tuple[str, ...] = ()
@@ -76,7 +76,7 @@ class AcknowledgeLinks:
     async def look(self, token: str) -> Linked:
         """Tell what a link leads to. Changes nothing."""
         claim = self._claim(token)
-        if isinstance(claim, LinkState):
+        if isinstance(claim, LinkOutcome):
             return Linked(state=claim)
         async with self._store.read() as connection:
             return (await _linked(connection, claim))[0]
@@ -96,16 +96,16 @@ class AcknowledgeLinks:
         which nobody has checked, is added.
         """
         claim = self._claim(token)
-        if isinstance(claim, LinkState):
+        if isinstance(claim, LinkOutcome):
             return Linked(state=claim)
         async with self._store.write() as connection:
             linked, number = await _linked(connection, claim)
             incident = linked.incident
-            if linked.state is not LinkState.OPEN or incident is None:
+            if linked.state is not LinkOutcome.OPEN or incident is None:
                 return linked
             now = self._clock.now()
             if not await messages.use_link(connection, number, now):
-                return Linked(state=LinkState.USED, incident=incident, channel=linked.channel)
+                return Linked(state=LinkOutcome.USED, incident=incident, channel=linked.channel)
             by = actor or _by_link(linked.channel, name, address)
             await incidents.acknowledge(connection, incident.id, now, by.name, comment)
             detail = {"comment": comment, "message_id": claim, "channel": linked.channel}
@@ -113,20 +113,22 @@ class AcknowledgeLinks:
             await audit.record(connection, now, by, "incident.acknowledge", target, detail)
             changed = await incidents.get(connection, incident.id)
         self._bus.publish(RecoveryChanged())
-        return Linked(state=LinkState.DONE, incident=changed, channel=linked.channel, clients=linked.clients)
+        return Linked(
+            state=LinkOutcome.DONE, incident=changed, channel=linked.channel, clients=linked.clients
+        )
 
-    def _claim(self, token: str) -> str | LinkState:
+    def _claim(self, token: str) -> str | LinkOutcome:
         """Return the id of the message that a link names, else what is wrong with the link."""
         raw = _decoded(token)
         if raw is None or len(raw) != ID_BYTES + TIME_BYTES + SIGNATURE_BYTES:
-            return LinkState.UNKNOWN
+            return LinkOutcome.UNKNOWN
         claim, signature = raw[:-SIGNATURE_BYTES], raw[-SIGNATURE_BYTES:]
         if not self._secrets.is_signed(claim, signature, PURPOSE):
-            return LinkState.UNKNOWN
+            return LinkOutcome.UNKNOWN
         ends = datetime.fromtimestamp(int.from_bytes(claim[ID_BYTES:]), UTC)
         # Further ahead than it can be: the clock was set back since.
         if not self._clock.now() < ends <= self._clock.now() + LASTS + timedelta(minutes=5):
-            return LinkState.ENDED
+            return LinkOutcome.ENDED
         return str(UUID(bytes=claim[:ID_BYTES]))
 
 
@@ -134,19 +136,19 @@ async def _linked(connection: Connection, message_id: str) -> tuple[Linked, int]
     """Return what a genuine link leads to, and the number of its message."""
     message = await messages.named(connection, message_id)
     if message is None or message.incident_id is None:
-        return Linked(state=LinkState.UNKNOWN), 0
+        return Linked(state=LinkOutcome.UNKNOWN), 0
     channel = await channels.get(connection, message.channel_id)
     incident = await incidents.get(connection, message.incident_id)
     if channel is None or incident is None:
-        return Linked(state=LinkState.UNKNOWN), 0
+        return Linked(state=LinkOutcome.UNKNOWN), 0
     if message.link_used_at is not None:
-        state = LinkState.USED
+        state = LinkOutcome.USED
     elif incident.ended_at is not None:
-        state = LinkState.OVER
+        state = LinkOutcome.OVER
     elif incident.acknowledged_at is not None:
-        state = LinkState.ACKNOWLEDGED
+        state = LinkOutcome.ACKNOWLEDGED
     else:
-        state = LinkState.OPEN
+        state = LinkOutcome.OPEN
     named = await notices.names_of(connection, incident.id, MOST_NAMED)
     return Linked(state=state, incident=incident, channel=channel.name, clients=tuple(named)), message.id
 

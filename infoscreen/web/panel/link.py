@@ -8,7 +8,7 @@ from aiohttp import web
 from pydantic import Field, StringConstraints
 
 from infoscreen.domain.accounts import Role
-from infoscreen.services.notify.links import NAME_LENGTH, Linked, LinkState
+from infoscreen.services.notify.links import NAME_LENGTH, Linked, LinkOutcome
 from infoscreen.web.keys import parts_of
 from infoscreen.web.origin import client_address
 from infoscreen.web.panel.forms import Address, Form, Line, Optional
@@ -17,15 +17,15 @@ from infoscreen.web.panel.rendering import bare_page
 from infoscreen.web.registry import Route, maybe_actor, read_form, read_query
 from infoscreen.words.language import N_
 
-SENTENCES: Mapping[LinkState, tuple[int, str]] = MappingProxyType(
+SENTENCES: Mapping[LinkOutcome, tuple[int, str]] = MappingProxyType(
     {
-        LinkState.OPEN: (200, ""),
-        LinkState.DONE: (200, N_("Thank you, it is noted.")),
-        LinkState.UNKNOWN: (404, N_("This link is not valid. Sign in to acknowledge the incident.")),
-        LinkState.ENDED: (410, N_("This link is older than a day. Sign in to acknowledge the incident.")),
-        LinkState.USED: (410, N_("This link has been used before.")),
-        LinkState.ACKNOWLEDGED: (409, N_("Somebody takes care of it already.")),
-        LinkState.OVER: (409, N_("The incident is over already.")),
+        LinkOutcome.OPEN: (200, ""),
+        LinkOutcome.DONE: (200, N_("Thank you, it is noted.")),
+        LinkOutcome.UNKNOWN: (404, N_("This link is not valid. Sign in to acknowledge the incident.")),
+        LinkOutcome.ENDED: (410, N_("This link is older than a day. Sign in to acknowledge the incident.")),
+        LinkOutcome.USED: (410, N_("This link has been used before.")),
+        LinkOutcome.ACKNOWLEDGED: (409, N_("Somebody takes care of it already.")),
+        LinkOutcome.OVER: (409, N_("The incident is over already.")),
     }
 )
 """The status of the page, and what it says."""
