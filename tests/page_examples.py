@@ -1,6 +1,6 @@
 """An address of every page of the panel, with something to see on it.
 
-``tests/test_panel_pages.py`` visits all of them and fails for a route that is in neither table. To add a page,
+``tests/test_panel_pages.py`` visits all of them and fails for a route that is in neither table. To add one,
 add an example here, and what the page shows to ``furnish``.
 """
 

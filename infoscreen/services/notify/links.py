@@ -6,7 +6,7 @@ changes nothing, however often a scanner of mail does so.
 
 import base64
 import binascii
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
@@ -47,7 +47,7 @@ class LinkOutcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Linked:
+class FollowedLink:
     """A link and, as long as it is genuine and has not ended, what it leads to."""
 
     state: LinkOutcome
@@ -73,11 +73,11 @@ class AcknowledgeLinks:
         self._bus = bus
         self._secrets = secrets
 
-    async def look(self, token: str) -> Linked:
+    async def look(self, token: str) -> FollowedLink:
         """Tell what a link leads to. Changes nothing."""
         claim = self._claim(token)
         if isinstance(claim, LinkOutcome):
-            return Linked(state=claim)
+            return FollowedLink(state=claim)
         async with self._store.read() as connection:
             return (await _linked(connection, claim))[0]
 
@@ -89,7 +89,7 @@ class AcknowledgeLinks:
         address: str | None,
         name: str | None = None,
         comment: str | None = None,
-    ) -> Linked:
+    ) -> FollowedLink:
         """Acknowledge what a link names.
 
         ``actor`` is who is signed in; without one it is done in the name of the channel, to which ``name``,
@@ -97,7 +97,7 @@ class AcknowledgeLinks:
         """
         claim = self._claim(token)
         if isinstance(claim, LinkOutcome):
-            return Linked(state=claim)
+            return FollowedLink(state=claim)
         async with self._store.write() as connection:
             linked, number = await _linked(connection, claim)
             incident = linked.incident
@@ -105,7 +105,7 @@ class AcknowledgeLinks:
                 return linked
             now = self._clock.now()
             if not await messages.use_link(connection, number, now):
-                return Linked(state=LinkOutcome.USED, incident=incident, channel=linked.channel)
+                return FollowedLink(state=LinkOutcome.USED, incident=incident, channel=linked.channel)
             by = actor or _by_link(linked.channel, name, address)
             await incidents.acknowledge(connection, incident.id, now, by.name, comment)
             detail = {"comment": comment, "message_id": claim, "channel": linked.channel}
@@ -113,9 +113,7 @@ class AcknowledgeLinks:
             await audit.record(connection, now, by, "incident.acknowledge", target, detail)
             changed = await incidents.get(connection, incident.id)
         self._bus.publish(RecoveryChanged())
-        return Linked(
-            state=LinkOutcome.DONE, incident=changed, channel=linked.channel, clients=linked.clients
-        )
+        return replace(linked, state=LinkOutcome.DONE, incident=changed)
 
     def _claim(self, token: str) -> str | LinkOutcome:
         """Return the id of the message that a link names, else what is wrong with the link."""
@@ -132,15 +130,15 @@ class AcknowledgeLinks:
         return str(UUID(bytes=claim[:ID_BYTES]))
 
 
-async def _linked(connection: Connection, message_id: str) -> tuple[Linked, int]:
+async def _linked(connection: Connection, message_id: str) -> tuple[FollowedLink, int]:
     """Return what a genuine link leads to, and the number of its message."""
     message = await messages.named(connection, message_id)
     if message is None or message.incident_id is None:
-        return Linked(state=LinkOutcome.UNKNOWN), 0
+        return FollowedLink(state=LinkOutcome.UNKNOWN), 0
     channel = await channels.get(connection, message.channel_id)
     incident = await incidents.get(connection, message.incident_id)
     if channel is None or incident is None:
-        return Linked(state=LinkOutcome.UNKNOWN), 0
+        return FollowedLink(state=LinkOutcome.UNKNOWN), 0
     if message.link_used_at is not None:
         state = LinkOutcome.USED
     elif incident.ended_at is not None:
@@ -150,7 +148,9 @@ async def _linked(connection: Connection, message_id: str) -> tuple[Linked, int]
     else:
         state = LinkOutcome.OPEN
     named = await notices.names_of(connection, incident.id, MOST_NAMED)
-    return Linked(state=state, incident=incident, channel=channel.name, clients=tuple(named)), message.id
+    return FollowedLink(
+        state=state, incident=incident, channel=channel.name, clients=tuple(named)
+    ), message.id
 
 
 def _by_link(channel: str, name: str | None, address: str | None) -> Actor:

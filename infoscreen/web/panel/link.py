@@ -8,7 +8,7 @@ from aiohttp import web
 from pydantic import Field, StringConstraints
 
 from infoscreen.domain.accounts import Role
-from infoscreen.services.notify.links import NAME_LENGTH, Linked, LinkOutcome
+from infoscreen.services.notify.links import NAME_LENGTH, FollowedLink, LinkOutcome
 from infoscreen.web.keys import parts_of
 from infoscreen.web.origin import client_address
 from infoscreen.web.panel.forms import Address, Form, Line, Optional
@@ -68,7 +68,7 @@ async def post_link(request: web.Request) -> web.StreamResponse:
     return _page(request, linked, form.t)
 
 
-def _page(request: web.Request, linked: Linked, token: str) -> web.Response:
+def _page(request: web.Request, linked: FollowedLink, token: str) -> web.Response:
     status, sentence = SENTENCES[linked.state]
     return bare_page(
         request,
