@@ -147,7 +147,7 @@ async def _linked(connection: Connection, message_id: str) -> tuple[FollowedLink
         state = LinkOutcome.ACKNOWLEDGED
     else:
         state = LinkOutcome.OPEN
-    named = await notices.names_of(connection, incident.id, MOST_NAMED)
+    named = tuple(await notices.names_of(connection, incident.id, MOST_NAMED))
     return FollowedLink(
         state=state, incident=incident, channel=channel.name, clients=tuple(named)
     ), message.id

@@ -50,7 +50,7 @@ class LinkForm(Form):
 
 
 async def get_link(request: web.Request) -> web.StreamResponse:
-    """Ask. Changes nothing, whoever opens the link."""
+    """Ask. Changes nothing, also when a scanner opens the link."""
     token = read_query(request, LinkAddress).t
     return _page(request, await parts_of(request).links.look(token), token)
 
