@@ -10,6 +10,8 @@ from infoscreen.web.panel import (
     clients,
     command,
     devices,
+    incidents,
+    link,
     overview,
     pauses,
     session,
@@ -286,4 +288,6 @@ ROUTES: tuple[Route, ...] = (
         manages_accounts=True,
     ),
     *devices.ROUTES,
+    *incidents.ROUTES,
+    *link.ROUTES,
 )

@@ -226,6 +226,7 @@ class TakenOver(Form):
     """Somebody takes care of a client that the recovery has given up on, or of an incident."""
 
     comment: Annotated[Line | None, Optional] = None
+    next: OwnPath = "/"
 
 
 class NewPasswordForm(Form):
