@@ -12,7 +12,7 @@ from tests.spine import uuid_of
 from tests.test_schema import NOW, migrate, rows, sqlite_url, url  # noqa: F401 - fixtures
 from tests.web import Site, serving
 
-BEFORE = "a0711f1ca702"
+BEFORE = "f19a5ea7c002"
 WEEK = "Mo-Fr 07:00-20:00; Sa 09:00-14:00; PH off"
 
 

@@ -1,14 +1,14 @@
 """Sites as rows, made of the names that clients have, and the hours of clients.
 
 Revision ID: 517e00000001
-Revises: a0711f1ca702
+Revises: f19a5ea7c002
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "517e00000001"
-down_revision = "a0711f1ca702"
+down_revision = "f19a5ea7c002"
 branch_labels = None
 depends_on = None
 
