@@ -15,7 +15,7 @@ from infoscreen.domain.sites import Site
 from infoscreen.services.hours import BadHours, Hours
 from infoscreen.storage import schedules, sites
 from infoscreen.storage.engine import Connection, Store
-from infoscreen.storage.schedules import AT_ONCE, Effective, Hourly
+from infoscreen.storage.schedules import AT_ONCE, HoursInForce, Hourly
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class Schedules:
             return schedule, HoursSource.CLIENT
         return schedule, HoursSource.SITE if site is not None and site.hours else HoursSource.DEFAULT
 
-    def effective(self, client: Hourly | Client, site: Site | None, now: datetime) -> Effective:
+    def effective(self, client: Hourly | Client, site: Site | None, now: datetime) -> HoursInForce:
         """Return what counts for a client now; hours that cannot be used count as always."""
         schedule, source = self.of(client, site)
         fault = None
@@ -71,7 +71,7 @@ class Schedules:
             span = span._replace(until=now + SITES_EVERY)
         opened = span.since if span.within else None
         expected = None if opened is None else opened + self.policy.opening_grace
-        return Effective(
+        return HoursInForce(
             schedule.hours, source, schedule.time_zone, fault, span.within, span.since, expected, span.until
         )
 

@@ -16,7 +16,7 @@ from infoscreen.storage.tables import CLOSED_SILENT, OPENED_SILENT, clients
 AT_ONCE = 1_000
 
 
-class Effective(NamedTuple):
+class HoursInForce(NamedTuple):
     """What counts for a client now: columns of its row."""
 
     hours: str
@@ -38,7 +38,7 @@ class Hourly:
     own_hours: str | None
     own_time_zone: str | None
     own_country: str | None
-    effective: Effective
+    effective: HoursInForce
 
 
 _c = clients.c
@@ -48,7 +48,7 @@ _HOURLY: Select[Any] = select(
     _c.own_hours,
     _c.own_time_zone,
     _c.own_country,
-    *(_c[name] for name in Effective._fields),
+    *(_c[name] for name in HoursInForce._fields),
 )
 _DUE = (
     _HOURLY.where(text("next_change_at IS NOT NULL"), _c.next_change_at <= bindparam("now"))
@@ -64,7 +64,7 @@ _AFTER = _HOURLY.where(_c.uuid > bindparam("after")).order_by(_c.uuid).limit(AT_
 
 def _hourly(row: Sequence[Any]) -> Hourly:
     uuid, site, hours, zone, country, *effective = row
-    return Hourly(uuid, site, hours, zone, country, Effective._make(effective))
+    return Hourly(uuid, site, hours, zone, country, HoursInForce._make(effective))
 
 
 async def is_due(connection: Connection, now: datetime) -> bool:
@@ -89,9 +89,9 @@ async def at_site(connection: Connection, site: str, uuid: str) -> list[Hourly]:
     return [_hourly(row) for row in await connection.execute(statement, {"after": uuid})]
 
 
-async def save(connection: Connection, found: Iterable[tuple[str, Effective]]) -> None:
+async def save(connection: Connection, found: Iterable[tuple[str, HoursInForce]]) -> None:
     """Write what counts for clients, with one statement for all for whom the same does."""
-    alike: defaultdict[Effective, list[str]] = defaultdict(list)
+    alike: defaultdict[HoursInForce, list[str]] = defaultdict(list)
     for uuid, effective in found:
         alike[effective].append(uuid)
     for effective, uuids in alike.items():

@@ -34,7 +34,6 @@ from infoscreen.storage import (  # noqa: F401
     broker_tables,
     notify_tables,
     power_tables,
-    recovery_tables,
     site_tables,
 )
 from infoscreen.storage.columns import (
@@ -49,6 +48,9 @@ from infoscreen.storage.columns import (
 from infoscreen.storage.counting import counters
 from infoscreen.storage.finding import finding
 from infoscreen.storage.metadata import metadata as metadata
+from infoscreen.storage.recovery_tables import recovery_days as recovery_days
+from infoscreen.storage.recovery_tables import recovery_pauses as recovery_pauses
+from infoscreen.storage.recovery_tables import recovery_polls as recovery_polls
 
 
 def _uuid_key() -> Column[Any]:
@@ -436,38 +438,3 @@ incident_members = Table(
     Column("joined_at", UtcDateTime, nullable=False),
 )
 Index("ix_incident_members_client", incident_members.c.client_uuid)
-
-recovery_days = Table(
-    "recovery_days",
-    metadata,
-    Column("day", String(10), primary_key=True),
-    Column("silences", Integer, nullable=False),
-    Column("client_seconds", Float, nullable=False),
-)
-
-recovery_pauses = Table(
-    "recovery_pauses",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("scope", String(20), nullable=False),
-    Column("site", String(200)),
-    Column("client_uuid", String(36), ForeignKey("clients.uuid", ondelete="CASCADE")),
-    Column("reason", Text, nullable=False),
-    Column("by", String(200), nullable=False),
-    Column("created_at", UtcDateTime, nullable=False),
-    Column("until", UtcDateTime, nullable=False),
-    Column("ended_at", UtcDateTime),
-    Column("ended_by", String(200)),
-)
-_partial("ix_recovery_pauses_open", _under_way, recovery_pauses.c.until)
-Index("ix_recovery_pauses_client", recovery_pauses.c.client_uuid)
-
-recovery_polls = Table(
-    "recovery_polls",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("number", Integer, nullable=False),
-    Column("at", UtcDateTime, nullable=False),
-    Column("mode", String(20), nullable=False),
-    Column("summary", JSON, nullable=False),
-)

@@ -51,7 +51,7 @@ COUNTRY = "ISO code, for public holidays."
 class SiteChanges(Body):
     """What may be changed of a site; what is left out stays, null empties."""
 
-    name: Label = Field(default="", validate_default=False)
+    name: Label = "-"
     time_zone: Annotated[ZoneName | None, NoneIfBlank] = Field(default=None, description=ZONE)
     country: Annotated[Country | None, NoneIfBlank] = Field(default=None, description=COUNTRY)
     hours: Annotated[Expression | None, NoneIfBlank] = Field(default=None, description=HOURS + " Null: 24/7.")
