@@ -1,6 +1,6 @@
-"""The table of who takes care of which client. Imported by ``storage.tables``, which knows all tables."""
+"""Who takes care of which client, and what the recovery counts. Known to ``storage.tables`` as well."""
 
-from sqlalchemy import Column, ForeignKey, String, Table, Text
+from sqlalchemy import JSON, Column, Float, ForeignKey, Integer, String, Table, Text
 
 from infoscreen.domain.recovery import Meanwhile
 from infoscreen.storage.columns import UtcDateTime, Word
@@ -15,4 +15,22 @@ recovery_acknowledgements = Table(
     Column("at", UtcDateTime, nullable=False),
     Column("until", UtcDateTime),
     Column("comment", Text),
+)
+
+recovery_days = Table(
+    "recovery_days",
+    metadata,
+    Column("day", String(10), primary_key=True),
+    Column("silences", Integer, nullable=False),
+    Column("client_seconds", Float, nullable=False),
+)
+
+recovery_polls = Table(
+    "recovery_polls",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("number", Integer, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("mode", String(20), nullable=False),
+    Column("summary", JSON, nullable=False),
 )

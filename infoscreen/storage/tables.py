@@ -33,6 +33,7 @@ from infoscreen.storage.columns import (
     BigKey,
     FailedUnits,
     IdentityJson,
+    SignsJson,
     Speakers,
     UtcDateTime,
     Word,
@@ -59,7 +60,7 @@ def _any_of(column: str, words: frozenset[Any]) -> str:
     return f"{column} IN ({listed})"
 
 
-WATCHED = frozenset({Condition.ONLINE, Condition.CRASHED})
+WATCHED = frozenset({Condition.ONLINE, Condition.CRASHED, Condition.NOT_SHOWING})
 """Conditions that time alone can turn into a stale one."""
 
 UNWELL = f"status NOT IN ('{Condition.ONLINE}', '{Condition.NEVER_SEEN}')"
@@ -67,6 +68,7 @@ ONLINE = f"status = '{Condition.ONLINE}'"
 INCOMPREHENSIBLE = f"status = '{Condition.INCOMPREHENSIBLE}'"
 """Conditions of partial indexes; a query must say them in the very same words to use the index."""
 
+NOT_SHOWING = f"status = '{Condition.NOT_SHOWING}'"
 STARTING = f"{ONLINE} AND start_due_at IS NOT NULL"
 
 IN_FLIGHT = f"{_any_of('status', OPEN)} AND {_any_of('action', DISRUPTIVE)}"
@@ -126,6 +128,8 @@ clients = Table(
     Column("presence_at", UtcDateTime),
     Column("health", JSON(none_as_null=True)),
     Column("health_at", UtcDateTime),
+    Column("signs", SignsJson),
+    Column("not_showing_until", UtcDateTime),
     Column("service_failed_at", UtcDateTime),
     Column("service_failed_unit", String(500)),
     Column("service_failed_result", String(500)),
@@ -170,6 +174,7 @@ _partial("ix_clients_watched", _watched, clients.c.stale_at)
 _partial("ix_clients_unwell", _unwell, clients.c.status_since)
 _partial("ix_clients_online", _online, clients.c.site, clients.c.status, clients.c.uuid)
 _partial("ix_clients_starting", text(STARTING), clients.c.start_due_at)
+_partial("ix_clients_not_showing", text(NOT_SHOWING), clients.c.not_showing_until)
 _partial("ix_clients_service_failed", _failed, clients.c.sort_key)
 _partial("ix_clients_service_failed_since", _failed, clients.c.status_since, clients.c.uuid)
 _partial("ix_clients_incomprehensible", _incomprehensible, clients.c.refused_until)
@@ -412,14 +417,6 @@ incident_members = Table(
 )
 Index("ix_incident_members_client", incident_members.c.client_uuid)
 
-recovery_days = Table(
-    "recovery_days",
-    metadata,
-    Column("day", String(10), primary_key=True),
-    Column("silences", Integer, nullable=False),
-    Column("client_seconds", Float, nullable=False),
-)
-
 recovery_pauses = Table(
     "recovery_pauses",
     metadata,
@@ -436,13 +433,3 @@ recovery_pauses = Table(
 )
 _partial("ix_recovery_pauses_open", _under_way, recovery_pauses.c.until)
 Index("ix_recovery_pauses_client", recovery_pauses.c.client_uuid)
-
-recovery_polls = Table(
-    "recovery_polls",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("number", Integer, nullable=False),
-    Column("at", UtcDateTime, nullable=False),
-    Column("mode", String(20), nullable=False),
-    Column("summary", JSON, nullable=False),
-)
