@@ -1,14 +1,14 @@
 """Signs of dark or stuck screens at the client, and such clients among those that may fall silent.
 
 Revision ID: 54013a000001
-Revises: a0711f1ca701
+Revises: f19a5ea7c002
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "54013a000001"
-down_revision = "a0711f1ca701"
+down_revision = "f19a5ea7c002"
 branch_labels = None
 depends_on = None
 
