@@ -56,7 +56,10 @@ def recovery_policy(settings: Settings) -> RecoveryPolicy:
 def stale_policy(settings: Settings) -> StalePolicy:
     """Return the settings that tell when a client is unwell."""
     return StalePolicy(
-        settings.stale_min_seconds, settings.heartbeat_stale_seconds, settings.start_timeout_seconds
+        settings.stale_min_seconds,
+        settings.heartbeat_stale_seconds,
+        settings.start_timeout_seconds,
+        settings.frozen_after_seconds,
     )
 
 

@@ -136,6 +136,9 @@ class Settings(BaseModel):
     start_timeout_seconds: Seconds = _knob(
         600, "Time after which an application that is still starting or stopped counts as crashed."
     )
+    frozen_after_seconds: Seconds = _knob(
+        300, "Time without a new frame, or a change of a moving picture, after which it counts as frozen."
+    )
     boot_grace_seconds: Seconds = _knob(300, "Time after a boot in which a reported crash is not acted on.")
     credible_absence_seconds: Seconds = _knob(
         900, "Longest expected duration of a reboot, update or disk check; nobody is called earlier."

@@ -12,7 +12,7 @@ from tests.spine import uuid_of
 from tests.test_schema import NOW, migrate, rows, sqlite_url, url  # noqa: F401 - fixtures
 from tests.web import Site, serving
 
-BEFORE = "f19a5ea7c002"
+BEFORE = "54013a000001"
 WEEK = "Mo-Fr 07:00-20:00; Sa 09:00-14:00; PH off"
 
 

@@ -6,7 +6,7 @@ The device behind a screen, as the daemon knows it. Facts only; ``presence`` dra
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from infoscreen.domain.codes import Packed
 from infoscreen.domain.hours import ALWAYS, HoursSource
@@ -19,6 +19,7 @@ class Condition(StrEnum):
     ONLINE = "online"
     SERVICE_FAILED = "service_failed"
     CRASHED = "crashed"
+    NOT_SHOWING = "not_showing"
     HUNG = "hung"
     UNREACHABLE = "unreachable"
     INCOMPREHENSIBLE = "incomprehensible"
@@ -91,6 +92,30 @@ class Speaker:
     device_time: datetime
     skew: float | None
     heard_at: datetime
+
+
+class SignKind(StrEnum):
+    """What tells that a screen is dark or stuck, although its device is heard."""
+
+    SCREEN_OFF = "screen_off"
+    BLACK = "black"
+    STUCK = "stuck"
+    UNCHANGED = "unchanged"
+    NOT_RUNNING = "not_running"
+
+
+class Sign(NamedTuple):
+    """A sign that nothing is shown, seen so many ``times`` in a row, but counted no further than needed.
+
+    ``since`` and ``seen_at`` are receipts; ``told_at`` is of the device's clock: the last frame, the last
+    change of the picture, or the capture that was counted last.
+    """
+
+    kind: SignKind
+    times: int
+    since: datetime
+    seen_at: datetime
+    told_at: datetime | None = None
 
 
 class ClientEdit(TypedDict, total=False):
@@ -166,6 +191,7 @@ class Client:
     and name, with the JSON that stood there. ``refused_*`` is about the last message that could not be read
     at all; ``refused_until`` is until when the client counts as speaking because of it,
     ``refused_defect`` the code of what was wrong and its arguments.
+    ``signs`` tell of a dark or stuck screen; there are enough of them while ``not_showing_until`` lies ahead.
     ``keepalive_seconds`` is that of its broker connection, as it announced it. ``best_skew_seconds`` is the
     clock's offset by the promptest message of the present boot. ``speakers`` are the boots before it, or the
     other devices that use its identity; ``identity`` is None while nothing speaks for several of them; see
@@ -222,6 +248,8 @@ class Client:
     presence_at: datetime | None = None
     health: dict[str, Any] | None = None
     health_at: datetime | None = None
+    signs: list[Sign] = field(default_factory=list)
+    not_showing_until: datetime | None = None
     service_failed_at: datetime | None = None
     service_failed_unit: str | None = None
     service_failed_result: str | None = None

@@ -39,12 +39,14 @@ class StalePolicy(NamedTuple):
     """The bounds of a client's threshold, the silence after which it is stale.
 
     ``unlearned_seconds`` counts until the client's rhythm is known, ``minimum_seconds`` is the shortest. An
-    application that has been starting for ``start_seconds`` counts as crashed.
+    application that has been starting for ``start_seconds`` counts as crashed; a picture that should move and
+    has not for ``frozen_seconds`` is frozen.
     """
 
     minimum_seconds: float
     unlearned_seconds: float
     start_seconds: float = 600.0
+    frozen_seconds: float = 300.0
 
 
 class Rhythm(NamedTuple):
@@ -229,12 +231,16 @@ def is_confirmed(client: Client, listening_since: datetime | None) -> bool:
     return client.last_heard_at is not None and client.last_heard_at >= listening_since
 
 
-def condition_of(client: Client, now: datetime, listening_since: datetime | None) -> Condition:
+def condition_of(
+    client: Client, now: datetime, listening_since: datetime | None, *, within_hours: bool = True
+) -> Condition:
     """Return the one condition that is shown for the client, the first of all that hold."""
-    return conditions_of(client, now, listening_since)[0]
+    return conditions_of(client, now, listening_since, within_hours=within_hours)[0]
 
 
-def conditions_of(client: Client, now: datetime, listening_since: datetime | None) -> tuple[Condition, ...]:
+def conditions_of(
+    client: Client, now: datetime, listening_since: datetime | None, *, within_hours: bool = True
+) -> tuple[Condition, ...]:
     """Return all conditions of the client, at least one, the one that is shown first.
 
     A client that we cannot judge (not listening, or not for long enough) keeps being silent if it was; its
@@ -253,8 +259,11 @@ def conditions_of(client: Client, now: datetime, listening_since: datetime | Non
         found.append(Condition.INCOMPREHENSIBLE if speaks_unread(client, now) else Condition.NEVER_SEEN)
     elif _is_silent(client, now, listening_since):
         found.append(_kind_of_silence(client, now, listening_since))
-    elif client.process_status is ProcessStatus.CRASHED or has_not_started(client, now):
-        found.append(Condition.CRASHED)
+    else:
+        if client.process_status is ProcessStatus.CRASHED or has_not_started(client, now):
+            found.append(Condition.CRASHED)
+        if within_hours and client.not_showing_until is not None and client.not_showing_until > now:
+            found.append(Condition.NOT_SHOWING)
     return tuple(found) or (Condition.ONLINE,)
 
 
@@ -276,10 +285,10 @@ def start_due_at(
 
 
 def shown_conditions(
-    client: Client, now: datetime, listening_since: datetime | None
+    client: Client, now: datetime, listening_since: datetime | None, *, within_hours: bool = True
 ) -> tuple[Condition, ...]:
     """Return all conditions with the stored status in front; the watch brings it up to date."""
-    others = conditions_of(client, now, listening_since)
+    others = conditions_of(client, now, listening_since, within_hours=within_hours)
     return (client.status, *(one for one in others if one is not client.status and one not in _WELL))
 
 

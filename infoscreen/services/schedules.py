@@ -15,7 +15,7 @@ from infoscreen.domain.sites import Site
 from infoscreen.services.hours import BadHours, Hours
 from infoscreen.storage import schedules, sites
 from infoscreen.storage.engine import Connection, Store
-from infoscreen.storage.schedules import AT_ONCE, HoursInForce, Hourly
+from infoscreen.storage.schedules import AT_ONCE, Hourly, HoursInForce
 
 log = logging.getLogger(__name__)
 

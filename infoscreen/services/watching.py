@@ -193,6 +193,7 @@ class Watch:
         due = {*await client_deadlines.out_of_maintenance(connection, now)}
         due.update(await client_deadlines.not_started(connection, now))
         due.update(await stored_schedules.changed_silent(connection, now))
+        due.update(await client_deadlines.no_longer_dark(connection, now))
         # Within the shortest threshold after the start nobody can be stale yet: spare the scan over all of
         # them.
         if since is not None and (now - since).total_seconds() >= self._policy.stale.minimum_seconds:

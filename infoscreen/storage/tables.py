@@ -40,6 +40,7 @@ from infoscreen.storage.columns import (
     BigKey,
     FailedUnits,
     IdentityJson,
+    SignsJson,
     Speakers,
     UtcDateTime,
     Word,
@@ -69,7 +70,7 @@ def _any_of(column: str, words: frozenset[Any]) -> str:
     return f"{column} IN ({listed})"
 
 
-WATCHED = frozenset({Condition.ONLINE, Condition.CRASHED})
+WATCHED = frozenset({Condition.ONLINE, Condition.CRASHED, Condition.NOT_SHOWING})
 """Conditions that time alone can turn into a stale one."""
 
 UNWELL = f"status NOT IN ('{Condition.ONLINE}', '{Condition.NEVER_SEEN}', '{Condition.OFF_HOURS}')"
@@ -79,6 +80,7 @@ OPENED_SILENT = f"status = '{Condition.OFF_HOURS}' AND within_hours"
 INCOMPREHENSIBLE = f"status = '{Condition.INCOMPREHENSIBLE}'"
 """Conditions of partial indexes; a query must say them in the very same words to use the index."""
 
+NOT_SHOWING = f"status = '{Condition.NOT_SHOWING}'"
 STARTING = f"{ONLINE} AND start_due_at IS NOT NULL"
 
 IN_FLIGHT = f"{_any_of('status', OPEN)} AND {_any_of('action', DISRUPTIVE)}"
@@ -138,6 +140,8 @@ clients = Table(
     Column("presence_at", UtcDateTime),
     Column("health", JSON(none_as_null=True)),
     Column("health_at", UtcDateTime),
+    Column("signs", SignsJson),
+    Column("not_showing_until", UtcDateTime),
     Column("service_failed_at", UtcDateTime),
     Column("service_failed_unit", String(500)),
     Column("service_failed_result", String(500)),
@@ -194,6 +198,7 @@ _partial("ix_clients_watched", _watched, clients.c.stale_at)
 _partial("ix_clients_unwell", _unwell, clients.c.status_since)
 _partial("ix_clients_online", _online, clients.c.site, clients.c.status, clients.c.uuid)
 _partial("ix_clients_starting", text(STARTING), clients.c.start_due_at)
+_partial("ix_clients_not_showing", text(NOT_SHOWING), clients.c.not_showing_until)
 _partial("ix_clients_service_failed", _failed, clients.c.sort_key)
 _partial("ix_clients_service_failed_since", _failed, clients.c.status_since, clients.c.uuid)
 _partial("ix_clients_incomprehensible", _incomprehensible, clients.c.refused_until)

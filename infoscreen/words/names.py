@@ -20,6 +20,7 @@ CONDITIONS: Mapping[Condition, str] = MappingProxyType(
     {
         Condition.ONLINE: N_("Online"),
         Condition.CRASHED: N_("Crashed"),
+        Condition.NOT_SHOWING: N_("No picture"),
         Condition.HUNG: N_("No signal"),
         Condition.UNREACHABLE: N_("No signal"),
         Condition.SERVICE_FAILED: N_("Service failed"),

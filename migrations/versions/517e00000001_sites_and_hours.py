@@ -1,14 +1,14 @@
 """Sites as rows, made of the names that clients have, and the hours of clients.
 
 Revision ID: 517e00000001
-Revises: f19a5ea7c002
+Revises: 54013a000001
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "517e00000001"
-down_revision = "f19a5ea7c002"
+down_revision = "54013a000001"
 branch_labels = None
 depends_on = None
 

@@ -31,6 +31,7 @@ from infoscreen.web.api.device_models import (
     FailedServiceModel,
     PastDuplicateModel,
     RefusedModel,
+    SignModel,
     UnreadField,
 )
 from infoscreen.web.shapes import Answer, Listing
@@ -67,6 +68,7 @@ class ClientModel(Answer):
     clock_skew_seconds: float | None
     health: dict[str, Any] | None
     health_at: datetime | None
+    not_showing: list[SignModel] = Field(description="What tells that the screen is dark or stuck.")
     service_failed_at: datetime | None
     service_failed_unit: str | None
     failed_services: list[FailedServiceModel] = Field(description="All of them, the newest first.")
@@ -96,6 +98,7 @@ class ClientModel(Answer):
             status_reason=status_reason(client, listening_since),
             is_alive=presence.is_alive(client, now, listening_since),
             conditions=list(presence.shown_conditions(client, now, listening_since)),
+            not_showing=SignModel.all_of(client),
             failed_services=[FailedServiceModel.model_validate(one) for one in client.failed_services],
             unread_fields=[UnreadField.of(key, said) for key, said in client.unread_fields.items()],
             refused=RefusedModel.of(client),
@@ -110,6 +113,7 @@ _DERIVED = {
     "status_reason",
     "is_alive",
     "conditions",
+    "not_showing",
     "failed_services",
     "unread_fields",
     "refused",

@@ -12,6 +12,7 @@ GROUPS: Mapping[str, frozenset[Condition]] = MappingProxyType(
     {
         "online": frozenset({Condition.ONLINE}),
         "crashed": frozenset({Condition.CRASHED}),
+        "not_showing": frozenset({Condition.NOT_SHOWING}),
         "silent": STALE,
         "service_failed": frozenset({Condition.SERVICE_FAILED}),
         "incomprehensible": frozenset({Condition.INCOMPREHENSIBLE}),
@@ -20,7 +21,7 @@ GROUPS: Mapping[str, frozenset[Condition]] = MappingProxyType(
         "shut_down": frozenset({Condition.SHUT_DOWN}),
         "off_hours": frozenset({Condition.OFF_HOURS}),
         "never_seen": frozenset({Condition.NEVER_SEEN}),
-        "unwell": STALE | {Condition.CRASHED},
+        "unwell": STALE | {Condition.CRASHED, Condition.NOT_SHOWING},
         "unclear": frozenset({Condition.INCOMPREHENSIBLE, Condition.DUPLICATE}),
         "problems": PROBLEMS,
         "unattended": PROBLEMS,
@@ -37,9 +38,10 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "unattended": N_("Needs attention"),
         "acknowledged": N_("Acknowledged"),
         "problems": N_("All problems"),
-        "unwell": N_("Crashed or silent"),
+        "unwell": N_("Crashed, dark or silent"),
         "unclear": N_("Not clear"),
         "crashed": N_("Crashed"),
+        "not_showing": N_("No picture"),
         "silent": N_("No signal"),
         "service_failed": N_("Service failed"),
         "incomprehensible": N_("Not understood"),
@@ -52,7 +54,17 @@ TITLES: Mapping[str, str] = MappingProxyType(
     }
 )
 
-TILES = ("service_failed", "crashed", "silent", "unclear", "online", "maintenance", "off_hours", "shut_down")
+TILES = (
+    "service_failed",
+    "crashed",
+    "not_showing",
+    "silent",
+    "unclear",
+    "online",
+    "maintenance",
+    "off_hours",
+    "shut_down",
+)
 """The tiles from the left: what needs somebody first."""
 
 _LOOKS = {

@@ -25,6 +25,7 @@ ICONS: Mapping[Action, str] = MappingProxyType(
 REMEDIES: Mapping[Condition, Action] = MappingProxyType(
     {
         Condition.CRASHED: Action.RESTART_APP,
+        Condition.NOT_SHOWING: Action.RESTART_APP,
         Condition.HUNG: Action.REBOOT_HOST,
         Condition.UNREACHABLE: Action.REBOOT_HOST,
     }
