@@ -249,7 +249,9 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         )
 
     passwords = Passwords()
-    recovering = Recovering(store, clock, bus, commanding, metrics, recovery, lockout, observer)
+    recovering = Recovering(
+        store, clock, bus, commanding, metrics, recovery, lockout, observer, cycles_per_day=limits.per_day
+    )
     notifications = Notifications(settings, store, clock, monitoring, secrets)
     app = create_app(
         Parts(

@@ -22,7 +22,7 @@ from tests.power_peers import COMMUNITY, snmpsim, until_it_answers
 from tests.spine import uuid_of
 from tests.waiting import until
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow]
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(400)]
 
 LONGEST = 120.0
 
@@ -61,14 +61,15 @@ class StuckDevice(SmallDevice):
                 self.switch(self.stuck_at == "on")
             self.is_stuck.set()
             await self.freed.wait()
-            assert request.transport is not None
-            request.transport.abort()
+            if request.transport is not None:
+                request.transport.abort()
         return None
 
 
+# An OFF that was not carried out is followed by a minute of watching: test_power_commands has that on its own
+# time.
 PLACES = [
     ("identify", False),
-    ("off", False),
     ("off", True),
     ("hold", False),
     ("on", False),

@@ -24,8 +24,9 @@ from infoscreen.judge.lines import (
     text_of,
     uuid_of,
 )
+from infoscreen.judge.outlets import outlet_of
 from infoscreen.judge.time import TimeScale, VirtualClock
-from infoscreen.storage import client_lists, clients
+from infoscreen.storage import client_lists, clients, power
 from infoscreen.storage.engine import Store
 from infoscreen.storage.recovery import incidents
 from infoscreen.storage.recovery.pauses import PauseScope
@@ -93,6 +94,12 @@ class Acts:
             if ip is not None:
                 before = (await clients.for_change(connection, [uuid]))[uuid]
                 await clients.save_changes(connection, before, replace(before, ip=ip))
+        if line.get("power") is not None:
+            outlet = outlet_of(line, uuid, self._clock.now())
+            async with self._store.write() as connection:
+                await power.remove(connection, uuid)
+                if outlet is not None:
+                    await power.put(connection, outlet)
         told = cast(
             ClientEdit, {name: line[name] for name in ("name", "site", "auto_recovery") if name in line}
         )
@@ -209,8 +216,7 @@ def _not_used(line: Line) -> list[str]:
             ZoneInfo(zone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             raise BadLine(f"client: time_zone is {zone!r}, wanted is a name as Europe/Berlin") from None
-    power = line.get("power") is not None and flag_of(line, "power", False)
-    given = {"hours": optional_text(line, "hours"), "time_zone": zone, "power": power}
+    given = {"hours": optional_text(line, "hours"), "time_zone": zone}
     return [name for name, value in given.items() if value]
 
 

@@ -302,6 +302,14 @@ class Commanding:
         self._tell([cancelled])
         return cancelled
 
+    async def why_not(self, client_uuid: str, action: Action, actor: Actor) -> Refused | None:
+        """Return why a power cycle would be refused now, as far as its outlet goes."""
+        order = self._checked(action, Source.OPERATOR, actor, None, None, False)
+        async with self._store.read() as connection:
+            now = self._clock.now()
+            told = await permission(connection, {client_uuid: order}, now, self._policy.cycles)
+        return told.refused.get(client_uuid)
+
     async def lockout(self, client_uuid: str) -> datetime | None:
         """Return when the client's lockout ends, or None while it is not locked."""
         return (await self.lockouts([client_uuid])).get(client_uuid)

@@ -46,6 +46,16 @@ class PowerFault(StrEnum):
     """The daemon was stopped in the middle for too long; the outlet was only switched on again."""
 
 
+class OutletObstacle(StrEnum):
+    """Why the automatic recovery may not switch an outlet now. Stable codes, stored with its decisions."""
+
+    PROTECTED = "protected"
+    SHARED = "shared"
+    """It also feeds clients that are not silent."""
+    USED_UP = "used_up"
+    """It was cycled as often within a day as it may be."""
+
+
 NOTHING_SWITCHED = frozenset(
     {
         PowerFault.BAD_CREDENTIALS,

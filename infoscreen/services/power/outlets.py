@@ -154,10 +154,14 @@ class Outlets:
     async def shown(self, client_uuid: str) -> ShownPower | None:
         """Return a client's outlet, None if it has none."""
         async with self._store.read() as connection:
-            found = await power.get(connection, client_uuid)
-            if found is None:
-                return None
-            shared_with = await sharing(connection, found)
+            return await self.shown_in(connection, client_uuid)
+
+    async def shown_in(self, connection: Connection, client_uuid: str) -> ShownPower | None:
+        """Do as ``shown`` in a transaction that is under way."""
+        found = await power.get(connection, client_uuid)
+        if found is None:
+            return None
+        shared_with = await sharing(connection, found)
         try:
             names = tuple(sorted(self._unsealed(found)))
         except SecretUnreadable:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from infoscreen.domain.accounts import Role
-from infoscreen.domain.clients import Client, Condition, ProcessStatus
+from infoscreen.domain.clients import STALE, Client, Condition, ProcessStatus
 from infoscreen.domain.commands import Action, ClientCommand, Source
 from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import (
@@ -24,9 +24,6 @@ from infoscreen.storage import clients, power, power_cycles
 from infoscreen.storage.engine import Connection
 
 DAY = timedelta(days=1)
-
-SILENT = frozenset({Condition.HUNG, Condition.UNREACHABLE})
-"""Clients whose outlet may be switched off although another one asked for it."""
 
 NAMED = 3
 
@@ -106,7 +103,7 @@ def _obstacle(
 
 def lit_others(others: Collection[str], known: Mapping[str, Client]) -> list[str]:
     """Return which other clients of an outlet are not known to be silent."""
-    return sorted(one for one in others if one in known and known[one].status not in SILENT)
+    return sorted(one for one in others if one in known and known[one].status not in STALE)
 
 
 def is_starting(client: Client, now: datetime, boot_grace: timedelta) -> bool:
