@@ -12,6 +12,7 @@ from infoscreen.web.panel import (
     devices,
     incidents,
     link,
+    notifications,
     overview,
     pauses,
     session,
@@ -290,4 +291,5 @@ ROUTES: tuple[Route, ...] = (
     *devices.ROUTES,
     *incidents.ROUTES,
     *link.ROUTES,
+    *notifications.ROUTES,
 )
