@@ -82,5 +82,6 @@ async def _incident(site: Site) -> dict[str, str]:
     await make_channel(site, "Nacht")
     rule = {"kinds": ["client", "backup"], "sites": ["Messe", "Rathaus"], "hours": "Mo-Fr 08:00-18:00"}
     await site.parts.notifying.add_rule("Büro", rule, ADMIN)
+    await site.parts.notifying.add_rule("default", {}, ADMIN)
     number = await make_incident(site.spine, uuids=(CRASHED, HUNG))
     return {"incident": str(number), "link": await make_link(site, number)}

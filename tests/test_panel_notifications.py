@@ -16,7 +16,7 @@ from infoscreen.words.notices import KIND_NAMES, STEP_NAMES
 from tests.notices import make_channel, make_incident, make_message
 from tests.panel import look, send
 from tests.receivers import FakeSender
-from tests.spine import MORNING
+from tests.spine import ADMIN, MORNING
 from tests.web import SECRETS, Site, notifying_of, serving
 
 SECRET = "s3cr3t-t0ken"  # noqa: S105 - of a test
@@ -164,6 +164,9 @@ async def test_a_rule_is_added_changed_and_removed(site: Site) -> None:
     assert len(re.findall(r'name="kinds"[^>]* checked', form.text)) == 2
     page = await send(browser, f"{RULES}/{rule.id}", name="Nachts", resolved="")
     assert page.path == "/notifications"
+    await site.parts.notifying.add_rule("default", {}, ADMIN)  # as the migration does
+    assert "Alle Vorfälle → alle Kanäle" in (await look(browser, "/notifications")).words
+    assert (await look(browser, f"{RULES}/{rule.id + 1}")).status == 200
     changed = await site.parts.notifying.rule(rule.id)
     assert (changed.enabled, changed.rule.delay, changed.rule.resolved) == (False, None, False)
     assert not any(changed.settings.values())

@@ -58,7 +58,7 @@ async def get_notifications(request: web.Request) -> web.StreamResponse:
         channels=listed,
         unreadable={one.id for one in listed if notifying.trouble_of(one) is not None},
         names={one.id: one.name for one in listed},
-        rules=(await notifying.rules(MOST)).items,
+        rules=[(one, rules.filled(one.settings)) for one in (await notifying.rules(MOST)).items],
         sent=[(one, about(one, language)) for one in sent.items],
         chosen=chosen,
         first=not asked.cursor,

@@ -1,5 +1,6 @@
 """Which incidents are told where, and when: adding, changing and removing rules. For administrators."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from aiohttp import web
@@ -77,6 +78,11 @@ def lines_of(field: str, text: str, longest: int) -> list[str]:
     if len(found) > MOST or any(len(line) > longest for line in found):
         raise InvalidInput.of(field, FieldFault.TOO_LONG, most=longest)
     return found
+
+
+def filled(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a rule with its defaults."""
+    return {**EMPTY, **{name: value for name, value in settings.items() if value is not None}}
 
 
 async def get_new_rule(request: web.Request) -> web.StreamResponse:
@@ -166,7 +172,7 @@ async def _form(
         known=known,
         name=name,
         enabled=enabled,
-        form={**EMPTY, **{key: value for key, value in shown.items() if value is not None}},
+        form=filled(shown),
         kind_names=KIND_NAMES,
         channels=listed.items,
         faults=faults or [],
