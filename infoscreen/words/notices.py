@@ -60,7 +60,7 @@ FAULTS: Mapping[DeliveryFault, str] = MappingProxyType(
 MESSAGE_STATES: Mapping[MessageState, str] = MappingProxyType(
     {
         MessageState.WAITING: N_("waiting"),
-        MessageState.RETRYING: N_("failed, tried again"),
+        MessageState.RETRYING: N_("is tried again"),
         MessageState.SENT: N_("sent"),
         MessageState.SUMMED_UP: N_("part of a summary"),
         MessageState.GIVEN_UP: N_("given up"),
