@@ -62,7 +62,7 @@ class FactorState:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class OfferedSecret:
     """A secret to put into an app: as text, and as the address that apps read from a QR code."""
 
     secret: str
@@ -106,7 +106,7 @@ class SecondFactors:
             None if factor is None else factor.since, left, self.is_required(user.role), trouble
         )
 
-    async def offer(self, user: User) -> Offer:
+    async def offer(self, user: User) -> OfferedSecret:
         """Make a secret that counts once it is confirmed; raise ``SecretUnreadable`` without a key."""
         secret = pyotp.random_base32()
         sealed = self._secrets.seal(secret, _purpose(user.id))
@@ -116,7 +116,7 @@ class SecondFactors:
             await second_factors.offer(connection, user.id, sealed, self._clock.now())
         return _offer(secret, user)
 
-    async def offered(self, user: User) -> Offer | None:
+    async def offered(self, user: User) -> OfferedSecret | None:
         """Return the secret that waits to be confirmed."""
         async with self._store.read() as connection:
             factor = await second_factors.factor_of(connection, user.id)
@@ -244,8 +244,8 @@ def _purpose(user_id: int) -> str:
     return f"second factor of user {user_id}"
 
 
-def _offer(secret: str, user: User) -> Offer:
-    return Offer(secret, pyotp.TOTP(secret).provisioning_uri(name=user.username, issuer_name=ISSUER))
+def _offer(secret: str, user: User) -> OfferedSecret:
+    return OfferedSecret(secret, pyotp.TOTP(secret).provisioning_uri(name=user.username, issuer_name=ISSUER))
 
 
 def _step_of(code: str, secret: str, now: datetime) -> int | None:

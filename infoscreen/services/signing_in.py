@@ -10,7 +10,7 @@ from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import SecondFactorNeeded, Unauthenticated
 from infoscreen.domain.second_factor import PENDING_LASTS
 from infoscreen.services.logins import Knock, Logins, sha256
-from infoscreen.services.second_factors import Offer, SecondFactors
+from infoscreen.services.second_factors import OfferedSecret, SecondFactors
 from infoscreen.storage import accounts, audit, logins, second_factors
 from infoscreen.storage.engine import Connection, Store
 
@@ -97,7 +97,7 @@ class SigningIn:
             raise Unauthenticated(ErrorCode.SIGN_IN_EXPIRED)
         return user
 
-    async def offer(self, token: str) -> Offer:
+    async def offer(self, token: str) -> OfferedSecret:
         """Return a secret to set up, to a user who must have a factor and has none."""
         user = await self.user_of(token)
         if user.second_factor:

@@ -36,7 +36,7 @@ class FactorBegin(Body):
     password: SecretStr = Field(min_length=1, max_length=1000)
 
 
-class FactorState(Answer):
+class FactorStateModel(Answer):
     """The caller's second factor."""
 
     since: datetime | None = Field(description="Null: none is set up.")
@@ -60,7 +60,7 @@ class RecoveryCodes(Answer):
 async def show_factor(request: web.Request) -> web.StreamResponse:
     """Tell whether a second factor is set up."""
     state = await parts_of(request).accounts.factors.state(await own_user(request))
-    return reply(FactorState.model_validate(state))
+    return reply(FactorStateModel.model_validate(state))
 
 
 async def begin_factor(request: web.Request) -> web.StreamResponse:
@@ -124,7 +124,7 @@ ROUTES = (
         show_factor,
         Role.VIEWER,
         "Show one's own second factor",
-        response=FactorState,
+        response=FactorStateModel,
     ),
     Route(
         "POST",

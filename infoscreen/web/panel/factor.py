@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from infoscreen.domain.accounts import Role, User
 from infoscreen.domain.errors import Conflict, Forbidden, Refused, Unauthenticated
-from infoscreen.services.second_factors import Offer
+from infoscreen.services.second_factors import OfferedSecret
 from infoscreen.web.api.second_factor import own_user
 from infoscreen.web.auth import (
     clear_pending_cookie,
@@ -174,7 +174,7 @@ def _status(refusal: Refused | None) -> int:
     return 422 if isinstance(refusal, Unauthenticated | Forbidden) else refusal.status
 
 
-def _qr(request: web.Request, offer: Offer | None) -> Markup | None:
+def _qr(request: web.Request, offer: OfferedSecret | None) -> Markup | None:
     return None if offer is None else qr_code(offer.uri, language_of(request).gettext(QR_TITLE))
 
 
