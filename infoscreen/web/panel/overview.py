@@ -31,11 +31,14 @@ SHOWN = 50
 
 LISTENED_ENOUGH = timedelta(minutes=3)
 
-RESTING = frozenset({Condition.MAINTENANCE, Condition.SHUT_DOWN})
+RESTING = frozenset({Condition.MAINTENANCE, Condition.SHUT_DOWN, Condition.OFF_HOURS})
 """A failed service of these is shown, but counts as no problem."""
 
 
-BY_REMEDY = [frozenset({one}) for one in (Condition.CRASHED, Condition.HUNG, Condition.UNREACHABLE)]
+BY_REMEDY = [
+    frozenset({one})
+    for one in (Condition.CRASHED, Condition.NOT_SHOWING, Condition.HUNG, Condition.UNREACHABLE)
+]
 
 
 async def get_overview(request: web.Request) -> web.StreamResponse:
