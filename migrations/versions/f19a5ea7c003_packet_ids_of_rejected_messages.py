@@ -1,14 +1,14 @@
 """The broker's numbers of rejected messages, by which repeated ones are recognised.
 
 Revision ID: f19a5ea7c003
-Revises: f19a5ea7c002
+Revises: 517e00000001
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "f19a5ea7c003"
-down_revision = "f19a5ea7c002"
+down_revision = "517e00000001"
 branch_labels = None
 depends_on = None
 
