@@ -1,14 +1,14 @@
 """Second factors of users, their recovery codes, and how a session was begun.
 
 Revision ID: f2fa00000001
-Revises: 517e00000001
+Revises: f19a5ea7c003
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "f2fa00000001"
-down_revision = "517e00000001"
+down_revision = "f19a5ea7c003"
 branch_labels = None
 depends_on = None
 
