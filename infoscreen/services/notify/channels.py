@@ -367,4 +367,8 @@ async def _check_rule(connection: Connection, settings: Mapping[str, Any]) -> No
         try:
             parsed(hours)
         except ValueError as error:
-            raise InvalidInput.of("hours", FieldFault.NOT_OPENING_HOURS, part=str(error)[:60]) from None
+            part = str(error)[:60]
+            column = max(hours.find(part), 0) + 1
+            raise InvalidInput.of(
+                "hours", FieldFault.NOT_OPENING_HOURS, part=part, column=column
+            ) from None

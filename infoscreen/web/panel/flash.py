@@ -73,6 +73,7 @@ MESSAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "rule_saved": ("good", N_("The rule %(rule)s was saved.")),
         "rule_removed": ("good", N_("The rule %(rule)s was removed.")),
         "password_changed": ("good", N_("The password was changed. All other browsers were signed out.")),
+        "factor_removed": ("good", N_("The second factor was removed. All other browsers were signed out.")),
         "session_ended": ("good", N_("The browser was signed out.")),
         "signed_out": ("good", N_("You are signed out.")),
     }
