@@ -62,6 +62,7 @@ class FieldFault(Code):
     NO_SUCH_TIME_ZONE = "no_such_time_zone"
     NOT_OPENING_HOURS = "not_opening_hours", {"part": str}
     NOT_BOTH = "not_both", {"other": str}
+    NEEDS_OTHER = "needs_other", {"other": str}
     OTHER = "other", {"rule": str}
     """Another rule of pydantic, by its name."""
 

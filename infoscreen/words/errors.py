@@ -52,6 +52,7 @@ ERRORS: Table = MappingProxyType(
         ),
         ErrorCode.NO_CLIENT: N_("There is no client %(uuid)s."),
         ErrorCode.NO_COMMAND: N_("There is no command %(id)s."),
+        ErrorCode.NO_BULK_ACTION: N_("There is no bulk action %(id)s."),
         ErrorCode.NO_INCIDENT: N_("There is no incident %(id)s."),
         ErrorCode.NO_SCREENSHOT: N_("This client has not sent a screenshot yet."),
         ErrorCode.NO_SITE: N_("No client is at a site “%(site)s”."),
@@ -228,6 +229,7 @@ FAULTS: Table = MappingProxyType(
         FieldFault.NO_SUCH_TIME_ZONE: N_("is not the name of a time zone, such as Europe/Berlin"),
         FieldFault.NOT_OPENING_HOURS: N_("is not opening hours such as “Mo-Fr 08:00-18:00”: %(part)s"),
         FieldFault.NOT_BOTH: N_("must be given together with %(other)s"),
+        FieldFault.NEEDS_OTHER: N_("is only allowed together with %(other)s"),
         FieldFault.OTHER: N_("is not valid (%(rule)s)"),
     }
 )
