@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pytest
-from axe_playwright_python.async_playwright import Axe
+from axe_playwright_python.base import AXE_SCRIPT
 from playwright.async_api import Browser, Page, async_playwright
 from yarl import URL
 
@@ -65,10 +65,20 @@ class Window:
 
     async def violations(self) -> list[str]:
         """Return what axe finds, one line per rule and element."""
-        found = await Axe().run(self.page, options={"runOnly": RULES, "resultTypes": ["violations"]})
+        await self.prepare_axe()
+        return await self.axe()
+
+    async def prepare_axe(self) -> None:
+        """Load axe into the page; once is enough until another page is opened."""
+        await self.page.evaluate(AXE_SCRIPT)
+
+    async def axe(self) -> list[str]:
+        """Return what axe, which is loaded, finds as the page looks now."""
+        options = {"runOnly": RULES, "resultTypes": ["violations"]}
+        found = await self.page.evaluate("options => axe.run(options).then(one => one.violations)", options)
         return [
             f"{violation['id']}: {node['html'][:160]} {node['failureSummary']}"
-            for violation in found.response["violations"]
+            for violation in found
             for node in violation["nodes"]
         ]
 

@@ -18,10 +18,9 @@ CONTRACT = """
     command_id, client_uuid, action, status, source, requested_by, reason, created_at, expires_at,
     published_at, accepted_at, started_at, finished_at, late, error_code, error_message, verification,
     verified_at, verification_detail, verification_code, verification_arguments,
-    refused, device_clock_off_seconds
+    refused, device_clock_off_seconds, waits_for, wait_until
 """
-COMMAND_KEYS = {    *("waits_for", "wait_until"),
-key.strip() for key in CONTRACT.split(",")}
+COMMAND_KEYS = {key.strip() for key in CONTRACT.split(",")}
 
 
 async def lock(site: Site, uuid: str) -> None:

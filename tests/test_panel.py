@@ -211,6 +211,7 @@ async def test_the_overview_shows_problems_first_and_counts_them_in_its_title(si
     assert counts == {
         "online": "1",
         "crashed": "1",
+        "not_showing": "0",
         "silent": "2",
         "service_failed": "1",
         "unclear": "0",
@@ -305,7 +306,7 @@ async def test_members_of_an_outage_are_counted_there_alone(site: Site) -> None:
     assert "Ausfall: Messe 39" in page.words
     assert "39 Geräte betroffen" in page.words
     assert "Ausfall: Bahnhof 26" in page.words
-    assert "Gestört oder ohne Signal 1" in page.words
+    assert "Gestört, ohne Bild oder ohne Signal 1" in page.words
     crashed = page.text[page.text.index("panel-crashed") :]
     assert re.findall(r'id="unwell-([0-9a-f-]{36})"', crashed) == [others[0]]
     # Dismissed: its members are listed singly at once, and not only after the next poll.
@@ -314,7 +315,7 @@ async def test_members_of_an_outage_are_counted_there_alone(site: Site) -> None:
     await spine.recovering.dismiss(known["Messe"], ADMIN)
     page = await look(await site.browser(Role.VIEWER), "/")
     assert "Ausfall: Bahnhof 26" in page.words
-    assert "Gestört oder ohne Signal 40" in page.words
+    assert "Gestört, ohne Bild oder ohne Signal 40" in page.words
 
 
 async def test_what_can_be_helped_is_not_pushed_off_the_page(site: Site) -> None:
@@ -330,7 +331,7 @@ async def test_what_can_be_helped_is_not_pushed_off_the_page(site: Site) -> None
     rows = re.findall(r'id="unwell-([0-9a-f-]{36})"', page.text)
     assert len(rows) == 50
     assert rows[0] == uuid_of(1)
-    assert "Gestört oder ohne Signal 69" in page.words
+    assert "Gestört, ohne Bild oder ohne Signal 69" in page.words
 
 
 async def test_a_broker_that_is_away_is_told_on_every_page(site: Site) -> None:
@@ -639,9 +640,13 @@ async def test_a_client_in_each_condition_has_a_page(site: Site) -> None:
     await site.spine.hear((f"{uuid_of(50)}/presence", "online"))
     await site.spine.hear((f"{uuid_of(51)}/presence", "online"))
     await site.spine.hear((f"{uuid_of(51)}/heartbeat", '{"timestamp": "today"}'))
+    now = site.spine.clock.now()
+    stuck = {"last_frame_update": zulu(now - timedelta(hours=1))}
+    await site.spine.beat(uuid_of(52))
+    await site.spine.hear((f"{uuid_of(52)}/health", {"timestamp": zulu(now), "health_metrics": stuck}))
     browser = await site.browser(Role.OPERATOR)
     shown = set()
-    for uuid in (ONLINE, CRASHED, HUNG, FAILED, RESTING, OFF, GONE, uuid_of(50), uuid_of(51)):
+    for uuid in (ONLINE, CRASHED, HUNG, FAILED, RESTING, OFF, GONE, uuid_of(50), uuid_of(51), uuid_of(52)):
         assert (await look(browser, f"/clients/{uuid}")).status == 200
         shown.add((await site.spine.client(uuid)).status)
     assert shown == set(Condition) - {Condition.DUPLICATE}

@@ -265,7 +265,7 @@ async def test_all_of_these_leaves_out_what_an_outage_holds(site: Site) -> None:
     browser = await site.browser(Role.OPERATOR)
     page = await look(browser, "/", "en")
     assert "panel-outage" in page.text
-    assert "Crashed or silent 3" in page.words
+    assert "Crashed, dark or silent 3" in page.words
     assert "Take care of 3 clients?" in (await look(browser, "/acknowledge?status=unwell", "en")).words
 
 

@@ -22,6 +22,7 @@ from infoscreen.services.enrolling import Enrolling
 from infoscreen.services.monitoring import Monitoring
 from infoscreen.services.notify.channels import Notifying
 from infoscreen.services.notify.delivery import Delivery
+from infoscreen.services.notify.links import AcknowledgeLinks
 from infoscreen.services.passwords import Passwords
 from infoscreen.services.ports import AccountMaker, Sender
 from infoscreen.services.power.outlets import Outlets
@@ -109,6 +110,7 @@ async def serving(
             accounts=Accounts(spine.store, spine.clock, passwords, spine.bus),
             commanding=spine.commanding,
             bulk=spine.bulk,
+            sites=spine.sites,
             fleet=spine.fleet,
             outlets=Outlets(spine.store, spine.clock, spine.bus, Secrets([SECRETS_KEY]), open_outlet),
             pausing=spine.pausing,
@@ -117,6 +119,7 @@ async def serving(
             ),
             recovering=spine.recovering,
             notifying=notifying or notifying_of(spine, ProcessSender(spine.clock, None, allow_private=True)),
+            links=AcknowledgeLinks(spine.store, spine.clock, spine.bus, SECRETS),
             monitoring=Monitoring(spine.store, spine.clock, spine.link, spine.ingest, alerts=alerts),
             bus=spine.bus,
             live=LiveFeed(spine.store, spine.bus, spine.link, spine.clock),

@@ -35,6 +35,7 @@ OUT_OF_REACH: Mapping[Condition, Outcome] = MappingProxyType(
     {
         Condition.NEVER_SEEN: Outcome.NEVER_CONNECTED,
         Condition.UNREACHABLE: Outcome.UNREACHABLE,
+        Condition.OFF_HOURS: Outcome.UNREACHABLE,
         Condition.SHUT_DOWN: Outcome.SWITCHED_OFF,
     }
 )

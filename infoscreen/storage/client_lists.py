@@ -10,6 +10,7 @@ from sqlalchemy import (
     Select,
     exists,
     func,
+    literal,
     select,
     tuple_,
     union_all,
@@ -19,7 +20,7 @@ from infoscreen.domain.clients import Client, Condition
 from infoscreen.domain.errors import InvalidInput
 from infoscreen.domain.faults import FieldFault
 from infoscreen.storage import client_index, client_totals
-from infoscreen.storage.acknowledged import is_acknowledged
+from infoscreen.storage.acknowledged import candidates, is_acknowledged, some_candidates
 from infoscreen.storage.clients import get_many
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, count_some, cursor_text, cursor_time, decode_cursor, encode_cursor
@@ -63,12 +64,14 @@ class _Filter:
     """A query's conditions, without the one on the status.
 
     ``few`` are the only clients that may match, None if they may be many; ``rare`` tells that few have the
-    status.
+    status. ``any_status`` is the one on the status where a list does not begin at an index of it: SQLite has
+    no statistics that tell it so.
     """
 
     conditions: list[ColumnElement[bool]]
     few: set[str] | None
     rare: bool
+    any_status: list[ColumnElement[bool]]
 
     @property
     def where(self) -> list[ColumnElement[bool]]:
@@ -85,6 +88,10 @@ async def _filter(connection: Connection, query: ClientQuery) -> _Filter:
     if query.cared_at is not None:
         cared = is_acknowledged(query.cared_at)
         conditions.append(cared if query.cared_for else ~cared)
+        if query.cared_for:
+            cared_for = await some_candidates(connection, client_index.FEW + 1)
+            few = set(cared_for) if len(cared_for) <= client_index.FEW else None
+            conditions.append(clients.c.uuid.in_(candidates()))
     if query.site:
         conditions.append(clients.c.site == query.site)
     if query.tag:
@@ -92,7 +99,7 @@ async def _filter(connection: Connection, query: ClientQuery) -> _Filter:
         if found is None:
             conditions.append(client_index.has_tag(query.tag))
         else:
-            few = set(found)
+            few = set(found) if few is None else few & set(found)
     if query.q:
         found = await client_index.few_with_text(connection, query.q)
         if found is None:
@@ -100,23 +107,27 @@ async def _filter(connection: Connection, query: ClientQuery) -> _Filter:
         else:
             few = set(found) if few is None else few & set(found)
     some = query.status and await client_totals.count(connection, query.status) <= client_index.FEW
-    return _Filter(conditions, few, rare=bool(some))
+    status = clients.c.status
+    hidden = func.coalesce(status, "") if connection.dialect.name == "sqlite" else status
+    return _Filter(conditions, few, bool(some), _any_status(query, hidden))
 
 
-def _any_status(query: ClientQuery) -> list[ColumnElement[bool]]:
-    return [clients.c.status.in_(sorted(query.status))] if query.status else []
+def _any_status(
+    query: ClientQuery, status: ColumnElement[Any] = clients.c.status
+) -> list[ColumnElement[bool]]:
+    every = not query.status or query.status >= frozenset(Condition)
+    return [] if every else [status.in_(sorted(query.status))]
 
 
 def _first(query: ClientQuery, found: _Filter, last: tuple[Any, str] | None, limit: int) -> Select[Any]:
     """Select UUID and sort key of the first clients that match, in order, after ``last``.
 
-    Only these two columns, because a sort carries along all that is selected. Where an index has the order
-    within a status, each status is read in that order and no further than the page goes.
+    Only these two columns, because a sort carries along all that is selected. Where an index has the order,
+    within a status or without, it is read no further than the page goes.
     """
     name, descending = query.sort.removeprefix("-"), query.sort.startswith("-")
-    key = SORTS[name]
 
-    def part(conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
+    def part(conditions: Sequence[ColumnElement[bool]], key: ColumnElement[Any] = SORTS[name]) -> Select[Any]:
         statement = select(clients.c.uuid, key.label("page_key")).where(*found.where, *conditions)
         if last is not None:
             after, there = tuple_(key, clients.c.uuid), tuple_(*last)
@@ -124,14 +135,22 @@ def _first(query: ClientQuery, found: _Filter, last: tuple[Any, str] | None, lim
         order = (key.desc(), clients.c.uuid.desc()) if descending else (key, clients.c.uuid)
         return statement.order_by(*order).limit(limit)
 
-    narrow = found.few is not None or found.rare or query.site or query.unacknowledged
+    if found.few is not None or query.cared_for:
+        return part(found.any_status)
+    narrow = found.rare or query.site or query.unacknowledged
     if narrow or (name == "name" and not query.status):
         return part(_any_status(query))
-    if name == "last_alive":
-        # There is no index of it, as each heartbeat would have to write it; and for most of the clients one
-        # of their statuses would be a detour.
-        return part([func.coalesce(clients.c.status, "").in_(sorted(query.status))] if query.status else [])
-    parts = [part([clients.c.status == status]) for status in sorted(query.status or Condition)]
+    if name != "last_alive":
+        parts = [part([clients.c.status == status]) for status in sorted(query.status or Condition)]
+    elif query.status and Condition.ONLINE not in query.status:
+        # In the order of the index they would come before or after all that are online.
+        return part(_any_status(query))
+    else:
+        alive = clients.c.last_alive
+        parts = [
+            part([alive.is_not(None), *found.any_status], alive),
+            part([alive.is_(None), *found.any_status], literal(_LONG_AGO, alive.type)),
+        ]
     # SQLite takes an order within a union in a subquery only.
     merged = union_all(*(select(one.subquery()) for one in parts)).subquery()
     columns = (merged.c.page_key, merged.c.uuid)

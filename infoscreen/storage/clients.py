@@ -94,7 +94,7 @@ class Target(NamedTuple):
 
     def is_away(self, now: datetime) -> bool:
         """Tell whether the client is silent or disconnected, also in maintenance."""
-        silent = self.status in {*STALE, Condition.SHUT_DOWN, Condition.NEVER_SEEN}
+        silent = self.status in {*STALE, Condition.OFF_HOURS, Condition.SHUT_DOWN, Condition.NEVER_SEEN}
         return (
             silent or self.presence is Presence.OFFLINE or (self.stale_at is not None and self.stale_at < now)
         )

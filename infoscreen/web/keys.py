@@ -20,10 +20,12 @@ from infoscreen.services.enrolling import Enrolling
 from infoscreen.services.fleet import Fleet
 from infoscreen.services.monitoring import Monitoring
 from infoscreen.services.notify.channels import Notifying
+from infoscreen.services.notify.links import AcknowledgeLinks
 from infoscreen.services.ports import Link
 from infoscreen.services.power.outlets import Outlets
 from infoscreen.services.recovery.loop import Recovering
 from infoscreen.services.recovery.pauses import Pausing
+from infoscreen.services.sites import Sites
 from infoscreen.storage.engine import Store
 from infoscreen.web.live import LiveFeed
 from infoscreen.web.problems import Problem
@@ -75,12 +77,14 @@ class Parts:
     accounts: Accounts
     commanding: Commanding
     bulk: Bulk
+    sites: Sites
     fleet: Fleet
     outlets: Outlets
     pausing: Pausing
     enrolling: Enrolling
     recovering: Recovering
     notifying: Notifying
+    links: AcknowledgeLinks
     monitoring: Monitoring
     bus: Bus
     live: LiveFeed

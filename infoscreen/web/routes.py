@@ -14,6 +14,7 @@ from infoscreen.web.api import (
     notifications,
     power,
     recovery,
+    sites,
     timeline,
 )
 from infoscreen.web.registry import Route
@@ -23,6 +24,7 @@ ROUTES: tuple[Route, ...] = (
     *accounts.ROUTES,
     *audit.ROUTES,
     *clients.ROUTES,
+    *sites.ROUTES,
     *power.ROUTES,
     *commands.ROUTES,
     *bulk.ROUTES,

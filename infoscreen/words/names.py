@@ -13,12 +13,14 @@ from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.history import Part, Setting
 from infoscreen.words.alerts import BROKER_FAULTS
 from infoscreen.words.language import N_, Language
+from infoscreen.words.notices import CHANNEL_KINDS, MESSAGE_STATES, STEP_NAMES
 from infoscreen.words.power import POWER_FAULTS
 
 CONDITIONS: Mapping[Condition, str] = MappingProxyType(
     {
         Condition.ONLINE: N_("Online"),
         Condition.CRASHED: N_("Crashed"),
+        Condition.NOT_SHOWING: N_("No picture"),
         Condition.HUNG: N_("No signal"),
         Condition.UNREACHABLE: N_("No signal"),
         Condition.SERVICE_FAILED: N_("Service failed"),
@@ -26,6 +28,7 @@ CONDITIONS: Mapping[Condition, str] = MappingProxyType(
         Condition.DUPLICATE: N_("Two clients"),
         Condition.MAINTENANCE: N_("Maintenance"),
         Condition.SHUT_DOWN: N_("Switched off"),
+        Condition.OFF_HOURS: N_("Outside hours"),
         Condition.NEVER_SEEN: N_("Never seen"),
     }
 )
@@ -138,6 +141,9 @@ SETTINGS: Mapping[Setting, str] = MappingProxyType(
         Setting.DESCRIPTION: N_("description"),
         Setting.MAINTENANCE: N_("maintenance"),
         Setting.AUTO_RECOVERY: N_("automatic recovery"),
+        Setting.HOURS: N_("operating hours"),
+        Setting.TIME_ZONE: N_("time zone"),
+        Setting.COUNTRY: N_("country"),
     }
 )
 
@@ -182,6 +188,9 @@ _VOCABULARY: tuple[Mapping[Any, str], ...] = (
     CERTIFICATES,
     BROKER_FAULTS,
     POWER_FAULTS,
+    CHANNEL_KINDS,
+    MESSAGE_STATES,
+    STEP_NAMES,
 )
 # By type first: members of different enums with the same text are equal.
 _WORDS: Mapping[type[StrEnum], Mapping[Any, str]] = MappingProxyType(

@@ -10,6 +10,8 @@ from infoscreen.web.panel import (
     clients,
     command,
     devices,
+    incidents,
+    link,
     overview,
     pauses,
     session,
@@ -32,6 +34,7 @@ from infoscreen.web.panel.forms import (
     Restarts,
     SignIn,
     TakenOver,
+    ThemeChoice,
 )
 from infoscreen.web.registry import Route
 
@@ -49,6 +52,7 @@ ROUTES: tuple[Route, ...] = (
         request=LanguageChoice,
         html=True,
     ),
+    Route("POST", "/theme", session.post_theme, None, "Choose a theme", request=ThemeChoice, html=True),
     Route("GET", "/", overview.get_overview, Role.VIEWER, "Overview", html=True),
     Route("GET", "/clients", clients.get_clients, Role.VIEWER, "Clients", query=ClientsAddress, html=True),
     Route(
@@ -284,4 +288,6 @@ ROUTES: tuple[Route, ...] = (
         manages_accounts=True,
     ),
     *devices.ROUTES,
+    *incidents.ROUTES,
+    *link.ROUTES,
 )

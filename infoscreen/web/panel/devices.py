@@ -69,7 +69,7 @@ async def _form(
         request,
         "device_new.html",
         status=status,
-        here="clients",
+        here="device_new",
         form=form,
         fault=None if fault is None else say(fault, language_of(request)),
         has_codes=parts_of(request).enrolling.has_codes,

@@ -94,6 +94,13 @@ class LanguageChoice(Form):
     next: OwnPath = "/"
 
 
+class ThemeChoice(Form):
+    """Which colours from now on."""
+
+    theme: Literal["system", "light", "dark"]
+    next: OwnPath = "/"
+
+
 class Onward(Form):
     """A button without further questions."""
 
@@ -219,6 +226,7 @@ class TakenOver(Form):
     """Somebody takes care of a client that the recovery has given up on, or of an incident."""
 
     comment: Annotated[Line | None, Optional] = None
+    next: OwnPath = "/"
 
 
 class NewPasswordForm(Form):

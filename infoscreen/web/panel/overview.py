@@ -31,11 +31,14 @@ SHOWN = 50
 
 LISTENED_ENOUGH = timedelta(minutes=3)
 
-RESTING = frozenset({Condition.MAINTENANCE, Condition.SHUT_DOWN})
+RESTING = frozenset({Condition.MAINTENANCE, Condition.SHUT_DOWN, Condition.OFF_HOURS})
 """A failed service of these is shown, but counts as no problem."""
 
 
-BY_REMEDY = [frozenset({one}) for one in (Condition.CRASHED, Condition.HUNG, Condition.UNREACHABLE)]
+BY_REMEDY = [
+    frozenset({one})
+    for one in (Condition.CRASHED, Condition.NOT_SHOWING, Condition.HUNG, Condition.UNREACHABLE)
+]
 
 
 async def get_overview(request: web.Request) -> web.StreamResponse:
@@ -44,15 +47,15 @@ async def get_overview(request: web.Request) -> web.StreamResponse:
     overview = await parts.monitoring.overview()
     if not any(overview.totals.values()):
         return bare_page(request, "first_run.html", overview, here="overview", example=str(uuid4()))
-    now, outage = overview.generated_at, bool(overview.incidents)
+    now = overview.generated_at
     async with parts.store.read() as connection:
-        failed = await _listed(connection, GROUPS["service_failed"], now, alone=outage)
+        failed = await _listed(connection, overview, GROUPS["service_failed"])
         resting = await client_lists.search(
             connection, ClientQuery(unacknowledged=True, status=RESTING, sort="-status_since"), SHOWN
         )
-        unclear = await _listed(connection, GROUPS["unclear"], now, alone=outage)
-        alone = await _alone(connection, now, outage=outage)
-        cared = await _listed(connection, GROUPS["acknowledged"], now, alone=outage, cared_for=True)
+        unclear = await _listed(connection, overview, GROUPS["unclear"])
+        alone = await _alone(connection, overview)
+        cared = await _listed(connection, overview, GROUPS["acknowledged"], cared_for=True)
         outages = await outages_of(connection, overview, SHOWN)
         held = [client for one in outages for client in one.clients]
         listed = [client.uuid for client in (*alone.items, *unclear.items, *cared.items, *held)]
@@ -61,7 +64,7 @@ async def get_overview(request: web.Request) -> web.StreamResponse:
         standing = await decisions.standing(connection, listed)
         contradicted = []
         if wants(request, "contradicted"):
-            contradicted = await _contradicted(connection, overview.generated_at)
+            contradicted = await _contradicted(connection, now)
     locked = await parts.commanding.lockouts(listed)
     actor, language = actor_of(request), language_of(request)
 
@@ -99,24 +102,32 @@ async def get_overview(request: web.Request) -> web.StreamResponse:
 
 async def _listed(
     connection: Connection,
+    overview: Overview,
     status: frozenset[Condition],
-    now: datetime,
     limit: int = SHOWN,
     *,
-    alone: bool,
     cared_for: bool = False,
 ) -> Page[Client]:
-    """Return clients that nobody takes care of, or somebody; ``alone`` leaves out those of an outage."""
-    query = ClientQuery(status=status, sort="-status_since", alone=alone, cared_for=cared_for, cared_at=now)
+    """Return clients of no outage that nobody takes care of, or somebody; the store is not asked for none."""
+    counted = overview.acknowledged if cared_for else overview.totals
+    if not any(counted.get(one) for one in status):
+        return Page([], None, 0)
+    query = ClientQuery(
+        status=status,
+        sort="-status_since",
+        alone=bool(overview.incidents),
+        cared_for=cared_for,
+        cared_at=overview.generated_at,
+    )
     return await client_lists.search(connection, query, limit)
 
 
-async def _alone(connection: Connection, now: datetime, *, outage: bool) -> Page[Client]:
+async def _alone(connection: Connection, overview: Overview) -> Page[Client]:
     """Return the crashed and silent clients of no outage, those first that a command can help."""
     items: list[Client] = []
     total: int | None = 0
     for status in BY_REMEDY:
-        found = await _listed(connection, status, now, max(1, SHOWN - len(items)), alone=outage)
+        found = await _listed(connection, overview, status, max(1, SHOWN - len(items)))
         items += found.items
         total = None if total is None or found.total is None else total + found.total
     return Page(items[:SHOWN], None, total)

@@ -15,7 +15,7 @@ from jinja2.bccache import Bucket
 from jinja2.runtime import Context
 
 from infoscreen import __version__
-from infoscreen.domain.accounts import Role
+from infoscreen.domain.accounts import Actor, Role
 from infoscreen.domain.alerts import Alert
 from infoscreen.domain.clients import PROBLEMS, Client, Condition
 from infoscreen.domain.commands import Action
@@ -29,9 +29,11 @@ from infoscreen.web.panel import flash, recovery_words
 from infoscreen.web.panel.assets import asset_path
 from infoscreen.web.panel.groups import GROUPS, look_of, numbers_of
 from infoscreen.web.panel.language import language_of
+from infoscreen.web.panel.navigation import MenuEntry, MenuGroup, entries_for
 from infoscreen.web.panel.stages import stages
+from infoscreen.web.panel.theme import THEMES, theme_of
 from infoscreen.web.registry import maybe_actor
-from infoscreen.words import recovery, telling
+from infoscreen.words import incidents, notices, recovery, telling
 from infoscreen.words.clients import application, oddities, status_reason
 from infoscreen.words.language import LANGUAGES, Language
 from infoscreen.words.names import ACTION_NOUNS, word
@@ -103,6 +105,8 @@ def bare_page(
                 "path": request.path_qs if request.method == "GET" else "/",
                 "own_path": request.path,
                 "here": here,
+                "theme": theme_of(request),
+                "navigation": _navigation_of(actor),
                 "live": overview is not None,
                 "flash": shown,
                 "broker": None if overview is None else overview.broker,
@@ -120,6 +124,10 @@ def bare_page(
     if shown is not None:
         flash.forget(response)
     return response
+
+
+def _navigation_of(actor: Actor | None) -> Callable[[str], list[MenuEntry]]:
+    return lambda group: entries_for(None if actor is None else actor.role, MenuGroup(group))
 
 
 class _Compiled(BytecodeCache):
@@ -159,6 +167,7 @@ def _environment(tongue: Language) -> Environment:
         version=__version__,
         language=tongue,
         languages=LANGUAGES,
+        themes=THEMES,
         asset=asset_path,
         look_of=look_of,
         alarming=sorted(GROUPS["problems"]),
@@ -194,6 +203,9 @@ def _environment(tongue: Language) -> Environment:
         incident_title=_bound(recovery.title, tongue),
         incident_sentence=_bound(recovery.meaning, tongue),
         incident_cause=_bound(recovery.cause, tongue),
+        incident_detail=_bound(incidents.detail, tongue),
+        closing_word=_bound(incidents.closing_word, tongue),
+        delivery_failure=_bound(notices.failure, tongue),
     )
     return environment
 

@@ -1,4 +1,4 @@
-"""Coming and going: signing in and out, and the language. All of it works before anybody is signed in."""
+"""Coming and going: signing in and out, the language and the theme. All work before anybody is signed in."""
 
 from urllib.parse import urlencode
 
@@ -8,8 +8,8 @@ from infoscreen.domain.errors import Busy, TooManyAttempts, Unauthenticated
 from infoscreen.web.auth import clear_session_cookie, knock_of, session_token, set_cookies
 from infoscreen.web.keys import parts_of
 from infoscreen.web.origin import client_address, is_https
-from infoscreen.web.panel import flash
-from infoscreen.web.panel.forms import LanguageChoice, NextAddress, SignIn, see_other
+from infoscreen.web.panel import flash, theme
+from infoscreen.web.panel.forms import LanguageChoice, NextAddress, SignIn, ThemeChoice, see_other
 from infoscreen.web.panel.language import COOKIE, language_of
 from infoscreen.web.panel.rendering import bare_page
 from infoscreen.web.registry import maybe_actor, read_form, read_query
@@ -66,17 +66,26 @@ async def post_logout(request: web.Request) -> web.StreamResponse:
 async def post_language(request: web.Request) -> web.StreamResponse:
     """Remember a language in this browser."""
     form = await read_form(request, LanguageChoice)
-    response = see_other(form.next)
-    response.set_cookie(
-        COOKIE, form.language, max_age=A_YEAR, httponly=True, samesite="Lax", secure=is_https(request)
-    )
-    return response
+    return _remember(request, see_other(form.next), COOKIE, form.language)
+
+
+async def post_theme(request: web.Request) -> web.StreamResponse:
+    """Remember a theme in this browser."""
+    form = await read_form(request, ThemeChoice)
+    return _remember(request, see_other(form.next), theme.COOKIE, form.theme)
 
 
 def login_path(request: web.Request) -> str:
     """Return the address of the form to sign in, from which one comes back to what was asked for."""
     wanted = request.path_qs if request.method == "GET" else "/"
     return "/login" if wanted == "/" else f"/login?{urlencode({'next': wanted})}"
+
+
+def _remember(request: web.Request, response: web.Response, cookie: str, choice: str) -> web.Response:
+    response.set_cookie(
+        cookie, choice, max_age=A_YEAR, httponly=True, samesite="Lax", secure=is_https(request)
+    )
+    return response
 
 
 def _refused(request: web.Request, form: SignIn, status: int, error: str) -> web.Response:

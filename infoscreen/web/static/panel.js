@@ -4,12 +4,14 @@ import { localise, keepTimesFresh, tellZone } from "./times.js";
 import { askInDialogs } from "./dialogs.js";
 import { guardForms } from "./forms.js";
 import { goLive } from "./live.js";
+import { closeMenus } from "./menu.js";
 
 tellZone();
 localise(document);
 keepTimesFresh();
 askInDialogs();
 guardForms();
+closeMenus();
 if (document.body.dataset.events) {
   document.querySelector("[data-frozen]").hidden = true;
   goLive(document.body.dataset.events);

@@ -1,0 +1,75 @@
+"""An address of every page of the panel, with something to see on it.
+
+``tests/test_panel_pages.py`` visits all of them and fails for a route that is in neither table. To add one,
+add an example here, and what the page shows to ``furnish``.
+"""
+
+from datetime import timedelta
+
+from infoscreen.domain.commands import Action
+from infoscreen.domain.recovery import Meanwhile
+from infoscreen.storage.recovery.pauses import PauseScope
+from infoscreen.web.registry import Route
+from infoscreen.web.routes import ROUTES
+from tests.notices import make_channel, make_incident, make_link
+from tests.panel import CRASHED, FAILED, HUNG, ONLINE, crash, settle_fleet
+from tests.spine import OPERATOR, uuid_of
+from tests.web import Site
+
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "/": ("/",),
+    "/login": ("/login",),
+    "/clients": ("/clients", "/clients?status=acknowledged", "/clients?status=silent&q=nobody"),
+    "/clients/{uuid}": tuple(f"/clients/{uuid}" for uuid in (CRASHED, FAILED, HUNG)),
+    "/clients/{uuid}/edit": (f"/clients/{ONLINE}/edit",),
+    "/clients/{uuid}/remove": (f"/clients/{ONLINE}/remove",),
+    "/clients/{uuid}/commands/{action}": (f"/clients/{ONLINE}/commands/shutdown_host",),
+    "/clients/{uuid}/recovery/pause": (f"/clients/{HUNG}/recovery/pause",),
+    "/clients/{uuid}/recovery/acknowledge": (f"/clients/{CRASHED}/recovery/acknowledge",),
+    "/crashed/restart": ("/crashed/restart",),
+    "/acknowledge": ("/acknowledge?status=unwell",),
+    "/recovery/pause": ("/recovery/pause", "/recovery/pause?site=Rathaus"),
+    "/commands/{command_id}": ("/commands/{command_id}",),
+    "/account": ("/account",),
+    "/devices/new": ("/devices/new",),
+    "/incidents": ("/incidents", "/incidents?show=open"),
+    "/incidents/{id}": ("/incidents/{incident}",),
+    "/link": ("/link?t={link}",),
+}
+"""By the path of the route. What stands in braces is filled with what ``furnish`` returns."""
+
+SIGNED_OUT = frozenset({"/login"})
+"""Pages that send on who is signed in."""
+
+ERRORS = (f"/clients/{uuid_of(99)}", "/nowhere")
+
+FILES: dict[str, str] = {
+    "/assets/{version}/{name}": "/assets/0/panel.js",
+    "/clients/{uuid}/screenshot": f"/clients/{ONLINE}/screenshot",
+}
+"""Routes of the panel that answer with no page."""
+
+
+def pages() -> list[Route]:
+    """Return the routes that people see."""
+    return [one for one in ROUTES if one.html and one.method == "GET" and one.path not in FILES]
+
+
+async def furnish(site: Site) -> dict[str, str]:
+    """Let there be something of everything; return what the addresses need to know of it."""
+    spine = site.spine
+    await settle_fleet(spine)
+    await crash(spine, ONLINE)
+    command = await spine.request(CRASHED, Action.RESTART_APP)
+    until = spine.clock.now() + timedelta(hours=1)
+    await spine.pausing.pause(PauseScope.CLIENT, "Umbau", until, OPERATOR, client_uuid=HUNG)
+    await spine.pausing.pause(PauseScope.SITE, "Messe", until, OPERATOR, site="Rathaus")
+    await spine.recovering.acknowledge(HUNG, OPERATOR, "Leiter holen", recovery=Meanwhile.HOLD)
+    await spine.recovering.poll()
+    return {"command_id": command.command_id, **await _incident(site)}
+
+
+async def _incident(site: Site) -> dict[str, str]:
+    await make_channel(site)
+    number = await make_incident(site.spine, uuids=(CRASHED, HUNG))
+    return {"incident": str(number), "link": await make_link(site, number)}
