@@ -1,14 +1,14 @@
 """Bulk actions, and commands that wait for their turn or for their client.
 
 Revision ID: b01c00000001
-Revises: 517e00000001
+Revises: f2fa00000001
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "b01c00000001"
-down_revision = "517e00000001"
+down_revision = "f2fa00000001"
 branch_labels = None
 depends_on = None
 
