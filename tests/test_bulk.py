@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from infoscreen.domain.bulk import BulkAction, Outcome
+from infoscreen.domain.bulk import BulkAction, BulkOutcome
 from infoscreen.domain.clients import Condition
 from infoscreen.domain.commands import Action, ClientCommand, CommandStatus, Source, Waiting
 from infoscreen.domain.errors import CommandInFlight, InvalidInput, LockedOut, NotFound, NotQueued
@@ -168,19 +168,19 @@ async def test_everything_that_would_be_refused_is_told_before(spine: Spine) -> 
     targets = [fit, busy, resting, locked, gone, never, unknown]
     told = await spine.bulk.preview(targets, Action.REBOOT_HOST)
     expected = [
-        Outcome.QUEUED,
-        Outcome.COMMAND_IN_FLIGHT,
-        Outcome.MAINTENANCE,
-        Outcome.LOCKED_OUT,
-        Outcome.UNREACHABLE,
-        Outcome.NEVER_CONNECTED,
-        Outcome.UNKNOWN_CLIENT,
+        BulkOutcome.QUEUED,
+        BulkOutcome.COMMAND_IN_FLIGHT,
+        BulkOutcome.MAINTENANCE,
+        BulkOutcome.LOCKED_OUT,
+        BulkOutcome.UNREACHABLE,
+        BulkOutcome.NEVER_CONNECTED,
+        BulkOutcome.UNKNOWN_CLIENT,
     ]
     assert list(told.values()) == expected
     batch = await request(spine, targets)
     assert [one.outcome for one in batch.results] == expected
     pictures = await spine.bulk.preview([fit, busy, locked], Action.SCREENSHOT)
-    assert set(pictures.values()) == {Outcome.NOT_CAPABLE}
+    assert set(pictures.values()) == {BulkOutcome.NOT_CAPABLE}
 
 
 @on_both
@@ -242,7 +242,7 @@ async def test_a_restart_goes_on_with_clients_that_nobody_has_looked_at(spine: S
     restarted(spine)
     await run_for(spine, 2)
     _, progress = await spine.bulk.progress(one.batch_id)
-    assert progress.outcomes == {Outcome.QUEUED: 3, Outcome.UNKNOWN_CLIENT: 1}
+    assert progress.outcomes == {BulkOutcome.QUEUED: 3, BulkOutcome.UNKNOWN_CLIENT: 1}
     assert progress.statuses == {S.PUBLISHED: 3}
     (command, *_) = await of_batch(spine, one.batch_id)
     assert (command.requested_by, command.reason) == (1, "update")
@@ -284,7 +284,7 @@ async def test_results_are_told_in_order_and_by_pages(spine: Spine) -> None:
         lines = (await bulk.lines(connection, batch.batch_id, 10)).items
         listed = (await bulk.newest(connection, 10)).items
     assert [line.status for line in lines].count(S.PUBLISHED) == 2
-    assert lines[-1].outcome is Outcome.UNKNOWN_CLIENT
+    assert lines[-1].outcome is BulkOutcome.UNKNOWN_CLIENT
     assert [one.batch_id for one in listed] == [batch.batch_id]
 
 

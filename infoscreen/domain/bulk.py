@@ -11,7 +11,7 @@ from infoscreen.domain.clients import Condition
 from infoscreen.domain.commands import OPEN, Action, CommandStatus
 
 
-class Outcome(StrEnum):
+class BulkOutcome(StrEnum):
     """What became of one client's part of a bulk request.
 
     ``pending`` is not looked at yet, ``stopped`` was not when somebody stopped the request. All but these and
@@ -31,12 +31,12 @@ class Outcome(StrEnum):
     STOPPED = "stopped"
 
 
-OUT_OF_REACH: Mapping[Condition, Outcome] = MappingProxyType(
+OUT_OF_REACH: Mapping[Condition, BulkOutcome] = MappingProxyType(
     {
-        Condition.NEVER_SEEN: Outcome.NEVER_CONNECTED,
-        Condition.UNREACHABLE: Outcome.UNREACHABLE,
-        Condition.OFF_HOURS: Outcome.UNREACHABLE,
-        Condition.SHUT_DOWN: Outcome.SWITCHED_OFF,
+        Condition.NEVER_SEEN: BulkOutcome.NEVER_CONNECTED,
+        Condition.UNREACHABLE: BulkOutcome.UNREACHABLE,
+        Condition.OFF_HOURS: BulkOutcome.UNREACHABLE,
+        Condition.SHUT_DOWN: BulkOutcome.SWITCHED_OFF,
     }
 )
 """Conditions in which no command would arrive."""
@@ -70,7 +70,7 @@ class BulkProgress:
     ``waiting`` of the queued ones wait for their turn, ``absent`` for their client to come back.
     """
 
-    outcomes: Mapping[Outcome, int] = field(default_factory=dict)
+    outcomes: Mapping[BulkOutcome, int] = field(default_factory=dict)
     statuses: Mapping[CommandStatus, int] = field(default_factory=dict)
     waiting: int = 0
     absent: int = 0
@@ -79,15 +79,15 @@ class BulkProgress:
     def unfinished(self) -> int:
         """Return for how many clients there is something left to come, other than that they come back."""
         open_ones = sum(self.statuses.get(status, 0) for status in OPEN)
-        return self.outcomes.get(Outcome.PENDING, 0) + open_ones - self.absent
+        return self.outcomes.get(BulkOutcome.PENDING, 0) + open_ones - self.absent
 
     @property
     def stoppable(self) -> int:
         """Return for how many clients a stop would still change something."""
-        return self.outcomes.get(Outcome.PENDING, 0) + self.statuses.get(CommandStatus.QUEUED, 0)
+        return self.outcomes.get(BulkOutcome.PENDING, 0) + self.statuses.get(CommandStatus.QUEUED, 0)
 
     @property
     def refused(self) -> int:
         """Return for how many clients nothing was done."""
-        done = (Outcome.QUEUED, Outcome.PENDING)
+        done = (BulkOutcome.QUEUED, BulkOutcome.PENDING)
         return sum(count for outcome, count in self.outcomes.items() if outcome not in done)

@@ -15,7 +15,7 @@ from typing import Any
 
 from infoscreen.clock import Clock
 from infoscreen.domain.accounts import Actor, Role
-from infoscreen.domain.bulk import OUT_OF_REACH, BulkAction, BulkProgress, Outcome
+from infoscreen.domain.bulk import OUT_OF_REACH, BulkAction, BulkOutcome, BulkProgress
 from infoscreen.domain.clients import Condition
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import (
@@ -50,7 +50,7 @@ class BulkResult:
     """What became of one client's part of a bulk action."""
 
     client_uuid: str
-    outcome: Outcome
+    outcome: BulkOutcome
     command_id: str | None = None
     detail: Fact[ErrorCode] | None = None
 
@@ -88,13 +88,13 @@ class Bulk:
 
     async def preview(
         self, targets: Sequence[str] | ClientQuery, action: Action, *, when_back: bool = False
-    ) -> dict[str, Outcome]:
+    ) -> dict[str, BulkOutcome]:
         """Return what would become of each client now, in the order in which they would take their turns.
 
         Raises:
             InvalidInput: more than 5,000 clients.
         """
-        outcomes: dict[str, Outcome] = {}
+        outcomes: dict[str, BulkOutcome] = {}
         uuids = await self._targets(targets)
         now = self._clock.now()
         for start in range(0, len(uuids), ROWS_PER_TRANSACTION):
@@ -106,11 +106,11 @@ class Bulk:
                 client = known.get(one)
                 refusal = _unfit(client, action, when_back=when_back)
                 if refusal is None and one in occupied:
-                    refusal = Outcome.COMMAND_IN_FLIGHT
+                    refusal = BulkOutcome.COMMAND_IN_FLIGHT
                 waits = when_back and client is not None and client.is_away(now)
                 if refusal is None and one in locked and not waits:
-                    refusal = Outcome.LOCKED_OUT
-                outcomes[one] = refusal or Outcome.QUEUED
+                    refusal = BulkOutcome.LOCKED_OUT
+                outcomes[one] = refusal or BulkOutcome.QUEUED
         return outcomes
 
     async def request(
@@ -292,28 +292,28 @@ def _told(query: ClientQuery) -> dict[str, Any]:
     return told
 
 
-def _unfit(client: Target | None, action: Action, *, when_back: bool) -> Outcome | None:
+def _unfit(client: Target | None, action: Action, *, when_back: bool) -> BulkOutcome | None:
     """Return why a client is left out, whatever else is under way there; None if it is not."""
     if client is None:
-        return Outcome.UNKNOWN_CLIENT
+        return BulkOutcome.UNKNOWN_CLIENT
     if client.status is Condition.MAINTENANCE:
-        return Outcome.MAINTENANCE
+        return BulkOutcome.MAINTENANCE
     if not when_back and client.status in OUT_OF_REACH:
         return OUT_OF_REACH[client.status]
-    return Outcome.NOT_CAPABLE if lacks(client, action) else None
+    return BulkOutcome.NOT_CAPABLE if lacks(client, action) else None
 
 
-def _result(client_uuid: str, unfit: Outcome | None, decided: Decided | None) -> BulkResult:
+def _result(client_uuid: str, unfit: BulkOutcome | None, decided: Decided | None) -> BulkResult:
     if unfit is not None:
         return BulkResult(client_uuid, unfit)
     match decided:
         case LockedOut():
-            return BulkResult(client_uuid, Outcome.LOCKED_OUT, decided.command.command_id)
+            return BulkResult(client_uuid, BulkOutcome.LOCKED_OUT, decided.command.command_id)
         case ClientCommand():
-            return BulkResult(client_uuid, Outcome.QUEUED, decided.command_id)
+            return BulkResult(client_uuid, BulkOutcome.QUEUED, decided.command_id)
         case CommandInFlight():
             in_flight = decided.command.command_id
-            return BulkResult(client_uuid, Outcome.COMMAND_IN_FLIGHT, in_flight, decided.fact)
+            return BulkResult(client_uuid, BulkOutcome.COMMAND_IN_FLIGHT, in_flight, decided.fact)
         case None:
             requested = Fact(ErrorCode.REQUESTED_AT_ONCE)
-            return BulkResult(client_uuid, Outcome.COMMAND_IN_FLIGHT, None, requested)
+            return BulkResult(client_uuid, BulkOutcome.COMMAND_IN_FLIGHT, None, requested)

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Row, bindparam, delete, func, insert, select, tuple_, update
 
-from infoscreen.domain.bulk import BulkAction, BulkProgress, Outcome
+from infoscreen.domain.bulk import BulkAction, BulkOutcome, BulkProgress
 from infoscreen.domain.commands import CommandStatus, Waiting
 from infoscreen.storage.bulk_tables import bulk_actions, bulk_results
 from infoscreen.storage.columns import chunks, one_of
@@ -39,7 +39,7 @@ class BulkLine:
     client_uuid: str
     label: str | None
     site: str | None
-    outcome: Outcome
+    outcome: BulkOutcome
     command_id: str | None
     status: CommandStatus | None
     waits_for: Waiting | None
@@ -56,7 +56,7 @@ async def begin(connection: Connection, bulk: BulkAction, client_uuids: Sequence
     """Write down a bulk action and that every client is still to be looked at."""
     await connection.execute(insert(bulk_actions).values(asdict(bulk)))
     rows = [
-        {"batch_id": bulk.batch_id, "position": number, "client_uuid": uuid, "outcome": Outcome.PENDING}
+        {"batch_id": bulk.batch_id, "position": number, "client_uuid": uuid, "outcome": BulkOutcome.PENDING}
         for number, uuid in enumerate(client_uuids)
     ]
     if rows:
@@ -89,7 +89,7 @@ async def newest(connection: Connection, limit: int, cursor: str | None = None) 
     return Page(shown, following)
 
 
-_IS_PENDING = one_of(_r.outcome, {Outcome.PENDING})
+_IS_PENDING = one_of(_r.outcome, {BulkOutcome.PENDING})
 _WITH_PENDING = select(_r.batch_id).where(_IS_PENDING).distinct().limit(100)
 
 
@@ -113,7 +113,7 @@ _SETTLE = (
 
 
 async def settle(
-    connection: Connection, batch_id: str, results: Mapping[int, tuple[Outcome, str | None]]
+    connection: Connection, batch_id: str, results: Mapping[int, tuple[BulkOutcome, str | None]]
 ) -> None:
     """Write down what became of clients, by position, with the command that it became."""
     rows = [
@@ -130,7 +130,7 @@ async def stop(connection: Connection, batch_id: str, now: datetime, by: str) ->
         update(bulk_actions).where(_a.batch_id == batch_id).values(stopped_at=now, stopped_by=by)
     )
     waiting = update(bulk_results).where(_r.batch_id == batch_id, _IS_PENDING)
-    return (await connection.execute(waiting.values(outcome=Outcome.STOPPED))).rowcount
+    return (await connection.execute(waiting.values(outcome=BulkOutcome.STOPPED))).rowcount
 
 
 async def queued(connection: Connection, batch_id: str, limit: int) -> list[str]:
@@ -141,7 +141,7 @@ async def queued(connection: Connection, batch_id: str, limit: int) -> list[str]
 
 async def progress(connection: Connection, batch_ids: Collection[str]) -> dict[str, BulkProgress]:
     """Return how far bulk actions are."""
-    outcomes: dict[str, dict[Outcome, int]] = {one: {} for one in batch_ids}
+    outcomes: dict[str, dict[BulkOutcome, int]] = {one: {} for one in batch_ids}
     statuses: dict[str, dict[CommandStatus, int]] = {one: {} for one in batch_ids}
     waiting: dict[tuple[str, Waiting | None], int] = {}
     for chunk in chunks(batch_ids):

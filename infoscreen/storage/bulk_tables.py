@@ -2,7 +2,7 @@
 
 from sqlalchemy import JSON, Column, Float, ForeignKey, Index, Integer, String, Table, Text, text
 
-from infoscreen.domain.bulk import Outcome
+from infoscreen.domain.bulk import BulkOutcome
 from infoscreen.domain.commands import Action, Source
 from infoscreen.storage.columns import UtcDateTime, Word
 from infoscreen.storage.metadata import metadata
@@ -32,7 +32,7 @@ bulk_results = Table(
     Column("position", Integer, primary_key=True, autoincrement=False),
     # No foreign key: what became of a client that is removed later, or was never there, stays told.
     Column("client_uuid", String(36), nullable=False),
-    Column("outcome", Word(Outcome), nullable=False),
+    Column("outcome", Word(BulkOutcome), nullable=False),
     Column("command_id", String(36)),
 )
 _pending = text("outcome = 'pending'")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field
 
-from infoscreen.domain.bulk import BulkAction, BulkProgress, Outcome
+from infoscreen.domain.bulk import BulkAction, BulkOutcome, BulkProgress
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import Action, CommandStatus, Source, Waiting
 from infoscreen.domain.error_codes import ErrorCode
@@ -22,7 +22,7 @@ class BulkResultModel(Answer):
     """What became of one client's part of a bulk request."""
 
     client_uuid: str
-    outcome: Outcome
+    outcome: BulkOutcome
     command_id: str | None
     detail: Annotated[str | None, BeforeValidator(_said)] = None
 
@@ -39,7 +39,7 @@ class BulkPreviewItem(Answer):
     """What would become of one client's part."""
 
     client_uuid: str
-    outcome: Outcome
+    outcome: BulkOutcome
 
 
 class BulkPreviewModel(Answer):
@@ -49,7 +49,7 @@ class BulkPreviewModel(Answer):
     counts: dict[str, int]
 
     @classmethod
-    def of(cls, outcomes: Mapping[str, Outcome]) -> Self:
+    def of(cls, outcomes: Mapping[str, BulkOutcome]) -> Self:
         """Return the outcomes as JSON has them."""
         counts: dict[str, int] = {}
         for outcome in outcomes.values():
@@ -69,7 +69,7 @@ class BulkActionModel(Answer):
     requested_by: str
     at: datetime
     clients: int = Field(description="For how many clients it was asked.")
-    counts: dict[Outcome, int] = Field(description="The clients by outcome.")
+    counts: dict[BulkOutcome, int] = Field(description="The clients by outcome.")
     statuses: dict[CommandStatus, int] = Field(description="The commands by status.")
     waiting: int = Field(description="Commands that wait for their turn.")
     absent: int = Field(description="Commands that wait for their client to come back.")
@@ -108,7 +108,7 @@ class BulkLineModel(Answer):
 
     client_uuid: str
     label: str | None = Field(description="What the client is called; null if it is unknown or has no name.")
-    outcome: Outcome
+    outcome: BulkOutcome
     command_id: str | None
     status: CommandStatus | None
     waits_for: Waiting | None
