@@ -7,6 +7,7 @@ from urllib.parse import quote
 from aiohttp import web
 from pydantic import (
     AfterValidator,
+    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -114,6 +115,20 @@ class AcknowledgementForm(Form):
     unit: Annotated[str, Field(max_length=500)] = ""
     comment: Annotated[Line | None, Optional] = None
     next: OwnPath = "/"
+
+
+class FailuresForm(Form):
+    """Someone takes care of the failed services of clients, as they were at ``listed_at``."""
+
+    client_uuids: Annotated[str, Field(max_length=20_000)]
+    listed_at: AwareDatetime
+    comment: Annotated[Line | None, Optional] = None
+    next: OwnPath = "/"
+
+    @property
+    def uuids(self) -> list[str]:
+        """Return the clients."""
+        return [uuid for uuid in self.client_uuids.split(",") if uuid]
 
 
 class Order(Form):
@@ -226,6 +241,7 @@ class TakenOver(Form):
     """Somebody takes care of a client that the recovery has given up on, or of an incident."""
 
     comment: Annotated[Line | None, Optional] = None
+    next: OwnPath = "/"
 
 
 class NewPasswordForm(Form):

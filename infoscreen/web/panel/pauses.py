@@ -57,7 +57,7 @@ async def post_incident_acknowledgement(request: web.Request) -> web.StreamRespo
     number = path_number(request, "id")
     form = await read_form(request, TakenOver)
     await parts_of(request).recovering.acknowledge_incident(number, actor_of(request), form.comment)
-    return flash.put(request, see_other("/"), "incident_taken_over")
+    return flash.put(request, see_other(form.next), "incident_taken_over")
 
 
 async def post_incident_dismissal(request: web.Request) -> web.StreamResponse:
@@ -67,8 +67,8 @@ async def post_incident_dismissal(request: web.Request) -> web.StreamResponse:
     try:
         await parts_of(request).recovering.dismiss(number, actor_of(request), form.comment)
     except Conflict:
-        return flash.put(request, see_other("/"), "incident_over")
-    return flash.put(request, see_other("/"), "incident_dismissed")
+        return flash.put(request, see_other(form.next), "incident_over")
+    return flash.put(request, see_other(form.next), "incident_dismissed")
 
 
 async def get_pause(request: web.Request) -> web.StreamResponse:
