@@ -46,6 +46,7 @@ from infoscreen.services.enrolling import Enrolling
 from infoscreen.services.fleet import Fleet
 from infoscreen.services.ingest import Ingest, IngestPolicy
 from infoscreen.services.monitoring import Monitoring
+from infoscreen.services.notify.links import AcknowledgeLinks
 from infoscreen.services.outbox import Outbox
 from infoscreen.services.passwords import Passwords
 from infoscreen.services.ports import LinkState
@@ -246,6 +247,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
             enrolling=Enrolling(store, clock, helper, code_lifetime),
             recovering=recovering,
             notifying=notifications.managing,
+            links=AcknowledgeLinks(store, clock, bus, secrets),
             monitoring=monitoring,
             bus=bus,
             live=live,

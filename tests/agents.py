@@ -24,7 +24,7 @@ from tests.waiting import DEADLINE_SECONDS
 CHECKOUT = Path(__file__).parent.parent
 
 SYSTEMCTL = """#!/bin/sh
-# Knows one unit, whose state is a file beside it.
+# Knows one unit, whose state is a file beside it, and the state of the host.
 here=$(dirname "$0")
 while [ "${1#--no-}" != "$1" ]; do shift; done
 echo "$*" >>"$here/calls"
@@ -33,7 +33,12 @@ if [ -e "$here/refuses-$1" ]; then
     exit 1
 fi
 case $1 in
-    show) cat "$here/unit" ;;
+    show)
+        case $2 in
+            *SystemState*) cat "$here/manager" ;;
+            *) cat "$here/unit" ;;
+        esac
+        ;;
     restart)
         if [ ! -e "$here/stays-down" ]; then "$here/start-unit" $$; fi
         ;;
@@ -95,6 +100,7 @@ class Device:
         for name, text in [("systemctl", SYSTEMCTL), ("start-unit", START_UNIT), ("journalctl", JOURNALCTL)]:
             (self.metal / name).write_text(text)
             (self.metal / name).chmod(0o755)
+        (self.metal / "manager").write_text("degraded\n")
         (self.metal / "journal").touch()
         (self.metal / "calls").touch()
         self.start_app()
@@ -117,8 +123,12 @@ class Device:
     @property
     def calls(self) -> list[str]:
         """Return what systemctl was asked to do; not what it was asked to show."""
-        lines = (self.metal / "calls").read_text().splitlines()
-        return [line for line in lines if not line.startswith("show")]
+        return [line for line in self.asked if not line.startswith("show")]
+
+    @property
+    def asked(self) -> list[str]:
+        """Return all that systemctl was called with."""
+        return (self.metal / "calls").read_text().splitlines()
 
     @property
     def pid(self) -> int:

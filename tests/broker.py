@@ -14,7 +14,7 @@ from typing import Self
 
 from infoscreen.clock import SystemClock
 from infoscreen.pki.authority import Authority
-from infoscreen.provisioning import devices
+from infoscreen.provisioning import broker_reload, devices
 from infoscreen.provisioning.broker_files import (
     OWN_ACCOUNTS,
     SERVER_ACCOUNT,
@@ -298,6 +298,8 @@ class Broker:
         done = self.log.count(_RELOADED)
         os.kill(self.pid, signal.SIGHUP)
         await until(lambda: self.log.count(_RELOADED) > done)
+        # Only now the next one is not forgotten, and the files have been read.
+        await asyncio.to_thread(broker_reload.wait_until_read, self.files)
 
     async def _end(self, number: signal.Signals) -> None:
         if self._process is None:

@@ -1,6 +1,6 @@
 """An address of every page of the panel, with something to see on it.
 
-``tests/test_panel_pages.py`` visits all of them and fails for a route that is in neither table. To add a page,
+``tests/test_panel_pages.py`` visits all of them and fails for a route that is in neither table. To add one,
 add an example here, and what the page shows to ``furnish``.
 """
 
@@ -11,6 +11,7 @@ from infoscreen.domain.recovery import Meanwhile
 from infoscreen.storage.recovery.pauses import PauseScope
 from infoscreen.web.registry import Route
 from infoscreen.web.routes import ROUTES
+from tests.notices import make_channel, make_incident, make_link
 from tests.panel import CRASHED, FAILED, HUNG, ONLINE, crash, settle_fleet
 from tests.spine import OPERATOR, uuid_of
 from tests.web import Site
@@ -32,6 +33,9 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "/commands/{command_id}": ("/commands/{command_id}",),
     "/account": ("/account",),
     "/devices/new": ("/devices/new",),
+    "/incidents": ("/incidents", "/incidents?show=open"),
+    "/incidents/{id}": ("/incidents/{incident}",),
+    "/link": ("/link?t={link}",),
 }
 """By the path of the route. What stands in braces is filled with what ``furnish`` returns."""
 
@@ -63,4 +67,10 @@ async def furnish(site: Site) -> dict[str, str]:
     await spine.pausing.pause(PauseScope.SITE, "Messe", until, OPERATOR, site="Rathaus")
     await spine.recovering.acknowledge(HUNG, OPERATOR, "Leiter holen", recovery=Meanwhile.HOLD)
     await spine.recovering.poll()
-    return {"command_id": command.command_id}
+    return {"command_id": command.command_id, **await _incident(site)}
+
+
+async def _incident(site: Site) -> dict[str, str]:
+    await make_channel(site)
+    number = await make_incident(site.spine, uuids=(CRASHED, HUNG))
+    return {"incident": str(number), "link": await make_link(site, number)}

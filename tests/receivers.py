@@ -10,8 +10,8 @@ from typing import Any
 
 from aiohttp import web
 
-from infoscreen.domain.notifying import ChannelKind
-from infoscreen.services.ports import Delivered, DeliveryFault, Notice, Receiver
+from infoscreen.domain.notifying import ChannelKind, DeliveryFault
+from infoscreen.services.ports import Delivered, Notice, Receiver
 from tests.waiting import DEADLINE_SECONDS
 
 Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]

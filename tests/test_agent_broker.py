@@ -140,6 +140,25 @@ async def test_reboot_host_is_completed_by_the_agent_of_the_next_boot_and_never_
     assert running.calls == ["reboot"]
 
 
+@pytest.mark.parametrize("action", [Action.REBOOT_HOST, Action.SHUTDOWN_HOST])
+@pytest.mark.parametrize("manager", ["stopping", None])
+async def test_a_host_that_goes_down_before_systemctl_has_its_answer_has_refused_nothing(
+    running: Device, server: Server, action: Action, manager: str | None
+) -> None:
+    verb = "reboot" if action is Action.REBOOT_HOST else "poweroff"
+    (running.metal / f"refuses-{verb}").touch()
+    (running.metal / "manager").unlink()
+    if manager is not None:
+        (running.metal / "manager").write_text(f"{manager}\n")
+    command = running.command(action)
+    await server.send(command)
+    await until(lambda: any("SystemState" in line for line in running.asked))
+    assert await running.stop() == 0
+    running.reboot()
+    await running.start()
+    await server.until_acked(command, "accepted", "execution_started", "completed")
+
+
 async def test_an_agent_that_only_was_killed_does_not_claim_a_reboot(running: Device, server: Server) -> None:
     command = running.command(Action.REBOOT_HOST)
     await server.send(command)

@@ -146,6 +146,8 @@ async def conversation(device: Device, server: Server, host: Host) -> None:
     assert restarted["app_started_at"] > beat["app_started_at"]
     assert restarted["boot_id"] == first_boot
 
+    state = await said(host, "systemctl", "show", "--property=SystemState", "--value")
+    assert state in {"starting", "running", "degraded"}  # what the agent asks when a reboot is refused
     reboot = device.command(Action.REBOOT_HOST)
     await server.send(reboot)
     await server.until_acked(reboot, "accepted", "execution_started", "completed")

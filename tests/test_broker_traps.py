@@ -1,12 +1,14 @@
 """What mosquitto 2.0 does that nobody expects, on both versions; should one mend it, a test here says so."""
 
+import asyncio
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
-from infoscreen.provisioning import broker_process
+from infoscreen.provisioning import broker_process, devices
 from infoscreen.wire import topics
 from tests import brokers
 from tests.broker import Broker, RefusedByBroker
@@ -76,6 +78,20 @@ async def test_whether_the_daemon_is_there_is_seen_from_its_connections(site: Br
         assert not broker_process.daemon_is_connected(site.files)
         async with site.sub(HEARTBEAT, account=site.server_user):
             assert broker_process.daemon_is_connected(site.files)
+
+
+async def test_an_account_added_while_the_broker_reads_its_files_is_accepted(site: Broker) -> None:
+    """mosquitto forgets a SIGHUP that arrives while it carries out another one."""
+    with site.files.acl.open("a") as rules:  # the time to read them grows with the square of their number
+        rules.writelines(f"user {number:05}\ntopic read {number}\n" for number in range(8000))
+    for _ in range(3):
+        assert await asyncio.to_thread(broker_process.reload, site.files)
+        added = str(uuid4())
+        with devices.adding(site.files, [added], replace=True) as accounts:
+            pass
+        site.passwords.update(accounts.passwords)
+        assert await asyncio.to_thread(broker_process.reload, site.files)
+        await site.pub(topics.heartbeat(added), b"{}")
 
 
 async def test_a_broker_with_a_broken_acl_file_does_not_start(site: Broker) -> None:

@@ -21,6 +21,7 @@ from infoscreen.domain.notifying import (
     NOTHING_TOLD,
     PER_HOUR,
     ChannelKind,
+    DeliveryFault,
     NoticeStep,
     Rule,
     SeenIncident,
@@ -38,7 +39,7 @@ from infoscreen.services.notify.channels import Notifying
 from infoscreen.services.notify.delivery import Delivery
 from infoscreen.services.notify.sources import Sources
 from infoscreen.services.notify.telling import Telling
-from infoscreen.services.ports import Delivered, DeliveryFault
+from infoscreen.services.ports import Delivered
 from infoscreen.services.secrets import Secrets
 from infoscreen.settings import Settings
 from infoscreen.storage import tables

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from infoscreen.clock import SystemClock
 from infoscreen.domain.alerts import Severity
-from infoscreen.domain.notifying import ChannelKind, NoticeStep
+from infoscreen.domain.notifying import ChannelKind, DeliveryFault, NoticeStep
 from infoscreen.domain.recovery import Closing, Incident, IncidentKind
 from infoscreen.domain.targets import is_public
 from infoscreen.notify import process
@@ -27,7 +27,7 @@ from infoscreen.notify.deadman import DeadMan
 from infoscreen.notify.process import ProcessSender, redacted, waiting_time
 from infoscreen.notify.rendering import rendered, webhook_payload
 from infoscreen.pki.authority import Authority
-from infoscreen.services.ports import Delivered, DeliveryFault, Notice, Receiver
+from infoscreen.services.ports import Delivered, Notice, Receiver
 from tests.receivers import http_receiver
 
 BEGAN = datetime(2026, 3, 2, 7, 0, tzinfo=UTC)
@@ -59,7 +59,7 @@ def test_a_message_names_twenty_clients_and_counts_the_rest() -> None:
     assert title == "Outage of Messe"
     assert "40 clients: Foyer 0, Foyer 1," in text
     assert "Foyer 19 and 20 more." in text
-    assert f"{ORIGIN}/recovery" in text
+    assert f"{ORIGIN}/incidents/7" in text
     title, text = rendered(NOTICE, "de", ORIGIN)
     assert "und 20 weitere" in text
     assert "UTC" in text
@@ -114,7 +114,7 @@ async def test_the_webhook_can_be_checked_with_the_lines_of_the_documentation() 
     assert request.path == "/hook?x=1"
     assert request.headers["X-Infoscreen-Message-Id"] == request.json["message_id"] == NOTICE.message_id
     assert request.json["incident"]["members"] == 40
-    assert request.json["url"] == f"{ORIGIN}/recovery"
+    assert request.json["url"] == f"{ORIGIN}/incidents/7"
 
 
 SCHEMES = {

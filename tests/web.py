@@ -22,6 +22,7 @@ from infoscreen.services.enrolling import Enrolling
 from infoscreen.services.monitoring import Monitoring
 from infoscreen.services.notify.channels import Notifying
 from infoscreen.services.notify.delivery import Delivery
+from infoscreen.services.notify.links import AcknowledgeLinks
 from infoscreen.services.passwords import Passwords
 from infoscreen.services.ports import AccountMaker, Sender
 from infoscreen.services.power.outlets import Outlets
@@ -116,6 +117,7 @@ async def serving(
             ),
             recovering=spine.recovering,
             notifying=notifying or notifying_of(spine, ProcessSender(spine.clock, None, allow_private=True)),
+            links=AcknowledgeLinks(spine.store, spine.clock, spine.bus, SECRETS),
             monitoring=Monitoring(spine.store, spine.clock, spine.link, spine.ingest, alerts=alerts),
             bus=spine.bus,
             live=LiveFeed(spine.store, spine.bus, spine.link, spine.clock),

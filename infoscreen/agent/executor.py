@@ -130,20 +130,25 @@ class Executor:
         """Reboot or halt.
 
         ``completed`` for a reboot is said by the agent that comes up afterwards, for a halt just before it:
-        systemd has agreed, and stops us as any other unit.
+        systemd has agreed, and stops us as any other unit. A host may go down before systemctl has its
+        answer: an error then is no refusal.
         """
         await self._mail.drained(SAID_SECONDS)
         rebooting = command.action is Action.REBOOT_HOST
+        code, text = "still_up", f"the host did not go down within {DOWN_SECONDS:g} s"
         try:
             await (self._systemd.reboot() if rebooting else self._systemd.power_off())
         except SystemdRefused as error:
-            await self._fail(command, "reboot_failed" if rebooting else "shutdown_failed", str(error))
-            return
-        if not rebooting:
-            await self._complete(command)
-            return
+            code, text = "reboot_failed" if rebooting else "shutdown_failed", str(error)
+            if not await self._systemd.may_be_going_down():
+                await self._fail(command, code, text)
+                return
+        else:
+            if not rebooting:
+                await self._complete(command)
+                return
         await self._clock.sleep(DOWN_SECONDS)
-        await self._fail(command, "still_up", f"the host did not go down within {DOWN_SECONDS:g} s")
+        await self._fail(command, code, text)
 
     async def _screenshot(self, command: Command) -> None:
         try:

@@ -22,6 +22,10 @@ class SystemdRefused(Exception):
     """systemctl failed; the text is its own."""
 
 
+class NoSystemctl(SystemdRefused):
+    """systemctl could not be started at all."""
+
+
 @dataclass(frozen=True, slots=True)
 class UnitState:
     """How systemd sees a unit; ``started_at`` is of its main process, None while there is none."""
@@ -83,6 +87,16 @@ class Systemd:
         """Ask for a halt with the power off."""
         await _systemctl("poweroff", within=ANSWER_SECONDS)
 
+    async def may_be_going_down(self) -> bool:
+        """Tell whether the host is going down, or nobody can be asked any more, which looks the same."""
+        try:
+            manager = await _systemctl("show", "--property=SystemState", "--value", within=ANSWER_SECONDS)
+        except NoSystemctl:
+            return False
+        except SystemdRefused:
+            return True
+        return manager.strip() == "stopping"
+
 
 def parse_unit_state(output: str) -> UnitState:
     """Read what ``systemctl show`` wrote."""
@@ -117,7 +131,7 @@ async def _systemctl(*arguments: str, within: float) -> str:
             async with asyncio.timeout(within):
                 output, errors = await process.communicate()
     except NotStarted as error:
-        raise SystemdRefused(str(error)) from None
+        raise NoSystemctl(str(error)) from None
     except TimeoutError:
         raise SystemdRefused(f"systemctl {arguments[0]} took longer than {within:g} s") from None
     if process.returncode != 0:

@@ -307,15 +307,12 @@ def reload(directory: Path) -> None:
 @directory_option
 def guard(pid: int, directory: Path) -> None:
     """Stand in for `kill -HUP` as ExecReload= of mosquitto.service."""
-    import os
-    import signal
-
-    from infoscreen.provisioning import broker_process
+    from infoscreen.provisioning import broker_process, broker_reload
 
     place = existing(directory)
     broker_process.require_good_files(place)
     if broker_process.daemon_is_connected(place):
-        os.kill(pid, signal.SIGHUP)
+        broker_reload.send_sighup(place, pid)
     else:
         broker_process.restart_later()
 

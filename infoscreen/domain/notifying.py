@@ -40,6 +40,29 @@ class NoticeStep(StrEnum):
     """In place of messages beyond the limit of a channel."""
 
 
+class DeliveryFault(StrEnum):
+    """Why a notification could not be delivered; stable codes."""
+
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    PRIVATE_TARGET = "private_target"
+    NOT_UNDERSTOOD = "not_understood"
+    EXTRA_MISSING = "extra_missing"
+    NO_PROCESS = "no_process"
+    SECRET_UNREADABLE = "secret_unreadable"  # noqa: S105 - a code
+
+
+class MessageState(StrEnum):
+    """What has become of a message."""
+
+    WAITING = "waiting"
+    RETRYING = "retrying"
+    """It has failed and is tried again."""
+    SENT = "sent"
+    SUMMED_UP = "summed_up"
+    GIVEN_UP = "given_up"
+
+
 DELAYS = MappingProxyType(
     {
         K.CLIENT: timedelta(minutes=10),

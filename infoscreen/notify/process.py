@@ -12,9 +12,9 @@ from typing import Any
 from urllib.parse import unquote
 
 from infoscreen.clock import Clock
-from infoscreen.domain.notifying import ChannelKind
+from infoscreen.domain.notifying import ChannelKind, DeliveryFault
 from infoscreen.notify.rendering import rendered, webhook_payload
-from infoscreen.services.ports import Delivered, DeliveryFault, Notice, Receiver
+from infoscreen.services.ports import Delivered, Notice, Receiver
 
 LIMIT_SECONDS = 30.0
 MOST_DETAIL = 500

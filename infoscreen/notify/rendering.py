@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from infoscreen.domain.codes import Value
 from infoscreen.domain.notifying import NoticeStep
@@ -60,13 +61,22 @@ def _lines(notice: Notice, spoken: Language, origin: str | None) -> Iterator[str
             yield recovery.meaning(incident, spoken)
         if notice.acknowledged_by is not None:
             yield _(notices.TAKEN_OVER) % {"by": notice.acknowledged_by}
-    if origin is not None:
-        yield f"{_(notices.MORE)} {page_of(origin)}"
+    if (link := link_of(notice, origin)) is not None:
+        yield f"{_(notices.ACKNOWLEDGE)} {link}"
+    if (page := page_of(notice, origin)) is not None:
+        yield f"{_(notices.MORE)} {page}"
 
 
-def page_of(origin: str) -> str:
-    """Return the address of the page about it."""
-    return f"{origin}/recovery"
+def page_of(notice: Notice, origin: str | None) -> str | None:
+    """Return the address of the page about it; None if nobody knows where the panel is."""
+    if origin is None:
+        return None
+    return origin if notice.incident_id is None else f"{origin}/incidents/{notice.incident_id}"
+
+
+def link_of(notice: Notice, origin: str | None) -> str | None:
+    """Return the address that asks whether to acknowledge the incident."""
+    return None if origin is None or notice.link is None else f"{origin}/link?{urlencode({'t': notice.link})}"
 
 
 def _named(notice: Notice, spoken: Language) -> str:
@@ -107,7 +117,8 @@ def webhook_payload(notice: Notice, code: str, origin: str | None, now: datetime
             "title": recovery.title(incident, ENGLISH),
         },
         "counts": dict(notice.counts) or None,
-        "url": None if origin is None else page_of(origin),
+        "url": page_of(notice, origin),
+        "acknowledge_url": link_of(notice, origin),
     }
 
 

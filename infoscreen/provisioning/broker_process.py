@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from infoscreen.domain.errors import ProvisioningError
-from infoscreen.provisioning import units
+from infoscreen.provisioning import broker_reload, units
 from infoscreen.provisioning.broker_files import DEBIANS, BrokerFiles
 from infoscreen.provisioning.passwords import is_hash
 
@@ -113,7 +113,7 @@ def reload(place: BrokerFiles) -> bool:
     require_good_files(place)
     if (number := pid(place)) is not None:
         try:
-            os.kill(number, signal.SIGHUP)
+            broker_reload.send_sighup(place, number)
         except OSError as error:
             raise ProvisioningError(f"cannot reload the broker: {error.strerror}") from None
         return True

@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from infoscreen.clock import SteadySince
@@ -11,7 +10,7 @@ from infoscreen.domain.alerts import AlertCode, Severity
 from infoscreen.domain.broker import BrokerFault
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.enrolment import NewDevice
-from infoscreen.domain.notifying import ChannelKind, NoticeStep
+from infoscreen.domain.notifying import ChannelKind, DeliveryFault, NoticeStep
 from infoscreen.domain.power import Capabilities, OutletIdentity, Reading
 from infoscreen.domain.presence import Backlog
 from infoscreen.domain.recovery import Incident, Reason
@@ -210,18 +209,6 @@ class Measures(Protocol):
         ...
 
 
-class DeliveryFault(StrEnum):
-    """Why a notification could not be delivered; stable codes."""
-
-    FAILED = "failed"
-    TIMED_OUT = "timed_out"
-    PRIVATE_TARGET = "private_target"
-    NOT_UNDERSTOOD = "not_understood"
-    EXTRA_MISSING = "extra_missing"
-    NO_PROCESS = "no_process"
-    SECRET_UNREADABLE = "secret_unreadable"  # noqa: S105 - a code
-
-
 @dataclass(frozen=True, slots=True)
 class Delivered:
     """How a delivery went. ``detail`` is what the receiver or a library said, without secrets."""
@@ -263,6 +250,8 @@ class Notice:
     reason: tuple[Reason, Mapping[str, str | int]] | None = None
     text: str | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
+    link: str | None = field(default=None, repr=False)
+    """The token of the link that acknowledges the incident."""
 
 
 class Sender(Protocol):

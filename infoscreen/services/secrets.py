@@ -81,6 +81,18 @@ class Secrets:
         except SecretUnreadable:
             return None
 
+    def sign(self, data: bytes, purpose: str) -> bytes | None:
+        """Return a signature of 32 bytes that only this key can make; None without a key."""
+        if self._current is None:
+            return None
+        return _signature(self._keys[self._current], data, purpose)
+
+    def is_signed(self, data: bytes, signature: bytes, purpose: str) -> bool:
+        """Tell whether one of the keys has signed the data for this purpose."""
+        expected = [_signature(key, data, purpose) for key in self._keys.values()]
+        # All are compared, so that the time says nothing.
+        return sum(hmac.compare_digest(one, signature) for one in expected) > 0
+
     def _require_key(self) -> str:
         if self._current is None:
             raise SecretUnreadable(ErrorCode.NO_SECRETS_KEY)
@@ -96,6 +108,10 @@ def _derived(key: bytes, purpose: str) -> bytes:
     """Return 32 bytes for one purpose: HKDF-SHA256 with one block and no salt (RFC 5869)."""
     extracted = hmac.digest(bytes(32), key, "sha256")
     return hmac.digest(extracted, purpose.encode() + b"\x01", "sha256")
+
+
+def _signature(key: bytes, data: bytes, purpose: str) -> bytes:
+    return hmac.digest(_derived(key, f"sign {purpose}"), data, "sha256")
 
 
 def _cipher(key: bytes) -> "AESGCM":

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, CompoundSelect, and_, exists, func, or_, select, union
 
 from infoscreen.domain.clients import PROBLEMS, Condition, ProcessStatus
 from infoscreen.storage.columns import chunks
@@ -94,18 +94,31 @@ def is_acknowledged(now: datetime) -> ColumnElement[bool]:
     return or_(is_acknowledged_itself(now), exists().where(_of_known_outage()))
 
 
+def candidates() -> CompoundSelect[str]:
+    """Select the clients of all that was acknowledged: ``is_acknowledged`` is true of no others."""
+    held = select(_decisions.client_uuid).join(incidents, _incidents.id == _decisions.incident_id)
+    known = _incidents.acknowledged_by.is_not(None), _incidents.ended_at.is_(None)
+    return union(
+        select(_acks.client_uuid),
+        select(_failed.client_uuid).where(_failed.acknowledged_by.is_not(None)),
+        held.where(_decisions.last_at.is_(None), *known),
+    )
+
+
+async def some_candidates(connection: Connection, limit: int) -> list[str]:
+    """Return up to ``limit`` of the candidates.
+
+    A list reads them first: in one statement PostgreSQL expects ``is_acknowledged`` to be true of most
+    clients and reads the whole fleet in the order of the list.
+    """
+    return list((await connection.scalars(candidates().limit(limit))).all())
+
+
 async def counts(connection: Connection, now: datetime) -> dict[Condition, int]:
     """Return how many clients somebody takes care of, by condition."""
-    few = or_(
-        clients.c.uuid.in_(select(_acks.client_uuid)),
-        clients.c.uuid.in_(select(_failed.client_uuid).where(_failed.acknowledged_by.is_not(None))),
-        clients.c.uuid.in_(
-            select(_decisions.client_uuid)
-            .join(incidents, _incidents.id == _decisions.incident_id)
-            .where(_decisions.last_at.is_(None), _incidents.acknowledged_by.is_not(None))
-        ),
+    statement = select(clients.c.status, func.count()).where(
+        clients.c.uuid.in_(candidates()), is_acknowledged(now)
     )
-    statement = select(clients.c.status, func.count()).where(few, is_acknowledged(now))
     rows = await connection.execute(statement.group_by(clients.c.status))
     return {row[0]: row[1] for row in rows}
 

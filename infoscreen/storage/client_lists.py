@@ -20,7 +20,7 @@ from infoscreen.domain.clients import UNCLEAR, Client, Condition
 from infoscreen.domain.errors import InvalidInput
 from infoscreen.domain.faults import FieldFault
 from infoscreen.storage import client_index, client_totals
-from infoscreen.storage.acknowledged import is_acknowledged
+from infoscreen.storage.acknowledged import candidates, is_acknowledged, some_candidates
 from infoscreen.storage.clients import get_many
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, count_some, cursor_text, cursor_time, decode_cursor, encode_cursor
@@ -88,6 +88,10 @@ async def _filter(connection: Connection, query: ClientQuery) -> _Filter:
     if query.cared_at is not None:
         cared = is_acknowledged(query.cared_at)
         conditions.append(cared if query.cared_for else ~cared)
+        if query.cared_for:
+            cared_for = await some_candidates(connection, client_index.FEW + 1)
+            few = set(cared_for) if len(cared_for) <= client_index.FEW else None
+            conditions.append(clients.c.uuid.in_(candidates()))
     if query.left_to_people is not None:
         left = _is_left_to_people()
         conditions.append(left if query.left_to_people else ~left)
@@ -98,7 +102,7 @@ async def _filter(connection: Connection, query: ClientQuery) -> _Filter:
         if found is None:
             conditions.append(client_index.has_tag(query.tag))
         else:
-            few = set(found)
+            few = set(found) if few is None else few & set(found)
     if query.q:
         found = await client_index.few_with_text(connection, query.q)
         if found is None:
@@ -117,8 +121,12 @@ def _is_left_to_people() -> ColumnElement[bool]:
     )
 
 
-def _any_status(query: ClientQuery) -> list[ColumnElement[bool]]:
-    return [clients.c.status.in_(sorted(query.status))] if query.status else []
+def _any_status(query: ClientQuery, *, indexed: bool = True) -> list[ColumnElement[bool]]:
+    """Return the condition on the status; without ``indexed`` it is no reason to begin at an index of it."""
+    if not query.status or query.status >= frozenset(Condition):
+        return []
+    status = clients.c.status if indexed else func.coalesce(clients.c.status, "")
+    return [status.in_(sorted(query.status))]
 
 
 def _first(query: ClientQuery, found: _Filter, last: tuple[Any, str] | None, limit: int) -> Select[Any]:
@@ -138,13 +146,15 @@ def _first(query: ClientQuery, found: _Filter, last: tuple[Any, str] | None, lim
         order = (key.desc(), clients.c.uuid.desc()) if descending else (key, clients.c.uuid)
         return statement.order_by(*order).limit(limit)
 
-    narrow = found.few is not None or found.rare or query.site or query.unacknowledged
+    if found.few is not None or query.cared_for:
+        return part(_any_status(query, indexed=False))
+    narrow = found.rare or query.site or query.unacknowledged
     if narrow or (name == "name" and not query.status):
         return part(_any_status(query))
     if name == "last_alive":
         # There is no index of it, as each heartbeat would have to write it; and for most of the clients one
         # of their statuses would be a detour.
-        return part([func.coalesce(clients.c.status, "").in_(sorted(query.status))] if query.status else [])
+        return part(_any_status(query, indexed=False))
     parts = [part([clients.c.status == status]) for status in sorted(query.status or Condition)]
     # SQLite takes an order within a union in a subquery only.
     merged = union_all(*(select(one.subquery()) for one in parts)).subquery()

@@ -90,6 +90,7 @@ notifications = Table(
     Column("given_up_at", UtcDateTime),
     Column("summary_id", BigKey),
     Column("last_error", Text),
+    Column("link_used_at", UtcDateTime),  # its link to acknowledge works once
     UniqueConstraint("channel_id", "incident_id", "step", "number"),
 )
 _waiting = text("next_at IS NOT NULL")

@@ -19,6 +19,7 @@ from infoscreen.services.enrolling import Enrolling
 from infoscreen.services.fleet import Fleet
 from infoscreen.services.monitoring import Monitoring
 from infoscreen.services.notify.channels import Notifying
+from infoscreen.services.notify.links import AcknowledgeLinks
 from infoscreen.services.ports import Link
 from infoscreen.services.power.outlets import Outlets
 from infoscreen.services.recovery.loop import Recovering
@@ -79,6 +80,7 @@ class Parts:
     enrolling: Enrolling
     recovering: Recovering
     notifying: Notifying
+    links: AcknowledgeLinks
     monitoring: Monitoring
     bus: Bus
     live: LiveFeed

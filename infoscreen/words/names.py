@@ -13,6 +13,7 @@ from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.history import Part, Setting
 from infoscreen.words.alerts import BROKER_FAULTS
 from infoscreen.words.language import N_, Language
+from infoscreen.words.notices import CHANNEL_KINDS, MESSAGE_STATES, STEP_NAMES
 from infoscreen.words.power import POWER_FAULTS
 
 CONDITIONS: Mapping[Condition, str] = MappingProxyType(
@@ -181,6 +182,9 @@ _VOCABULARY: tuple[Mapping[Any, str], ...] = (
     CERTIFICATES,
     BROKER_FAULTS,
     POWER_FAULTS,
+    CHANNEL_KINDS,
+    MESSAGE_STATES,
+    STEP_NAMES,
 )
 # By type first: members of different enums with the same text are equal.
 _WORDS: Mapping[type[StrEnum], Mapping[Any, str]] = MappingProxyType(

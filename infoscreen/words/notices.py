@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from infoscreen.domain.notifying import NoticeStep
+from infoscreen.domain.notifying import ChannelKind, DeliveryFault, MessageState, NoticeStep
 from infoscreen.words.language import N_, Language, plural
 
 TITLES: Mapping[NoticeStep, str] = MappingProxyType(
@@ -31,6 +31,7 @@ CLIENTS_AND_MORE = plural(
 )
 TAKEN_OVER = N_("Acknowledged by %(by)s.")
 MORE = N_("More:")
+ACKNOWLEDGE = N_("Acknowledge:")
 
 STEPS: Mapping[str, str] = MappingProxyType(
     {
@@ -43,6 +44,54 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "summary": N_("summaries"),
     }
 )
+FAULTS: Mapping[DeliveryFault, str] = MappingProxyType(
+    {
+        DeliveryFault.FAILED: N_("not taken"),
+        DeliveryFault.TIMED_OUT: N_("no answer within 30 s"),
+        DeliveryFault.PRIVATE_TARGET: N_("the address is private; see NOTIFY_ALLOW_PRIVATE"),
+        DeliveryFault.NOT_UNDERSTOOD: N_("the address is not understood"),
+        DeliveryFault.EXTRA_MISSING: N_("Apprise is missing: install infoscreen[notify]"),
+        DeliveryFault.NO_PROCESS: N_("the process that sends it ended"),
+        DeliveryFault.SECRET_UNREADABLE: N_("its address cannot be decrypted"),
+    }
+)
+
+MESSAGE_STATES: Mapping[MessageState, str] = MappingProxyType(
+    {
+        MessageState.WAITING: N_("waiting"),
+        MessageState.RETRYING: N_("failed, tried again"),
+        MessageState.SENT: N_("sent"),
+        MessageState.SUMMED_UP: N_("part of a summary"),
+        MessageState.GIVEN_UP: N_("given up"),
+    }
+)
+
+STEP_NAMES: Mapping[NoticeStep, str] = MappingProxyType(
+    {
+        NoticeStep.OPENED: N_("Begin"),
+        NoticeStep.REMINDER: N_("Reminder"),
+        NoticeStep.ESCALATED: N_("Escalation"),
+        NoticeStep.RESOLVED: N_("End"),
+        NoticeStep.TEST: N_("Test"),
+        NoticeStep.TEXT: N_("Text"),
+        NoticeStep.SUMMARY: N_("Summary"),
+    }
+)
+
+CHANNEL_KINDS: Mapping[ChannelKind, str] = MappingProxyType(
+    {ChannelKind.APPRISE: "Apprise", ChannelKind.WEBHOOK: "Webhook"}
+)
+
+
+def failure(stored: str, language: Language) -> str:
+    """Say why a delivery failed, from what is stored of it: a code, then what others said."""
+    code, _, rest = stored.partition(" ")
+    if code not in set(DeliveryFault):
+        return stored
+    said = language.gettext(FAULTS[DeliveryFault(code)])
+    return f"{said} ({rest})" if rest else said
+
+
 KINDS: Mapping[str, str] = MappingProxyType(
     {
         "fleet_outage": N_("outages of several sites"),

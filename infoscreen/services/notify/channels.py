@@ -15,10 +15,10 @@ from infoscreen.domain.alerts import Severity
 from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import Conflict, InvalidInput, NotFound, SecretUnreadable
 from infoscreen.domain.faults import FieldFault
-from infoscreen.domain.notifying import ChannelKind, NoticeStep
+from infoscreen.domain.notifying import ChannelKind, DeliveryFault, NoticeStep
 from infoscreen.domain.opening_hours import parsed
 from infoscreen.services.notify.delivery import SECRET, URL, Delivery
-from infoscreen.services.ports import Delivered, DeliveryFault, Notice, Sender
+from infoscreen.services.ports import Delivered, Notice, Sender
 from infoscreen.services.secrets import Secrets
 from infoscreen.storage import audit
 from infoscreen.storage.engine import Connection, Store

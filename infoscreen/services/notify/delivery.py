@@ -15,10 +15,18 @@ from infoscreen.clock import Clock, until_woken
 from infoscreen.domain.alerts import AlertCode, Severity
 from infoscreen.domain.codes import unpacked
 from infoscreen.domain.errors import SecretUnreadable, StoreUnavailable
-from infoscreen.domain.notifying import GIVE_UP_AFTER, PER_HOUR, NoticeStep, place_for, wait_after
+from infoscreen.domain.notifying import (
+    GIVE_UP_AFTER,
+    PER_HOUR,
+    DeliveryFault,
+    NoticeStep,
+    place_for,
+    wait_after,
+)
 from infoscreen.domain.recovery import Closing, Incident, IncidentKind, Reason
 from infoscreen.services.loops import every
-from infoscreen.services.ports import Delivered, DeliveryFault, Notice, Receiver, Sender
+from infoscreen.services.notify.links import token_of
+from infoscreen.services.ports import Delivered, Notice, Receiver, Sender
 from infoscreen.services.secrets import Secrets
 from infoscreen.storage.engine import Store
 from infoscreen.storage.notify import channels, messages
@@ -31,6 +39,9 @@ POLL_SECONDS = 2.0
 GIVE_UP_EVERY = timedelta(minutes=1)
 CHANNELS_AT_ONCE = 8
 """So many deliveries run beside each other; each is a process."""
+
+WITH_LINK = frozenset({NoticeStep.OPENED, NoticeStep.REMINDER, NoticeStep.ESCALATED})
+"""Messages with a link to acknowledge the incident."""
 
 URL, SECRET = "notification channel {id} url", "notification channel {id} secret"
 
@@ -142,7 +153,14 @@ class Delivery:
             receiver = self.receiver(channel)
         except SecretUnreadable as error:
             return Delivered(ok=False, fault=DeliveryFault.SECRET_UNREADABLE, detail=str(error))
-        return await self._sender.send(receiver, notice_of(message))
+        return await self._sender.send(receiver, notice_of(message, self._link_of(message)))
+
+    def _link_of(self, message: StoredMessage) -> str | None:
+        if message.incident_id is None or message.step not in WITH_LINK:
+            return None
+        if message.facts.get("acknowledged_by") is not None:
+            return None
+        return token_of(self._secrets, message.message_id, self._clock.now())
 
     def receiver(self, channel: StoredChannel) -> Receiver:
         """Return where a channel leads, in clear; raise ``SecretUnreadable``."""
@@ -205,8 +223,8 @@ def _summary(channel_id: int, counts: Mapping[str, int], now: datetime) -> Store
     )
 
 
-def notice_of(message: StoredMessage) -> Notice:
-    """Return a stored message as a door wants it."""
+def notice_of(message: StoredMessage, link: str | None = None) -> Notice:
+    """Return a stored message as a door wants it; ``link`` is the token of its link."""
     facts = message.facts
     incident = facts.get("incident")
     alert, reason = facts.get("alert"), facts.get("reason")
@@ -224,6 +242,7 @@ def notice_of(message: StoredMessage) -> Notice:
         reason=None if reason is None else (Reason(reason["code"]), reason["arguments"]),
         text=facts.get("text"),
         counts=facts.get("counts") or {},
+        link=link,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Row, and_, case, delete, func, insert, or_, select, update
 
 from infoscreen.domain.alerts import Severity
-from infoscreen.domain.notifying import HOUR, NoticeStep
+from infoscreen.domain.notifying import HOUR, MessageState, NoticeStep
 from infoscreen.storage.columns import insert_or
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.notify_tables import channels, notifications
@@ -39,6 +39,18 @@ class StoredMessage:
     given_up_at: datetime | None = None
     summary_id: int | None = None
     last_error: str | None = None
+    link_used_at: datetime | None = None
+
+    @property
+    def state(self) -> MessageState:
+        """Return what has become of it."""
+        if self.sent_at is not None:
+            return MessageState.SENT
+        if self.given_up_at is not None:
+            return MessageState.GIVEN_UP
+        if self.summary_id is not None:
+            return MessageState.SUMMED_UP
+        return MessageState.WAITING if self.last_error is None else MessageState.RETRYING
 
 
 _NAMES = tuple(StoredMessage.__dataclass_fields__)
@@ -155,6 +167,19 @@ async def get(connection: Connection, number: int) -> StoredMessage | None:
     """Return one message, None if there is none of that number."""
     row = (await connection.execute(_ALL.where(_C.id == number))).one_or_none()
     return None if row is None else _message(row)
+
+
+async def named(connection: Connection, message_id: str) -> StoredMessage | None:
+    """Return the message of an id, None if there is none."""
+    row = (await connection.execute(_ALL.where(_C.message_id == message_id))).one_or_none()
+    return None if row is None else _message(row)
+
+
+async def use_link(connection: Connection, number: int, now: datetime) -> bool:
+    """Note that the link of a message was used; False if it was used before."""
+    unused = and_(_C.id == number, _C.link_used_at.is_(None))
+    found = await connection.execute(update(notifications).where(unused).values(link_used_at=now))
+    return found.rowcount > 0
 
 
 async def page(

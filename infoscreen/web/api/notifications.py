@@ -9,10 +9,9 @@ from pydantic import Field, SecretStr, StringConstraints
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.alerts import Severity
 from infoscreen.domain.errors import Conflict, InvalidInput, NotFound
-from infoscreen.domain.notifying import ChannelKind, NoticeStep
+from infoscreen.domain.notifying import ChannelKind, DeliveryFault, NoticeStep
 from infoscreen.domain.recovery import IncidentKind
 from infoscreen.services.notify.channels import Notifying
-from infoscreen.services.ports import DeliveryFault
 from infoscreen.storage.notify.channels import StoredChannel
 from infoscreen.storage.notify.rules import StoredRule
 from infoscreen.web.api.requests import Label, Tag

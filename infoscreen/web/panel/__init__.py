@@ -11,6 +11,8 @@ from infoscreen.web.panel import (
     command,
     devices,
     failures,
+    incidents,
+    link,
     overview,
     pauses,
     session,
@@ -306,4 +308,6 @@ ROUTES: tuple[Route, ...] = (
         manages_accounts=True,
     ),
     *devices.ROUTES,
+    *incidents.ROUTES,
+    *link.ROUTES,
 )

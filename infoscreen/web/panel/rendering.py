@@ -33,7 +33,7 @@ from infoscreen.web.panel.navigation import MenuEntry, MenuGroup, entries_for
 from infoscreen.web.panel.stages import stages
 from infoscreen.web.panel.theme import THEMES, theme_of
 from infoscreen.web.registry import maybe_actor
-from infoscreen.words import recovery, telling
+from infoscreen.words import incidents, notices, recovery, telling
 from infoscreen.words.clients import application, oddities, status_reason
 from infoscreen.words.language import LANGUAGES, Language
 from infoscreen.words.names import ACTION_NOUNS, word
@@ -203,6 +203,9 @@ def _environment(tongue: Language) -> Environment:
         incident_title=_bound(recovery.title, tongue),
         incident_sentence=_bound(recovery.meaning, tongue),
         incident_cause=_bound(recovery.cause, tongue),
+        incident_detail=_bound(incidents.detail, tongue),
+        closing_word=_bound(incidents.closing_word, tongue),
+        delivery_failure=_bound(notices.failure, tongue),
     )
     return environment
 
