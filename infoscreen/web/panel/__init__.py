@@ -16,6 +16,7 @@ from infoscreen.web.panel import (
     overview,
     pauses,
     session,
+    undo,
 )
 from infoscreen.web.panel.forms import (
     AcknowledgementForm,
@@ -37,6 +38,7 @@ from infoscreen.web.panel.forms import (
     SignIn,
     TakenOver,
     ThemeChoice,
+    UndoForm,
 )
 from infoscreen.web.registry import Route
 
@@ -275,6 +277,15 @@ ROUTES: tuple[Route, ...] = (
         "Resume the recovery of a site or all",
         request=Onward,
         query=PauseAddress,
+        html=True,
+    ),
+    Route(
+        "POST",
+        "/undo",
+        undo.post_undo,
+        Role.OPERATOR,
+        "Take back what was done a moment ago",
+        request=UndoForm,
         html=True,
     ),
     Route("GET", "/commands/{command_id}", command.get_command, Role.VIEWER, "A command", html=True),

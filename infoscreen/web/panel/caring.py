@@ -20,6 +20,7 @@ from infoscreen.web.panel.forms import CareAddress, CareForm, Onward, see_other
 from infoscreen.web.panel.groups import GROUPS, LEFT_TO_PEOPLE
 from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.rendering import page
+from infoscreen.web.panel.undo import Done, note
 from infoscreen.web.registry import actor_of, read_form, read_query
 from infoscreen.words.language import N_, Language
 
@@ -70,11 +71,14 @@ async def post_care_of_client(request: web.Request) -> web.StreamResponse:
     client = await client_of(request)
     form = await read_form(request, CareForm)
     back = see_other(form.next or f"/clients/{client.uuid}")
+    at = parts_of(request).clock.now()
     try:
         await _take(request, client.uuid, form)
     except Conflict:
         return flash.put(request, back, "nothing_wrong", client=client.label)
-    return flash.put(request, back, "taken_over", client=client.label)
+    return flash.put(
+        request, back, "taken_over", client=client.label, **_undo(request, form, at, [client.uuid])
+    )
 
 
 async def get_care(request: web.Request) -> web.StreamResponse:
@@ -102,15 +106,17 @@ async def get_care(request: web.Request) -> web.StreamResponse:
 async def post_care(request: web.Request) -> web.StreamResponse:
     """Note that somebody takes care of several clients, each by itself."""
     form = await read_form(request, CareForm)
-    done = 0
+    done: list[str] = []
+    at = parts_of(request).clock.now()
     for uuid in form.uuids[:MOST]:
         try:
             await _take(request, uuid, form)
         except (Conflict, NotFound):
             continue
-        done += 1
-    counts = {"count": str(done), "others": str(len(form.uuids) - done)}
-    return flash.put(request, see_other(form.next or "/"), "several_taken_over", **counts)
+        done.append(uuid)
+    counts = {"count": str(len(done)), "others": str(len(form.uuids) - len(done))}
+    undo = _undo(request, form, at, done)
+    return flash.put(request, see_other(form.next or "/"), "several_taken_over", **counts, **undo)
 
 
 async def post_giving_back(request: web.Request) -> web.StreamResponse:
@@ -151,6 +157,13 @@ async def _take(request: web.Request, uuid: str, form: CareForm) -> None:
     await parts.recovering.acknowledge(
         uuid, actor_of(request), form.comment, until=until, recovery=form.recovery
     )
+
+
+def _undo(request: web.Request, form: CareForm, at: datetime, uuids: list[str]) -> dict[str, str]:
+    """Offer to take it back where that restores all: what goes on may have begun again already."""
+    if form.recovery is Meanwhile.GO_ON:
+        return {}
+    return note(request, Done(by=actor_of(request), at=at, clients=tuple(uuids)))
 
 
 async def _question(request: web.Request, chosen: Chosen) -> web.StreamResponse:

@@ -14,6 +14,7 @@ from infoscreen.web.panel.client import client_of
 from infoscreen.web.panel.forms import AcknowledgementForm, FailuresForm, NextAddress, see_other
 from infoscreen.web.panel.groups import RESTING
 from infoscreen.web.panel.rendering import page
+from infoscreen.web.panel.undo import Done, note
 from infoscreen.web.registry import actor_of, read_form, read_query
 
 MOST = 500
@@ -31,9 +32,11 @@ async def post_acknowledgement(request: web.Request) -> web.StreamResponse:
         return flash.put(request, back, "acknowledged_before", client=client.label)
     if form.failed_at.tzinfo is None or abs((failed.failed_at - form.failed_at).total_seconds()) >= 0.001:
         return flash.put(request, back, "failed_again", client=client.label)
-    fleet = parts_of(request).fleet
-    await fleet.clear_service_failed(client.uuid, actor_of(request), form.comment, failed.unit)
-    return flash.put(request, back, "acknowledged", client=client.label, unit=failed.unit)
+    parts, actor = parts_of(request), actor_of(request)
+    at = parts.clock.now()
+    await parts.fleet.clear_service_failed(client.uuid, actor, form.comment, failed.unit)
+    undo = note(request, Done(by=actor, at=at, units=((client.uuid, failed.unit),)))
+    return flash.put(request, back, "acknowledged", client=client.label, unit=failed.unit, **undo)
 
 
 async def get_failures(request: web.Request) -> web.StreamResponse:
@@ -53,7 +56,8 @@ async def post_failures(request: web.Request) -> web.StreamResponse:
     """Acknowledge the failed services that were listed, and none that has failed since."""
     form = await read_form(request, FailuresForm)
     parts, actor = parts_of(request), actor_of(request)
-    done = others = 0
+    done: list[tuple[str, str]] = []
+    others, at = 0, parts.clock.now()
     async with parts.store.read() as connection:
         known = await clients.get_many(connection, form.uuids[:MOST])
     for uuid in form.uuids:
@@ -65,9 +69,10 @@ async def post_failures(request: web.Request) -> web.StreamResponse:
             except NotFound:
                 others += 1
             else:
-                done += 1
-    counts = {"count": str(done), "others": str(others)}
-    return flash.put(request, see_other(form.next), "several_taken_over", **counts)
+                done.append((uuid, failed.unit))
+    undo = note(request, Done(by=actor, at=at, units=tuple(done)))
+    counts = {"count": str(len(done)), "others": str(others)}
+    return flash.put(request, see_other(form.next), "several_taken_over", **counts, **undo)
 
 
 def _listed_then(client: Client | None, listed_at: datetime) -> list[FailedUnit]:
