@@ -136,6 +136,9 @@ class Settings(BaseModel):
     start_timeout_seconds: Seconds = _knob(
         600, "Time after which an application that is still starting or stopped counts as crashed."
     )
+    frozen_after_seconds: Seconds = _knob(
+        300, "Time without a new frame, or a change of a moving picture, after which it counts as frozen."
+    )
     boot_grace_seconds: Seconds = _knob(300, "Time after a boot in which a reported crash is not acted on.")
     credible_absence_seconds: Seconds = _knob(
         900, "Longest expected duration of a reboot, update or disk check; nobody is called earlier."
@@ -161,6 +164,16 @@ class Settings(BaseModel):
     recovery_restart_attempts: Tries = _knob(2, "Attempts of `restart_app`; 0 removes the rung.")
     recovery_reboot_attempts: Tries = _knob(1, "Attempts of `reboot_host`; 0 removes the rung.")
     recovery_power_cycle_attempts: Tries = _knob(1, "Attempts of `power_cycle`; 0 removes the rung.")
+
+    opening_grace_seconds: Seconds = _knob(
+        900, "Time after a client's opening in which it may still be dark, as it is switched on and boots."
+    )
+    closing_grace_seconds: Seconds = _knob(
+        900, "Silence that begins this long before a client's closing counts as being switched off."
+    )
+    opening_lead_seconds: Seconds = _knob(
+        1_800, "How long before a client's opening the recovery begins to repair what failed while closed."
+    )
 
     log_lines_per_minute: LogLines = _knob(
         600, "Maximum log lines stored per client and minute; the rest is counted."

@@ -1,4 +1,4 @@
-"""What a store asks its database, as text, and how SQLite would answer it."""
+"""What a store asks its database, as text, and how that would answer it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +30,9 @@ def statements_of(store: Store) -> Iterator[list[Statement]]:
 
 
 async def steps_of(connection: Connection, statement: Statement) -> set[str]:
-    """Return the steps of SQLite's plan for a statement."""
+    """Return the steps of the database's plan for a statement, in its own words."""
     text, parameters = statement
+    if connection.dialect.name == "postgresql":
+        return {row[0].strip() for row in await connection.exec_driver_sql(f"EXPLAIN {text}", parameters)}
     plan = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", parameters)
     return {step[3] for step in plan}

@@ -211,6 +211,7 @@ async def test_the_overview_shows_problems_first_and_counts_them_in_its_title(si
     assert counts == {
         "online": "1",
         "crashed": "1",
+        "not_showing": "0",
         "silent": "2",
         "service_failed": "1",
         "unclear": "0",
@@ -639,9 +640,13 @@ async def test_a_client_in_each_condition_has_a_page(site: Site) -> None:
     await site.spine.hear((f"{uuid_of(50)}/presence", "online"))
     await site.spine.hear((f"{uuid_of(51)}/presence", "online"))
     await site.spine.hear((f"{uuid_of(51)}/heartbeat", '{"timestamp": "today"}'))
+    now = site.spine.clock.now()
+    stuck = {"last_frame_update": zulu(now - timedelta(hours=1))}
+    await site.spine.beat(uuid_of(52))
+    await site.spine.hear((f"{uuid_of(52)}/health", {"timestamp": zulu(now), "health_metrics": stuck}))
     browser = await site.browser(Role.OPERATOR)
     shown = set()
-    for uuid in (ONLINE, CRASHED, HUNG, FAILED, RESTING, OFF, GONE, uuid_of(50), uuid_of(51)):
+    for uuid in (ONLINE, CRASHED, HUNG, FAILED, RESTING, OFF, GONE, uuid_of(50), uuid_of(51), uuid_of(52)):
         assert (await look(browser, f"/clients/{uuid}")).status == 200
         shown.add((await site.spine.client(uuid)).status)
     assert shown == set(Condition) - {Condition.DUPLICATE}

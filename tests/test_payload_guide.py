@@ -79,7 +79,7 @@ def fields(model: type[Message | State], prefix: str = "") -> Iterator[tuple[str
         inner = [one for one in getattr(field.annotation, "__args__", ()) if isinstance(one, type)]
         for block in inner:
             if issubclass(block, Message | State):
-                yield from fields(block, f"{name}.")
+                yield from fields(block, f"{prefix}{name}.")
 
 
 @pytest.mark.parametrize("model", KINDS)

@@ -6,9 +6,10 @@ The device behind a screen, as the daemon knows it. Facts only; ``presence`` dra
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from infoscreen.domain.codes import Packed
+from infoscreen.domain.hours import ALWAYS, HoursSource
 
 
 class Condition(StrEnum):
@@ -18,12 +19,14 @@ class Condition(StrEnum):
     ONLINE = "online"
     SERVICE_FAILED = "service_failed"
     CRASHED = "crashed"
+    NOT_SHOWING = "not_showing"
     HUNG = "hung"
     UNREACHABLE = "unreachable"
     INCOMPREHENSIBLE = "incomprehensible"
     DUPLICATE = "duplicate"
     MAINTENANCE = "maintenance"
     SHUT_DOWN = "shut_down"
+    OFF_HOURS = "off_hours"
 
 
 STALE = frozenset({Condition.HUNG, Condition.UNREACHABLE})
@@ -32,7 +35,15 @@ STALE = frozenset({Condition.HUNG, Condition.UNREACHABLE})
 UNCLEAR = frozenset({Condition.INCOMPREHENSIBLE, Condition.DUPLICATE})
 """Heard, but how they are cannot be told; nothing is done to them automatically."""
 
-WELL = frozenset({Condition.ONLINE, Condition.MAINTENANCE, Condition.SHUT_DOWN, Condition.NEVER_SEEN})
+WELL = frozenset(
+    {
+        Condition.ONLINE,
+        Condition.MAINTENANCE,
+        Condition.SHUT_DOWN,
+        Condition.OFF_HOURS,
+        Condition.NEVER_SEEN,
+    }
+)
 """As monitoring counts: nobody needs to look at these clients."""
 
 PROBLEMS = frozenset(Condition) - WELL
@@ -86,6 +97,30 @@ class Speaker:
     heard_at: datetime
 
 
+class SignKind(StrEnum):
+    """What tells that a screen is dark or stuck, although its device is heard."""
+
+    SCREEN_OFF = "screen_off"
+    BLACK = "black"
+    STUCK = "stuck"
+    UNCHANGED = "unchanged"
+    NOT_RUNNING = "not_running"
+
+
+class Sign(NamedTuple):
+    """A sign that nothing is shown, seen so many ``times`` in a row, but counted no further than needed.
+
+    ``since`` and ``seen_at`` are receipts; ``told_at`` is of the device's clock: the last frame, the last
+    change of the picture, or the capture that was counted last.
+    """
+
+    kind: SignKind
+    times: int
+    since: datetime
+    seen_at: datetime
+    told_at: datetime | None = None
+
+
 class ClientEdit(TypedDict, total=False):
     """What people can change about a client; what is left out stays, None empties."""
 
@@ -95,6 +130,9 @@ class ClientEdit(TypedDict, total=False):
     description: str | None
     maintenance_until: datetime | None
     auto_recovery: bool
+    own_hours: str | None
+    own_time_zone: str | None
+    own_country: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,10 +194,16 @@ class Client:
     and name, with the JSON that stood there. ``refused_*`` is about the last message that could not be read
     at all; ``refused_until`` is until when the client counts as speaking because of it,
     ``refused_defect`` the code of what was wrong and its arguments.
+    ``signs`` tell of a dark or stuck screen; there are enough of them while ``not_showing_until`` lies ahead.
     ``keepalive_seconds`` is that of its broker connection, as it announced it. ``best_skew_seconds`` is the
     clock's offset by the promptest message of the present boot. ``speakers`` are the boots before it, or the
     other devices that use its identity; ``identity`` is None while nothing speaks for several of them; see
     ``duplicates``.
+
+    ``own_hours``, ``own_time_zone`` and ``own_country`` are set at the client itself and win over its site's;
+    ``hours`` are those that count, in ``time_zone`` (None: the server's). ``hours_fault`` says what is
+    wrong with them, in which case they count as always. The last four are about the present span of the
+    hours, see ``domain.hours.Timed``; ``services.schedules`` keeps them up to date.
     """
 
     uuid: str
@@ -207,6 +251,8 @@ class Client:
     presence_at: datetime | None = None
     health: dict[str, Any] | None = None
     health_at: datetime | None = None
+    signs: list[Sign] = field(default_factory=list)
+    not_showing_until: datetime | None = None
     service_failed_at: datetime | None = None
     service_failed_unit: str | None = None
     service_failed_result: str | None = None
@@ -234,6 +280,17 @@ class Client:
     duplicate_since: datetime | None = None
     duplicate_seen_at: datetime | None = None
     identity: IdentityEvidence | None = None
+    own_hours: str | None = None
+    own_time_zone: str | None = None
+    own_country: str | None = None
+    hours: str = ALWAYS
+    hours_source: HoursSource = HoursSource.DEFAULT
+    time_zone: str | None = None
+    hours_fault: str | None = None
+    within_hours: bool = True
+    hours_since: datetime | None = None
+    expected_by: datetime | None = None
+    next_change_at: datetime | None = None
 
     @property
     def label(self) -> str:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from infoscreen.domain.clients import STALE, Client, Condition, Presence, ProcessStatus
+from infoscreen.domain.hours import is_expected
 
 BEATS_UNTIL_LEARNED = 5
 """Until so many heartbeats are known the threshold is at least the unlearned one (recovery design)."""
@@ -20,7 +21,7 @@ Those of the retransmission timer in RFC 6298.
 """
 
 
-SILENT = STALE | {Condition.INCOMPREHENSIBLE}
+SILENT = STALE | {Condition.INCOMPREHENSIBLE, Condition.OFF_HOURS}
 """Conditions in which no heartbeat has been understood for too long."""
 
 CLOCK_DOUBT = timedelta(minutes=1)
@@ -38,12 +39,14 @@ class StalePolicy(NamedTuple):
     """The bounds of a client's threshold, the silence after which it is stale.
 
     ``unlearned_seconds`` counts until the client's rhythm is known, ``minimum_seconds`` is the shortest. An
-    application that has been starting for ``start_seconds`` counts as crashed.
+    application that has been starting for ``start_seconds`` counts as crashed; a picture that should move and
+    has not for ``frozen_seconds`` is frozen.
     """
 
     minimum_seconds: float
     unlearned_seconds: float
     start_seconds: float = 600.0
+    frozen_seconds: float = 300.0
 
 
 class Rhythm(NamedTuple):
@@ -228,12 +231,16 @@ def is_confirmed(client: Client, listening_since: datetime | None) -> bool:
     return client.last_heard_at is not None and client.last_heard_at >= listening_since
 
 
-def condition_of(client: Client, now: datetime, listening_since: datetime | None) -> Condition:
+def condition_of(
+    client: Client, now: datetime, listening_since: datetime | None, *, within_hours: bool = True
+) -> Condition:
     """Return the one condition that is shown for the client, the first of all that hold."""
-    return conditions_of(client, now, listening_since)[0]
+    return conditions_of(client, now, listening_since, within_hours=within_hours)[0]
 
 
-def conditions_of(client: Client, now: datetime, listening_since: datetime | None) -> tuple[Condition, ...]:
+def conditions_of(
+    client: Client, now: datetime, listening_since: datetime | None, *, within_hours: bool = True
+) -> tuple[Condition, ...]:
     """Return all conditions of the client, at least one, the one that is shown first.
 
     A client that we cannot judge (not listening, or not for long enough) keeps being silent if it was; its
@@ -252,8 +259,11 @@ def conditions_of(client: Client, now: datetime, listening_since: datetime | Non
         found.append(Condition.INCOMPREHENSIBLE if speaks_unread(client, now) else Condition.NEVER_SEEN)
     elif _is_silent(client, now, listening_since):
         found.append(_kind_of_silence(client, now, listening_since))
-    elif client.process_status is ProcessStatus.CRASHED or has_not_started(client, now):
-        found.append(Condition.CRASHED)
+    else:
+        if client.process_status is ProcessStatus.CRASHED or has_not_started(client, now):
+            found.append(Condition.CRASHED)
+        if within_hours and client.not_showing_until is not None and client.not_showing_until > now:
+            found.append(Condition.NOT_SHOWING)
     return tuple(found) or (Condition.ONLINE,)
 
 
@@ -275,10 +285,10 @@ def start_due_at(
 
 
 def shown_conditions(
-    client: Client, now: datetime, listening_since: datetime | None
+    client: Client, now: datetime, listening_since: datetime | None, *, within_hours: bool = True
 ) -> tuple[Condition, ...]:
     """Return all conditions with the stored status in front; the watch brings it up to date."""
-    others = conditions_of(client, now, listening_since)
+    others = conditions_of(client, now, listening_since, within_hours=within_hours)
     return (client.status, *(one for one in others if one is not client.status and one not in _WELL))
 
 
@@ -299,6 +309,11 @@ def _kind_of_silence(client: Client, now: datetime, listening_since: datetime | 
             return Condition.INCOMPREHENSIBLE
     if speaks_unread(client, now):
         return Condition.INCOMPREHENSIBLE
+    if not is_expected(client, now):
+        return Condition.OFF_HOURS
+    if client.status is Condition.OFF_HOURS and not is_stale(client, now, listening_since):
+        # It was to be heard by now; but it is for us to have listened.
+        return Condition.OFF_HOURS
     return Condition.HUNG if client.presence is Presence.ONLINE else Condition.UNREACHABLE
 
 

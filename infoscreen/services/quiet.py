@@ -1,5 +1,6 @@
 """Heartbeats and health that say nothing new but times and readings, which is most of them."""
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,14 +8,25 @@ from datetime import datetime, timedelta
 
 from infoscreen.domain.clients import Condition
 from infoscreen.domain.presence import Backlog, Beat, Rhythm, StalePolicy, alive_at, beaten
+from infoscreen.domain.showing import looks_well, seen
 from infoscreen.services.beats import Beats, digest
 from infoscreen.services.reports import Told, says_new
+from infoscreen.services.sights import sight_of
 from infoscreen.storage import heartbeats
+from infoscreen.storage.columns import signs_of
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.heartbeats import Pulse, Quiet, QuietBeat, QuietHealth
 from infoscreen.wire.messages import Health
 
-STEADY = frozenset({Condition.ONLINE, Condition.CRASHED, Condition.SERVICE_FAILED, Condition.MAINTENANCE})
+STEADY = frozenset(
+    {
+        Condition.ONLINE,
+        Condition.CRASHED,
+        Condition.NOT_SHOWING,
+        Condition.SERVICE_FAILED,
+        Condition.MAINTENANCE,
+    }
+)
 """Conditions that a heartbeat which tells nothing new leaves as they are."""
 
 AT_A_STRETCH = 250
@@ -58,7 +70,11 @@ async def save_quiet(
                 remaining.beats[uuid] = heard
         health = None
         if said is not None:
-            if pulse is not None and uuid not in remaining.beats and _is_quiet_health(said, pulse):
+            if (
+                pulse is not None
+                and uuid not in remaining.beats
+                and _is_quiet_health(said, pulse, now, policy)
+            ):
                 health = _newest_readings(said)
             else:
                 loud.add(uuid)
@@ -118,7 +134,7 @@ def _quiet_beat(
     )
 
 
-def _is_quiet_health(told: Sequence[Told], pulse: Pulse) -> bool:
+def _is_quiet_health(told: Sequence[Told], pulse: Pulse, now: datetime, policy: StalePolicy) -> bool:
     """Tell whether all that a client said besides heartbeats is health, and changes readings only."""
     if pulse.status not in STEADY or '"health.' in pulse.unread_fields:
         return False
@@ -128,7 +144,20 @@ def _is_quiet_health(told: Sequence[Told], pulse: Pulse) -> bool:
             return False
         if report.actual_state is not None and says_new(report.actual_state, pulse):
             return False
+        if not _same_picture(report, pulse, now, policy):
+            return False
     return True
+
+
+def _same_picture(health: Health, pulse: Pulse, now: datetime, policy: StalePolicy) -> bool:
+    """Tell whether health leaves what is known of the screen as it is."""
+    if health.health_metrics is None and health.expected_state is None and pulse.signs is None:
+        return True
+    sight, frozen_after = sight_of(health), timedelta(seconds=policy.frozen_seconds)
+    if pulse.signs is None:
+        return looks_well(sight, frozen_after)
+    signs = signs_of(json.loads(pulse.signs))
+    return seen(signs, sight, now, frozen_after) == signs
 
 
 def _newest_readings(told: Sequence[Told]) -> QuietHealth:

@@ -4,7 +4,7 @@ No I/O in here; ``ingest`` loads, folds and saves.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, assert_never
@@ -26,8 +26,10 @@ from infoscreen.domain.presence import (
     condition_of,
     start_due_at,
 )
+from infoscreen.domain.showing import is_prompt, not_showing_until, seen
 from infoscreen.domain.verification import moved
 from infoscreen.services.beats import Beats, Run, digest
+from infoscreen.services.sights import sight_of
 from infoscreen.storage.heartbeats import Pulse
 from infoscreen.storage.timeline import NewEntry
 from infoscreen.wire.messages import (
@@ -43,6 +45,7 @@ from infoscreen.wire.reading import Unread
 
 ALARMING = STALE | {
     Condition.CRASHED,
+    Condition.NOT_SHOWING,
     Condition.SERVICE_FAILED,
     Condition.INCOMPREHENSIBLE,
     Condition.DUPLICATE,
@@ -152,12 +155,13 @@ def _take_run(
         folding.client = replace(turn.client, last_alive=alive)
         return
     new_boot = turn.heard is not Heard.SAME or client.boot_said_at is None
+    new_start = _app_first_told(client, newest.app_started_at, newest.process_pid, skew, alive, now)
     folding.client = replace(
         turn.client,
         last_alive=alive,
         boot_said_at=alive if new_boot else client.boot_said_at,
         boot_heard_at=now if new_boot else client.boot_heard_at,
-        **_app_first_told(client, newest.app_started_at, newest.process_pid, skew, alive, now),
+        **new_start,
         last_device_time=newest.timestamp,
         # Of a message that has waited, the age cannot be told from a wrong clock.
         clock_skew_seconds=skew if alive == now else client.clock_skew_seconds,
@@ -166,6 +170,7 @@ def _take_run(
         else client.heartbeats_since_boot + run.count,
         unread_fields=_unread(client, "heartbeat", run.unread),
         boot_seen_at=_boot_seen(newest, now) if turn.rebooted else client.boot_seen_at,
+        **(_NO_SIGNS if turn.rebooted or new_start else {}),
         start_due_at=start_due_at(client, newest.process_status, now, policy, rebooted=turn.rebooted),
         **_known(
             process_status=newest.process_status,
@@ -182,6 +187,10 @@ def _take_run(
     )
     if turn.rebooted:
         _tell(folding, now, TimelineKind.REBOOT, Fact(Happening.REBOOTED), {"boot_id": newest.boot_id})
+
+
+_NO_SIGNS: Mapping[str, Any] = {"signs": [], "not_showing_until": None}
+"""What was seen of the screen is outdated once the application has started again."""
 
 
 def _app_first_told(
@@ -265,10 +274,13 @@ def settle(folding: Folding, now: datetime, listening_since: datetime | None) ->
     condition = condition_of(client, now, listening_since)
     if condition is client.status:
         return
+    since = now
+    if client.status is Condition.OFF_HOURS and condition in STALE and client.expected_by is not None:
+        since = max(client.status_since, min(now, client.expected_by))
     folding.client = replace(
         client,
         status=condition,
-        status_since=now,
+        status_since=since,
         well_until=now if client.status is Condition.ONLINE else client.well_until,
         heartbeats_at_change=client.heartbeats,
     )
@@ -314,12 +326,26 @@ def _with_health(
         actual = health.actual_state
         skew = (health.timestamp - now).total_seconds()
         said_at = alive_at(client.last_alive, client.last_device_time, health.timestamp, now, backlog)
-        told |= _app_first_told(client, actual.started_at, actual.pid, skew, said_at, now)
+        new_start = _app_first_told(client, actual.started_at, actual.pid, skew, said_at, now)
+        if new_start:
+            told |= new_start
+            client = replace(client, **_NO_SIGNS)
         if says_new(actual, client):
             folding.said = 0  # it contradicts the last heartbeat, whose repetition must then be read again
         told |= _known(**{field: getattr(actual, name) for name, field in _STATE})
         told["start_due_at"] = start_due_at(client, actual.status, now, policy)
+    told |= _signs(client, health, now, policy)
     return replace(client, health=json.loads(health.as_stored()), health_at=now, **told)
+
+
+def _signs(client: Client, health: Health, now: datetime, policy: StalePolicy) -> dict[str, Any]:
+    """Return the signs of a dark or stuck screen after a health message that is news."""
+    sight = sight_of(health)
+    last = None if client.health is None else datetime.fromisoformat(client.health["timestamp"])
+    if not is_prompt(sight, now, client.clock_skew_seconds, last):
+        return {}
+    signs = seen(client.signs, sight, now, timedelta(seconds=policy.frozen_seconds))
+    return {"signs": signs, "not_showing_until": not_showing_until(signs)}
 
 
 _STATE = (

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Select, TextClause, bindparam, or_, select
 from infoscreen.domain.clients import Condition
 from infoscreen.storage.columns import one_of
 from infoscreen.storage.engine import Connection
-from infoscreen.storage.tables import INCOMPREHENSIBLE, STARTING, WATCHED, clients
+from infoscreen.storage.tables import INCOMPREHENSIBLE, NOT_SHOWING, STARTING, WATCHED, clients
 
 AT_ONCE = 1_000
 """So many are returned; those that are left show at the next look."""
@@ -32,6 +32,7 @@ _FALLEN_SILENT = _due(
 )
 _FALLEN_MUTE = _due(text(INCOMPREHENSIBLE), _c.refused_until <= bindparam("now"))
 _NOT_STARTED = _due(text(STARTING), _c.start_due_at <= bindparam("now"))
+_NO_LONGER_DARK = _due(text(NOT_SHOWING), _c.not_showing_until <= bindparam("now"))
 _OUT_OF_MAINTENANCE = _due(_c.status == Condition.MAINTENANCE, _c.maintenance_until <= bindparam("now"))
 _AWAITING_CLEAR = (
     select(_c.uuid, _c.service_failed_clear_requested_at)
@@ -64,6 +65,11 @@ async def fallen_mute(connection: Connection, now: datetime) -> list[str]:
 async def not_started(connection: Connection, now: datetime) -> list[str]:
     """Return clients whose application has been starting for too long, which does not show yet."""
     return await _some(connection, _NOT_STARTED, now=now)
+
+
+async def no_longer_dark(connection: Connection, now: datetime) -> list[str]:
+    """Return clients that count as not showing, without a message that says so for too long."""
+    return await _some(connection, _NO_LONGER_DARK, now=now)
 
 
 async def out_of_maintenance(connection: Connection, now: datetime) -> list[str]:

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Select,
     exists,
     func,
+    literal,
     or_,
     select,
     tuple_,
@@ -66,12 +67,14 @@ class _Filter:
     """A query's conditions, without the one on the status.
 
     ``few`` are the only clients that may match, None if they may be many; ``rare`` tells that few have the
-    status.
+    status. ``any_status`` is the one on the status where a list does not begin at an index of it: SQLite has
+    no statistics that tell it so.
     """
 
     conditions: list[ColumnElement[bool]]
     few: set[str] | None
     rare: bool
+    any_status: list[ColumnElement[bool]]
 
     @property
     def where(self) -> list[ColumnElement[bool]]:
@@ -110,7 +113,9 @@ async def _filter(connection: Connection, query: ClientQuery) -> _Filter:
         else:
             few = set(found) if few is None else few & set(found)
     some = query.status and await client_totals.count(connection, query.status) <= client_index.FEW
-    return _Filter(conditions, few, rare=bool(some))
+    status = clients.c.status
+    hidden = func.coalesce(status, "") if connection.dialect.name == "sqlite" else status
+    return _Filter(conditions, few, bool(some), _any_status(query, hidden))
 
 
 def _is_left_to_people() -> ColumnElement[bool]:
@@ -121,24 +126,22 @@ def _is_left_to_people() -> ColumnElement[bool]:
     )
 
 
-def _any_status(query: ClientQuery, *, indexed: bool = True) -> list[ColumnElement[bool]]:
-    """Return the condition on the status; without ``indexed`` it is no reason to begin at an index of it."""
-    if not query.status or query.status >= frozenset(Condition):
-        return []
-    status = clients.c.status if indexed else func.coalesce(clients.c.status, "")
-    return [status.in_(sorted(query.status))]
+def _any_status(
+    query: ClientQuery, status: ColumnElement[Any] = clients.c.status
+) -> list[ColumnElement[bool]]:
+    every = not query.status or query.status >= frozenset(Condition)
+    return [] if every else [status.in_(sorted(query.status))]
 
 
 def _first(query: ClientQuery, found: _Filter, last: tuple[Any, str] | None, limit: int) -> Select[Any]:
     """Select UUID and sort key of the first clients that match, in order, after ``last``.
 
-    Only these two columns, because a sort carries along all that is selected. Where an index has the order
-    within a status, each status is read in that order and no further than the page goes.
+    Only these two columns, because a sort carries along all that is selected. Where an index has the order,
+    within a status or without, it is read no further than the page goes.
     """
     name, descending = query.sort.removeprefix("-"), query.sort.startswith("-")
-    key = SORTS[name]
 
-    def part(conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
+    def part(conditions: Sequence[ColumnElement[bool]], key: ColumnElement[Any] = SORTS[name]) -> Select[Any]:
         statement = select(clients.c.uuid, key.label("page_key")).where(*found.where, *conditions)
         if last is not None:
             after, there = tuple_(key, clients.c.uuid), tuple_(*last)
@@ -147,15 +150,21 @@ def _first(query: ClientQuery, found: _Filter, last: tuple[Any, str] | None, lim
         return statement.order_by(*order).limit(limit)
 
     if found.few is not None or query.cared_for:
-        return part(_any_status(query, indexed=False))
+        return part(found.any_status)
     narrow = found.rare or query.site or query.unacknowledged
     if narrow or (name == "name" and not query.status):
         return part(_any_status(query))
-    if name == "last_alive":
-        # There is no index of it, as each heartbeat would have to write it; and for most of the clients one
-        # of their statuses would be a detour.
-        return part(_any_status(query, indexed=False))
-    parts = [part([clients.c.status == status]) for status in sorted(query.status or Condition)]
+    if name != "last_alive":
+        parts = [part([clients.c.status == status]) for status in sorted(query.status or Condition)]
+    elif query.status and Condition.ONLINE not in query.status:
+        # In the order of the index they would come before or after all that are online.
+        return part(_any_status(query))
+    else:
+        alive = clients.c.last_alive
+        parts = [
+            part([alive.is_not(None), *found.any_status], alive),
+            part([alive.is_(None), *found.any_status], literal(_LONG_AGO, alive.type)),
+        ]
     # SQLite takes an order within a union in a subquery only.
     merged = union_all(*(select(one.subquery()) for one in parts)).subquery()
     columns = (merged.c.page_key, merged.c.uuid)

@@ -28,6 +28,8 @@ from infoscreen.domain.clients import (
     IdentityUser,
     PastDuplicate,
     SeenMac,
+    Sign,
+    SignKind,
     Speaker,
 )
 
@@ -126,6 +128,30 @@ class Speakers(TypeDecorator[list[Speaker]]):
     def process_result_value(self, value: list[dict[str, Any]] | None, dialect: Dialect) -> list[Speaker]:
         """Return the speakers."""
         return [_speaker(one) for one in value or ()]
+
+
+class SignsJson(TypeDecorator[list[Sign]]):
+    """Signs of a dark or stuck screen as JSON, with their times as text; NULL while there is none."""
+
+    impl = JSON(none_as_null=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: list[Sign] | None, dialect: Dialect) -> list[list[Any]] | None:
+        """Return plain values."""
+        return [[_plain(part) for part in one] for one in value] if value else None
+
+    def process_result_value(self, value: list[list[Any]] | None, dialect: Dialect) -> list[Sign]:
+        """Return the signs."""
+        return signs_of(value or [])
+
+
+def signs_of(value: list[list[Any]]) -> list[Sign]:
+    """Return the signs that a column's JSON holds."""
+    read = datetime.fromisoformat
+    return [
+        Sign(SignKind(kind), times, read(since), read(seen_at), None if told_at is None else read(told_at))
+        for kind, times, since, seen_at, told_at in value
+    ]
 
 
 class IdentityJson(TypeDecorator[IdentityEvidence]):

@@ -27,7 +27,8 @@ from infoscreen.storage.tables import clients
 class Pulse(NamedTuple):
     """As much of a client as messages need that may tell nothing new but times and readings.
 
-    ``said`` digests what its last heartbeat told besides times; ``unread_fields`` is the column's JSON.
+    ``said`` digests what its last heartbeat told besides times; ``unread_fields`` and ``signs`` are the
+    columns' JSON.
     """
 
     uuid: str
@@ -44,6 +45,7 @@ class Pulse(NamedTuple):
     process_pid: int | None
     app_started_at: datetime | None
     unread_fields: str
+    signs: str | None
 
 
 _PULSE: Select[Any] = select(
@@ -61,6 +63,7 @@ _PULSE: Select[Any] = select(
     clients.c.process_pid,
     clients.c.app_started_at,
     cast(clients.c.unread_fields, String),  # as text: decoding JSON is what costs most
+    cast(clients.c.signs, String),
 )
 _PULSE_ON_SQLITE = (
     str(_PULSE.compile(dialect=sqlite.dialect())) + " WHERE uuid IN (SELECT value FROM json_each(?))"
@@ -85,7 +88,7 @@ async def pulses(connection: Connection, uuids: Collection[str]) -> dict[str, Pu
 def _pulse_on_sqlite(row: Sequence[Any]) -> Pulse:
     """Return what SQLAlchemy's types would make of a row, in a third of the time."""
     uuid, status, said, alive, device_time, beats, interval, deviation, skew = row[:9]
-    process_status, process, pid, started, unread = row[9:]
+    process_status, process, pid, started, unread, signs = row[9:]
     return Pulse(
         uuid,
         _CONDITIONS[status],
@@ -101,6 +104,7 @@ def _pulse_on_sqlite(row: Sequence[Any]) -> Pulse:
         pid,
         utc_time(started),
         unread,
+        signs,
     )
 
 

@@ -27,12 +27,20 @@ from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.commands import DISRUPTIVE, OPEN, Action, CommandStatus, Source, Verification
 from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.history import Finding, Happening, Note, Part
+from infoscreen.domain.hours import ALWAYS, HoursSource
 from infoscreen.domain.recovery import Closing, IncidentKind, Outcome, Phase, Reason, Verb
-from infoscreen.storage import account_tables, broker_tables, notify_tables, power_tables, recovery_tables  # noqa: F401
+from infoscreen.storage import (  # noqa: F401
+    account_tables,
+    broker_tables,
+    notify_tables,
+    power_tables,
+    site_tables,
+)
 from infoscreen.storage.columns import (
     BigKey,
     FailedUnits,
     IdentityJson,
+    SignsJson,
     Speakers,
     UtcDateTime,
     Word,
@@ -41,6 +49,9 @@ from infoscreen.storage.columns import (
 from infoscreen.storage.counting import counters
 from infoscreen.storage.finding import finding
 from infoscreen.storage.metadata import metadata as metadata
+from infoscreen.storage.recovery_tables import recovery_days as recovery_days
+from infoscreen.storage.recovery_tables import recovery_pauses as recovery_pauses
+from infoscreen.storage.recovery_tables import recovery_polls as recovery_polls
 
 
 def _uuid_key() -> Column[Any]:
@@ -59,14 +70,17 @@ def _any_of(column: str, words: frozenset[Any]) -> str:
     return f"{column} IN ({listed})"
 
 
-WATCHED = frozenset({Condition.ONLINE, Condition.CRASHED})
+WATCHED = frozenset({Condition.ONLINE, Condition.CRASHED, Condition.NOT_SHOWING})
 """Conditions that time alone can turn into a stale one."""
 
-UNWELL = f"status NOT IN ('{Condition.ONLINE}', '{Condition.NEVER_SEEN}')"
+UNWELL = f"status NOT IN ('{Condition.ONLINE}', '{Condition.NEVER_SEEN}', '{Condition.OFF_HOURS}')"
 ONLINE = f"status = '{Condition.ONLINE}'"
+CLOSED_SILENT = f"status IN ('{Condition.HUNG}', '{Condition.UNREACHABLE}') AND NOT within_hours"
+OPENED_SILENT = f"status = '{Condition.OFF_HOURS}' AND within_hours"
 INCOMPREHENSIBLE = f"status = '{Condition.INCOMPREHENSIBLE}'"
 """Conditions of partial indexes; a query must say them in the very same words to use the index."""
 
+NOT_SHOWING = f"status = '{Condition.NOT_SHOWING}'"
 STARTING = f"{ONLINE} AND start_due_at IS NOT NULL"
 
 IN_FLIGHT = f"{_any_of('status', OPEN)} AND {_any_of('action', DISRUPTIVE)}"
@@ -126,6 +140,8 @@ clients = Table(
     Column("presence_at", UtcDateTime),
     Column("health", JSON(none_as_null=True)),
     Column("health_at", UtcDateTime),
+    Column("signs", SignsJson),
+    Column("not_showing_until", UtcDateTime),
     Column("service_failed_at", UtcDateTime),
     Column("service_failed_unit", String(500)),
     Column("service_failed_result", String(500)),
@@ -153,6 +169,17 @@ clients = Table(
     Column("duplicate_since", UtcDateTime),
     Column("duplicate_seen_at", UtcDateTime),
     Column("identity", IdentityJson),
+    Column("own_hours", String(500)),
+    Column("own_time_zone", String(64)),
+    Column("own_country", String(2)),
+    Column("hours", String(500), nullable=False, server_default=ALWAYS),
+    Column("hours_source", Word(HoursSource), nullable=False, server_default=HoursSource.DEFAULT.value),
+    Column("time_zone", String(64)),
+    Column("hours_fault", String(40)),
+    Column("within_hours", Boolean, nullable=False, server_default=text("true")),
+    Column("hours_since", UtcDateTime),
+    Column("expected_by", UtcDateTime),
+    Column("next_change_at", UtcDateTime),
 )
 
 _watched = text(_any_of("status", WATCHED))
@@ -165,15 +192,20 @@ _clear_pending = text("service_failed_clear_pending")
 Index("ix_clients_sort_key", clients.c.sort_key, clients.c.uuid)
 Index("ix_clients_status", clients.c.status, clients.c.sort_key, clients.c.uuid)
 Index("ix_clients_status_since", clients.c.status, clients.c.status_since, clients.c.uuid)
+Index("ix_clients_last_alive", clients.c.last_alive, clients.c.uuid)
 Index("ix_clients_site", clients.c.site, clients.c.sort_key, clients.c.uuid)
 _partial("ix_clients_watched", _watched, clients.c.stale_at)
 _partial("ix_clients_unwell", _unwell, clients.c.status_since)
 _partial("ix_clients_online", _online, clients.c.site, clients.c.status, clients.c.uuid)
 _partial("ix_clients_starting", text(STARTING), clients.c.start_due_at)
+_partial("ix_clients_not_showing", text(NOT_SHOWING), clients.c.not_showing_until)
 _partial("ix_clients_service_failed", _failed, clients.c.sort_key)
 _partial("ix_clients_service_failed_since", _failed, clients.c.status_since, clients.c.uuid)
 _partial("ix_clients_incomprehensible", _incomprehensible, clients.c.refused_until)
 _partial("ix_clients_maintenance", _maintained, clients.c.maintenance_until)
+_partial("ix_clients_next_change", text("next_change_at IS NOT NULL"), clients.c.next_change_at)
+_partial("ix_clients_closed_silent", text(CLOSED_SILENT), clients.c.uuid)
+_partial("ix_clients_opened_silent", text(OPENED_SILENT), clients.c.expected_by)
 _partial("ix_clients_clear_pending", _clear_pending, clients.c.uuid)
 
 failed_services = Table(
@@ -411,38 +443,3 @@ incident_members = Table(
     Column("joined_at", UtcDateTime, nullable=False),
 )
 Index("ix_incident_members_client", incident_members.c.client_uuid)
-
-recovery_days = Table(
-    "recovery_days",
-    metadata,
-    Column("day", String(10), primary_key=True),
-    Column("silences", Integer, nullable=False),
-    Column("client_seconds", Float, nullable=False),
-)
-
-recovery_pauses = Table(
-    "recovery_pauses",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("scope", String(20), nullable=False),
-    Column("site", String(200)),
-    Column("client_uuid", String(36), ForeignKey("clients.uuid", ondelete="CASCADE")),
-    Column("reason", Text, nullable=False),
-    Column("by", String(200), nullable=False),
-    Column("created_at", UtcDateTime, nullable=False),
-    Column("until", UtcDateTime, nullable=False),
-    Column("ended_at", UtcDateTime),
-    Column("ended_by", String(200)),
-)
-_partial("ix_recovery_pauses_open", _under_way, recovery_pauses.c.until)
-Index("ix_recovery_pauses_client", recovery_pauses.c.client_uuid)
-
-recovery_polls = Table(
-    "recovery_polls",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("number", Integer, nullable=False),
-    Column("at", UtcDateTime, nullable=False),
-    Column("mode", String(20), nullable=False),
-    Column("summary", JSON, nullable=False),
-)

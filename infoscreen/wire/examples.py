@@ -11,6 +11,7 @@ from infoscreen.domain.commands import AckStatus, Action
 from infoscreen.wire.messages import (
     ActualState,
     BrokerConnection,
+    CapturedPicture,
     Command,
     CommandAck,
     Discovery,
@@ -62,6 +63,11 @@ HEALTH = Health(
         screen_on=True,
         last_frame_update=NOW - timedelta(milliseconds=250),
         undervoltage=False,
+        picture=CapturedPicture(
+            captured_at=NOW - timedelta(seconds=2),
+            luminance=0.41,
+            changed_at=NOW - timedelta(seconds=2),
+        ),
     ),
     broker_connection=BrokerConnection(
         broker_reachable=True, reconnect_count=3, last_disconnect_at=BOOTED_AT + timedelta(hours=2)

@@ -107,6 +107,17 @@ class ActualState(State, frozen=True):
     started_at: Time | None = None
 
 
+Share = Annotated[float, Field(ge=0, le=1), Meta(ge=0, le=1)]
+
+
+class CapturedPicture(State, frozen=True):
+    """The newest capture of the screen: its mean luminance, and when the picture changed last."""
+
+    captured_at: Time | None = None
+    luminance: Share | None = None
+    changed_at: Time | None = None
+
+
 class HealthMetrics(State, frozen=True):
     """Readings of the device; percentages 0 to 100, temperature in degrees Celsius, uptime in seconds."""
 
@@ -118,6 +129,7 @@ class HealthMetrics(State, frozen=True):
     screen_on: bool | None = None
     last_frame_update: Time | None = None
     undervoltage: bool | None = None
+    picture: CapturedPicture | None = None
 
 
 class BrokerConnection(State, frozen=True):

@@ -1,12 +1,15 @@
 """Sentences about clients: why each has its status, and what its application does."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
-from infoscreen.domain.clients import Client, Condition
+from infoscreen.domain.clients import Client, Condition, Sign, SignKind
 from infoscreen.domain.duplicates import device_name, devices_of
 from infoscreen.domain.error_codes import stored_defect
 from infoscreen.domain.history import UNKNOWN
 from infoscreen.domain.presence import is_confirmed
+from infoscreen.domain.showing import counting
 from infoscreen.words.language import ENGLISH, N_, Language
 from infoscreen.words.names import word
 from infoscreen.words.speaking import say
@@ -28,12 +31,20 @@ def _status_reason(client: Client, language: Language) -> str:
             return _("Shut down on purpose; nothing heard since.")
         case Condition.MAINTENANCE:
             return _("In maintenance.")
+        case Condition.OFF_HOURS:
+            if client.next_change_at is None or client.within_hours:
+                return _("Dark outside its operating hours.")
+            return _("Dark outside its operating hours, which begin %(at)s.") % {
+                "at": language.moment(client.next_change_at)
+            }
         case Condition.SERVICE_FAILED:
             unit = client.service_failed_unit or UNKNOWN
             return _("systemd on the client has given up on %(unit)s.") % {"unit": unit}
         case Condition.CRASHED:
             name = client.current_process or _("The application")
             return _("%(application)s has crashed; heartbeats still arrive.") % {"application": name}
+        case Condition.NOT_SHOWING:
+            return " ".join(signs(client, language)) or _("The screen shows nothing, or a still picture.")
         case Condition.HUNG:
             length = _silence(client, language)
             return _("No heartbeat for %(length)s, but the broker still sees the client.") % {
@@ -52,6 +63,32 @@ def _status_reason(client: Client, language: Language) -> str:
             return _("Known, but no heartbeat was ever received.")
         case Condition.ONLINE:
             return _("Heartbeats arrive as expected.")
+
+
+SIGNS: Mapping[SignKind, str] = MappingProxyType(
+    {
+        SignKind.SCREEN_OFF: N_("The screen is reported off since %(since)s."),
+        SignKind.BLACK: N_("The picture is black since %(since)s."),
+        SignKind.STUCK: N_("The last new frame was at %(told)s by the clock of the client."),
+        SignKind.UNCHANGED: N_(
+            "The picture should move and has not changed since %(told)s by the clock of the client."
+        ),
+        SignKind.NOT_RUNNING: N_(
+            "Something should be playing, but the application has not been running since %(since)s."
+        ),
+    }
+)
+
+
+def sign(one: Sign, language: Language = ENGLISH) -> str:
+    """Say what tells that a screen shows nothing."""
+    about = {"since": language.moment(one.since), "told": language.moment(one.told_at or one.since)}
+    return language.gettext(SIGNS[one.kind]) % about
+
+
+def signs(client: Client, language: Language) -> list[str]:
+    """Say all that tells that the client shows nothing."""
+    return [sign(one, language) for one in counting(client.signs)]
 
 
 def _silence(client: Client, language: Language) -> str:

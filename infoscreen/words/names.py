@@ -20,6 +20,7 @@ CONDITIONS: Mapping[Condition, str] = MappingProxyType(
     {
         Condition.ONLINE: N_("Online"),
         Condition.CRASHED: N_("Crashed"),
+        Condition.NOT_SHOWING: N_("No picture"),
         Condition.HUNG: N_("No signal"),
         Condition.UNREACHABLE: N_("No signal"),
         Condition.SERVICE_FAILED: N_("Service failed"),
@@ -27,6 +28,7 @@ CONDITIONS: Mapping[Condition, str] = MappingProxyType(
         Condition.DUPLICATE: N_("Two clients"),
         Condition.MAINTENANCE: N_("Maintenance"),
         Condition.SHUT_DOWN: N_("Switched off"),
+        Condition.OFF_HOURS: N_("Outside hours"),
         Condition.NEVER_SEEN: N_("Never seen"),
     }
 )
@@ -138,6 +140,9 @@ SETTINGS: Mapping[Setting, str] = MappingProxyType(
         Setting.DESCRIPTION: N_("description"),
         Setting.MAINTENANCE: N_("maintenance"),
         Setting.AUTO_RECOVERY: N_("automatic recovery"),
+        Setting.HOURS: N_("operating hours"),
+        Setting.TIME_ZONE: N_("time zone"),
+        Setting.COUNTRY: N_("country"),
     }
 )
 

@@ -19,7 +19,8 @@ from infoscreen.storage.acknowledged import is_acknowledged_itself
 from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, count_some, cursor_number, decode_cursor, encode_cursor
-from infoscreen.storage.tables import clients, incidents, recovery_decisions, recovery_polls
+from infoscreen.storage.recovery_tables import recovery_polls
+from infoscreen.storage.tables import clients, incidents, recovery_decisions
 
 IN_ONE_READ = 100
 

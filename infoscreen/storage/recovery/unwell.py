@@ -9,7 +9,8 @@ from sqlalchemy import Select, bindparam, func, insert, select, text, update
 from infoscreen.domain.recovery import Sent
 from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
-from infoscreen.storage.tables import UNWELL, client_commands, clients, recovery_days
+from infoscreen.storage.recovery_tables import recovery_days
+from infoscreen.storage.tables import UNWELL, client_commands, clients
 
 IN_ONE_READ = 200
 
@@ -135,6 +136,7 @@ CLOCKED = (
     "boot_seen_at",
     "service_failed_raised_at",
     "refused_until",
+    "not_showing_until",
 )
 """Times of a client that the recovery compares with now; they move along when the host's clock is set."""
 

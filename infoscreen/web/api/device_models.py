@@ -5,10 +5,12 @@ from typing import Self
 
 from pydantic import Field
 
-from infoscreen.domain.clients import Client
+from infoscreen.domain.clients import Client, SignKind
 from infoscreen.domain.duplicates import devices_of
 from infoscreen.domain.error_codes import stored_defect
+from infoscreen.domain.showing import counting
 from infoscreen.web.shapes import Answer
+from infoscreen.words.clients import sign
 from infoscreen.words.speaking import say
 
 
@@ -19,6 +21,25 @@ class FailedServiceModel(Answer):
     failed_at: datetime = Field(description="By the device's clock.")
     result: str | None
     raised_at: datetime = Field(description="When the report arrived.")
+
+
+class SignModel(Answer):
+    """Something that tells that the screen is dark or stuck although its device is heard."""
+
+    kind: SignKind
+    since: datetime = Field(description="Receipt of the first message that said so.")
+    told_at: datetime | None = Field(
+        description="The last frame, change or capture of the picture, by the device's clock."
+    )
+    text: str = Field(description="The same in one sentence.")
+
+    @classmethod
+    def all_of(cls, client: Client) -> list[Self]:
+        """Return the signs that were seen often enough."""
+        return [
+            cls(kind=one.kind, since=one.since, told_at=one.told_at, text=sign(one))
+            for one in counting(client.signs)
+        ]
 
 
 class DeviceModel(Answer):

@@ -18,6 +18,7 @@ from infoscreen.domain.commands import Action, CommandStatus, Source, Verificati
 from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import StoreTrouble
 from infoscreen.domain.events import TimelineKind
+from infoscreen.domain.hours import HoursSource
 from infoscreen.domain.recovery import Closing, IncidentKind, Reason
 from infoscreen.domain.refusals import is_refused, wrong_clock_seconds
 from infoscreen.services.recovery.explain import RecoveryMode
@@ -30,6 +31,7 @@ from infoscreen.web.api.device_models import (
     FailedServiceModel,
     PastDuplicateModel,
     RefusedModel,
+    SignModel,
     UnreadField,
 )
 from infoscreen.web.shapes import Answer, Listing
@@ -66,11 +68,18 @@ class ClientModel(Answer):
     clock_skew_seconds: float | None
     health: dict[str, Any] | None
     health_at: datetime | None
+    not_showing: list[SignModel] = Field(description="What tells that the screen is dark or stuck.")
     service_failed_at: datetime | None
     service_failed_unit: str | None
     failed_services: list[FailedServiceModel] = Field(description="All of them, the newest first.")
     mqtt_reconnect_count: int | None
     mqtt_last_disconnect_at: datetime | None
+    hours: str = Field(description="Its operating hours that count.")
+    hours_source: HoursSource = Field(description="Whose they are: its own, its site's, or nobody's (24/7).")
+    time_zone: str | None = Field(description="Of its hours; null: the server's.")
+    within_hours: bool = Field(description="It is meant to show something now.")
+    next_change_at: datetime | None = Field(description="When its hours begin or end next.")
+    hours_warning: str | None = Field(description="Why its hours count as 24/7: a code, or null.")
     maintenance_until: datetime | None
     auto_recovery: bool
     capabilities: list[str]
@@ -89,10 +98,12 @@ class ClientModel(Answer):
             status_reason=status_reason(client, listening_since),
             is_alive=presence.is_alive(client, now, listening_since),
             conditions=list(presence.shown_conditions(client, now, listening_since)),
+            not_showing=SignModel.all_of(client),
             failed_services=[FailedServiceModel.model_validate(one) for one in client.failed_services],
             unread_fields=[UnreadField.of(key, said) for key, said in client.unread_fields.items()],
             refused=RefusedModel.of(client),
             duplicate=Duplicate.of(client),
+            hours_warning=client.hours_fault,
             last_duplicate=PastDuplicateModel.of(client),
             **more,
         )
@@ -102,10 +113,12 @@ _DERIVED = {
     "status_reason",
     "is_alive",
     "conditions",
+    "not_showing",
     "failed_services",
     "unread_fields",
     "refused",
     "duplicate",
+    "hours_warning",
     "last_duplicate",
 }
 _COPIED = tuple(name for name in ClientModel.model_fields if name not in _DERIVED)

@@ -12,17 +12,19 @@ GROUPS: Mapping[str, frozenset[Condition]] = MappingProxyType(
     {
         "online": frozenset({Condition.ONLINE}),
         "crashed": frozenset({Condition.CRASHED}),
+        "not_showing": frozenset({Condition.NOT_SHOWING}),
         "silent": STALE,
         "service_failed": frozenset({Condition.SERVICE_FAILED}),
         "incomprehensible": frozenset({Condition.INCOMPREHENSIBLE}),
         "duplicate": frozenset({Condition.DUPLICATE}),
         "maintenance": frozenset({Condition.MAINTENANCE}),
         "shut_down": frozenset({Condition.SHUT_DOWN}),
+        "off_hours": frozenset({Condition.OFF_HOURS}),
         "never_seen": frozenset({Condition.NEVER_SEEN}),
-        "unwell": STALE | {Condition.CRASHED},
+        "unwell": STALE | {Condition.CRASHED, Condition.NOT_SHOWING},
         "unclear": UNCLEAR,
-        "needs_person": STALE | UNCLEAR | {Condition.CRASHED},
-        "recovering": STALE | {Condition.CRASHED},
+        "needs_person": STALE | UNCLEAR | {Condition.CRASHED, Condition.NOT_SHOWING},
+        "recovering": STALE | {Condition.CRASHED, Condition.NOT_SHOWING},
         "problems": PROBLEMS,
         "unattended": PROBLEMS,
         "acknowledged": frozenset(Condition),
@@ -38,7 +40,7 @@ CARED_FOR: Mapping[str, bool] = MappingProxyType(
 LEFT_TO_PEOPLE: Mapping[str, bool] = MappingProxyType({"needs_person": True, "recovering": False})
 """Groups that also ask whether the recovery leaves a client to people."""
 
-RESTING = frozenset({Condition.MAINTENANCE, Condition.SHUT_DOWN})
+RESTING = frozenset({Condition.MAINTENANCE, Condition.SHUT_DOWN, Condition.OFF_HOURS})
 """A failed service of these is shown, but counts as no problem."""
 
 TITLES: Mapping[str, str] = MappingProxyType(
@@ -48,9 +50,10 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "recovering": N_("Being recovered"),
         "acknowledged": N_("Acknowledged"),
         "problems": N_("All problems"),
-        "unwell": N_("Crashed or silent"),
+        "unwell": N_("Crashed, dark or silent"),
         "unclear": N_("Not clear"),
         "crashed": N_("Crashed"),
+        "not_showing": N_("No picture"),
         "silent": N_("No signal"),
         "service_failed": N_("Service failed"),
         "incomprehensible": N_("Not understood"),
@@ -58,11 +61,22 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "online": N_("Online"),
         "maintenance": N_("Maintenance"),
         "shut_down": N_("Switched off"),
+        "off_hours": N_("Outside hours"),
         "never_seen": N_("Never seen"),
     }
 )
 
-TILES = ("service_failed", "crashed", "silent", "unclear", "online", "maintenance", "shut_down")
+TILES = (
+    "service_failed",
+    "crashed",
+    "not_showing",
+    "silent",
+    "unclear",
+    "online",
+    "maintenance",
+    "off_hours",
+    "shut_down",
+)
 """The tiles from the left: what needs somebody first."""
 
 _LOOKS = {

@@ -25,6 +25,7 @@ ICONS: Mapping[Action, str] = MappingProxyType(
 REMEDIES: Mapping[Condition, Action] = MappingProxyType(
     {
         Condition.CRASHED: Action.RESTART_APP,
+        Condition.NOT_SHOWING: Action.RESTART_APP,
         Condition.HUNG: Action.REBOOT_HOST,
         Condition.UNREACHABLE: Action.REBOOT_HOST,
     }
@@ -35,6 +36,7 @@ OUT_OF_REACH: Mapping[Condition, str] = MappingProxyType(
     {
         Condition.UNREACHABLE: N_("Not connected: no command would arrive."),
         Condition.SHUT_DOWN: N_("Switched off: no command would arrive."),
+        Condition.OFF_HOURS: N_("Dark outside its operating hours: no command would arrive."),
         Condition.NEVER_SEEN: N_("Never connected: no command would arrive."),
     }
 )

@@ -33,7 +33,10 @@ SHOWN = 50
 LISTENED_ENOUGH = timedelta(minutes=3)
 
 BY_REMEDY = [
-    *(frozenset({one}) for one in (Condition.CRASHED, Condition.HUNG, Condition.UNREACHABLE)),
+    *(
+        frozenset({one})
+        for one in (Condition.CRASHED, Condition.NOT_SHOWING, Condition.HUNG, Condition.UNREACHABLE)
+    ),
     GROUPS["unclear"],
 ]
 

@@ -122,7 +122,7 @@ def _warnings(client: Client, locked_until: datetime | None, language: Language)
             % {"time": language.moment(locked_until)}
         )
     match client.status:
-        case Condition.UNREACHABLE | Condition.SHUT_DOWN | Condition.NEVER_SEEN:
+        case Condition.UNREACHABLE | Condition.SHUT_DOWN | Condition.OFF_HOURS | Condition.NEVER_SEEN:
             warnings.append(
                 _(
                     "The client cannot be reached at the moment. The command waits a few minutes and "
@@ -135,6 +135,12 @@ def _warnings(client: Client, locked_until: datetime | None, language: Language)
             )
         case Condition.HUNG | Condition.INCOMPREHENSIBLE:
             warnings.append(_("The client is not responding; it may not carry out the command."))
-        case Condition.ONLINE | Condition.CRASHED | Condition.SERVICE_FAILED | Condition.MAINTENANCE:
+        case (
+            Condition.ONLINE
+            | Condition.CRASHED
+            | Condition.NOT_SHOWING
+            | Condition.SERVICE_FAILED
+            | Condition.MAINTENANCE
+        ):
             pass
     return warnings
