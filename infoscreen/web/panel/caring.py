@@ -20,7 +20,7 @@ from infoscreen.web.panel.forms import CareAddress, CareForm, Onward, see_other
 from infoscreen.web.panel.groups import GROUPS, LEFT_TO_PEOPLE
 from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.rendering import page
-from infoscreen.web.panel.undo import Done, note
+from infoscreen.web.panel.undo import Undoable, note
 from infoscreen.web.registry import actor_of, read_form, read_query
 from infoscreen.words.language import N_, Language
 
@@ -163,7 +163,7 @@ def _undo(request: web.Request, form: CareForm, at: datetime, uuids: list[str]) 
     """Offer to take it back where that restores all: what goes on may have begun again already."""
     if form.recovery is Meanwhile.GO_ON:
         return {}
-    return note(request, Done(by=actor_of(request), at=at, clients=tuple(uuids)))
+    return note(request, Undoable(by=actor_of(request), at=at, clients=tuple(uuids)))
 
 
 async def _question(request: web.Request, chosen: Chosen) -> web.StreamResponse:

@@ -14,7 +14,7 @@ from infoscreen.web.panel.client import client_of
 from infoscreen.web.panel.forms import AcknowledgementForm, FailuresForm, NextAddress, see_other
 from infoscreen.web.panel.groups import RESTING
 from infoscreen.web.panel.rendering import page
-from infoscreen.web.panel.undo import Done, note
+from infoscreen.web.panel.undo import Undoable, note
 from infoscreen.web.registry import actor_of, read_form, read_query
 
 MOST = 500
@@ -35,7 +35,7 @@ async def post_acknowledgement(request: web.Request) -> web.StreamResponse:
     parts, actor = parts_of(request), actor_of(request)
     at = parts.clock.now()
     await parts.fleet.clear_service_failed(client.uuid, actor, form.comment, failed.unit)
-    undo = note(request, Done(by=actor, at=at, units=((client.uuid, failed.unit),)))
+    undo = note(request, Undoable(by=actor, at=at, units=((client.uuid, failed.unit),)))
     return flash.put(request, back, "acknowledged", client=client.label, unit=failed.unit, **undo)
 
 
@@ -70,7 +70,7 @@ async def post_failures(request: web.Request) -> web.StreamResponse:
                 others += 1
             else:
                 done.append((uuid, failed.unit))
-    undo = note(request, Done(by=actor, at=at, units=tuple(done)))
+    undo = note(request, Undoable(by=actor, at=at, units=tuple(done)))
     counts = {"count": str(len(done)), "others": str(others)}
     return flash.put(request, see_other(form.next), "several_taken_over", **counts, **undo)
 

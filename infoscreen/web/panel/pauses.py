@@ -17,7 +17,7 @@ from infoscreen.web.panel.faults import faults_of
 from infoscreen.web.panel.forms import Onward, PauseAddress, PauseForm, TakenOver, see_other
 from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.rendering import page
-from infoscreen.web.panel.undo import Done, note
+from infoscreen.web.panel.undo import Undoable, note
 from infoscreen.web.registry import actor_of, path_number, path_uuid, read_form, read_query
 from infoscreen.words.language import N_
 
@@ -129,7 +129,7 @@ async def _pause(request: web.Request, scope: _Scope) -> web.StreamResponse:
         )
     except InvalidInput as refusal:
         return await _question(request, scope, refusal)
-    undo = note(request, Done(by=actor, at=pause.created_at, pause=pause))
+    undo = note(request, Undoable(by=actor, at=pause.created_at, pause=pause))
     return flash.put(request, see_other(scope.back), "paused", **undo)
 
 

@@ -25,7 +25,7 @@ MOST_KNOWN = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
+class Undoable:
     """An act: clients that somebody has taken over, failed services acknowledged, a pause begun."""
 
     by: Actor
@@ -39,9 +39,9 @@ class Undos:
     """The latest acts by a token that only their page knows; the oldest are forgotten."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, Done] = OrderedDict()
+        self._known: OrderedDict[str, Undoable] = OrderedDict()
 
-    def note(self, done: Done) -> str:
+    def note(self, done: Undoable) -> str:
         """Remember an act and return its token."""
         token = secrets.token_urlsafe(16)
         self._known[token] = done
@@ -49,7 +49,7 @@ class Undos:
             self._known.popitem(last=False)
         return token
 
-    def take(self, token: str, actor: Actor, now: datetime) -> Done | None:
+    def take(self, token: str, actor: Actor, now: datetime) -> Undoable | None:
         """Return an act and forget it; None if it was somebody else's, or too long ago."""
         done = self._known.get(token)
         if done is None or done.by.user_id != actor.user_id:
@@ -61,7 +61,7 @@ class Undos:
 UNDOS = web.AppKey("UNDOS", Undos)
 
 
-def note(request: web.Request, done: Done) -> dict[str, str]:
+def note(request: web.Request, done: Undoable) -> dict[str, str]:
     """Remember an act, and return what its message needs to offer to undo it; nothing if nothing was done."""
     if not (done.clients or done.units or done.pause):
         return {}
