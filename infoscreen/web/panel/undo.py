@@ -1,4 +1,4 @@
-"""What somebody has just done and may take back at once: kept in memory, for a minute, for whoever did it.
+"""What somebody has just done and may undo: kept in memory, for a minute, for the user who did it.
 
 A restart forgets it, and so does time: what was done stays done then, and its opposite is one click away.
 """
