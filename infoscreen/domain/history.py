@@ -97,6 +97,7 @@ class Happening(Code):
     SERVICE_FAILED = "service_failed", {"unit": str}
     SERVICE_FAILED_WITH_RESULT = "service_failed_with_result", {"unit": str, "result": str}
     SERVICE_WITHDRAWN = "service_withdrawn", {"unit": str}
+    SERVICE_RESTORED = "service_restored", {"by": str, "unit": str}
     SERVICE_ACKNOWLEDGED = "service_acknowledged", {"by": str, "unit": str}
     SERVICE_ACKNOWLEDGED_WITH_COMMENT = (
         "service_acknowledged_with_comment",

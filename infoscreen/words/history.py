@@ -80,6 +80,7 @@ HAPPENINGS: Table = MappingProxyType(
         Happening.SERVICE_WITHDRAWN: N_("The client has withdrawn the failure of %(unit)s."),
         Happening.SERVICE_ACKNOWLEDGED: N_("%(by)s has acknowledged %(unit)s."),
         Happening.SERVICE_ACKNOWLEDGED_WITH_COMMENT: N_("%(by)s has acknowledged %(unit)s: %(comment)s"),
+        Happening.SERVICE_RESTORED: N_("%(by)s has taken back the acknowledgement of %(unit)s."),
         Happening.EDITED: N_("%(by)s has changed: %(settings)s"),
         Happening.RECOVERY_PAUSED: N_("%(by)s has paused the automatic recovery: %(reason)s"),
         Happening.RECOVERY_RESUMED: N_("%(by)s has resumed the automatic recovery."),
