@@ -31,6 +31,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "/clients/{uuid}/recovery/pause": (f"/clients/{HUNG}/recovery/pause",),
     "/clients/{uuid}/recovery/acknowledge": (f"/clients/{CRASHED}/recovery/acknowledge",),
     "/crashed/restart": ("/crashed/restart",),
+    "/failures/acknowledge": ("/failures/acknowledge",),
     "/acknowledge": ("/acknowledge?status=unwell",),
     "/recovery/pause": ("/recovery/pause", "/recovery/pause?site=Rathaus"),
     "/commands/{command_id}": ("/commands/{command_id}",),
