@@ -369,6 +369,4 @@ async def _check_rule(connection: Connection, settings: Mapping[str, Any]) -> No
         except ValueError as error:
             part = str(error)[:60]
             column = max(hours.find(part), 0) + 1
-            raise InvalidInput.of(
-                "hours", FieldFault.NOT_OPENING_HOURS, part=part, column=column
-            ) from None
+            raise InvalidInput.of("hours", FieldFault.NOT_OPENING_HOURS, part=part, column=column) from None
