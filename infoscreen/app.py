@@ -39,6 +39,7 @@ from infoscreen.provisioning.helper_client import HelperClient
 from infoscreen.services import broker_alerts
 from infoscreen.services.accounts import Accounts
 from infoscreen.services.broker_repair import BrokerRepair
+from infoscreen.services.bulk import Bulk
 from infoscreen.services.bus import Bus
 from infoscreen.services.certificates import CertificateWatch
 from infoscreen.services.commanding import Commanding, CommandPolicy
@@ -57,7 +58,9 @@ from infoscreen.services.power.permission import CycleLimits
 from infoscreen.services.quota import Limit, QuotaPolicy, Quotas
 from infoscreen.services.recovery.loop import Recovering
 from infoscreen.services.recovery.pauses import Pausing
+from infoscreen.services.releasing import Releasing
 from infoscreen.services.schedules import Schedules
+from infoscreen.services.second_factors import SecondFactors
 from infoscreen.services.secrets import Secrets
 from infoscreen.services.sites import Sites
 from infoscreen.services.watching import Watch, WatchPolicy
@@ -112,7 +115,8 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
     )
     lockout = lockout_policy(settings)
     limits = CycleLimits(settings.power_cycles_per_day, seconds(settings.boot_grace_seconds))
-    commands = CommandPolicy(seconds(settings.command_expiry_seconds), timeouts, lockout, limits)
+    expiry, pace = seconds(settings.command_expiry_seconds), settings.bulk_per_second
+    commands = CommandPolicy(expiry, timeouts, lockout, limits)
     recovery = recovery_policy(settings)
     watched = WatchPolicy(
         stale,
@@ -236,6 +240,8 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
     )
     live = LiveFeed(store, bus, listener, clock)
     commanding = Commanding(store, clock, bus, commands, metrics, wake)
+    bulk = Bulk(store, clock, commanding, expiry=expiry, per_second=pace)
+    releasing = Releasing(store, clock, commanding, bulk, publisher, expiry=expiry, per_second=pace)
     started = SteadySince(clock)
     started.begin()
 
@@ -249,6 +255,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         )
 
     passwords = Passwords()
+    factors = SecondFactors(store, clock, secrets, bus, settings.totp_required_roles)
     recovering = Recovering(
         store, clock, bus, commanding, metrics, recovery, lockout, observer, cycles_per_day=limits.per_day
     )
@@ -257,8 +264,9 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         Parts(
             store=store,
             clock=clock,
-            accounts=Accounts(store, clock, passwords, bus),
+            accounts=Accounts(store, clock, passwords, bus, factors),
             commanding=commanding,
+            bulk=bulk,
             sites=Sites(store, clock, bus, schedules),
             fleet=Fleet(store, clock, bus, listener, wake, schedules),
             outlets=outlets,
@@ -285,6 +293,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         "broker repair": repair.run,
         "outbox": outbox.run,
         "power cycles": cycles.run,
+        "releasing": releasing.run,
         "watch": watch.run,
         "expiry sweeper": watch.run_sweep,
         "retention": watch.run_tidy,

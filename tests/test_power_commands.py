@@ -363,9 +363,7 @@ async def test_one_disruptive_command_at_a_time_and_never_for_many(rig: Rig) -> 
     with pytest.raises(CommandInFlight):
         await rig.spine.request(U)
     with pytest.raises(Conflict):
-        await rig.spine.commanding.request_many(
-            [U, V], Action.POWER_CYCLE, source=Source.OPERATOR, actor=ADMIN
-        )
+        await rig.spine.bulk.request([U, V], Action.POWER_CYCLE, source=Source.OPERATOR, actor=ADMIN)
 
 
 async def test_an_outlet_is_not_switched_a_second_time_for_its_other_client(rig: Rig) -> None:

@@ -17,6 +17,7 @@ class Part(StrEnum):
     PUBLISHER = "publisher"
     DEVICE = "device"
     SWEEP = "sweep"
+    RELEASE = "release"
     CLOCK = "clock"
     VERIFICATION = "verification"
     RECOVERY = "recovery"
@@ -60,6 +61,14 @@ class Note(Code):
     OUTLET_FAULT = "outlet_fault", {"fault": PowerFault, "said": str}
     OUTLET_LEFT_OFF = "outlet_left_off"
     OUTLET_RESUMED = "outlet_resumed"
+    WAITS_FOR_TURN = "waits_for_turn"
+    WAITS_FOR_CLIENT = "waits_for_client", {"until": datetime}
+    TURN_CAME = "turn_came"
+    CLIENT_HEARD = "client_heard"
+    NOT_ACCEPTED = "not_accepted"
+    TURN_IN_MAINTENANCE = "turn_in_maintenance"
+    TURN_IN_FLIGHT = "turn_in_flight", {"action": str}
+    BULK_STOPPED = "bulk_stopped"
     SENT_AGAIN = "sent_again", {"publication": int}
     REFUSED_BY_BROKER = "refused_by_broker", {"error": str}
     ACK = "ack", {"ack": str}
@@ -100,6 +109,7 @@ class Happening(Code):
     SERVICE_FAILED = "service_failed", {"unit": str}
     SERVICE_FAILED_WITH_RESULT = "service_failed_with_result", {"unit": str, "result": str}
     SERVICE_WITHDRAWN = "service_withdrawn", {"unit": str}
+    SERVICE_RESTORED = "service_restored", {"by": str, "unit": str}
     SERVICE_ACKNOWLEDGED = "service_acknowledged", {"by": str, "unit": str}
     SERVICE_ACKNOWLEDGED_WITH_COMMENT = (
         "service_acknowledged_with_comment",

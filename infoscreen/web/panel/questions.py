@@ -78,9 +78,8 @@ def about_command(
         reason = (
             _("Reason (needed to override the lockout)") if locked else _("Reason (needed to override this)")
         )
-    hidden = {"action": action.value}
-    if back is not None:
-        hidden["next"] = back
+    back = back or f"/clients/{client.uuid}"
+    hidden = {"action": action.value, "next": back}
     if overriding:
         hidden["force"] = "yes"
     return Question(
@@ -88,7 +87,7 @@ def about_command(
         effect=_(EFFECTS[action]),
         verb=_(ACTIONS[action]),
         action=f"/clients/{client.uuid}/commands",
-        back=back or f"/clients/{client.uuid}",
+        back=back,
         hidden=hidden,
         danger=action in TYPED or overriding,
         warnings=warnings,
