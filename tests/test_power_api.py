@@ -11,10 +11,12 @@ from sqlalchemy import text
 from infoscreen.cli.power import read_rows
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.errors import NotFound, SecretUnreadable
+from infoscreen.power.registry import DRIVERS as POWER_DRIVERS
 from infoscreen.power.registry import open_outlet
 from infoscreen.services.power.outlets import Outlets, WantedPower
 from infoscreen.services.secrets import Secrets
 from infoscreen.storage import power
+from infoscreen.words.power import DRIVERS
 from tests.api import ask
 from tests.outlets import MAC, SmallDevice, serving_device, shelly_app
 from tests.spine import ADMIN, open_spine, sqlite_url, uuid_of
@@ -304,3 +306,25 @@ def test_a_csv_file_with_an_error_changes_nothing(tmp_path: Path, content: bytes
     with pytest.raises(click.ClickException) as raised:
         list(read_rows(file))
     assert said in raised.value.message
+
+
+async def test_an_outlet_and_other_fields_are_changed_together_or_not_at_all(known: Site) -> None:
+    admin = await known.program(Role.ADMIN)
+    body = {"power": plug(), "name": "Lobby", "maintenance_until": "2001-01-01T00:00:00Z"}
+    await ask(admin, "PATCH", f"/api/clients/{U}", json=body, status=422)
+    await ask(admin, "GET", f"/api/clients/{U}/power", status=409)
+    body = {"power": plug(address="http://user:pw@10.0.0.5"), "name": "Lobby"}
+    await ask(admin, "PATCH", f"/api/clients/{U}", json=body, status=422)
+    assert (await known.spine.client(U)).name is None
+
+
+async def test_what_an_outlet_also_feeds_are_clients_that_exist(known: Site) -> None:
+    admin = await known.program(Role.ADMIN)
+    await ask(admin, "PATCH", f"/api/clients/{U}", json={"power": plug(also_feeds=[uuid_of(9)])}, status=422)
+    await ask(admin, "PATCH", f"/api/clients/{U}", json={"power": plug(also_feeds=[V, W])})
+    await ask(admin, "DELETE", f"/api/clients/{V}", status=204)
+    assert (await ask(admin, "GET", f"/api/clients/{U}/power"))["also_feeds"] == [W]
+
+
+def test_the_panel_names_every_driver() -> None:
+    assert DRIVERS.keys() == POWER_DRIVERS.keys()

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, select
+from sqlalchemy import Row, Text, cast, delete, insert, select, update
 
 from infoscreen.domain.power.configuration import ClientPower
 from infoscreen.storage.columns import chunks
@@ -65,6 +65,14 @@ async def put(connection: Connection, power: ClientPower) -> None:
     await connection.execute(
         insert(client_power).values({**values, "also_feeds": also_feeds, "outlet_key": key})
     )
+
+
+async def forget_fed(connection: Connection, client_uuid: str) -> None:
+    """Take a client out of what other clients' outlets also feed."""
+    names_it = select(_c.client_uuid, _c.also_feeds).where(cast(_c.also_feeds, Text).contains(client_uuid))
+    for uuid, also_feeds in (await connection.execute(names_it)).all():
+        left = [one for one in also_feeds if one != client_uuid]
+        await connection.execute(update(client_power).where(_c.client_uuid == uuid).values(also_feeds=left))
 
 
 async def remove(connection: Connection, client_uuid: str) -> bool:
