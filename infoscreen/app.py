@@ -224,6 +224,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
     outlets = Outlets(store, clock, bus, secrets, open_outlet)
     power_policy = PowerPolicy(timeouts, limits, seconds(settings.power_cycle_stagger_seconds))
     cycles = PowerCycles(store, clock, bus, outlets, open_outlet, metrics, power_policy)
+    metrics.watch_outlets(lambda: len(cycles.left_off()))
     standing = list(installation.alerts(settings))
     monitoring = Monitoring(
         store,

@@ -139,7 +139,7 @@ _WAITING = (
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingCycle:
     """A command that waits for its outlet."""
 
     command: ClientCommand
@@ -147,11 +147,13 @@ class Waiting:
     site: str | None
 
 
-async def waiting(connection: Connection, now: datetime, limit: int) -> list[Waiting]:
+async def waiting(connection: Connection, now: datetime, limit: int) -> list[WaitingCycle]:
     """Return commands that wait for their outlet, oldest first; those past their expiry are the sweep's."""
     rows = await connection.execute(_WAITING, {"now": now, "most": limit})
     count = len(COLUMNS)
-    return [Waiting(command_of(row[:count]), row[count] or row[count + 1], row[count + 2]) for row in rows]
+    return [
+        WaitingCycle(command_of(row[:count]), row[count] or row[count + 1], row[count + 2]) for row in rows
+    ]
 
 
 async def in_use(connection: Connection, outlet_keys: Collection[str]) -> set[str]:

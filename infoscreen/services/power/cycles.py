@@ -41,7 +41,7 @@ from infoscreen.services.power.permission import CycleLimits, may_still
 from infoscreen.services.power.reaching import ReachedOutlet
 from infoscreen.storage import clients, command_history, commands, outbox, power, power_cycles
 from infoscreen.storage.engine import Connection, Store
-from infoscreen.storage.power_cycles import StoredCycle, Waiting
+from infoscreen.storage.power_cycles import StoredCycle, WaitingCycle
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +182,7 @@ class PowerCycles:
     def _is_time(self, site: str | None) -> bool:
         return self._clock.monotonic() >= self._not_before.get(site, float("-inf"))
 
-    async def _take_up(self, one: Waiting) -> StoredCycle | None:
+    async def _take_up(self, one: WaitingCycle) -> StoredCycle | None:
         """Write down that a cycle begins; None if it may not, or its command was withdrawn."""
         command_id = one.command.command_id
         async with self._store.write() as connection:

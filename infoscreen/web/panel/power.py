@@ -1,6 +1,5 @@
 """The outlet of a client in the panel: what it is and says, the form for administrators, and its test."""
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -31,8 +30,8 @@ from infoscreen.words.language import N_, Language
 from infoscreen.words.power import DRIVERS, POWER_STATES
 from infoscreen.words.speaking import field_error, say
 
-SEPARATORS = re.compile(r"[\s,;]+")
 LONGEST_TEXT = 2_000
+LONGEST_NAME = 40
 SECRETS = ("password", "privacy_secret")
 
 PROTECTED = N_("Protected: it also feeds what must not be switched off. It is never switched.")
@@ -129,15 +128,16 @@ def _options(text: str) -> dict[str, str]:
     found = {}
     for line in filter(None, map(str.strip, text.splitlines())):
         name, equals, value = line.partition("=")
-        if not equals or not re.fullmatch(r"[a-z_]{1,40}", name.strip()):
+        name = name.strip()
+        if not equals or not name.isidentifier() or len(name) > LONGEST_NAME:
             raise InvalidInput.of("options", FieldFault.OTHER, rule="name=value")
-        found[name.strip()] = value.strip()
+        found[name] = value.strip()
     return found
 
 
 def _uuids(text: str) -> list[str]:
     found = []
-    for word in filter(None, SEPARATORS.split(text)):
+    for word in text.replace(",", " ").replace(";", " ").split():
         try:
             found.append(str(UUID(word)))
         except ValueError:
