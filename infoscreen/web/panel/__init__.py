@@ -14,6 +14,7 @@ from infoscreen.web.panel import (
     failures,
     incidents,
     link,
+    notifications,
     overview,
     pauses,
     session,
@@ -323,4 +324,5 @@ ROUTES: tuple[Route, ...] = (
     *factor.ROUTES,
     *incidents.ROUTES,
     *link.ROUTES,
+    *notifications.ROUTES,
 )
