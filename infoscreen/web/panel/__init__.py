@@ -15,6 +15,7 @@ from infoscreen.web.panel import (
     failures,
     incidents,
     link,
+    notifications,
     overview,
     pauses,
     session,
@@ -326,4 +327,5 @@ ROUTES: tuple[Route, ...] = (
     *factor.ROUTES,
     *incidents.ROUTES,
     *link.ROUTES,
+    *notifications.ROUTES,
 )
