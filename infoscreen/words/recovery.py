@@ -242,6 +242,10 @@ INCIDENTS: Mapping[IncidentKind, tuple[str, str]] = MappingProxyType(
             N_("The newest backup is too old"),
             N_("Look at the timer infoscreen-backup and at the free space."),
         ),
+        IncidentKind.POWER: (
+            N_("An outlet stays off"),
+            N_("It was switched off for a power cycle and does not come on again. ON is repeated."),
+        ),
     }
 )
 
