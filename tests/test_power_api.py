@@ -1,5 +1,6 @@
 """Outlets of clients over HTTP and on the command line: configured, tested, never telling a secret."""
 
+import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,16 +12,19 @@ from sqlalchemy import text
 from infoscreen.cli.power import read_rows
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.errors import NotFound, SecretUnreadable
+from infoscreen.judge.outlets import CycleClock
 from infoscreen.power.registry import DRIVERS as POWER_DRIVERS
 from infoscreen.power.registry import open_outlet
+from infoscreen.services.power.cycles import PowerCycles, PowerPolicy
 from infoscreen.services.power.outlets import Outlets, WantedPower
 from infoscreen.services.secrets import Secrets
 from infoscreen.storage import power
 from infoscreen.words.power import DRIVERS
 from tests.api import ask
 from tests.outlets import MAC, SmallDevice, serving_device, shelly_app
-from tests.spine import ADMIN, open_spine, sqlite_url, uuid_of
+from tests.spine import ADMIN, TIMEOUTS, open_spine, sqlite_url, uuid_of
 from tests.test_cli_remote import Remote, sign_in, stranger
+from tests.waiting import DEADLINE_SECONDS
 from tests.web import SECRETS_KEY, Site
 
 __all__ = ["stranger"]
@@ -260,6 +264,27 @@ async def test_the_command_line_tests_an_outlet(remote: Remote, known: Site) -> 
         done = await remote.run("power", "test", U)
         assert done.code == 1
         assert "other" in done.err
+
+
+async def test_the_command_line_cycles_the_power_and_tells_each_step(remote: Remote, known: Site) -> None:
+    admin, spine, device = await known.program(Role.ADMIN), known.spine, SmallDevice()
+    cycles = PowerCycles(
+        *(spine.store, CycleClock(spine.clock), spine.bus, known.parts.outlets, open_outlet, spine.measures),
+        PowerPolicy(TIMEOUTS),
+    )
+    async with serving_device(shelly_app(device)) as address:
+        body = {"driver": "shelly", "address": address, "outlet": "0", "identity": MAC}
+        await ask(admin, "PATCH", f"/api/clients/{U}", json={"power": body})
+        running = asyncio.create_task(remote.ok("power", "test", U, "--cycle", "--yes"))
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while not (taken := await cycles.take_up()):  # noqa: ASYNC110 - the command comes over HTTP
+                await asyncio.sleep(0.02)
+        await cycles.carry_out(taken[0])
+        done = await running
+    assert device.on
+    steps = [line.split(" ", 1)[1] for line in done.out.splitlines() if "execution_started" in line]
+    assert any("OFF was sent" in step for step in steps)
+    assert "completed" in done.out
 
 
 async def test_outlets_come_from_a_csv_file(remote: Remote, known: Site, tmp_path: Path) -> None:
