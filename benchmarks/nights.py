@@ -1,4 +1,4 @@
-"""Nights before the judge: a fleet of which most go dark by a mains timer, over changes of clocks and holidays.
+"""Nights before the judge: most of a fleet go dark by a mains timer, over changes of clocks and holidays.
 
 ``python -m benchmarks.nights --clients 1000 --nights 14`` prints what it cost, and fails if anything was
 done, called for or shown as an outage that is none.
