@@ -19,6 +19,7 @@ class ErrorCode(Code):
     UNREADABLE_BODY = "unreadable_body"
     NO_CLIENT = "no_client", {"uuid": str}
     NO_COMMAND = "no_command", {"id": str}
+    NO_BULK_ACTION = "no_bulk_action", {"id": str}
     NO_INCIDENT = "no_incident", {"id": str}
     NO_SCREENSHOT = "no_screenshot"
     NO_SITE = "no_site", {"site": str}
@@ -33,6 +34,13 @@ class ErrorCode(Code):
     WRONG_CREDENTIALS = "wrong_credentials"
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a code
     ACCESS_ENDED = "access_ended"
+    CODE_NEEDED = "code_needed"
+    WRONG_CODE = "wrong_code"
+    SIGN_IN_EXPIRED = "sign_in_expired"
+    NO_FACTOR = "no_factor"
+    NO_FACTOR_OFFERED = "no_factor_offered"
+    FACTOR_NOT_SET_UP = "factor_not_set_up"
+    FACTOR_REQUIRED = "factor_required"
     ROLE_TOO_LOW = "role_too_low", {"needed": Role, "role": Role}
     TOKEN_MANAGES_NO_ACCOUNTS = "token_manages_no_accounts"  # noqa: S105 - a code
     PEOPLE_ONLY = "people_only"

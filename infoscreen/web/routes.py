@@ -5,6 +5,7 @@ from infoscreen.web.api import (
     accounts,
     audit,
     auth,
+    bulk,
     clients,
     commands,
     enrolment,
@@ -13,6 +14,7 @@ from infoscreen.web.api import (
     notifications,
     power,
     recovery,
+    second_factor,
     sites,
     timeline,
 )
@@ -20,12 +22,14 @@ from infoscreen.web.registry import Route
 
 ROUTES: tuple[Route, ...] = (
     *auth.ROUTES,
+    *second_factor.ROUTES,
     *accounts.ROUTES,
     *audit.ROUTES,
     *clients.ROUTES,
     *sites.ROUTES,
     *power.ROUTES,
     *commands.ROUTES,
+    *bulk.ROUTES,
     *enrolment.ROUTES,
     *timeline.ROUTES,
     *monitoring.ROUTES,

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from infoscreen.domain.error_codes import ErrorCode, MessageDefect
 from infoscreen.domain.faults import FieldFault
-from infoscreen.words.language import ENGLISH, N_, Language, Table
+from infoscreen.words.language import N_, Language, Table, spoken
 
 TITLES: Mapping[str, str] = MappingProxyType(
     {
@@ -15,6 +15,7 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "unreadable-body": N_("Unreadable body"),
         "not-found": N_("Not found"),
         "unauthenticated": N_("Sign in first"),
+        "second-factor-needed": N_("Second factor needed"),
         "forbidden": N_("Not allowed"),
         "cross-site": N_("Request from another site"),
         "too-many-attempts": N_("Too many failed attempts"),
@@ -51,8 +52,18 @@ ERRORS: Table = MappingProxyType(
         ErrorCode.UNREADABLE_BODY: N_(
             "The body is not what its headers say: length, chunks or Content-Encoding."
         ),
+        ErrorCode.CODE_NEEDED: N_("A code of the second factor is needed as well."),
+        ErrorCode.WRONG_CODE: N_("The code is wrong, or was used before."),
+        ErrorCode.SIGN_IN_EXPIRED: N_("This sign-in has expired. Sign in again."),
+        ErrorCode.NO_FACTOR: N_("This user has no second factor."),
+        ErrorCode.NO_FACTOR_OFFERED: N_("Setting up the second factor took too long. Begin again."),
+        ErrorCode.FACTOR_NOT_SET_UP: N_(
+            "This role needs a second factor, and none is set up yet. Sign in with a browser to set it up."
+        ),
+        ErrorCode.FACTOR_REQUIRED: N_("This role needs a second factor; it can be replaced but not removed."),
         ErrorCode.NO_CLIENT: N_("There is no client %(uuid)s."),
         ErrorCode.NO_COMMAND: N_("There is no command %(id)s."),
+        ErrorCode.NO_BULK_ACTION: N_("There is no bulk action %(id)s."),
         ErrorCode.NO_INCIDENT: N_("There is no incident %(id)s."),
         ErrorCode.NO_SCREENSHOT: N_("This client has not sent a screenshot yet."),
         ErrorCode.NO_SITE: N_("No client is at a site “%(site)s”."),
@@ -236,6 +247,7 @@ FAULTS: Table = MappingProxyType(
             "is not opening hours such as “Mo-Fr 08:00-18:00”, from column %(column)s: “%(part)s”"
         ),
         FieldFault.NOT_BOTH: N_("must be given together with %(other)s"),
+        FieldFault.NEEDS_OTHER: N_("is only allowed together with %(other)s"),
         FieldFault.OTHER: N_("is not valid (%(rule)s)"),
     }
 )
@@ -265,7 +277,8 @@ DEFECTS: Table = MappingProxyType(
 GIVEN = N_("%(fault)s; given %(given)s")
 
 
-def title(slug: str, status: int, language: Language = ENGLISH) -> str:
+def title(slug: str, status: int, language: Language | None = None) -> str:
     """Return the title of a problem."""
+    language = language or spoken()
     known = TITLES.get(slug)
     return HTTPStatus(status).phrase if known is None else language.gettext(known)

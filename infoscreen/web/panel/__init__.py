@@ -10,11 +10,15 @@ from infoscreen.web.panel import (
     clients,
     command,
     devices,
+    factor,
+    failures,
     incidents,
     link,
+    notifications,
     overview,
     pauses,
     session,
+    undo,
 )
 from infoscreen.web.panel.forms import (
     AcknowledgementForm,
@@ -23,6 +27,7 @@ from infoscreen.web.panel.forms import (
     ClientAddress,
     ClientsAddress,
     Description,
+    FailuresForm,
     LanguageChoice,
     NewPasswordForm,
     NextAddress,
@@ -35,6 +40,7 @@ from infoscreen.web.panel.forms import (
     SignIn,
     TakenOver,
     ThemeChoice,
+    UndoForm,
 )
 from infoscreen.web.registry import Route
 
@@ -90,7 +96,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "POST",
         "/clients/{uuid}/clear_service_failed",
-        acts.post_acknowledgement,
+        failures.post_acknowledgement,
         Role.OPERATOR,
         "Acknowledge a failed service",
         request=AcknowledgementForm,
@@ -112,6 +118,24 @@ ROUTES: tuple[Route, ...] = (
         Role.OPERATOR,
         "Request a command",
         request=Order,
+        html=True,
+    ),
+    Route(
+        "GET",
+        "/failures/acknowledge",
+        failures.get_failures,
+        Role.OPERATOR,
+        "Ask to acknowledge all failed services",
+        query=NextAddress,
+        html=True,
+    ),
+    Route(
+        "POST",
+        "/failures/acknowledge",
+        failures.post_failures,
+        Role.OPERATOR,
+        "Acknowledge the failed services that were listed",
+        request=FailuresForm,
         html=True,
     ),
     Route(
@@ -257,6 +281,15 @@ ROUTES: tuple[Route, ...] = (
         query=PauseAddress,
         html=True,
     ),
+    Route(
+        "POST",
+        "/undo",
+        undo.post_undo,
+        Role.OPERATOR,
+        "Take back what was done a moment ago",
+        request=UndoForm,
+        html=True,
+    ),
     Route("GET", "/commands/{command_id}", command.get_command, Role.VIEWER, "A command", html=True),
     Route(
         "POST",
@@ -288,6 +321,8 @@ ROUTES: tuple[Route, ...] = (
         manages_accounts=True,
     ),
     *devices.ROUTES,
+    *factor.ROUTES,
     *incidents.ROUTES,
     *link.ROUTES,
+    *notifications.ROUTES,
 )
