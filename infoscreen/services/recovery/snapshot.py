@@ -201,6 +201,7 @@ class SnapshotBuilder:
                         paused.of(uuid, site),
                         taken_over.get(uuid),
                         outlet and outlet.obstacle,
+                        *row[23:27],
                     )
                 )
             )
