@@ -28,7 +28,14 @@ from infoscreen.domain.commands import DISRUPTIVE, OPEN, Action, CommandStatus, 
 from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.history import Finding, Happening, Note, Part
 from infoscreen.domain.recovery import Closing, IncidentKind, Outcome, Phase, Reason, Verb
-from infoscreen.storage import account_tables, broker_tables, notify_tables, power_tables, recovery_tables  # noqa: F401
+from infoscreen.storage import (  # noqa: F401
+    account_tables,
+    availability_tables,
+    broker_tables,
+    notify_tables,
+    power_tables,
+    recovery_tables,
+)
 from infoscreen.storage.columns import (
     BigKey,
     FailedUnits,
@@ -130,6 +137,7 @@ clients = Table(
     Column("health_at", UtcDateTime),
     Column("signs", SignsJson),
     Column("not_showing_until", UtcDateTime),
+    Column("interval_since", UtcDateTime),
     Column("service_failed_at", UtcDateTime),
     Column("service_failed_unit", String(500)),
     Column("service_failed_result", String(500)),
