@@ -32,7 +32,7 @@ from infoscreen.mqtt.listener import BatchLimits, Listener
 from infoscreen.mqtt.monitor import BrokerMonitor
 from infoscreen.mqtt.publisher import BrokerPublisher
 from infoscreen.notifications import Notifications
-from infoscreen.policies import lockout_policy, recovery_policy, seconds, stale_policy
+from infoscreen.policies import hours_policy, lockout_policy, recovery_policy, seconds, stale_policy
 from infoscreen.power.registry import open_outlet
 from infoscreen.progress import Progress, step_seconds
 from infoscreen.provisioning.helper_client import HelperClient
@@ -44,6 +44,7 @@ from infoscreen.services.certificates import CertificateWatch
 from infoscreen.services.commanding import Commanding, CommandPolicy
 from infoscreen.services.enrolling import Enrolling
 from infoscreen.services.fleet import Fleet
+from infoscreen.services.hours import Hours
 from infoscreen.services.ingest import Ingest, IngestPolicy
 from infoscreen.services.monitoring import Monitoring
 from infoscreen.services.notify.links import AcknowledgeLinks
@@ -54,7 +55,9 @@ from infoscreen.services.power.outlets import Outlets
 from infoscreen.services.quota import Limit, QuotaPolicy, Quotas
 from infoscreen.services.recovery.loop import Recovering
 from infoscreen.services.recovery.pauses import Pausing
+from infoscreen.services.schedules import Schedules
 from infoscreen.services.secrets import Secrets
+from infoscreen.services.sites import Sites
 from infoscreen.services.watching import Watch, WatchPolicy
 from infoscreen.settings import Settings
 from infoscreen.storage import schema
@@ -200,7 +203,8 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         store, clock, bus, publisher, listener, metrics, wake, alias=settings.mqtt_command_alias_enabled
     )
     progress = Progress(clock, step_seconds(sd_notify.watchdog_seconds()))
-    watch = Watch(store, clock, bus, listener, watched, metrics)
+    schedules = Schedules(store, clock, Hours(host_zone()), hours_policy(settings))
+    watch = Watch(store, clock, bus, listener, watched, metrics, schedules)
     certificates = CertificateWatch(
         installation.certificates(settings, address),
         clock,
@@ -241,7 +245,8 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
             clock=clock,
             accounts=Accounts(store, clock, passwords, bus),
             commanding=commanding,
-            fleet=Fleet(store, clock, bus, listener, wake),
+            sites=Sites(store, clock, bus, schedules),
+            fleet=Fleet(store, clock, bus, listener, wake, schedules),
             outlets=Outlets(store, clock, bus, secrets, open_outlet),
             pausing=Pausing(store, clock, bus),
             enrolling=Enrolling(store, clock, helper, code_lifetime),

@@ -2,10 +2,20 @@
 
 from datetime import timedelta
 
+from infoscreen.domain.hours import HoursPolicy
 from infoscreen.domain.lockout import LockoutPolicy
 from infoscreen.domain.presence import StalePolicy
 from infoscreen.domain.recovery import RecoveryPolicy
 from infoscreen.settings import Settings
+
+
+def hours_policy(settings: Settings) -> HoursPolicy:
+    """Return the settings that tell how exactly devices keep their hours."""
+    return HoursPolicy(
+        opening_grace=seconds(settings.opening_grace_seconds),
+        closing_grace=seconds(settings.closing_grace_seconds),
+        opening_lead=seconds(settings.opening_lead_seconds),
+    )
 
 
 def lockout_policy(settings: Settings) -> LockoutPolicy:
@@ -39,6 +49,7 @@ def recovery_policy(settings: Settings) -> RecoveryPolicy:
         power_cycle_wait=seconds(settings.power_cycle_timeout_seconds),
         stale_unlearned=seconds(settings.heartbeat_stale_seconds),
         command_expiry=seconds(settings.command_expiry_seconds),
+        hours=hours_policy(settings),
     )
 
 

@@ -165,6 +165,16 @@ class Settings(BaseModel):
     recovery_reboot_attempts: Tries = _knob(1, "Attempts of `reboot_host`; 0 removes the rung.")
     recovery_power_cycle_attempts: Tries = _knob(1, "Attempts of `power_cycle`; 0 removes the rung.")
 
+    opening_grace_seconds: Seconds = _knob(
+        900, "Time after a client's opening in which it may still be dark, as it is switched on and boots."
+    )
+    closing_grace_seconds: Seconds = _knob(
+        900, "Silence that begins this long before a client's closing counts as being switched off."
+    )
+    opening_lead_seconds: Seconds = _knob(
+        1_800, "How long before a client's opening the recovery begins to repair what failed while closed."
+    )
+
     log_lines_per_minute: LogLines = _knob(
         600, "Maximum log lines stored per client and minute; the rest is counted."
     )

@@ -12,17 +12,21 @@ from typing import Any
 from infoscreen.domain.accounts import Actor, Role
 from infoscreen.domain.clients import Client
 from infoscreen.domain.commands import Action, ClientCommand, Source, Timeouts
+from infoscreen.domain.hours import HoursPolicy
 from infoscreen.domain.lockout import LockoutPolicy
 from infoscreen.domain.presence import StalePolicy
 from infoscreen.domain.recovery import Observer, RecoveryPolicy
 from infoscreen.services.bus import Bus
 from infoscreen.services.commanding import Commanding, CommandPolicy
 from infoscreen.services.fleet import Fleet
+from infoscreen.services.hours import Hours
 from infoscreen.services.ingest import Ingest, IngestPolicy
 from infoscreen.services.outbox import Outbox
 from infoscreen.services.ports import Incoming
 from infoscreen.services.recovery.loop import Recovering
 from infoscreen.services.recovery.pauses import Pausing
+from infoscreen.services.schedules import Schedules
+from infoscreen.services.sites import Sites
 from infoscreen.services.watching import Watch, WatchPolicy
 from infoscreen.storage import clients, command_history, commands
 from infoscreen.storage.engine import Store
@@ -58,6 +62,8 @@ class Spine:
     commanding: Commanding
     outbox: Outbox
     watch: Watch
+    schedules: Schedules
+    sites: Sites
     fleet: Fleet
     pausing: Pausing
     recovering: Recovering
@@ -136,6 +142,7 @@ async def open_spine(
     watch_policy = WatchPolicy(STALE, TIMEOUTS, timedelta(seconds=15), timedelta(days=90))
     commanding = Commanding(store, clock, bus, POLICY, measures, wake)
     started_at = clock.now() - timedelta(hours=1)
+    schedules = Schedules(store, clock, Hours(), HoursPolicy())
 
     def observer() -> Observer:
         return Observer(listening_since=link.state.listening_since, started_at=started_at)
@@ -151,8 +158,10 @@ async def open_spine(
             ingest=Ingest(store, clock, bus, ingest_policy, measures, lambda: link.state),
             commanding=commanding,
             outbox=Outbox(store, clock, bus, publisher, link, measures, wake, alias=False),
-            watch=Watch(store, clock, bus, link, watch_policy, measures),
-            fleet=Fleet(store, clock, bus, link, wake),
+            watch=Watch(store, clock, bus, link, watch_policy, measures, schedules),
+            schedules=schedules,
+            sites=Sites(store, clock, bus, schedules),
+            fleet=Fleet(store, clock, bus, link, wake, schedules),
             pausing=Pausing(store, clock, bus),
             recovering=Recovering(
                 store,

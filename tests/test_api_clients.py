@@ -23,7 +23,8 @@ CONTRACT = """
     app_started_at, boot_id, booted_at, presence, clock_skew_seconds, health, health_at, service_failed_at,
     service_failed_unit, mqtt_reconnect_count, mqtt_last_disconnect_at, maintenance_until, auto_recovery,
     capabilities, created_at, conditions, keepalive_seconds, unread_fields, refused,
-    failed_services, duplicate, last_duplicate, not_showing
+    failed_services, duplicate, last_duplicate, not_showing, hours, hours_source, time_zone, within_hours,
+    next_change_at, hours_warning
 """
 CLIENT_KEYS = {key.strip() for key in CONTRACT.split(",")}
 

@@ -309,6 +309,7 @@ def test_every_reason_of_the_recovery_has_a_sentence() -> None:
 READS = {
     "services/accounts.py": "user names",
     "services/logins.py": "user names",
+    "services/hours.py": "errors of the library that reads hours",
     "mqtt/login_log.py": "the log of mosquitto",
     "provisioning/broker_log.py": "the log of mosquitto",
     "domain/enrolment.py": "codes and passwords of devices",

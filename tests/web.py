@@ -109,6 +109,7 @@ async def serving(
             clock=spine.clock,
             accounts=Accounts(spine.store, spine.clock, passwords, spine.bus),
             commanding=spine.commanding,
+            sites=spine.sites,
             fleet=spine.fleet,
             outlets=Outlets(spine.store, spine.clock, spine.bus, Secrets([SECRETS_KEY]), open_outlet),
             pausing=spine.pausing,

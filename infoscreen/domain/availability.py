@@ -65,6 +65,7 @@ CAUSES: Mapping[Condition, Cause | None] = MappingProxyType(
         Condition.SERVICE_FAILED: Cause.APP,
         Condition.HUNG: Cause.HOST,
         Condition.MAINTENANCE: Cause.MAINTENANCE,
+        Condition.OFF_HOURS: Cause.OFF_HOURS,
         Condition.SHUT_DOWN: Cause.OFF_HOURS,
     }
 )

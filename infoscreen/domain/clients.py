@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple, TypedDict
 
 from infoscreen.domain.codes import Packed
+from infoscreen.domain.hours import ALWAYS, HoursSource
 
 
 class Condition(StrEnum):
@@ -25,12 +26,21 @@ class Condition(StrEnum):
     DUPLICATE = "duplicate"
     MAINTENANCE = "maintenance"
     SHUT_DOWN = "shut_down"
+    OFF_HOURS = "off_hours"
 
 
 STALE = frozenset({Condition.HUNG, Condition.UNREACHABLE})
 """The two ways of being stale: silent while the broker still says online, and silent altogether."""
 
-WELL = frozenset({Condition.ONLINE, Condition.MAINTENANCE, Condition.SHUT_DOWN, Condition.NEVER_SEEN})
+WELL = frozenset(
+    {
+        Condition.ONLINE,
+        Condition.MAINTENANCE,
+        Condition.SHUT_DOWN,
+        Condition.OFF_HOURS,
+        Condition.NEVER_SEEN,
+    }
+)
 """As monitoring counts: nobody needs to look at these clients."""
 
 PROBLEMS = frozenset(Condition) - WELL
@@ -117,6 +127,9 @@ class ClientEdit(TypedDict, total=False):
     description: str | None
     maintenance_until: datetime | None
     auto_recovery: bool
+    own_hours: str | None
+    own_time_zone: str | None
+    own_country: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +197,11 @@ class Client:
     clock's offset by the promptest message of the present boot. ``speakers`` are the boots before it, or the
     other devices that use its identity; ``identity`` is None while nothing speaks for several of them; see
     ``duplicates``.
+
+    ``own_hours``, ``own_time_zone`` and ``own_country`` are set at the client itself and win over its site's;
+    ``hours`` are those that count, in ``time_zone`` (None: the server's). ``hours_fault`` says what is
+    wrong with them, in which case they count as always. The last four are about the present span of the
+    hours, see ``domain.hours.Timed``; ``services.schedules`` keeps them up to date.
     """
 
     uuid: str
@@ -261,6 +279,17 @@ class Client:
     duplicate_since: datetime | None = None
     duplicate_seen_at: datetime | None = None
     identity: IdentityEvidence | None = None
+    own_hours: str | None = None
+    own_time_zone: str | None = None
+    own_country: str | None = None
+    hours: str = ALWAYS
+    hours_source: HoursSource = HoursSource.DEFAULT
+    time_zone: str | None = None
+    hours_fault: str | None = None
+    within_hours: bool = True
+    hours_since: datetime | None = None
+    expected_by: datetime | None = None
+    next_change_at: datetime | None = None
 
     @property
     def label(self) -> str:

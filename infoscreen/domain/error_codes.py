@@ -69,6 +69,9 @@ class ErrorCode(Code):
     INCIDENT_OVER = "incident_over"
     STREAMS_OF_USER = "streams_of_user", {"streams": int}
     STREAMS_OPEN = "streams_open", {"streams": int}
+    NO_SITE_ID = "no_site_id", {"id": str}
+    SITE_EXISTS = "site_exists", {"name": str}
+    SITE_IN_USE = "site_in_use", {"clients": int}
     NO_CHANNEL = "no_channel", {"id": str}
     NO_RULE = "no_rule", {"id": str}
     CHANNEL_EXISTS = "channel_exists", {"name": str}

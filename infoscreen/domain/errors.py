@@ -118,6 +118,12 @@ class Conflict(Refused):
     status = 409
 
 
+class SiteInUse(Conflict):
+    """Clients are at the site."""
+
+    slug = "site-in-use"
+
+
 class SecretUnreadable(Conflict):
     """A stored secret cannot be read or written: the key is missing or another one, or it was changed."""
 

@@ -60,7 +60,9 @@ class FieldFault(Code):
     NOT_A_WEBHOOK_URL = "not_a_webhook_url"
     NO_SUCH_CHANNEL = "no_such_channel", {"id": int}
     NO_SUCH_TIME_ZONE = "no_such_time_zone"
-    NOT_OPENING_HOURS = "not_opening_hours", {"part": str}
+    NO_SUCH_COUNTRY = "no_such_country"
+    NO_SUCH_SITE = "no_such_site", {"id": str}
+    NOT_OPENING_HOURS = "not_opening_hours", {"part": str, "column": int}
     NOT_BOTH = "not_both", {"other": str}
     OTHER = "other", {"rule": str}
     """Another rule of pydantic, by its name."""

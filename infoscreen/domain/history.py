@@ -73,6 +73,9 @@ class Setting(StrEnum):
     DESCRIPTION = "description"
     MAINTENANCE = "maintenance_until"
     AUTO_RECOVERY = "auto_recovery"
+    HOURS = "own_hours"
+    TIME_ZONE = "own_time_zone"
+    COUNTRY = "own_country"
 
 
 class Happening(Code):

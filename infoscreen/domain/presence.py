@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from infoscreen.domain.clients import STALE, Client, Condition, Presence, ProcessStatus
+from infoscreen.domain.hours import is_expected
 
 BEATS_UNTIL_LEARNED = 5
 """Until so many heartbeats are known the threshold is at least the unlearned one (recovery design)."""
@@ -20,7 +21,7 @@ Those of the retransmission timer in RFC 6298.
 """
 
 
-SILENT = STALE | {Condition.INCOMPREHENSIBLE}
+SILENT = STALE | {Condition.INCOMPREHENSIBLE, Condition.OFF_HOURS}
 """Conditions in which no heartbeat has been understood for too long."""
 
 CLOCK_DOUBT = timedelta(minutes=1)
@@ -308,6 +309,11 @@ def _kind_of_silence(client: Client, now: datetime, listening_since: datetime | 
             return Condition.INCOMPREHENSIBLE
     if speaks_unread(client, now):
         return Condition.INCOMPREHENSIBLE
+    if not is_expected(client, now):
+        return Condition.OFF_HOURS
+    if client.status is Condition.OFF_HOURS and not is_stale(client, now, listening_since):
+        # It was to be heard by now; but it is for us to have listened.
+        return Condition.OFF_HOURS
     return Condition.HUNG if client.presence is Presence.ONLINE else Condition.UNREACHABLE
 
 

@@ -7,20 +7,22 @@ from datetime import timedelta
 
 from pydantic import ValidationError
 
-from infoscreen.clock import Clock, SteadySince
+from infoscreen.clock import Clock, SteadySince, host_zone
 from infoscreen.domain.commands import Timeouts
 from infoscreen.domain.recovery import Observer
 from infoscreen.judge.lines import BadLine
 from infoscreen.judge.surroundings import VirtualLink, VirtualPublisher
 from infoscreen.metrics import Metrics
-from infoscreen.policies import lockout_policy, recovery_policy, stale_policy
+from infoscreen.policies import hours_policy, lockout_policy, recovery_policy, stale_policy
 from infoscreen.services.bus import Bus
 from infoscreen.services.commanding import Commanding, CommandPolicy
 from infoscreen.services.fleet import Fleet
+from infoscreen.services.hours import Hours
 from infoscreen.services.ingest import Ingest, IngestPolicy
 from infoscreen.services.outbox import Outbox
 from infoscreen.services.recovery.loop import Recovering
 from infoscreen.services.recovery.pauses import Pausing
+from infoscreen.services.schedules import Schedules
 from infoscreen.services.watching import Watch, WatchPolicy
 from infoscreen.settings import Settings
 from infoscreen.storage.engine import Store
@@ -82,6 +84,7 @@ def build(
         poll=timedelta(seconds=settings.crash_recovery_poll_seconds),
         retention=timedelta(days=settings.retention_days),
     )
+    schedules = Schedules(store, clock, Hours(host_zone()), hours_policy(settings))
     ingest = Ingest(
         store,
         clock,
@@ -101,12 +104,12 @@ def build(
 
     return Daemon(
         ingest=ingest,
-        watch=Watch(store, clock, bus, link, watched, metrics),
+        watch=Watch(store, clock, bus, link, watched, metrics, schedules),
         outbox=Outbox(
             store, clock, bus, publisher, link, metrics, wake, alias=settings.mqtt_command_alias_enabled
         ),
         commanding=commanding,
-        fleet=Fleet(store, clock, bus, link, wake),
+        fleet=Fleet(store, clock, bus, link, wake, schedules),
         pausing=Pausing(store, clock, bus),
         recovering=Recovering(
             store, clock, bus, commanding, metrics, recovery_policy(settings), lockout, observer, new_id

@@ -184,7 +184,7 @@ class Replay:
             if status is not shown and at >= self._past.since:
                 yield from _turned(client, shown, status, at, end)
                 shown = status
-            silent = shown in STALE or shown is Condition.SHUT_DOWN or self._falls_silent(upcoming, at, beat)
+            silent = shown in _SILENT or self._falls_silent(upcoming, at, beat)
             if not silent:
                 yield at, _said(client, "heartbeat", _beat(shown, at, client))
             following = at + beat
@@ -197,6 +197,9 @@ class Replay:
         return at > upcoming[-1].at - 3 * beat
 
 
+_SILENT = STALE | {Condition.SHUT_DOWN, Condition.OFF_HOURS}
+
+
 def _turned(
     client: Seen, before: Condition, after: Condition, at: datetime, end: datetime
 ) -> Iterator[tuple[datetime, Line]]:
@@ -205,10 +208,10 @@ def _turned(
         yield at, _said(client, "service_failed", "")
     if before is Condition.MAINTENANCE:
         yield at, {"kind": "maintenance", "uuid": client.uuid, "on": False}
-    if before in STALE or before is Condition.SHUT_DOWN:
+    if before in _SILENT:
         yield at, _said(client, "presence", "online")
     match after:
-        case Condition.UNREACHABLE | Condition.SHUT_DOWN:
+        case Condition.UNREACHABLE | Condition.SHUT_DOWN | Condition.OFF_HOURS:
             yield at, _said(client, "presence", "offline")
         case Condition.SERVICE_FAILED:
             failed = {"unit": "on-record.service", "failed_at": _iso(at)}

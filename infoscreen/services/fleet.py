@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from infoscreen.clock import Clock
@@ -14,24 +15,32 @@ from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import InvalidInput, NotFound
 from infoscreen.domain.events import ClientChanged, ClientRemoved, TimelineKind
 from infoscreen.domain.failures import acknowledged, summed_up
-from infoscreen.domain.faults import FieldFault
+from infoscreen.domain.faults import FieldError, FieldFault
 from infoscreen.domain.history import Happening, Setting
 from infoscreen.services.bus import Bus
+from infoscreen.services.hours import BadHours
 from infoscreen.services.ports import Link
 from infoscreen.services.reports import Folding, settle
-from infoscreen.storage import audit, clients, failed_services, retained, timeline
+from infoscreen.services.schedules import Schedules
+from infoscreen.storage import audit, clients, failed_services, retained, sites, timeline
 from infoscreen.storage.engine import Connection, Store
 from infoscreen.storage.timeline import NewEntry
 from infoscreen.wire import topics
 
 log = logging.getLogger(__name__)
 
+TIMED = frozenset({"site", "own_hours", "own_time_zone", "own_country"})
+"""What of a client its hours follow from."""
+
 
 class Fleet:
     """What operators do to clients. Every act is audited and recorded in the client's timeline."""
 
-    def __init__(self, store: Store, clock: Clock, bus: Bus, link: Link, wake: asyncio.Event) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, bus: Bus, link: Link, wake: asyncio.Event, schedules: Schedules
+    ) -> None:
         """``wake`` is set when the outbox has a retained failure to clear."""
+        self._schedules = schedules
         self._store = store
         self._clock = clock
         self._bus = bus
@@ -88,7 +97,7 @@ class Fleet:
 
         Raises:
             NotFound: there is no such client.
-            InvalidInput: a maintenance that ends in the past.
+            InvalidInput: a maintenance that ends in the past, or hours that cannot be used.
         """
         async with self._store.write() as connection:
             before = await _existing(connection, uuid)
@@ -100,6 +109,8 @@ class Fleet:
             told = {name: value for name, value in changes.items() if value != getattr(before, name)}
             if not told:
                 return before
+            if told.keys() & TIMED:
+                after = await self._timed(connection, after, told, now)
             detail = {
                 name: str(value) if name == "maintenance_until" and value else value
                 for name, value in told.items()
@@ -110,6 +121,23 @@ class Fleet:
             await audit.record(connection, now, actor, "client.edit", f"client/{uuid}", detail)
         self._bus.publish(ClientChanged(uuid))
         return after
+
+    async def _timed(
+        self, connection: Connection, client: Client, told: Mapping[str, Any], now: datetime
+    ) -> Client:
+        """Return the client with the hours that count after a change; its site exists from then on."""
+        if client.site is not None and "site" in told:
+            await sites.ensure(connection, [client.site], now)
+        known = {} if client.site is None else await sites.by_names(connection, [client.site])
+        site = known.get(client.site or "")
+        if any(told.get(name) is not None for name in TIMED - {"site"}):
+            try:
+                self._schedules.hours.check(self._schedules.of(client, site)[0])
+            except BadHours as error:
+                own = f"own_{error.field}" in told
+                if own:
+                    raise InvalidInput([FieldError(error.field, error.fault)]) from None
+        return self._schedules.timed(client, site, now)
 
     async def remove(self, uuid: str, actor: Actor) -> None:
         """Remove a client with all its history; raise ``NotFound``.

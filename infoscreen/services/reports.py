@@ -276,10 +276,13 @@ def settle(folding: Folding, now: datetime, listening_since: datetime | None) ->
     if condition is client.status:
         _turn(folding, now)
         return
+    since = now
+    if client.status is Condition.OFF_HOURS and condition in STALE and client.expected_by is not None:
+        since = max(client.status_since, min(now, client.expected_by))
     folding.client = replace(
         client,
         status=condition,
-        status_since=now,
+        status_since=since,
         well_until=now if client.status is Condition.ONLINE else client.well_until,
         heartbeats_at_change=client.heartbeats,
     )

@@ -32,6 +32,7 @@ from infoscreen.services.bus import Bus
 from infoscreen.services.loops import every
 from infoscreen.services.ports import Link, Measures
 from infoscreen.services.reports import Folding, settle
+from infoscreen.services.schedules import Schedules
 from infoscreen.storage import (
     audit,
     client_deadlines,
@@ -43,6 +44,7 @@ from infoscreen.storage import (
     commands,
     timeline,
 )
+from infoscreen.storage import schedules as stored_schedules
 from infoscreen.storage.command_deadlines import Signs
 from infoscreen.storage.command_history import HistoryLine
 from infoscreen.storage.engine import Connection, Store
@@ -74,8 +76,16 @@ class Watch:
     """Keeps conditions, deadlines and verifications true as time passes."""
 
     def __init__(
-        self, store: Store, clock: Clock, bus: Bus, link: Link, policy: WatchPolicy, measures: Measures
+        self,
+        store: Store,
+        clock: Clock,
+        bus: Bus,
+        link: Link,
+        policy: WatchPolicy,
+        measures: Measures,
+        schedules: Schedules,
     ) -> None:
+        self._schedules = schedules
         self._store = store
         self._clock = clock
         self._bus = bus
@@ -103,6 +113,7 @@ class Watch:
 
     async def look(self) -> None:
         """Take every step that time alone may have made due."""
+        await self._schedules.step()
         await self._conditions()
         await self._verify()
 
@@ -181,6 +192,7 @@ class Watch:
     async def _due(self, connection: Connection, now: datetime, since: datetime | None) -> set[str]:
         due = {*await client_deadlines.out_of_maintenance(connection, now)}
         due.update(await client_deadlines.not_started(connection, now))
+        due.update(await stored_schedules.changed_silent(connection, now))
         due.update(await client_deadlines.no_longer_dark(connection, now))
         # Within the shortest threshold after the start nobody can be stale yet: spare the scan over all of
         # them.

@@ -44,6 +44,22 @@ async def totals(connection: Connection, site: str | None = None) -> dict[Condit
     return {condition: counted.get(condition, 0) for condition in Condition}
 
 
+async def of_sites(connection: Connection, names: Collection[str]) -> dict[str, dict[Condition, int]]:
+    """Return the same for each of several sites."""
+    found = {name: dict.fromkeys(Condition, 0) for name in names}
+    for chunk in chunks(names):
+        both = union_all(
+            select(_counted.site, _counted.status, _counted.clients.label("number")).where(
+                _counted.site.in_(chunk)
+            ),
+            select(_changed.site, _changed.status, _changed.change).where(_changed.site.in_(chunk)),
+        ).subquery()
+        statement = select(both.c.site, both.c.status, func.sum(both.c.number))
+        for site, status, number in await connection.execute(statement.group_by(both.c.site, both.c.status)):
+            found[site][Condition(status)] = int(number)
+    return found
+
+
 async def count(connection: Connection, statuses: Collection[Condition], site: str | None = None) -> int:
     """Return how many clients are in any of the conditions; no conditions means all."""
     counted = await totals(connection, site)

@@ -27,6 +27,7 @@ from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.commands import DISRUPTIVE, OPEN, Action, CommandStatus, Source, Verification
 from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.history import Finding, Happening, Note, Part
+from infoscreen.domain.hours import ALWAYS, HoursSource
 from infoscreen.domain.recovery import Closing, IncidentKind, Outcome, Phase, Reason, Verb
 from infoscreen.storage import (  # noqa: F401
     account_tables,
@@ -35,6 +36,7 @@ from infoscreen.storage import (  # noqa: F401
     notify_tables,
     power_tables,
     recovery_tables,
+    site_tables,
 )
 from infoscreen.storage.columns import (
     BigKey,
@@ -49,6 +51,9 @@ from infoscreen.storage.columns import (
 from infoscreen.storage.counting import counters
 from infoscreen.storage.finding import finding
 from infoscreen.storage.metadata import metadata as metadata
+from infoscreen.storage.recovery_tables import recovery_days as recovery_days
+from infoscreen.storage.recovery_tables import recovery_pauses as recovery_pauses
+from infoscreen.storage.recovery_tables import recovery_polls as recovery_polls
 
 
 def _uuid_key() -> Column[Any]:
@@ -70,8 +75,10 @@ def _any_of(column: str, words: frozenset[Any]) -> str:
 WATCHED = frozenset({Condition.ONLINE, Condition.CRASHED, Condition.NOT_SHOWING})
 """Conditions that time alone can turn into a stale one."""
 
-UNWELL = f"status NOT IN ('{Condition.ONLINE}', '{Condition.NEVER_SEEN}')"
+UNWELL = f"status NOT IN ('{Condition.ONLINE}', '{Condition.NEVER_SEEN}', '{Condition.OFF_HOURS}')"
 ONLINE = f"status = '{Condition.ONLINE}'"
+CLOSED_SILENT = f"status IN ('{Condition.HUNG}', '{Condition.UNREACHABLE}') AND NOT within_hours"
+OPENED_SILENT = f"status = '{Condition.OFF_HOURS}' AND within_hours"
 INCOMPREHENSIBLE = f"status = '{Condition.INCOMPREHENSIBLE}'"
 """Conditions of partial indexes; a query must say them in the very same words to use the index."""
 
@@ -165,6 +172,17 @@ clients = Table(
     Column("duplicate_since", UtcDateTime),
     Column("duplicate_seen_at", UtcDateTime),
     Column("identity", IdentityJson),
+    Column("own_hours", String(500)),
+    Column("own_time_zone", String(64)),
+    Column("own_country", String(2)),
+    Column("hours", String(500), nullable=False, server_default=ALWAYS),
+    Column("hours_source", Word(HoursSource), nullable=False, server_default=HoursSource.DEFAULT.value),
+    Column("time_zone", String(64)),
+    Column("hours_fault", String(40)),
+    Column("within_hours", Boolean, nullable=False, server_default=text("true")),
+    Column("hours_since", UtcDateTime),
+    Column("expected_by", UtcDateTime),
+    Column("next_change_at", UtcDateTime),
 )
 
 _watched = text(_any_of("status", WATCHED))
@@ -188,6 +206,9 @@ _partial("ix_clients_service_failed", _failed, clients.c.sort_key)
 _partial("ix_clients_service_failed_since", _failed, clients.c.status_since, clients.c.uuid)
 _partial("ix_clients_incomprehensible", _incomprehensible, clients.c.refused_until)
 _partial("ix_clients_maintenance", _maintained, clients.c.maintenance_until)
+_partial("ix_clients_next_change", text("next_change_at IS NOT NULL"), clients.c.next_change_at)
+_partial("ix_clients_closed_silent", text(CLOSED_SILENT), clients.c.uuid)
+_partial("ix_clients_opened_silent", text(OPENED_SILENT), clients.c.expected_by)
 _partial("ix_clients_clear_pending", _clear_pending, clients.c.uuid)
 
 failed_services = Table(
@@ -425,20 +446,3 @@ incident_members = Table(
     Column("joined_at", UtcDateTime, nullable=False),
 )
 Index("ix_incident_members_client", incident_members.c.client_uuid)
-
-recovery_pauses = Table(
-    "recovery_pauses",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("scope", String(20), nullable=False),
-    Column("site", String(200)),
-    Column("client_uuid", String(36), ForeignKey("clients.uuid", ondelete="CASCADE")),
-    Column("reason", Text, nullable=False),
-    Column("by", String(200), nullable=False),
-    Column("created_at", UtcDateTime, nullable=False),
-    Column("until", UtcDateTime, nullable=False),
-    Column("ended_at", UtcDateTime),
-    Column("ended_by", String(200)),
-)
-_partial("ix_recovery_pauses_open", _under_way, recovery_pauses.c.until)
-Index("ix_recovery_pauses_client", recovery_pauses.c.client_uuid)

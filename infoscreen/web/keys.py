@@ -24,6 +24,7 @@ from infoscreen.services.ports import Link
 from infoscreen.services.power.outlets import Outlets
 from infoscreen.services.recovery.loop import Recovering
 from infoscreen.services.recovery.pauses import Pausing
+from infoscreen.services.sites import Sites
 from infoscreen.storage.engine import Store
 from infoscreen.web.live import LiveFeed
 from infoscreen.web.problems import Problem
@@ -74,6 +75,7 @@ class Parts:
     clock: Clock
     accounts: Accounts
     commanding: Commanding
+    sites: Sites
     fleet: Fleet
     outlets: Outlets
     pausing: Pausing

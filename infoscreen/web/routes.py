@@ -13,6 +13,7 @@ from infoscreen.web.api import (
     notifications,
     power,
     recovery,
+    sites,
     timeline,
 )
 from infoscreen.web.registry import Route
@@ -22,6 +23,7 @@ ROUTES: tuple[Route, ...] = (
     *accounts.ROUTES,
     *audit.ROUTES,
     *clients.ROUTES,
+    *sites.ROUTES,
     *power.ROUTES,
     *commands.ROUTES,
     *enrolment.ROUTES,

@@ -31,6 +31,12 @@ def _status_reason(client: Client, language: Language) -> str:
             return _("Shut down on purpose; nothing heard since.")
         case Condition.MAINTENANCE:
             return _("In maintenance.")
+        case Condition.OFF_HOURS:
+            if client.next_change_at is None or client.within_hours:
+                return _("Dark outside its operating hours.")
+            return _("Dark outside its operating hours, which begin %(at)s.") % {
+                "at": language.moment(client.next_change_at)
+            }
         case Condition.SERVICE_FAILED:
             unit = client.service_failed_unit or UNKNOWN
             return _("systemd on the client has given up on %(unit)s.") % {"unit": unit}

@@ -20,6 +20,7 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "too-many-attempts": N_("Too many failed attempts"),
         "busy": N_("Too busy"),
         "conflict": N_("Conflict"),
+        "site-in-use": N_("Site is in use"),
         "secret-unreadable": N_("Secret cannot be read"),
         "https-needed": N_("https is needed"),
         "broker-helper-missing": N_("Accounts of the broker cannot be changed from here"),
@@ -138,6 +139,9 @@ ERRORS: Table = MappingProxyType(
             "You have %(streams)s live views open, which is the most for one user. Close some."
         ),
         ErrorCode.STREAMS_OPEN: N_("There are already %(streams)s live views open. Try again later."),
+        ErrorCode.NO_SITE_ID: N_("There is no site %(id)s."),
+        ErrorCode.SITE_EXISTS: N_("There is already a site “%(name)s”."),
+        ErrorCode.SITE_IN_USE: N_("%(clients)s clients are at this site. Give them another site first."),
         ErrorCode.NO_CHANNEL: N_("There is no channel %(id)s."),
         ErrorCode.NO_RULE: N_("There is no rule %(id)s."),
         ErrorCode.CHANNEL_EXISTS: N_("There is already a channel “%(name)s”."),
@@ -226,7 +230,11 @@ FAULTS: Table = MappingProxyType(
         FieldFault.NOT_A_WEBHOOK_URL: N_("must be https://HOST/... or http://HOST/..."),
         FieldFault.NO_SUCH_CHANNEL: N_("there is no channel %(id)s"),
         FieldFault.NO_SUCH_TIME_ZONE: N_("is not the name of a time zone, such as Europe/Berlin"),
-        FieldFault.NOT_OPENING_HOURS: N_("is not opening hours such as “Mo-Fr 08:00-18:00”: %(part)s"),
+        FieldFault.NO_SUCH_COUNTRY: N_("is not the code of a country with known holidays, such as DE"),
+        FieldFault.NO_SUCH_SITE: N_("there is no site %(id)s"),
+        FieldFault.NOT_OPENING_HOURS: N_(
+            "is not opening hours such as “Mo-Fr 08:00-18:00”, from column %(column)s: “%(part)s”"
+        ),
         FieldFault.NOT_BOTH: N_("must be given together with %(other)s"),
         FieldFault.OTHER: N_("is not valid (%(rule)s)"),
     }

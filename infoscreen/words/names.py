@@ -28,6 +28,7 @@ CONDITIONS: Mapping[Condition, str] = MappingProxyType(
         Condition.DUPLICATE: N_("Two clients"),
         Condition.MAINTENANCE: N_("Maintenance"),
         Condition.SHUT_DOWN: N_("Switched off"),
+        Condition.OFF_HOURS: N_("Outside hours"),
         Condition.NEVER_SEEN: N_("Never seen"),
     }
 )
@@ -139,6 +140,9 @@ SETTINGS: Mapping[Setting, str] = MappingProxyType(
         Setting.DESCRIPTION: N_("description"),
         Setting.MAINTENANCE: N_("maintenance"),
         Setting.AUTO_RECOVERY: N_("automatic recovery"),
+        Setting.HOURS: N_("operating hours"),
+        Setting.TIME_ZONE: N_("time zone"),
+        Setting.COUNTRY: N_("country"),
     }
 )
 

@@ -1,8 +1,10 @@
 """What the operator can set of the automatic recovery, and the numbers that are fixed. No rules in here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import IntEnum
+
+from infoscreen.domain.hours import HoursPolicy
 
 MOST_INGEST_LAG = timedelta(seconds=10)
 MOST_LOOP_LAG = timedelta(seconds=5)
@@ -82,6 +84,7 @@ class RecoveryPolicy:
     power_cycle_wait: timedelta = timedelta(seconds=900)
     stale_unlearned: timedelta = timedelta(seconds=180)
     command_expiry: timedelta = timedelta(seconds=240)
+    hours: HoursPolicy = field(default_factory=HoursPolicy)
 
     def attempts(self, rung: Rung) -> int:
         """Return how often ``rung`` is tried; 0 removes it."""

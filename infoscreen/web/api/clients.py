@@ -9,7 +9,8 @@ from infoscreen.domain.accounts import Role
 from infoscreen.domain.clients import STALE, Condition
 from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import Forbidden, InvalidInput, NotFound, OutletShared, SecretUnreadable
-from infoscreen.storage import client_lists, clients, commands, screenshots
+from infoscreen.domain.faults import FieldFault
+from infoscreen.storage import client_lists, clients, commands, screenshots, sites
 from infoscreen.storage.engine import Connection
 from infoscreen.web.api import models
 from infoscreen.web.api.identifiers import path_identifier
@@ -85,7 +86,18 @@ async def edit_client(request: web.Request) -> web.StreamResponse:
         require_admin(actor)
         wanted = None if changes.power is None else changes.power.wanted()
         await parts.outlets.configure(uuid, wanted, actor)
-    return _answer(parts, await parts.fleet.edit(uuid, changes.given(), actor))
+    edit = changes.given()
+    if isinstance(changes.site, int):
+        edit["site"] = await _site_name(parts, changes.site)
+    return _answer(parts, await parts.fleet.edit(uuid, edit, actor))
+
+
+async def _site_name(parts: Parts, number: int) -> str:
+    async with parts.store.read() as connection:
+        site = await sites.get(connection, number) if 0 < number < 2**31 else None
+    if site is None:
+        raise InvalidInput.of("site", FieldFault.NO_SUCH_SITE, id=str(number))
+    return site.name
 
 
 async def remove_client(request: web.Request) -> web.StreamResponse:

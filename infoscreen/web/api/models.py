@@ -18,6 +18,7 @@ from infoscreen.domain.commands import Action, CommandStatus, Source, Verificati
 from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import StoreTrouble
 from infoscreen.domain.events import TimelineKind
+from infoscreen.domain.hours import HoursSource
 from infoscreen.domain.recovery import Closing, IncidentKind, Reason
 from infoscreen.domain.refusals import is_refused, wrong_clock_seconds
 from infoscreen.services.recovery.explain import RecoveryMode
@@ -73,6 +74,12 @@ class ClientModel(Answer):
     failed_services: list[FailedServiceModel] = Field(description="All of them, the newest first.")
     mqtt_reconnect_count: int | None
     mqtt_last_disconnect_at: datetime | None
+    hours: str = Field(description="Its operating hours that count.")
+    hours_source: HoursSource = Field(description="Whose they are: its own, its site's, or nobody's (24/7).")
+    time_zone: str | None = Field(description="Of its hours; null: the server's.")
+    within_hours: bool = Field(description="It is meant to show something now.")
+    next_change_at: datetime | None = Field(description="When its hours begin or end next.")
+    hours_warning: str | None = Field(description="Why its hours count as 24/7: a code, or null.")
     maintenance_until: datetime | None
     auto_recovery: bool
     capabilities: list[str]
@@ -96,6 +103,7 @@ class ClientModel(Answer):
             unread_fields=[UnreadField.of(key, said) for key, said in client.unread_fields.items()],
             refused=RefusedModel.of(client),
             duplicate=Duplicate.of(client),
+            hours_warning=client.hours_fault,
             last_duplicate=PastDuplicateModel.of(client),
             **more,
         )
@@ -110,6 +118,7 @@ _DERIVED = {
     "unread_fields",
     "refused",
     "duplicate",
+    "hours_warning",
     "last_duplicate",
 }
 _COPIED = tuple(name for name in ClientModel.model_fields if name not in _DERIVED)

@@ -165,7 +165,18 @@ class ClientChanges(Body):
     """What an operator may change of a client; what is left out stays, null empties."""
 
     name: Annotated[Label | None, NoneIfBlank] = None
-    site: Annotated[Label | None, NoneIfBlank] = None
+    site: Annotated[Label | int | None, NoneIfBlank] = Field(
+        default=None, description="The name of its site, which is created if it is new, or the site's id."
+    )
+    hours: Annotated[
+        Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)] | None, NoneIfBlank
+    ] = Field(default=None, description="Its own operating hours; null: those of its site.")
+    time_zone: Annotated[Label | None, NoneIfBlank] = Field(
+        default=None, description="For its own hours; null: that of its site."
+    )
+    country: Annotated[Label | None, NoneIfBlank] = Field(
+        default=None, description="For public holidays; null: that of its site."
+    )
     tags: list[Tag] = Field(default_factory=list, max_length=50)
     description: Annotated[Description | None, NoneIfBlank] = None
     maintenance_until: Annotated[AwareDatetime, AfterValidator(utc)] | None = None
@@ -176,7 +187,12 @@ class ClientChanges(Body):
 
     def given(self) -> ClientEdit:
         """Return what is to be changed of the client itself."""
-        return cast(ClientEdit, self.model_dump(exclude_unset=True, exclude={"power"}))
+        told = self.model_dump(exclude_unset=True, exclude={"power"})
+        return cast(ClientEdit, {_OWN.get(name, name): value for name, value in told.items()})
+
+
+_OWN = {"hours": "own_hours", "time_zone": "own_time_zone", "country": "own_country"}
+"""Fields of a client that win over its site's, and what they are called where both are known."""
 
 
 class Acknowledgement(Body):

@@ -19,6 +19,7 @@ GROUPS: Mapping[str, frozenset[Condition]] = MappingProxyType(
         "duplicate": frozenset({Condition.DUPLICATE}),
         "maintenance": frozenset({Condition.MAINTENANCE}),
         "shut_down": frozenset({Condition.SHUT_DOWN}),
+        "off_hours": frozenset({Condition.OFF_HOURS}),
         "never_seen": frozenset({Condition.NEVER_SEEN}),
         "unwell": STALE | {Condition.CRASHED, Condition.NOT_SHOWING},
         "unclear": frozenset({Condition.INCOMPREHENSIBLE, Condition.DUPLICATE}),
@@ -48,6 +49,7 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "online": N_("Online"),
         "maintenance": N_("Maintenance"),
         "shut_down": N_("Switched off"),
+        "off_hours": N_("Outside hours"),
         "never_seen": N_("Never seen"),
     }
 )
@@ -60,6 +62,7 @@ TILES = (
     "unclear",
     "online",
     "maintenance",
+    "off_hours",
     "shut_down",
 )
 """The tiles from the left: what needs somebody first."""

@@ -36,6 +36,7 @@ OUT_OF_REACH: Mapping[Condition, str] = MappingProxyType(
     {
         Condition.UNREACHABLE: N_("Not connected: no command would arrive."),
         Condition.SHUT_DOWN: N_("Switched off: no command would arrive."),
+        Condition.OFF_HOURS: N_("Dark outside its operating hours: no command would arrive."),
         Condition.NEVER_SEEN: N_("Never connected: no command would arrive."),
     }
 )

@@ -31,7 +31,7 @@ SHOWN = 50
 
 LISTENED_ENOUGH = timedelta(minutes=3)
 
-RESTING = frozenset({Condition.MAINTENANCE, Condition.SHUT_DOWN})
+RESTING = frozenset({Condition.MAINTENANCE, Condition.SHUT_DOWN, Condition.OFF_HOURS})
 """A failed service of these is shown, but counts as no problem."""
 
 

@@ -123,7 +123,7 @@ def _warnings(client: Client, locked_until: datetime | None, language: Language)
             % {"time": language.moment(locked_until)}
         )
     match client.status:
-        case Condition.UNREACHABLE | Condition.SHUT_DOWN | Condition.NEVER_SEEN:
+        case Condition.UNREACHABLE | Condition.SHUT_DOWN | Condition.OFF_HOURS | Condition.NEVER_SEEN:
             warnings.append(
                 _(
                     "The client cannot be reached at the moment. The command waits a few minutes and "
