@@ -5,6 +5,7 @@ import itertools
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,13 @@ from sqlalchemy.engine import make_url
 
 from infoscreen.services.ingest import RETRY_SECONDS
 from infoscreen.services.ports import Incoming
+from infoscreen.storage.engine import Store
 from tests.broker import Broker
 from tests.daemon import installed
 from tests.postgres import own_server
 from tests.proxy import proxied
 from tests.spine import Spine, open_spine, sqlite_url, uuid_of, zulu
-from tests.waiting import until
+from tests.waiting import DEADLINE_SECONDS
 
 U, V = uuid_of(1), uuid_of(2)
 
@@ -65,6 +67,15 @@ async def heard_through(spine: Spine, messages: Sequence[tuple[str, Any]]) -> No
             await asyncio.wait({hearing}, timeout=0.02)
             spine.clock.advance(0 if hearing.done() else RETRY_SECONDS / 100)
     await hearing
+
+
+@asynccontextmanager
+async def closing_store(url: str) -> AsyncIterator[Store]:
+    store = Store(url)
+    try:
+        yield store
+    finally:
+        await store.close()
 
 
 async def stored_undisturbed(url: str, times: int = 2) -> list[dict[str, Any]]:
@@ -223,38 +234,97 @@ async def test_heartbeats_that_are_repeated_in_several_batches_are_counted_once(
     assert (await either.client(U)).heartbeats == 8
 
 
+async def rejected_and_refused(spine: Spine, uuid: str) -> tuple[int, int]:
+    async with spine.store.read() as connection:
+        rejected = await connection.scalar(
+            text("SELECT count(*) FROM rejected_messages WHERE topic LIKE :topic"), {"topic": f"%{uuid}%"}
+        )
+    return rejected, (await spine.client(uuid)).refused_count
+
+
+async def test_rejected_messages_that_the_broker_repeats_are_counted_once(either: Spine) -> None:
+    """Also those that look alike; those that no client or command is known of are kept once, too."""
+    packet = itertools.count(1)
+
+    def said(topic: str, payload: bytes) -> Incoming:
+        return Incoming(f"infoscreen/{topic}", payload, packet_id=next(packet).to_bytes(2))
+
+    await either.beat(U)
+    await either.beat(V)
+    unknown = {"command_id": uuid_of(99), "status": "completed", "timestamp": zulu(either.clock.now())}
+    odd = [
+        (f"{U}/heartbeat", b"not JSON"),
+        (f"{V}/health", b"\x00" * 300),
+        (f"{U}/heartbeat", b"not JSON"),
+        (f"{U}/commands/ack", json.dumps(unknown).encode()),
+        (f"{U}/nonsense", b"{}"),
+    ]
+    sent = [said(*one) for one in odd * 3]
+    await either.ingest.handle(sent[:6], either.clock.now())
+    await either.ingest.handle(sent[6:10], either.clock.now())
+    after = await rejected_and_refused(either, U), await rejected_and_refused(either, V)
+    assert after == ((8, 6), (2, 2))
+    refused_at = (await either.client(V)).refused_at
+    either.clock.advance(30)
+    # None of these was acknowledged, and the last five were stored by nobody.
+    again = [one._replace(repeated=True) for one in sent]
+    for start in range(0, 15, 4):
+        await either.ingest.handle(again[start : start + 4], either.clock.now())
+    after = await rejected_and_refused(either, U), await rejected_and_refused(either, V)
+    assert after == ((12, 9), (3, 3))
+    assert (await either.client(V)).refused_at != refused_at
+    counts = either.measures.counts
+    assert sum(number for key, number in counts.items() if key[0] == "rejected") == 15
+
+
 @pytest.mark.slow
-async def test_heartbeats_are_counted_once_when_the_daemon_is_killed_between_commit_and_puback(
-    tmp_path: Path, broker: Broker
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+async def test_what_was_heard_is_counted_once_when_the_daemon_is_killed_between_commit_and_puback(
+    tmp_path: Path, broker: Broker, request: pytest.FixtureRequest, kind: str
 ) -> None:
-    """A real mosquitto repeats them to the daemon that is started next."""
+    """A real mosquitto repeats it to the daemon that is started next."""
     await broker.add_device(U)
+    settings = {"DATABASE_URL": request.getfixturevalue("postgres")} if kind == "postgres" else {}
     sent = 0
     async with (
         proxied(broker.port) as line,
-        installed(tmp_path / "daemon", broker, MQTT_PORT=line.port) as daemon,
+        installed(tmp_path / "daemon", broker, MQTT_PORT=line.port, **settings) as daemon,
+        closing_store(daemon.url) as store,
     ):
 
-        async def beat() -> None:
+        async def say() -> None:
+            """Send a heartbeat, and one that cannot be read and looks like all others."""
             nonlocal sent
             sent += 1
-            await broker.pub(f"infoscreen/{U}/heartbeat", json.dumps({"timestamp": zulu(datetime.now(UTC))}))
+            told = json.dumps({"timestamp": zulu(datetime.now(UTC))})
+            await broker.pub(f"infoscreen/{U}/heartbeat", told)
+            await broker.pub(f"infoscreen/{U}/heartbeat", "not JSON")
 
-        def counted() -> int:
-            rows = daemon.rows("SELECT heartbeats FROM clients WHERE uuid = ?", U)
-            return rows[0][0] if rows else 0
+        async def counted() -> tuple[int, int, int]:
+            async with store.read() as connection:
+                row = await connection.execute(text("SELECT heartbeats, refused_count FROM clients"))
+                heard = row.first()
+                kept = await connection.scalar(text("SELECT count(*) FROM rejected_messages"))
+            return (*heard, kept) if heard else (0, 0, kept)
 
-        for _ in range(3):
+        async def until_counted() -> None:
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                while True:
+                    if min(await counted()) >= sent:
+                        return
+                    await asyncio.sleep(0.02)
+
+        for _ in range(2):
             await daemon.start()
-            await beat()
-            await until(lambda: counted() >= sent)
+            await say()
+            await until_counted()
             line.loses_what_is_sent = True  # the PUBACKs, which is as if they had not been sent
             for _ in range(3):
-                await beat()
-            await until(lambda: counted() >= sent)
+                await say()
+            await until_counted()
             await daemon.kill()
             line.loses_what_is_sent = False
-            await beat()  # waits behind those that are repeated
+            await say()  # waits behind what is repeated
         await daemon.start()
-        await until(lambda: counted() >= sent)
-        assert counted() == sent
+        await until_counted()
+        assert await counted() == (sent, sent, sent)

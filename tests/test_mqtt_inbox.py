@@ -40,8 +40,10 @@ def test_messages_come_out_as_they_went_in_however_the_stream_is_cut(
         taken += batch.messages
         pubacks += batch.pubacks
         inbox.stored(batch)
-    assert taken == [Incoming(*one) for one in sent if not isinstance(one, bytes)]
     numbers = [number for number, one in enumerate(sent, 1) if not isinstance(one, bytes)]
+    messages = [one for one in sent if not isinstance(one, bytes)]
+    ids = [number.to_bytes(2) for number in numbers]
+    assert taken == [Incoming(*one, packet_id=id_) for one, id_ in zip(messages, ids, strict=True)]
     assert pubacks == b"".join(b"\x40\x02" + number.to_bytes(2) for number in numbers)
     assert inbox.held == 0
 

@@ -108,7 +108,8 @@ class Inbox:
                 if body > end:
                     raise MalformedStream
                 ids.append(packet_id)
-                messages.append(Incoming(topic, stream[body:end], first & 0x01 == 1, first & 0x08 == 0x08))
+                retain, repeated = first & 0x01 == 1, first & 0x08 == 0x08
+                messages.append(Incoming(topic, stream[body:end], retain, repeated, packet_id))
                 sizes.append(end - at + OVERHEAD_BYTES)
             at = end
         self._unstored += sum(sizes[before:])

@@ -59,6 +59,8 @@ class _Outcome:
     events: list[Event] = field(default_factory=list)
     moved: list[ClientCommand] = field(default_factory=list)
     rejections: list[RejectedMessage] = field(default_factory=list)
+    unwanted: list[RejectedMessage] = field(default_factory=list)
+    """What could be read and is refused all the same: its client or its command is unknown."""
     ledger: Ledger = field(default_factory=list)
 
 
@@ -129,7 +131,7 @@ class Ingest:
         name = uuid4().hex
         unsure: _Outcome | None = None  # of an attempt that may have been committed
         while True:
-            outcome, new = _Outcome(rejections=list(batch.rejections)), False
+            outcome, new = _Outcome(), False
             try:
                 async with self._store.write() as connection:
                     new = await batches.begin(connection, self._writer, name)
@@ -162,13 +164,14 @@ class Ingest:
         strangers = batch.from_whom.keys() - pulses.keys()
         if strangers:
             strangers = await self._admit(connection, batch, strangers, outcome, now)
+        stored = await rejected.stored_before(connection, batch.rejections)
         beats, link = batch.beats_not_stored(pulses), self._link()
         if strangers:
             beats = {uuid: one for uuid, one in beats.items() if uuid not in strangers}
         remaining = await save_quiet(
             connection,
             beats,
-            batch.to_fold(strangers),
+            batch.to_fold(strangers, stored),
             pulses,
             now,
             link.listening_since,
@@ -180,7 +183,7 @@ class Ingest:
         acks = [ack for ack in batch.acks if ack[0] not in strangers]
         acked = await save_acks(connection, acks, self._policy.timeouts, now)
         outcome.moved = acked.moved
-        outcome.rejections += acked.rejections
+        outcome.unwanted += acked.rejections
         outcome.events += [CommandChanged(one.command_id, one.client_uuid) for one in acked.moved]
         lines = [entry for uuid, entry in batch.logs if uuid not in strangers]
         known = await clients.keep(connection, {overrun.uuid for overrun in overruns})
@@ -190,6 +193,9 @@ class Ingest:
             if uuid not in strangers:
                 await screenshots.save(connection, uuid, StoredScreenshot(shot.image, shot.content_type, now))
                 outcome.events.append(ClientChanged(uuid))
+        stored |= await rejected.stored_before(connection, outcome.unwanted)
+        refused = [*batch.rejections, *outcome.unwanted]
+        outcome.rejections = [one for one in refused if one.key not in stored]
         await rejected.keep(connection, self._kept(outcome))
 
     async def _admit(
@@ -210,7 +216,7 @@ class Ingest:
         for uuid in sorted(strangers):
             for message in batch.from_whom[uuid]:
                 unknown = BadMessage(MessageDefect.UNKNOWN_CLIENT)
-                outcome.rejections.append(rejection(message, now, unknown))
+                outcome.unwanted.append(rejection(message, now, unknown))
         return strangers
 
     async def _save_telling(
@@ -263,9 +269,7 @@ class Ingest:
             self._log_rejection(refused)
         for kind, count in refused_kinds.items():
             self._measures.message(kind, "rejected", count)
-        # Messages that decoded well and were refused all the same (unknown client or command) were not
-        # stored.
-        undone = Counter(kind_of(one.topic) for one in outcome.rejections[len(batch.rejections) :])
+        undone = Counter(kind_of(one.topic) for one in outcome.unwanted)
         for kind, count in (batch.kinds - undone).items():
             self._measures.message(kind, "stored", count)
         for kind, count in batch.surplus.items():

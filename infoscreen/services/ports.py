@@ -19,13 +19,15 @@ from infoscreen.domain.recovery import Incident, Reason
 class Incoming(NamedTuple):
     """One message from the broker; ``retain`` is true only for retained ones delivered at subscription.
 
-    ``repeated`` (DUP) means that the broker delivered it before and got no PUBACK; it may be stored.
+    ``repeated`` (DUP) means that the broker delivered it before and got no PUBACK; it may be stored. It has
+    the same ``packet_id`` then, which is empty for QoS 0.
     """
 
     topic: str
     payload: bytes
     retain: bool = False
     repeated: bool = False
+    packet_id: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from infoscreen.services.ports import Incoming
 from infoscreen.services.quota import Quotas
 from infoscreen.services.reports import Refusal, Told
 from infoscreen.storage.heartbeats import Pulse
-from infoscreen.storage.rejected import HEAD_BYTES, RejectedMessage
+from infoscreen.storage.rejected import HEAD_BYTES, Key, RejectedMessage
 from infoscreen.storage.timeline import NewEntry
 from infoscreen.wire import topics
 from infoscreen.wire.messages import (
@@ -43,7 +43,8 @@ class SortedBatch:
 
     ``reports`` are what clients said besides heartbeats; ``replayed`` what the broker retained of them.
     ``from_whom`` are the messages that show that their client exists; ``surplus`` counts those dropped unread
-    because their device has used up its ``quotas``. ``repeated`` are heartbeats that may be stored already; a
+    because their device has used up its ``quotas``. ``refused`` are rejections by who sent them just
+    now. ``repeated`` are heartbeats that may be stored already; a
     session delivers them before all others.
     """
 
@@ -52,7 +53,7 @@ class SortedBatch:
     repeated: defaultdict[str, list[Heard]] = field(default_factory=lambda: defaultdict(list))
     reports: list[tuple[str, Told]] = field(default_factory=list)
     replayed: list[tuple[str, Told]] = field(default_factory=list)
-    refused: dict[str, Refusal] = field(default_factory=dict)
+    refused: list[tuple[str, RejectedMessage]] = field(default_factory=list)
     acks: list[tuple[str, CommandAck, Incoming]] = field(default_factory=list)
     logs: list[tuple[str, NewEntry]] = field(default_factory=list)
     shots: dict[str, Screenshot] = field(default_factory=dict)
@@ -102,12 +103,18 @@ class SortedBatch:
                 found[uuid] = beats_of(fresh, self.beats.get(uuid))
         return found
 
-    def to_fold(self, strangers: set[str]) -> list[tuple[str, Told]]:
+    def to_fold(self, strangers: set[str], stored: set[Key]) -> list[tuple[str, Told]]:
         """Return what changes clients besides heartbeats, of all but the strangers.
 
-        What was retained comes first, because it is older than anything said meanwhile.
+        What was retained comes first, because it is older than anything said meanwhile. Rejections that are
+        ``stored`` already are left out.
         """
-        refused = [(uuid, Told(refusal)) for uuid, refusal in self.refused.items()]
+        refusals: dict[str, Refusal] = {}
+        for uuid, message in self.refused:
+            if message.key not in stored:
+                before = refusals.get(uuid)
+                refusals[uuid] = Refusal(message.defect, 1 + (before.count if before else 0))
+        refused = [(uuid, Told(refusal)) for uuid, refusal in refusals.items()]
         everything = [*self.replayed, *self.reports, *refused]
         return [one for one in everything if one[0] not in strangers] if strangers else everything
 
@@ -119,11 +126,10 @@ class SortedBatch:
             # That is how retained messages are taken back, also by us.
             self.emptied[kind_of(message.topic)] += 1
             return
-        self.rejections.append(rejection(message, now, error))
-        if uuid is None or message.retain:
-            return
-        before = self.refused.get(uuid)
-        self.refused[uuid] = Refusal(error.fact, 1 + (before.count if before else 0))
+        refused = rejection(message, now, error)
+        self.rejections.append(refused)
+        if uuid is not None and not message.retain:
+            self.refused.append((uuid, refused))
 
     def _replay(self, topic: topics.DeviceTopic, received: Received) -> None:
         """Keep of what was retained only what is state; none of it was said just now.
@@ -230,6 +236,8 @@ def rejection(message: Incoming, now: datetime, error: BadMessage) -> RejectedMe
         defect=error.fact,
         size=len(message.payload),
         head=message.payload[:HEAD_BYTES],
+        packet_id=int.from_bytes(message.packet_id) or None,
+        repeated=message.repeated,
     )
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import delete, desc, func, insert, select
 
 from infoscreen.domain.codes import Fact, unpacked
 from infoscreen.domain.error_codes import MessageDefect
+from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, cursor_number, decode_cursor, encode_cursor
 from infoscreen.storage.tables import rejected_messages
@@ -23,12 +24,16 @@ SENDER_CHARACTERS = len("infoscreen/00000000-0000-4000-8000-000000000000")
 """So much of a topic tells who sent it; the broker lets devices publish nowhere else."""
 HEAD_BYTES = 200
 
+Key = tuple[str, int, bytes, int | None]
+"""Topic, size, head and packet id."""
+
 
 @dataclass(frozen=True, slots=True)
 class RejectedMessage:
     """What came and why it was refused; ``head`` is the first 200 bytes of ``size``.
 
-    ``reason`` is what the defect is counted under.
+    ``reason`` is what the defect is counted under. ``packet_id`` is the broker's number of the message, None
+    without one; ``repeated`` tells that it was delivered before under that number.
     """
 
     at: datetime
@@ -37,6 +42,28 @@ class RejectedMessage:
     defect: Fact[MessageDefect]
     size: int
     head: bytes
+    packet_id: int | None = None
+    repeated: bool = False
+
+    @property
+    def key(self) -> Key:
+        """Return what is the same when the broker repeats it, and hardly ever of another message."""
+        return self.topic, self.size, self.head, self.packet_id
+
+
+async def stored_before(connection: Connection, messages: Sequence[RejectedMessage]) -> set[Key]:
+    """Return the keys of those repeated messages that are stored already.
+
+    Those that were not kept, because their device sends too many, are not known.
+    """
+    again = {one.packet_id for one in messages if one.repeated and one.packet_id is not None}
+    c, known = rejected_messages.c, set[Key]()
+    for chunk in chunks(again):
+        rows = await connection.execute(
+            select(c.topic, c.size, c.head, c.packet_id).where(c.packet_id.in_(chunk))
+        )
+        known |= {(topic, size, bytes(head), packet_id) for topic, size, head, packet_id in rows}
+    return known & {one.key for one in messages if one.repeated}
 
 
 async def keep(connection: Connection, messages: Sequence[RejectedMessage]) -> None:
@@ -66,6 +93,7 @@ def _row(message: RejectedMessage) -> dict[str, object]:
         "arguments": message.defect.packed(),
         "size": message.size,
         "head": message.head,
+        "packet_id": message.packet_id,
     }
 
 

@@ -347,9 +347,8 @@ rejected_messages = Table(
     Column("arguments", JSON, nullable=False),
     Column("size", Integer, nullable=False),
     Column("head", LargeBinary, nullable=False),
+    Column("packet_id", Integer),
 )
-
-# --- what the recovery remembers
 
 recovery_ladders = Table(
     "recovery_ladders",
