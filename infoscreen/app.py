@@ -56,6 +56,7 @@ from infoscreen.services.quota import Limit, QuotaPolicy, Quotas
 from infoscreen.services.recovery.loop import Recovering
 from infoscreen.services.recovery.pauses import Pausing
 from infoscreen.services.schedules import Schedules
+from infoscreen.services.second_factors import SecondFactors
 from infoscreen.services.secrets import Secrets
 from infoscreen.services.sites import Sites
 from infoscreen.services.watching import Watch, WatchPolicy
@@ -237,13 +238,14 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
     passwords = Passwords()
     key = settings.secrets_key
     secrets = Secrets(() if key is None else keys_in(key.get_secret_value()))
+    factors = SecondFactors(store, clock, secrets, bus, settings.totp_required_roles)
     recovering = Recovering(store, clock, bus, commanding, metrics, recovery, lockout, observer)
     notifications = Notifications(settings, store, clock, monitoring, secrets)
     app = create_app(
         Parts(
             store=store,
             clock=clock,
-            accounts=Accounts(store, clock, passwords, bus),
+            accounts=Accounts(store, clock, passwords, bus, factors),
             commanding=commanding,
             sites=Sites(store, clock, bus, schedules),
             fleet=Fleet(store, clock, bus, listener, wake, schedules),

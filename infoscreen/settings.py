@@ -10,15 +10,16 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ValidationInfo
 
 from infoscreen import settings_sources
 from infoscreen.domain.errors import InvalidSettings
 from infoscreen.domain.hosts import is_loopback
+from infoscreen.settings_sign_in import SignInSettings, sign_in_faults
 from infoscreen.settings_sources import MASK, Given, is_readable
 from infoscreen.settings_values import (
     Allowed,
@@ -46,22 +47,12 @@ from infoscreen.settings_values import (
     TriesAboveZero,
     WebAddress,
 )
+from infoscreen.settings_values import knob as _knob
 from infoscreen.storage import address
 
 
-def _knob(default: Any, help_line: str, *, shown: str | None = None) -> Any:
-    """Declare a knob; ``default`` may be computed from the knobs before it, then ``shown`` says how."""
-    if shown is not None:
-        return Field(
-            default_factory=default, description=help_line, json_schema_extra={"shown_default": shown}
-        )
-    return Field(default, description=help_line)
-
-
-class Settings(BaseModel):
+class Settings(SignInSettings):
     """Settings of the daemon. Use ``load()``: it names every fault at once and masks secrets."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, validate_default=True, hide_input_in_errors=True)
 
     database_url: DatabaseUrl = Field(
         default="sqlite+aiosqlite:///infoscreen.db", description="Address of the database.", repr=False
@@ -283,6 +274,8 @@ def load(*, serving: bool = False) -> Settings:
             for name in TLS_FILES
             if name in given.values and not is_readable(Path(given.values[name]))
         ]
+    if serving and settings is not None:
+        faults += sign_in_faults(settings, has_key=settings.secrets_key is not None)
     if settings is None or faults:
         raise InvalidSettings("\n".join(faults))
     return settings

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from infoscreen.domain.accounts import Role
 from infoscreen.domain.hosts import BARE, bare_host
 from infoscreen.domain.secret_keys import keys_in
 from infoscreen.storage import address
@@ -39,6 +40,15 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+def knob(default: Any, help_line: str, *, shown: str | None = None) -> Any:
+    """Declare a knob; ``default`` may be computed from the knobs before it, then ``shown`` says how."""
+    if shown is not None:
+        return Field(
+            default_factory=default, description=help_line, json_schema_extra={"shown_default": shown}
+        )
+    return Field(default, description=help_line)
+
+
 @dataclass(frozen=True, slots=True)
 class Allowed:
     """What may be given for a variable, in words."""
@@ -48,6 +58,10 @@ class Allowed:
 
 def _lower(value: object) -> object:
     return value.strip().lower() if isinstance(value, str) else value
+
+
+def _names(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 def _networks(value: object) -> object:
@@ -186,6 +200,9 @@ Networks = Annotated[
     tuple[IPv4Network | IPv6Network, ...],
     BeforeValidator(_networks),
     Allowed("addresses or networks such as 10.0.0.0/8, separated by commas"),
+]
+Roles = Annotated[
+    tuple[Role, ...], BeforeValidator(_names), Allowed(f"roles, separated by commas: {', '.join(Role)}")
 ]
 File = Annotated[Path, AfterValidator(_file), Allowed("a file")]
 Level = Annotated[MinimumLogLevel, BeforeValidator(_lower), Allowed(", ".join(MinimumLogLevel))]

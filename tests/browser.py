@@ -59,6 +59,14 @@ class Window:
         """Go to a page and wait until it and its modules are loaded."""
         await self.page.goto(path, wait_until="load")
 
+    async def sign_in(self, username: str) -> None:
+        """Send the form to sign in, with ``PASSWORD``, and wait for the next page."""
+        await self.page.goto("/login")
+        await self.page.fill("#username", username)
+        await self.page.fill("#password", PASSWORD)
+        async with self.page.expect_navigation():
+            await self.page.press("#password", "Enter")
+
     async def wait_until_live(self) -> None:
         """Wait for the first event: from here on no change is missed."""
         await self.page.wait_for_selector("[data-live-lamp]:not([hidden])[data-greeted]")
@@ -108,10 +116,7 @@ async def window(
         opened = Window(page, complaints)
         if role is not None:
             await site.user(role)
-            await page.goto("/login")
-            await page.fill("#username", role.value)
-            await page.fill("#password", PASSWORD)
-            await page.press("#password", "Enter")
+            await opened.sign_in(role.value)
             await page.wait_for_url(str(site.url) + "/")
         yield opened
     finally:

@@ -6,15 +6,19 @@ add an example here, and what the page shows to ``furnish``.
 
 from datetime import timedelta
 
+import pyotp
+
+from infoscreen.domain.accounts import Role
 from infoscreen.domain.commands import Action
 from infoscreen.domain.recovery import Meanwhile
+from infoscreen.services.accounts import CLI
 from infoscreen.storage.recovery.pauses import PauseScope
 from infoscreen.web.registry import Route
 from infoscreen.web.routes import ROUTES
 from tests.notices import make_channel, make_incident, make_link
 from tests.panel import CRASHED, FAILED, HUNG, ONLINE, crash, settle_fleet
 from tests.spine import OPERATOR, uuid_of
-from tests.web import Site
+from tests.web import PASSWORD, Site
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "/": ("/",),
@@ -31,6 +35,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "/recovery/pause": ("/recovery/pause", "/recovery/pause?site=Rathaus"),
     "/commands/{command_id}": ("/commands/{command_id}",),
     "/account": ("/account",),
+    "/account/factor": ("/account/factor",),
+    "/login/factor": ("/login/factor",),
     "/devices/new": ("/devices/new",),
     "/incidents": ("/incidents", "/incidents?show=open"),
     "/incidents/{id}": ("/incidents/{incident}",),
@@ -38,8 +44,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 }
 """By the path of the route. What stands in braces is filled with what ``furnish`` returns."""
 
-SIGNED_OUT = frozenset({"/login"})
-"""Pages that send on who is signed in."""
+SIGNED_OUT = frozenset({"/login", "/login/factor"})
+"""Pages that send on who is signed in; the test visits them by itself."""
+
+CODED = "anna"
+"""Who signs in with a second factor."""
 
 ERRORS = (f"/clients/{uuid_of(99)}", "/nowhere")
 
@@ -66,6 +75,12 @@ async def furnish(site: Site) -> dict[str, str]:
     await spine.pausing.pause(PauseScope.SITE, "Messe", until, OPERATOR, site="Rathaus")
     await spine.recovering.acknowledge(HUNG, OPERATOR, "Leiter holen", recovery=Meanwhile.HOLD)
     await spine.recovering.poll()
+    accounts = site.parts.accounts
+    await site.user(Role.OPERATOR)
+    coded = await accounts.add_user(CODED, PASSWORD, Role.VIEWER, CLI)
+    secret = (await accounts.factors.offer(coded)).secret
+    await accounts.factors.confirm(coded, pyotp.TOTP(secret).at(spine.clock.now().timestamp()), CLI)
+    await accounts.factors.offer(await site.user(Role.ADMIN))
     return {"command_id": command.command_id, **await _incident(site)}
 
 

@@ -14,9 +14,10 @@ from sqlalchemy import text
 
 from infoscreen.domain.accounts import Actor, Role, User
 from infoscreen.domain.errors import Conflict, NotFound, Refused, Unauthenticated
-from infoscreen.services.accounts import CLI, Accounts, IssuedToken, SignedIn
+from infoscreen.services.accounts import CLI, Accounts, IssuedToken
 from infoscreen.services.logins import Knock
 from infoscreen.services.passwords import Passwords
+from infoscreen.services.signing_in import SignedIn
 from tests.spine import Spine, open_spine
 from tests.test_postgres_races import SEEDS, Act, interleaved
 from tests.web import PASSWORD, QUICK_HASHER

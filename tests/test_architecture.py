@@ -68,6 +68,7 @@ LIBRARIES = {
     "requests": {"notify.sender"},
     "pysnmp": {"power"},
     "cryptography": {"pki", "services.secrets"},
+    "pyotp": {"services.second_factors"},
 }
 ASKS_THE_TIME = {"now", "utcnow", "today", "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter"}
 INPUT_AND_OUTPUT = {"asyncio", "os", "pathlib", "socket", "sqlite3", "subprocess", "threading", "time"}

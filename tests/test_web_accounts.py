@@ -23,6 +23,7 @@ async def test_an_admin_adds_lists_and_removes_users(site: Site) -> None:
         "disabled": False,
         "created_at": "2026-03-02T07:00:00Z",
         "last_login_at": None,
+        "second_factor": False,
     }
     listed = await json_of(admin.get("/api/users?limit=1"))
     assert (listed["total"], [user["username"] for user in listed["items"]]) == (2, ["admin"])

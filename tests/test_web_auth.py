@@ -15,7 +15,8 @@ from aiohttp import ClientSession
 
 from infoscreen.domain.accounts import Role
 from infoscreen.logs import TextFormatter
-from infoscreen.services.accounts import CLI, SEEN_EVERY, SESSION_IDLE, SESSION_LIFETIME
+from infoscreen.services.accounts import CLI, SEEN_EVERY
+from infoscreen.services.signing_in import SESSION_IDLE, SESSION_LIFETIME
 from infoscreen.storage import accounts, logins
 from infoscreen.web.keys import WebConfig
 from tests.web import PASSWORD, SAME_ORIGIN, Site, serving

@@ -75,11 +75,11 @@ async def caller(site: Site, role: Role, kind: str) -> ClientSession:
 
 
 def ends_the_session(route: Route) -> bool:
-    return route.path.endswith(("/logout", "/login"))
+    return route.path.endswith(("/logout", "/login", "/login/factor"))
 
 
 def test_whatever_changes_users_tokens_sessions_or_passwords_needs_more_than_any_token() -> None:
-    words = ("user", "token", "session", "password", "account", "device", "enrolment")
+    words = ("user", "token", "session", "password", "account", "device", "enrolment", "factor")
     assert {(route.method, route.path) for route in CHANGING if route.manages_accounts} == {
         (route.method, route.path)
         for route in CHANGING

@@ -1,7 +1,7 @@
 """The web application on the spine, served by the real server, and the browsers and programs before it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,6 +26,7 @@ from infoscreen.services.notify.links import AcknowledgeLinks
 from infoscreen.services.passwords import Passwords
 from infoscreen.services.ports import AccountMaker, Sender
 from infoscreen.services.power.outlets import Outlets
+from infoscreen.services.second_factors import SecondFactors
 from infoscreen.services.secrets import Secrets
 from infoscreen.web.application import create_app, create_runner
 from infoscreen.web.keys import Parts, WebConfig
@@ -98,16 +99,22 @@ async def serving(
     notifying: Notifying | None = None,
     helper: AccountMaker | None = None,
     codes: timedelta | None = None,
+    required: Collection[Role] = (),
+    secrets: Secrets = SECRETS,
 ) -> AsyncIterator[Site]:
-    """Serve the application from a fresh database in ``directory``, or from the empty one at ``url``."""
+    """Serve the application from a fresh database in ``directory``, or from the empty one at ``url``.
+
+    ``required`` are the roles that need a second factor.
+    """
     async with AsyncExitStack() as stack:
         spine = await stack.enter_async_context(open_spine(url or sqlite_url(directory)))
         passwords = Passwords(QUICK_HASHER)
         stack.callback(passwords.close)
+        factors = SecondFactors(spine.store, spine.clock, secrets, spine.bus, required)
         parts = Parts(
             store=spine.store,
             clock=spine.clock,
-            accounts=Accounts(spine.store, spine.clock, passwords, spine.bus),
+            accounts=Accounts(spine.store, spine.clock, passwords, spine.bus, factors),
             commanding=spine.commanding,
             sites=spine.sites,
             fleet=spine.fleet,

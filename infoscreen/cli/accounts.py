@@ -56,9 +56,15 @@ def list_users(as_json: bool) -> None:
         write_json(users)
         return
     write_table(
-        ("NAME", "ROLE", "STATE", "LAST LOGIN"),
+        ("NAME", "ROLE", "STATE", "FACTOR", "LAST LOGIN"),
         [
-            (user.username, user.role, "disabled" if user.disabled else "active", user.last_login_at)
+            (
+                user.username,
+                user.role,
+                "disabled" if user.disabled else "active",
+                "set up" if user.second_factor else "-",
+                user.last_login_at,
+            )
             for user in users
         ],
     )
@@ -93,6 +99,22 @@ def disable(name: str) -> None:
 def enable(name: str) -> None:
     """Enable a disabled user; API tokens work again, sessions stay ended."""
     click.echo(f"{_change(name, disabled=False).username} is enabled.")
+
+
+@user.command("reset-factor")
+@click.argument("name")
+def reset_factor(name: str) -> None:
+    """Remove the second factor of a user who lost it, and end their sessions.
+
+    Works without SECRETS_KEY. If the role needs a second factor, the next sign-in sets one up.
+    """
+    from infoscreen.services.accounts import CLI
+
+    async def reset(accounts: "Accounts") -> None:
+        await accounts.factors.reset(await accounts.user_named(name), CLI)
+
+    _use(reset)
+    click.echo(f"{name} has no second factor any more; open sessions have ended.")
 
 
 @user.command("role")

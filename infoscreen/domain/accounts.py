@@ -21,6 +21,16 @@ class Role(StrEnum):
         return limit if self.may(limit) else self
 
 
+class SignInWay(StrEnum):
+    """How a session was begun."""
+
+    PASSWORD = "password"  # noqa: S105 - a word
+    CODE = "code"
+    """With a password and a code of the second factor."""
+    PROVIDER = "provider"
+    """At an OpenID Connect provider, which may ask for a factor of its own."""
+
+
 _RANK = {Role.VIEWER: 0, Role.OPERATOR: 1, Role.ADMIN: 2}
 
 
@@ -34,6 +44,8 @@ class User:
     disabled: bool
     created_at: datetime
     last_login_at: datetime | None = None
+    second_factor: bool = False
+    """Whether a second factor is set up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +74,7 @@ class Session:
     expires_at: datetime
     address: str | None
     user_agent: str | None
+    way: SignInWay = SignInWay.PASSWORD
 
     @property
     def id(self) -> str:

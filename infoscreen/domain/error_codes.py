@@ -33,6 +33,13 @@ class ErrorCode(Code):
     WRONG_CREDENTIALS = "wrong_credentials"
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a code
     ACCESS_ENDED = "access_ended"
+    CODE_NEEDED = "code_needed"
+    WRONG_CODE = "wrong_code"
+    SIGN_IN_EXPIRED = "sign_in_expired"
+    NO_FACTOR = "no_factor"
+    NO_FACTOR_OFFERED = "no_factor_offered"
+    FACTOR_NOT_SET_UP = "factor_not_set_up"
+    FACTOR_REQUIRED = "factor_required"
     ROLE_TOO_LOW = "role_too_low", {"needed": Role, "role": Role}
     TOKEN_MANAGES_NO_ACCOUNTS = "token_manages_no_accounts"  # noqa: S105 - a code
     PEOPLE_ONLY = "people_only"

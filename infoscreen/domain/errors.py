@@ -78,6 +78,12 @@ class Unauthenticated(Refused):
     status = 401
 
 
+class SecondFactorNeeded(Unauthenticated):
+    """The password is right, but this user signs in with a second factor."""
+
+    slug = "second-factor-needed"
+
+
 class Forbidden(Refused):
     """Signed in, but this needs a higher role."""
 

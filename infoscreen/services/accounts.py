@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from infoscreen.clock import Clock
-from infoscreen.domain.accounts import Actor, ApiToken, Role, Session, User
+from infoscreen.domain.accounts import Actor, ApiToken, Role, Session, SignInWay, User
 from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import (
     Conflict,
     Forbidden,
     InvalidInput,
     NotFound,
+    SecondFactorNeeded,
     StoreUnavailable,
     Unauthenticated,
 )
@@ -27,16 +28,15 @@ from infoscreen.domain.faults import FieldFault
 from infoscreen.services.bus import Bus
 from infoscreen.services.logins import Knock, Logins, Verified, sha256
 from infoscreen.services.passwords import Passwords
+from infoscreen.services.second_factors import SecondFactors
+from infoscreen.services.secrets import Secrets
+from infoscreen.services.signing_in import SESSION_IDLE, SignedIn, SigningIn
 from infoscreen.storage import accounts, audit, logins
-from infoscreen.storage.engine import Connection, Store
+from infoscreen.storage.engine import Store
 from infoscreen.storage.paging import Page
 
 log = logging.getLogger(__name__)
 
-SESSION_LIFETIME = timedelta(days=7)
-SESSION_IDLE = timedelta(hours=12)
-DEVICE_LIFETIME = timedelta(days=365)
-"""How long a device stays known after the last login on it."""
 SEEN_EVERY = timedelta(minutes=1)
 """How exactly ``last_seen_at`` and ``last_used_at`` are kept; finer would make every request a write."""
 
@@ -50,19 +50,6 @@ CLI = Actor(None, "cli", Role.ADMIN, "cli")
 
 
 @dataclass(frozen=True, slots=True)
-class SignedIn:
-    """A fresh session. ``token`` is the browser's and is not stored anywhere, and neither is ``device``.
-
-    ``device`` marks the browser as one on which the user has signed in; None where it is marked already.
-    """
-
-    token: str
-    session: Session
-    user: User
-    device: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class IssuedToken:
     """A fresh API token. ``secret`` is shown once and is not stored anywhere."""
 
@@ -73,13 +60,22 @@ class IssuedToken:
 class Accounts:
     """The use cases of accounts; each is one transaction and leaves a line in the audit trail."""
 
-    def __init__(self, store: Store, clock: Clock, passwords: Passwords, bus: Bus | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        passwords: Passwords,
+        bus: Bus | None = None,
+        factors: SecondFactors | None = None,
+    ) -> None:
         """Put the parts together; the command line, which is a process of its own, has no bus."""
         self._bus = bus
         self._store = store
         self._clock = clock
         self._passwords = passwords
         self._logins = Logins(store, clock, passwords)
+        self.factors = factors or SecondFactors(store, clock, Secrets(), bus)
+        self.signing_in = SigningIn(store, clock, self._logins, self.factors)
 
     # Signing in and out.
 
@@ -89,35 +85,15 @@ class Accounts:
         password: str,
         knock: Knock,
         user_agent: str | None = None,
+        code: str | None = None,
     ) -> SignedIn:
-        """Start a session; it replaces the one that the browser had until now.
-
-        Raises ``Unauthenticated`` for a wrong name or password (never telling which) and for a disabled user,
-        ``TooManyAttempts`` while the next attempt must wait, ``Busy`` when too many sign in at once.
-        """
-        verified = await self._logins.verify(username, password, knock)
-        user, address, now = verified.user, knock.address, self._clock.now()
-        token = secrets.token_urlsafe(32)
-        session = Session(
-            token_hash=sha256(token),
-            user_id=user.id,
-            created_at=now,
-            last_seen_at=now,
-            expires_at=now + SESSION_LIFETIME,
-            address=address,
-            user_agent=_printable(user_agent or "", 300) or None,
-        )
-        async with self._store.write() as connection:
-            if not await accounts.hold_user(connection, user.id, with_password=verified.password_hash):
-                raise Unauthenticated(ErrorCode.PASSWORD_CHANGED)
-            if knock.session is not None:
-                await accounts.remove_session(connection, sha256(knock.session))
-            await accounts.remove_dead_sessions(connection, now, SESSION_IDLE)
-            await accounts.add_session(connection, session)
-            await accounts.change_user(connection, user.id, last_login_at=now)
-            device = await _remember(connection, verified, knock, now)
-            await audit.record(connection, now, _actor(user, "session", address), "auth.login", _named(user))
-        return SignedIn(token, session, user, device)
+        """Start a session in one step; raise as ``SigningIn`` does, and ``SecondFactorNeeded``."""
+        begun = await self.signing_in.with_password(username, password, knock, user_agent)
+        if isinstance(begun, SignedIn):
+            return begun
+        if code is None:
+            raise SecondFactorNeeded(ErrorCode.FACTOR_NOT_SET_UP if begun.set_up else ErrorCode.CODE_NEEDED)
+        return await self.signing_in.with_code(begun.token, code, knock, user_agent)
 
     async def logout(self, token: str, address: str | None) -> None:
         """End the session; one that is over already is fine."""
@@ -142,6 +118,8 @@ class Accounts:
         session, user = found
         if user.disabled or not _is_live(session, now):
             return None
+        if session.way is SignInWay.PASSWORD and self.factors.is_required(user.role):
+            return None  # of before the role required more
         if now - session.last_seen_at >= SEEN_EVERY:
             # A full disk must not sign everybody out.
             with suppress(StoreUnavailable):
@@ -261,6 +239,10 @@ class Accounts:
             await audit.record(connection, now, actor, "user.password", _named(user), detail)
         self._access_ended(user_id)
 
+    async def check_password(self, user: User, password: str, knock: Knock) -> Verified:
+        """Return if it is the user's password; raise as ``login`` does."""
+        return await self._logins.verify(user.username, password, knock)
+
     async def change_password(
         self, actor: Actor, current: str, new: str, knock: Knock, *, revoke_tokens: bool = False
     ) -> None:
@@ -272,7 +254,7 @@ class Accounts:
         if actor.user_id is None:
             raise Forbidden(ErrorCode.PEOPLE_ONLY)
         user = await self.user(actor.user_id)
-        verified = await self._logins.verify(user.username, current, knock)
+        verified = await self.check_password(user, current, knock)
         await self.set_password(
             user.id,
             new,
@@ -287,7 +269,7 @@ class Accounts:
     ) -> User:
         """Give a user another role, lock them out at once (sessions, tokens and all), or let them in again.
 
-        What is None stays as it is. Raises ``Conflict`` for the last admin.
+        Another role ends all sessions. What is None stays as it is. Raises ``Conflict`` for the last admin.
         """
         async with self._store.write() as connection:
             held, other_admins = await accounts.hold_user_and_admins(connection, user_id)
@@ -298,6 +280,7 @@ class Accounts:
             if role not in (None, user.role):
                 await accounts.change_user(connection, user_id, role=role)
                 await audit.record(connection, now, actor, "user.role", _named(user), {"role": role})
+                await accounts.remove_sessions_of(connection, user_id)
             if disabled not in (None, user.disabled):
                 await accounts.change_user(connection, user_id, disabled=disabled)
                 action = "user.disable" if disabled else "user.enable"
@@ -404,17 +387,6 @@ def _actor(user: User, via: str, address: str | None) -> Actor:
     return Actor(user.id, user.username, user.role, via, address)
 
 
-async def _remember(connection: Connection, verified: Verified, knock: Knock, now: datetime) -> str | None:
-    """Remember the device; return the token to mark it with unless it has one."""
-    await logins.forget_devices(connection, verified.user.id, before=now - DEVICE_LIFETIME)
-    if verified.known_device and knock.device is not None:
-        await logins.touch_device(connection, sha256(knock.device), now)
-        return None
-    device = secrets.token_urlsafe(32)
-    await logins.add_device(connection, verified.user.id, sha256(device), now)
-    return device
-
-
 def _is_live(session: Session, now: datetime) -> bool:
     return now < session.expires_at and now - session.last_seen_at < SESSION_IDLE
 
@@ -443,7 +415,3 @@ def _refuse_bad_password(password: str) -> None:
             least=PASSWORD_LENGTHS[0],
             most=PASSWORD_LENGTHS[-1],
         )
-
-
-def _printable(text: str, length: int) -> str:
-    return "".join(char if char.isprintable() else "?" for char in text[:length])

@@ -10,7 +10,6 @@ import logging
 import re
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
-from math import ceil
 
 from infoscreen.clock import Clock
 from infoscreen.domain.accounts import (
@@ -18,10 +17,11 @@ from infoscreen.domain.accounts import (
     FREE_FAILURES_PER_ADDRESS,
     FREE_FAILURES_PER_DEVICE,
     User,
-    login_blocked_until,
 )
 from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import Busy, TooManyAttempts, Unauthenticated
+from infoscreen.services import attempts
+from infoscreen.services.attempts import Counter, Lane
 from infoscreen.services.passwords import Passwords
 from infoscreen.storage import accounts, logins
 from infoscreen.storage.engine import Connection, Store
@@ -42,20 +42,10 @@ class Knock:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """Whose name and password it was, the stored hash, and whether the device was known."""
+    """Whose name and password it was, and the stored hash."""
 
     user: User
     password_hash: str
-    known_device: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Counter:
-    """Failures under a key: the first ``free`` cost nothing. ``forgiven``: a success clears all of them."""
-
-    key: str
-    free: int
-    forgiven: bool = True
 
 
 class Logins:
@@ -76,11 +66,12 @@ class Logins:
         async with self._store.write() as connection:
             user = await accounts.user_by_name(connection, username)
             stored = None if user is None else await accounts.password_hash(connection, user.id)
-            proofs = await self._proofs(connection, user, knock)
-            counters, wait = await self._count(connection, username, knock.address, proofs)
+            proofs = [] if user is None else await proofs_of(connection, user.id, knock)
+            lanes = [*([proof] for proof in proofs), _of_strangers(username, knock.address)]
+            counters, wait = await attempts.count(connection, lanes, self._clock.now())
             if wait:
                 # Leaving the block like this rolls it back: waiting attempts do not make the wait longer.
-                _log_failure("throttled", username, knock.address)
+                log_failure("throttled", username, knock.address)
                 raise TooManyAttempts(wait)
         try:
             is_right = await self._passwords.check(stored, password, known=counters[0] in proofs)
@@ -88,75 +79,48 @@ class Logins:
             await self._take_back(counters)
             raise
         if user is None or stored is None or not is_right or user.disabled:
-            _log_failure("credentials", username, knock.address)
+            log_failure("credentials", username, knock.address)
             raise Unauthenticated(ErrorCode.WRONG_CREDENTIALS)
         outdated, changed = self._passwords.is_outdated(stored), False
         fresh = await self._passwords.hash(password) if outdated else stored
         async with self._store.write() as connection:
-            for counter in counters:
-                forget = logins.forget_failures if counter.forgiven else logins.take_back_failure
-                await forget(connection, counter.key)
+            await attempts.succeed(connection, counters)
             if outdated and not await accounts.replace_password(connection, user.id, stored, fresh):
                 fresh = await accounts.password_hash(connection, user.id) or stored
                 changed = fresh != stored
         if changed and not await self._passwords.check(fresh, password, known=True):
             raise Unauthenticated(ErrorCode.PASSWORD_CHANGED)
-        known_device = any(proof.key.startswith("device ") for proof in proofs)
-        return Verified(user, fresh, known_device)
+        return Verified(user, fresh)
 
-    async def _proofs(self, connection: Connection, user: User | None, knock: Knock) -> list[_Counter]:
-        """Return the counters that belong to the owner alone, for what proves to be theirs."""
-        if user is None:
-            return []
-        proofs = []
-        if knock.session is not None:
-            found = await accounts.session_of(connection, sha256(knock.session))
-            if found is not None and found[1].id == user.id:
-                proofs.append(_Counter(f"session {sha256(knock.session)[:32]}", FREE_FAILURES_PER_DEVICE))
-        if knock.device is not None and await logins.knows_device(connection, user.id, sha256(knock.device)):
-            proofs.append(_Counter(f"device {sha256(knock.device)[:32]}", FREE_FAILURES_PER_DEVICE))
-        return proofs
-
-    async def _count(
-        self, connection: Connection, username: str, address: str | None, proofs: list[_Counter]
-    ) -> tuple[list[_Counter], int]:
-        """Count an attempt where it need not wait; else return the seconds until it may be made.
-
-        A proof that has failed too often is worth nothing for a while: then it goes by the address.
-        """
-        now = self._clock.now()
-        await logins.forget_old_failures(connection, now)
-        waits = []
-        for lane in [*([proof] for proof in proofs), _of_strangers(username, address)]:
-            until = None
-            for counter in sorted(
-                lane, key=lambda counter: counter.key
-            ):  # one order, so that nobody deadlocks
-                held = await logins.hold_failures(connection, counter.key, now)
-                blocked = login_blocked_until(held.failures, held.last_at, now, counter.free)
-                until = max(filter(None, (until, blocked)), default=None)
-            if until is None:
-                for counter in lane:
-                    await logins.add_failure(connection, counter.key, now)
-                return lane, 0
-            waits.append(ceil((until - now).total_seconds()))
-        return [], min(waits)
-
-    async def _take_back(self, counters: list[_Counter]) -> None:
+    async def _take_back(self, counters: Lane) -> None:
         async with self._store.write() as connection:
-            for counter in counters:
-                await logins.take_back_failure(connection, counter.key)
+            await attempts.take_back(connection, counters)
 
 
-def _of_strangers(username: str, address: str | None) -> list[_Counter]:
+async def proofs_of(connection: Connection, user_id: int, knock: Knock, what: str = "") -> list[Counter]:
+    """Return the counters that belong to the owner alone, for what proves to be theirs.
+
+    ``what`` is counted apart: the right password forgives no wrong codes.
+    """
+    proofs = []
+    if knock.session is not None:
+        found = await accounts.session_of(connection, sha256(knock.session))
+        if found is not None and found[1].id == user_id:
+            proofs.append(Counter(f"{what}session {sha256(knock.session)[:32]}", FREE_FAILURES_PER_DEVICE))
+    if knock.device is not None and await logins.knows_device(connection, user_id, sha256(knock.device)):
+        proofs.append(Counter(f"{what}device {sha256(knock.device)[:32]}", FREE_FAILURES_PER_DEVICE))
+    return proofs
+
+
+def _of_strangers(username: str, address: str | None) -> Lane:
     """Return the counters of an account from an address, and of the address. IPv6: of the /64 around it."""
     account = f"account {sha256(username.lower())[:32]}"
     if address is None:
-        return [_Counter(account, FREE_FAILURES)]
+        return [Counter(account, FREE_FAILURES)]
     network = network_of(address)
     return [
-        _Counter(f"{account} from {network}", FREE_FAILURES),
-        _Counter(f"address {network}", FREE_FAILURES_PER_ADDRESS, forgiven=False),
+        Counter(f"{account} from {network}", FREE_FAILURES),
+        Counter(f"address {network}", FREE_FAILURES_PER_ADDRESS, forgiven=False),
     ]
 
 
@@ -168,8 +132,9 @@ def network_of(address: str | None) -> str:
     return str(ip_network((int(block), 64), strict=False) if isinstance(block, IPv6Address) else block)
 
 
-def _log_failure(reason: str, username: str, address: str | None) -> None:
-    # fail2ban reads this line. The address comes first and the name can hold nothing that looks like a field.
+def log_failure(reason: str, username: str, address: str | None) -> None:
+    """Log a failed sign-in. fail2ban reads this line."""
+    # The address comes first and the name can hold nothing that looks like a field.
     log.warning(
         "login failed",
         extra={

@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     ForeignKey,
@@ -13,7 +14,7 @@ from sqlalchemy import (
     text,
 )
 
-from infoscreen.domain.accounts import Role
+from infoscreen.domain.accounts import Role, SignInWay
 from infoscreen.storage.columns import UtcDateTime, Word, row_number
 from infoscreen.storage.metadata import metadata
 
@@ -39,6 +40,33 @@ sessions = Table(
     Column("expires_at", UtcDateTime, nullable=False),
     Column("address", String(60)),
     Column("user_agent", String(300)),
+    Column("way", Word(SignInWay), nullable=False, server_default=text("'password'")),
+)
+
+second_factors = Table(
+    "second_factors",
+    metadata,
+    Column("user_id", Integer, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("sealed", Text),
+    Column("since", UtcDateTime),
+    Column("last_step", BigInteger),
+    Column("offered", Text),
+    Column("offered_at", UtcDateTime),
+)
+
+recovery_codes = Table(
+    "recovery_codes",
+    metadata,
+    Column("user_id", Integer, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("code_hash", String(64), primary_key=True),
+)
+
+pending_logins = Table(
+    "pending_logins",
+    metadata,
+    Column("token_hash", String(64), primary_key=True),
+    Column("user_id", Integer, ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("expires_at", UtcDateTime, nullable=False),
 )
 
 api_tokens = Table(

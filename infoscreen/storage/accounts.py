@@ -9,6 +9,7 @@ from sqlalchemy import (
     Select,
     and_,
     delete,
+    exists,
     func,
     insert,
     or_,
@@ -21,18 +22,24 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infoscreen.domain.accounts import ApiToken, Role, Session, User
 from infoscreen.storage import locks
-from infoscreen.storage.account_tables import api_tokens, sessions, users
+from infoscreen.storage.account_tables import api_tokens, pending_logins, second_factors, sessions, users
 from infoscreen.storage.columns import insert_or
 from infoscreen.storage.locks import AdvisoryLock
 from infoscreen.storage.paging import Page, cursor_id, numbered_page
 
-_USER = (
+_COLUMNS = (
     users.c.id,
     users.c.username,
     users.c.role,
     users.c.disabled,
     users.c.created_at,
     users.c.last_login_at,
+)
+_USER = (
+    *_COLUMNS,
+    exists()
+    .where(second_factors.c.user_id == users.c.id, second_factors.c.sealed.is_not(None))
+    .label("second_factor"),
 )
 _TOKEN = (
     api_tokens.c.id,
@@ -76,10 +83,10 @@ async def add_user(
         insert_or(connection, users)
         .values(username=username, password_hash=password_hash, role=role, disabled=False, created_at=now)
         .on_conflict_do_nothing(index_elements=["username"])
-        .returning(*_USER)
+        .returning(*_COLUMNS)
     )
     row = added.mappings().one_or_none()
-    return None if row is None else _user(row)
+    return None if row is None else User(**row)
 
 
 async def user_by_id(connection: AsyncConnection, user_id: int) -> User | None:
@@ -197,7 +204,8 @@ async def remove_session(connection: AsyncConnection, token_hash: str) -> bool:
 
 
 async def remove_sessions_of(connection: AsyncConnection, user_id: int, keep: Sequence[str] = ()) -> None:
-    """Remove a user's sessions but those with a token hash to ``keep``."""
+    """Remove a user's sessions but those with a token hash to ``keep``, and the sign-ins under way."""
+    await connection.execute(delete(pending_logins).where(pending_logins.c.user_id == user_id))
     await connection.execute(
         delete(sessions).where(sessions.c.user_id == user_id, sessions.c.token_hash.not_in(keep))
     )

@@ -8,8 +8,9 @@ from aiohttp.typedefs import Handler
 from infoscreen.domain.accounts import Actor
 from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import Forbidden, Unauthenticated
-from infoscreen.services.accounts import DEVICE_LIFETIME, SESSION_LIFETIME, SignedIn
+from infoscreen.domain.second_factor import PENDING_LASTS
 from infoscreen.services.logins import Knock
+from infoscreen.services.signing_in import DEVICE_LIFETIME, SESSION_LIFETIME, Pending, SignedIn
 from infoscreen.storage.budget import limited
 from infoscreen.web.keys import ACTOR, parts_of
 from infoscreen.web.origin import client_address, is_https, refuse_cross_site
@@ -17,6 +18,7 @@ from infoscreen.web.registry import route_of
 
 COOKIE = "infoscreen_session"
 DEVICE_COOKIE = "infoscreen_device"
+PENDING_COOKIE = "infoscreen_pending"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 DATABASE_SECONDS = 0.25
@@ -78,6 +80,22 @@ def set_cookies(request: web.Request, response: web.StreamResponse, signed_in: S
     _set_cookie(request, response, COOKIE, signed_in.token, SESSION_LIFETIME)
     if signed_in.device is not None:
         _set_cookie(request, response, DEVICE_COOKIE, signed_in.device, DEVICE_LIFETIME)
+
+
+def pending_token(request: web.Request) -> str | None:
+    """Return the token of a sign-in that waits for its code."""
+    return request.cookies.get(_cookie_name(request, PENDING_COOKIE))
+
+
+def set_pending_cookie(request: web.Request, response: web.StreamResponse, pending: Pending) -> None:
+    """Let the browser remember that its password was right."""
+    _set_cookie(request, response, PENDING_COOKIE, pending.token, PENDING_LASTS)
+
+
+def clear_pending_cookie(request: web.Request, response: web.StreamResponse) -> None:
+    """Make the browser forget it."""
+    name = _cookie_name(request, PENDING_COOKIE)
+    response.del_cookie(name, httponly=True, samesite="Lax", secure=is_https(request))
 
 
 def clear_session_cookie(request: web.Request, response: web.StreamResponse) -> None:

@@ -13,6 +13,7 @@ from infoscreen.web.api import (
     notifications,
     power,
     recovery,
+    second_factor,
     sites,
     timeline,
 )
@@ -20,6 +21,7 @@ from infoscreen.web.registry import Route
 
 ROUTES: tuple[Route, ...] = (
     *auth.ROUTES,
+    *second_factor.ROUTES,
     *accounts.ROUTES,
     *audit.ROUTES,
     *clients.ROUTES,

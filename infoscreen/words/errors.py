@@ -15,6 +15,7 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "unreadable-body": N_("Unreadable body"),
         "not-found": N_("Not found"),
         "unauthenticated": N_("Sign in first"),
+        "second-factor-needed": N_("Second factor needed"),
         "forbidden": N_("Not allowed"),
         "cross-site": N_("Request from another site"),
         "too-many-attempts": N_("Too many failed attempts"),
@@ -51,6 +52,15 @@ ERRORS: Table = MappingProxyType(
         ErrorCode.UNREADABLE_BODY: N_(
             "The body is not what its headers say: length, chunks or Content-Encoding."
         ),
+        ErrorCode.CODE_NEEDED: N_("A code of the second factor is needed as well."),
+        ErrorCode.WRONG_CODE: N_("The code is wrong, or was used before."),
+        ErrorCode.SIGN_IN_EXPIRED: N_("This sign-in has expired. Sign in again."),
+        ErrorCode.NO_FACTOR: N_("This user has no second factor."),
+        ErrorCode.NO_FACTOR_OFFERED: N_("Setting up the second factor took too long. Begin again."),
+        ErrorCode.FACTOR_NOT_SET_UP: N_(
+            "This role needs a second factor, and none is set up yet. Sign in with a browser to set it up."
+        ),
+        ErrorCode.FACTOR_REQUIRED: N_("This role needs a second factor; it can be replaced but not removed."),
         ErrorCode.NO_CLIENT: N_("There is no client %(uuid)s."),
         ErrorCode.NO_COMMAND: N_("There is no command %(id)s."),
         ErrorCode.NO_INCIDENT: N_("There is no incident %(id)s."),

@@ -34,6 +34,7 @@ class UserModel(Answer):
     disabled: bool
     created_at: datetime
     last_login_at: datetime | None
+    second_factor: bool = Field(description="Whether a second factor is set up.")
 
 
 class UserChange(Body):

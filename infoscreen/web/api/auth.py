@@ -6,7 +6,15 @@ from aiohttp import web
 from pydantic import Field, SecretStr
 
 from infoscreen.domain.accounts import Role
-from infoscreen.domain.errors import Busy, CrossSite, InvalidInput, TooManyAttempts, Unauthenticated
+from infoscreen.domain.errors import (
+    Busy,
+    CrossSite,
+    InvalidInput,
+    SecondFactorNeeded,
+    SecretUnreadable,
+    TooManyAttempts,
+    Unauthenticated,
+)
 from infoscreen.services.accounts import PASSWORD_LENGTHS
 from infoscreen.web.auth import clear_session_cookie, knock_of, session_token, set_cookies
 from infoscreen.web.keys import parts_of
@@ -20,6 +28,11 @@ class Login(Body):
 
     username: str = Field(min_length=1, max_length=100)
     password: SecretStr = Field(min_length=1, max_length=1000)
+    code: SecretStr | None = Field(
+        default=None,
+        max_length=100,
+        description="Of the second factor, or a recovery code; 401 `second-factor-needed` asks for it.",
+    )
 
 
 class NewPassword(Body):
@@ -49,6 +62,7 @@ async def login(request: web.Request) -> web.StreamResponse:
         given.password.get_secret_value(),
         knock_of(request),
         user_agent=request.headers.get("User-Agent"),
+        code=None if given.code is None else given.code.get_secret_value(),
     )
     user = signed_in.user
     response = reply(Me(user_id=user.id, name=user.username, role=user.role, via="session"))
@@ -93,7 +107,7 @@ ROUTES = (
         "Sign in and get a session cookie",
         request=Login,
         response=Me,
-        problems=(Unauthenticated, CrossSite, TooManyAttempts, Busy),
+        problems=(Unauthenticated, SecondFactorNeeded, CrossSite, TooManyAttempts, Busy, SecretUnreadable),
     ),
     Route(
         "POST",

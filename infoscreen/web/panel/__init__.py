@@ -10,6 +10,7 @@ from infoscreen.web.panel import (
     clients,
     command,
     devices,
+    factor,
     incidents,
     link,
     overview,
@@ -288,6 +289,7 @@ ROUTES: tuple[Route, ...] = (
         manages_accounts=True,
     ),
     *devices.ROUTES,
+    *factor.ROUTES,
     *incidents.ROUTES,
     *link.ROUTES,
 )

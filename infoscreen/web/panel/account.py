@@ -124,6 +124,7 @@ async def _account_page(request: web.Request, status: int = 200, error: str | No
         here="account",
         error=error,
         sessions=sessions,
+        user_account=await accounts.user(_user_id(request)),
         tokens=await accounts.count_tokens(_user_id(request)),
         shortest=PASSWORD_LENGTHS[0],
     )

@@ -1,11 +1,8 @@
 """Adding a device: an account at the broker as a file or QR code, or a one-time code. For admins."""
 
-import io
 from typing import Annotated, Literal
 
-import segno
 from aiohttp import web
-from markupsafe import Markup
 
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.codes import Fact
@@ -19,6 +16,7 @@ from infoscreen.web.keys import parts_of
 from infoscreen.web.origin import is_https
 from infoscreen.web.panel.forms import Form, Line, Optional
 from infoscreen.web.panel.language import language_of
+from infoscreen.web.panel.qr import qr_code
 from infoscreen.web.panel.rendering import page
 from infoscreen.web.registry import Route, actor_of, read_form
 from infoscreen.words.language import N_
@@ -77,22 +75,7 @@ async def _form(
 
 
 async def _device_page(request: web.Request, device: NewDevice) -> web.StreamResponse:
-    drawn = io.BytesIO()
-    title = language_of(request).gettext(_QR_TITLE)
-    segno.make(device.file, error="l").save(
-        drawn,
-        kind="svg",
-        xmldecl=False,
-        svgclass="qr",
-        lineclass=None,
-        scale=1,
-        border=4,
-        title=title,
-        dark="#000",
-        light="#fff",
-        omitsize=True,
-    )
-    qr = Markup(drawn.getvalue().decode())
+    qr = qr_code(device.file, language_of(request).gettext(_QR_TITLE), error="l")
     return await page(request, "device_added.html", here="clients", device=device, qr=qr, code=None)
 
 

@@ -69,6 +69,7 @@ MESSAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "incident_over": ("bad", N_("Nothing was done: the incident is over already.")),
         "removed": ("good", N_("%(client)s was removed with all its history.")),
         "password_changed": ("good", N_("The password was changed. All other browsers were signed out.")),
+        "factor_removed": ("good", N_("The second factor was removed. All other browsers were signed out.")),
         "session_ended": ("good", N_("The browser was signed out.")),
         "signed_out": ("good", N_("You are signed out.")),
     }

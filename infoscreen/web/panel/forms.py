@@ -87,6 +87,20 @@ class SignIn(Form):
     next: OwnPath = "/"
 
 
+class CodeForm(Form):
+    """A code of the second factor, or a recovery code."""
+
+    code: SecretStr = Field(default=SecretStr(""), max_length=100)
+    next: OwnPath = "/"
+
+
+class PasswordForm(Form):
+    """One's password once more, before something that matters."""
+
+    username: Annotated[str, Field(max_length=100)] = ""
+    password: SecretStr = Field(default=SecretStr(""), max_length=1_000)
+
+
 class LanguageChoice(Form):
     """Which language from now on."""
 

@@ -4,8 +4,15 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from infoscreen.domain.errors import Busy, TooManyAttempts, Unauthenticated
-from infoscreen.web.auth import clear_session_cookie, knock_of, session_token, set_cookies
+from infoscreen.domain.errors import Busy, Refused, TooManyAttempts, Unauthenticated
+from infoscreen.services.signing_in import Pending
+from infoscreen.web.auth import (
+    clear_session_cookie,
+    knock_of,
+    session_token,
+    set_cookies,
+    set_pending_cookie,
+)
 from infoscreen.web.keys import parts_of
 from infoscreen.web.origin import client_address, is_https
 from infoscreen.web.panel import flash, theme
@@ -13,6 +20,8 @@ from infoscreen.web.panel.forms import LanguageChoice, NextAddress, SignIn, Them
 from infoscreen.web.panel.language import COOKIE, language_of
 from infoscreen.web.panel.rendering import bare_page
 from infoscreen.web.registry import maybe_actor, read_form, read_query
+from infoscreen.words.language import Language
+from infoscreen.words.speaking import say
 
 A_YEAR = 365 * 86400
 
@@ -26,30 +35,23 @@ async def get_login(request: web.Request) -> web.StreamResponse:
 
 
 async def post_login(request: web.Request) -> web.StreamResponse:
-    """Start a session."""
+    """Start a session, or go on to the second factor."""
     form = await read_form(request, SignIn)
-    _ = language_of(request).gettext
     try:
-        signed_in = await parts_of(request).accounts.login(
+        begun = await parts_of(request).accounts.signing_in.with_password(
             form.username,
             form.password.get_secret_value(),
             knock_of(request),
-            user_agent=request.headers.get("User-Agent"),
+            request.headers.get("User-Agent"),
         )
-    except Unauthenticated:
-        return _refused(request, form, 401, _("The user name or the password is wrong."))
-    except TooManyAttempts as refusal:
-        seconds = refusal.retry_after
-        sentence = _("Too many failed attempts. Try again in %(seconds)s s.") % {"seconds": seconds}
-        response = _refused(request, form, 429, sentence)
-        response.headers["Retry-After"] = str(refusal.retry_after)
-        return response
-    except Busy as refusal:
-        response = _refused(request, form, 503, _("Too many people are signing in at the moment. Try again."))
-        response.headers["Retry-After"] = str(refusal.retry_after)
+    except (Unauthenticated, TooManyAttempts, Busy) as refusal:
+        return _refused(request, form, refusal)
+    if isinstance(begun, Pending):
+        response = see_other(f"/login/factor?{urlencode({'next': form.next})}")
+        set_pending_cookie(request, response, begun)
         return response
     response = see_other(form.next)
-    set_cookies(request, response, signed_in)
+    set_cookies(request, response, begun)
     return response
 
 
@@ -88,7 +90,31 @@ def _remember(request: web.Request, response: web.Response, cookie: str, choice:
     return response
 
 
-def _refused(request: web.Request, form: SignIn, status: int, error: str) -> web.Response:
-    return bare_page(
-        request, "login.html", status=status, following=form.next, username=form.username, error=error
+def refusal_text(refusal: Refused, language: Language, wrong: str) -> str:
+    """Say why somebody is not signed in; ``wrong`` says it of what was typed."""
+    _ = language.gettext
+    match refusal:
+        case TooManyAttempts(retry_after=seconds):
+            return _("Too many failed attempts. Try again in %(seconds)s s.") % {"seconds": seconds}
+        case Busy():
+            return _("Too many people are signing in at the moment. Try again.")
+        case Unauthenticated():
+            return wrong
+        case _:
+            return say(refusal.fact, language)
+
+
+def _refused(request: web.Request, form: SignIn, refusal: Refused) -> web.Response:
+    language = language_of(request)
+    wrong = language.gettext("The user name or the password is wrong.")
+    response = bare_page(
+        request,
+        "login.html",
+        status=refusal.status,
+        following=form.next,
+        username=form.username,
+        error=refusal_text(refusal, language, wrong),
     )
+    if refusal.retry_after is not None:
+        response.headers["Retry-After"] = str(refusal.retry_after)
+    return response
