@@ -17,7 +17,7 @@ from infoscreen.domain.availability import (
     Cure,
     Gap,
     Help,
-    Interval,
+    StatusInterval,
     closed,
     field,
     found,
@@ -42,16 +42,16 @@ async def spine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield parts
 
 
-async def intervals(spine: Spine) -> list[Interval]:
+async def intervals(spine: Spine) -> list[StatusInterval]:
     """Return all intervals of the client, the present one included."""
     client = await spine.client(U)
     far = MORNING - timedelta(days=400), MORNING + timedelta(days=400)
     async with spine.store.read() as connection:
         ended = (await availability.of_clients(connection, [U], *far)).get(U, [])
-    return [*ended, Interval(U, lived(client), since(client), None)]
+    return [*ended, StatusInterval(U, lived(client), since(client), None)]
 
 
-def partition(some: list[Interval], created_at: datetime) -> bool:
+def partition(some: list[StatusInterval], created_at: datetime) -> bool:
     at = created_at
     for one in some:
         if one.began_at != at or (one.ended_at is not None and one.ended_at <= at):
@@ -132,7 +132,7 @@ moments = st.tuples(st.sampled_from(sorted(Condition)), st.integers(-7200, 7200)
 @given(st.lists(moments, max_size=30))
 def test_intervals_are_a_partition_also_across_steps_of_the_clock(some: list[tuple[Condition, int]]) -> None:
     client = Client(uuid=U, created_at=MORNING, status_since=MORNING)
-    ended: list[Interval] = []
+    ended: list[StatusInterval] = []
     now = MORNING
     for condition, seconds in some:
         now += timedelta(seconds=seconds)
@@ -143,8 +143,8 @@ def test_intervals_are_a_partition_also_across_steps_of_the_clock(some: list[tup
         ended += [] if one is None else [one]
         client = after
     now = max(now, since(client))
-    assert partition([*ended, Interval(U, lived(client), since(client), None)], MORNING)
-    sums = measured([*ended, Interval(U, lived(client), since(client), None)], [], [], MORNING, now)
+    assert partition([*ended, StatusInterval(U, lived(client), since(client), None)], MORNING)
+    sums = measured([*ended, StatusInterval(U, lived(client), since(client), None)], [], [], MORNING, now)
     whole = FIELDS[: FIELDS.index("unobserved") + 1]
     assert sum(field(sums, name) for name in whole) == round((now - MORNING).total_seconds())
 
@@ -165,10 +165,10 @@ def test_every_second_counts_once(
 ) -> None:
     some, at = [], MORNING
     for condition, minutes in lengths:
-        some.append(Interval(U, condition, at, at + minutes * MINUTE))
+        some.append(StatusInterval(U, condition, at, at + minutes * MINUTE))
         at += minutes * MINUTE
     end = MORNING + 24 * HOUR
-    some.append(Interval(U, Condition.ONLINE, at, None))
+    some.append(StatusInterval(U, Condition.ONLINE, at, None))
     sums = measured(some, gaps, shut, MORNING, end)
     day = max(0, int((end - MORNING).total_seconds()))
     assert sum(sums[: FIELDS.index("unobserved") + 1]) == day
@@ -194,8 +194,8 @@ def test_every_second_counts_once(
         assert field(sums, name) == 60 * by_minute.count(name)
 
 
-def dark(condition: Condition, minutes: int = 30) -> Interval:
-    return Interval(U, condition, MORNING, MORNING + minutes * MINUTE, None, None, 60 * minutes)
+def dark(condition: Condition, minutes: int = 30) -> StatusInterval:
+    return StatusInterval(U, condition, MORNING, MORNING + minutes * MINUTE, None, None, 60 * minutes)
 
 
 def test_what_is_found_out_later() -> None:
@@ -209,7 +209,7 @@ def test_what_is_found_out_later() -> None:
     assert found(dark(Condition.CRASHED), [at], [Help(at)]) == (Cause.APP, Cure.PERSON)
     assert found(dark(Condition.CRASHED), [], [Help(at, Rung.REBOOT_HOST)]) == (Cause.HOST, Cure.RECOVERY)
     assert found(silent._replace(repaired_seconds=None), [], []) == (Cause.UNKNOWN, None)
-    assert found(Interval(U, Condition.MAINTENANCE, MORNING, at), [at], []) == (Cause.MAINTENANCE, None)
+    assert found(StatusInterval(U, Condition.MAINTENANCE, MORNING, at), [at], []) == (Cause.MAINTENANCE, None)
 
 
 async def test_the_times_in_which_the_daemon_did_not_listen_are_unknown(spine: Spine) -> None:

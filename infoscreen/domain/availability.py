@@ -78,7 +78,7 @@ RUNG_CAUSES: Mapping[Rung, Cause] = MappingProxyType(
 SILENT = frozenset({Condition.HUNG, Condition.UNREACHABLE})
 
 
-class Interval(NamedTuple):
+class StatusInterval(NamedTuple):
     """A client was in a condition from ``began_at`` to before ``ended_at``; None: it still is.
 
     ``repaired_seconds`` is set if a time of darkness ended with it: how long that was in all.
@@ -127,7 +127,7 @@ def interval_begin(before: Client, after: Client, now: datetime) -> datetime | N
     return max(now, since(before))
 
 
-def closed(before: Client, after: Client) -> Interval | None:
+def closed(before: Client, after: Client) -> StatusInterval | None:
     """Return the interval that ended with a change of the client, None if none has."""
     began_at, ended_at = since(before), since(after)
     if ended_at <= began_at:
@@ -138,7 +138,7 @@ def closed(before: Client, after: Client) -> Interval | None:
         dark_since = began_at if before.well_until is None else min(before.well_until, began_at)
         repaired = round((ended_at - max(dark_since, before.created_at)).total_seconds())
     cause = None if condition in DARK else CAUSES[condition]
-    return Interval(before.uuid, condition, began_at, ended_at, cause, None, repaired)
+    return StatusInterval(before.uuid, condition, began_at, ended_at, cause, None, repaired)
 
 
 class Help(NamedTuple):
@@ -149,7 +149,7 @@ class Help(NamedTuple):
 
 
 def found(
-    interval: Interval, outages: Iterable[datetime], helped: Sequence[Help]
+    interval: StatusInterval, outages: Iterable[datetime], helped: Sequence[Help]
 ) -> tuple[Cause | None, Cure | None]:
     """Return the cause of an interval and what ended it, as far as anybody found out.
 
@@ -210,7 +210,7 @@ def field(sums: Sums, name: str) -> int:
     return sums[_AT[name]]
 
 
-def _bucket(interval: Interval) -> str:
+def _bucket(interval: StatusInterval) -> str:
     if interval.condition is Condition.ONLINE:
         return "shown"
     if interval.condition in DARK:
@@ -220,7 +220,7 @@ def _bucket(interval: Interval) -> str:
 
 
 def measured(
-    intervals: Iterable[Interval], gaps: Spans, closed_spans: Spans, start: datetime, end: datetime
+    intervals: Iterable[StatusInterval], gaps: Spans, closed_spans: Spans, start: datetime, end: datetime
 ) -> Sums:
     """Return how long what was the case from ``start`` to ``end``; the seconds add up to the time between.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, insert, or_, select, text, update
 
-from infoscreen.domain.availability import Cause, Cure, Gap, Help, Interval
+from infoscreen.domain.availability import Cause, Cure, Gap, Help, StatusInterval
 from infoscreen.domain.commands import DISRUPTIVE, CommandStatus
 from infoscreen.domain.recovery import OUTAGES, Outcome
 from infoscreen.storage.availability_tables import UNEXPLAINED, client_intervals, observed_times
@@ -26,12 +26,12 @@ _COLUMNS = (
     _i.repaired_seconds,
     _i.id,
 )
-"""In the order of the fields of ``Interval``."""
+"""In the order of the fields of ``StatusInterval``."""
 
 _APPEND = insert(client_intervals)
 
 
-async def append(connection: Connection, intervals: Sequence[Interval]) -> None:
+async def append(connection: Connection, intervals: Sequence[StatusInterval]) -> None:
     """Store intervals that have ended, with one statement."""
     if intervals:
         names = [column.name for column in _COLUMNS[:-1]]
@@ -40,9 +40,9 @@ async def append(connection: Connection, intervals: Sequence[Interval]) -> None:
 
 async def of_clients(
     connection: Connection, uuids: Collection[str], start: datetime, end: datetime
-) -> dict[str, list[Interval]]:
+) -> dict[str, list[StatusInterval]]:
     """Return the intervals that ended after ``start`` and began before ``end``, in order."""
-    found: defaultdict[str, list[Interval]] = defaultdict(list)
+    found: defaultdict[str, list[StatusInterval]] = defaultdict(list)
     for chunk in chunks(uuids):
         statement = (
             select(*_COLUMNS)
@@ -50,7 +50,7 @@ async def of_clients(
             .order_by(_i.client_uuid, _i.began_at, _i.id)
         )
         for row in await connection.execute(statement):
-            found[row[0]].append(Interval(*row))
+            found[row[0]].append(StatusInterval(*row))
     return found
 
 
@@ -92,7 +92,7 @@ async def gaps(connection: Connection, start: datetime, end: datetime) -> list[G
 # --- what is found out later
 
 
-async def unexplained(connection: Connection, ended_before: datetime, limit: int) -> list[Interval]:
+async def unexplained(connection: Connection, ended_before: datetime, limit: int) -> list[StatusInterval]:
     """Return dark intervals that have ended, and whose cause nobody has looked for."""
     statement = (
         select(*_COLUMNS)
@@ -100,7 +100,7 @@ async def unexplained(connection: Connection, ended_before: datetime, limit: int
         .order_by(_i.ended_at)
         .limit(limit)
     )
-    return [Interval(*row) for row in await connection.execute(statement)]
+    return [StatusInterval(*row) for row in await connection.execute(statement)]
 
 
 _EXPLAIN = (
@@ -111,7 +111,7 @@ _EXPLAIN = (
 
 
 async def explain(
-    connection: Connection, explained: Sequence[tuple[Interval, Cause | None, Cure | None]]
+    connection: Connection, explained: Sequence[tuple[StatusInterval, Cause | None, Cure | None]]
 ) -> None:
     """Write causes and cures; times are left as they are."""
     rows = [{"number": one.number, "the_cause": cause, "the_cure": cure} for one, cause, cure in explained]

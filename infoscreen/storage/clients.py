@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from infoscreen.domain.availability import Interval, closed
+from infoscreen.domain.availability import StatusInterval, closed
 from infoscreen.domain.clients import Client, Condition, sort_key
 from infoscreen.storage import availability, client_index
 from infoscreen.storage.columns import chunks
@@ -151,7 +151,7 @@ async def save_all_changes(
     alike: defaultdict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
     renamed: list[Client] = []
     tagged: list[Client] = []
-    intervals: list[Interval] = []
+    intervals: list[StatusInterval] = []
     for before, after, said in changes:
         values = _differences(before, after)
         if said is not None:
