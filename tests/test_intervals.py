@@ -13,10 +13,10 @@ from infoscreen.domain.availability import (
     CAUSES,
     DARK,
     FIELDS,
-    Cause,
     Cure,
     Gap,
     Help,
+    IntervalCause,
     StatusInterval,
     closed,
     field,
@@ -187,7 +187,7 @@ def test_every_second_counts_once(
         cause = CAUSES[one.condition]
         if one.condition in DARK:
             return f"dark_{cause}"
-        return str(cause) if cause in {Cause.MAINTENANCE, Cause.OFF_HOURS} else "unobserved"
+        return str(cause) if cause in {IntervalCause.MAINTENANCE, IntervalCause.OFF_HOURS} else "unobserved"
 
     by_minute = [state(minute) for minute in range(1440)]
     for name in FIELDS[: FIELDS.index("unobserved") + 1]:
@@ -201,35 +201,44 @@ def dark(condition: Condition, minutes: int = 30) -> StatusInterval:
 def test_what_is_found_out_later() -> None:
     at = MORNING + 10 * MINUTE
     silent = dark(Condition.UNREACHABLE)
-    assert found(silent, [], []) == (Cause.UNKNOWN, Cure.ITSELF)
-    assert found(silent, [at], []) == (Cause.NETWORK_OR_SITE, Cure.ITSELF)
-    assert found(silent, [MORNING - HOUR], []) == (Cause.UNKNOWN, Cure.ITSELF)
-    assert found(silent, [], [Help(at, Rung.POWER_CYCLE)]) == (Cause.POWER, Cure.RECOVERY)
-    assert found(dark(Condition.HUNG), [], [Help(at, Rung.REBOOT_HOST)]) == (Cause.HOST, Cure.RECOVERY)
-    assert found(dark(Condition.CRASHED), [at], [Help(at)]) == (Cause.APP, Cure.PERSON)
-    assert found(dark(Condition.CRASHED), [], [Help(at, Rung.REBOOT_HOST)]) == (Cause.HOST, Cure.RECOVERY)
-    assert found(silent._replace(repaired_seconds=None), [], []) == (Cause.UNKNOWN, None)
-    assert found(StatusInterval(U, Condition.MAINTENANCE, MORNING, at), [at], []) == (Cause.MAINTENANCE, None)
+    assert found(silent, [], []) == (IntervalCause.UNKNOWN, Cure.ITSELF)
+    assert found(silent, [at], []) == (IntervalCause.NETWORK_OR_SITE, Cure.ITSELF)
+    assert found(silent, [MORNING - HOUR], []) == (IntervalCause.UNKNOWN, Cure.ITSELF)
+    assert found(silent, [], [Help(at, Rung.POWER_CYCLE)]) == (IntervalCause.POWER, Cure.RECOVERY)
+    assert found(dark(Condition.HUNG), [], [Help(at, Rung.REBOOT_HOST)]) == (
+        IntervalCause.HOST,
+        Cure.RECOVERY,
+    )
+    assert found(dark(Condition.CRASHED), [at], [Help(at)]) == (IntervalCause.APP, Cure.PERSON)
+    assert found(dark(Condition.CRASHED), [], [Help(at, Rung.REBOOT_HOST)]) == (
+        IntervalCause.HOST,
+        Cure.RECOVERY,
+    )
+    assert found(silent._replace(repaired_seconds=None), [], []) == (IntervalCause.UNKNOWN, None)
+    assert found(StatusInterval(U, Condition.MAINTENANCE, MORNING, at), [at], []) == (
+        IntervalCause.MAINTENANCE,
+        None,
+    )
 
 
 async def test_the_times_in_which_the_daemon_did_not_listen_are_unknown(spine: Spine) -> None:
     async with spine.store.write() as connection:
         # It listens for an hour, is killed, listens again an hour later, and loses the broker once.
-        await availability.observe(connection, MORNING, MORNING, Cause.UNKNOWN)
-        await availability.observe(connection, MORNING, MORNING + HOUR, Cause.UNKNOWN)
-        await availability.observe(connection, MORNING + 2 * HOUR, MORNING + 2 * HOUR, Cause.UNKNOWN)
-        await availability.observe(connection, MORNING + 2 * HOUR, MORNING + 3 * HOUR, Cause.UNKNOWN)
+        await availability.observe(connection, MORNING, MORNING, IntervalCause.UNKNOWN)
+        await availability.observe(connection, MORNING, MORNING + HOUR, IntervalCause.UNKNOWN)
+        await availability.observe(connection, MORNING + 2 * HOUR, MORNING + 2 * HOUR, IntervalCause.UNKNOWN)
+        await availability.observe(connection, MORNING + 2 * HOUR, MORNING + 3 * HOUR, IntervalCause.UNKNOWN)
         again = MORNING + 3 * HOUR + MINUTE
-        await availability.observe(connection, again, again, Cause.BROKER_OR_SERVER)
+        await availability.observe(connection, again, again, IntervalCause.BROKER_OR_SERVER)
         # The clock is set back by a day: nothing is counted twice.
         back = MORNING - 20 * HOUR
-        await availability.observe(connection, back, back, Cause.UNKNOWN)
+        await availability.observe(connection, back, back, IntervalCause.UNKNOWN)
         found_ = await availability.gaps(connection, MORNING - HOUR, MORNING + 5 * HOUR)
     assert found_ == [
-        Gap(MORNING - HOUR, MORNING, Cause.UNKNOWN),
-        Gap(MORNING + HOUR, MORNING + 2 * HOUR, Cause.UNKNOWN),
-        Gap(MORNING + 3 * HOUR, again, Cause.BROKER_OR_SERVER),
-        Gap(again, MORNING + 5 * HOUR, Cause.UNKNOWN),
+        Gap(MORNING - HOUR, MORNING, IntervalCause.UNKNOWN),
+        Gap(MORNING + HOUR, MORNING + 2 * HOUR, IntervalCause.UNKNOWN),
+        Gap(MORNING + 3 * HOUR, again, IntervalCause.BROKER_OR_SERVER),
+        Gap(again, MORNING + 5 * HOUR, IntervalCause.UNKNOWN),
     ]
     assert all(one.began_at.tzinfo is UTC for one in found_)
 

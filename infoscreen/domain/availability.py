@@ -14,7 +14,7 @@ from infoscreen.domain.clients import Client, Condition, ProcessStatus
 from infoscreen.domain.recovery import Rung
 
 
-class Cause(StrEnum):
+class IntervalCause(StrEnum):
     """Why a client was not online. Stored: never rename one."""
 
     APP = "app"
@@ -47,32 +47,36 @@ DARK = frozenset(
 """Conditions in which nothing is shown, as far as anybody can tell."""
 
 DARK_CAUSES = (
-    Cause.APP,
-    Cause.HOST,
-    Cause.POWER,
-    Cause.NETWORK_OR_SITE,
-    Cause.BROKER_OR_SERVER,
-    Cause.UNKNOWN,
+    IntervalCause.APP,
+    IntervalCause.HOST,
+    IntervalCause.POWER,
+    IntervalCause.NETWORK_OR_SITE,
+    IntervalCause.BROKER_OR_SERVER,
+    IntervalCause.UNKNOWN,
 )
 """Causes of darkness, in the order of reports."""
 
-CAUSES: Mapping[Condition, Cause | None] = MappingProxyType(
+CAUSES: Mapping[Condition, IntervalCause | None] = MappingProxyType(
     {
-        **dict.fromkeys(Condition, Cause.UNKNOWN),
+        **dict.fromkeys(Condition, IntervalCause.UNKNOWN),
         Condition.ONLINE: None,
-        Condition.CRASHED: Cause.APP,
-        Condition.NOT_SHOWING: Cause.APP,
-        Condition.SERVICE_FAILED: Cause.APP,
-        Condition.HUNG: Cause.HOST,
-        Condition.MAINTENANCE: Cause.MAINTENANCE,
-        Condition.OFF_HOURS: Cause.OFF_HOURS,
-        Condition.SHUT_DOWN: Cause.OFF_HOURS,
+        Condition.CRASHED: IntervalCause.APP,
+        Condition.NOT_SHOWING: IntervalCause.APP,
+        Condition.SERVICE_FAILED: IntervalCause.APP,
+        Condition.HUNG: IntervalCause.HOST,
+        Condition.MAINTENANCE: IntervalCause.MAINTENANCE,
+        Condition.OFF_HOURS: IntervalCause.OFF_HOURS,
+        Condition.SHUT_DOWN: IntervalCause.OFF_HOURS,
     }
 )
 """What is assumed until something else is found."""
 
-RUNG_CAUSES: Mapping[Rung, Cause] = MappingProxyType(
-    {Rung.RESTART_APP: Cause.APP, Rung.REBOOT_HOST: Cause.HOST, Rung.POWER_CYCLE: Cause.POWER}
+RUNG_CAUSES: Mapping[Rung, IntervalCause] = MappingProxyType(
+    {
+        Rung.RESTART_APP: IntervalCause.APP,
+        Rung.REBOOT_HOST: IntervalCause.HOST,
+        Rung.POWER_CYCLE: IntervalCause.POWER,
+    }
 )
 
 SILENT = frozenset({Condition.HUNG, Condition.UNREACHABLE})
@@ -88,7 +92,7 @@ class StatusInterval(NamedTuple):
     condition: Condition
     began_at: datetime
     ended_at: datetime | None
-    cause: Cause | None = None
+    cause: IntervalCause | None = None
     cure: Cure | None = None
     repaired_seconds: int | None = None
     number: int | None = None
@@ -99,7 +103,7 @@ class Gap(NamedTuple):
 
     began_at: datetime
     ended_at: datetime
-    cause: Cause
+    cause: IntervalCause
 
 
 def lived(client: Client) -> Condition:
@@ -150,7 +154,7 @@ class Help(NamedTuple):
 
 def found(
     interval: StatusInterval, outages: Iterable[datetime], helped: Sequence[Help]
-) -> tuple[Cause | None, Cure | None]:
+) -> tuple[IntervalCause | None, Cure | None]:
     """Return the cause of an interval and what ended it, as far as anybody found out.
 
     Args:
@@ -167,7 +171,7 @@ def found(
     if interval.condition in SILENT and any(
         began_at <= at and (ended_at is None or at <= ended_at) for at in outages
     ):
-        cause = Cause.NETWORK_OR_SITE
+        cause = IntervalCause.NETWORK_OR_SITE
     elif rungs:
         cause = RUNG_CAUSES.get(rungs[-1], cause)
     if interval.repaired_seconds is None:
@@ -216,7 +220,7 @@ def _bucket(interval: StatusInterval) -> str:
     if interval.condition in DARK:
         return f"dark_{interval.cause or CAUSES[interval.condition]}"
     cause = interval.cause or CAUSES[interval.condition]
-    return str(cause) if cause in {Cause.MAINTENANCE, Cause.OFF_HOURS} else "unobserved"
+    return str(cause) if cause in {IntervalCause.MAINTENANCE, IntervalCause.OFF_HOURS} else "unobserved"
 
 
 def measured(

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, insert, or_, select, text, update
 
-from infoscreen.domain.availability import Cause, Cure, Gap, Help, StatusInterval
+from infoscreen.domain.availability import Cure, Gap, Help, IntervalCause, StatusInterval
 from infoscreen.domain.commands import DISRUPTIVE, CommandStatus
 from infoscreen.domain.recovery import OUTAGES, Outcome
 from infoscreen.storage.availability_tables import UNEXPLAINED, client_intervals, observed_times
@@ -57,7 +57,9 @@ async def of_clients(
 # --- when the daemon listened
 
 
-async def observe(connection: Connection, listening_since: datetime, now: datetime, cause: Cause) -> None:
+async def observe(
+    connection: Connection, listening_since: datetime, now: datetime, cause: IntervalCause
+) -> None:
     """Note that the daemon listens; ``cause`` is why it did not before, if that is news.
 
     After the clock was set back, the time goes on once the end of the last one has passed again.
@@ -75,7 +77,7 @@ async def observe(connection: Connection, listening_since: datetime, now: dateti
 async def gaps(connection: Connection, start: datetime, end: datetime) -> list[Gap]:
     """Return the times between ``start`` and ``end`` in which the daemon did not listen, in order."""
     statement = select(_o.began_at, _o.ended_at, _o.gap_cause).where(_o.ended_at > start).order_by(_o.id)
-    found, at, cause = [], start, Cause.UNKNOWN
+    found, at, cause = [], start, IntervalCause.UNKNOWN
     for began_at, ended_at, cause in await connection.execute(statement):
         if began_at >= end:
             break
@@ -83,7 +85,7 @@ async def gaps(connection: Connection, start: datetime, end: datetime) -> list[G
             found.append(Gap(at, began_at, cause))
         at = max(at, ended_at)
     else:
-        cause = Cause.UNKNOWN
+        cause = IntervalCause.UNKNOWN
     if at < end:
         found.append(Gap(at, end, cause))
     return found
@@ -111,7 +113,7 @@ _EXPLAIN = (
 
 
 async def explain(
-    connection: Connection, explained: Sequence[tuple[StatusInterval, Cause | None, Cure | None]]
+    connection: Connection, explained: Sequence[tuple[StatusInterval, IntervalCause | None, Cure | None]]
 ) -> None:
     """Write causes and cures; times are left as they are."""
     rows = [{"number": one.number, "the_cause": cause, "the_cure": cure} for one, cause, cure in explained]

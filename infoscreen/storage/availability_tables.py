@@ -2,7 +2,7 @@
 
 from sqlalchemy import Column, ForeignKey, Index, String, Table, text
 
-from infoscreen.domain.availability import Cause, Cure
+from infoscreen.domain.availability import Cure, IntervalCause
 from infoscreen.domain.clients import Condition
 from infoscreen.storage.columns import BigKey, UtcDateTime, Word, row_number
 from infoscreen.storage.metadata import metadata
@@ -15,7 +15,7 @@ client_intervals = Table(
     row_number(),
     Column("client_uuid", String(36), ForeignKey("clients.uuid", ondelete="CASCADE"), nullable=False),
     Column("condition", Word(Condition), nullable=False),
-    Column("cause", Word(Cause)),
+    Column("cause", Word(IntervalCause)),
     Column("cure", Word(Cure)),
     Column("repaired_seconds", BigKey),
     Column("began_at", UtcDateTime, nullable=False),
@@ -37,6 +37,6 @@ observed_times = Table(
     row_number(),
     Column("began_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime, nullable=False),
-    Column("gap_cause", Word(Cause), nullable=False),
+    Column("gap_cause", Word(IntervalCause), nullable=False),
 )
 Index("ix_observed_times_ended_at", observed_times.c.ended_at)
