@@ -266,3 +266,7 @@ class Sender(Protocol):
     async def send(self, receiver: Receiver, notice: Notice) -> Delivered:
         """Deliver a message within 30 s."""
         ...
+
+    def preview(self, notice: Notice, language: str) -> tuple[str, str]:
+        """Return title and text of a message."""
+        ...

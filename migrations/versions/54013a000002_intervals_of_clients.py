@@ -1,14 +1,14 @@
 """Intervals of clients, and when the daemon listened.
 
 Revision ID: 54013a000002
-Revises: f2fa00000001
+Revises: b01c00000001
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "54013a000002"
-down_revision = "f2fa00000001"
+down_revision = "b01c00000001"
 branch_labels = None
 depends_on = None
 

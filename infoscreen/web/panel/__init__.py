@@ -11,11 +11,14 @@ from infoscreen.web.panel import (
     command,
     devices,
     factor,
+    failures,
     incidents,
     link,
+    notifications,
     overview,
     pauses,
     session,
+    undo,
 )
 from infoscreen.web.panel.forms import (
     AcknowledgementForm,
@@ -24,6 +27,7 @@ from infoscreen.web.panel.forms import (
     ClientAddress,
     ClientsAddress,
     Description,
+    FailuresForm,
     LanguageChoice,
     NewPasswordForm,
     NextAddress,
@@ -36,6 +40,7 @@ from infoscreen.web.panel.forms import (
     SignIn,
     TakenOver,
     ThemeChoice,
+    UndoForm,
 )
 from infoscreen.web.registry import Route
 
@@ -91,7 +96,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "POST",
         "/clients/{uuid}/clear_service_failed",
-        acts.post_acknowledgement,
+        failures.post_acknowledgement,
         Role.OPERATOR,
         "Acknowledge a failed service",
         request=AcknowledgementForm,
@@ -113,6 +118,24 @@ ROUTES: tuple[Route, ...] = (
         Role.OPERATOR,
         "Request a command",
         request=Order,
+        html=True,
+    ),
+    Route(
+        "GET",
+        "/failures/acknowledge",
+        failures.get_failures,
+        Role.OPERATOR,
+        "Ask to acknowledge all failed services",
+        query=NextAddress,
+        html=True,
+    ),
+    Route(
+        "POST",
+        "/failures/acknowledge",
+        failures.post_failures,
+        Role.OPERATOR,
+        "Acknowledge the failed services that were listed",
+        request=FailuresForm,
         html=True,
     ),
     Route(
@@ -258,6 +281,15 @@ ROUTES: tuple[Route, ...] = (
         query=PauseAddress,
         html=True,
     ),
+    Route(
+        "POST",
+        "/undo",
+        undo.post_undo,
+        Role.OPERATOR,
+        "Take back what was done a moment ago",
+        request=UndoForm,
+        html=True,
+    ),
     Route("GET", "/commands/{command_id}", command.get_command, Role.VIEWER, "A command", html=True),
     Route(
         "POST",
@@ -292,4 +324,5 @@ ROUTES: tuple[Route, ...] = (
     *factor.ROUTES,
     *incidents.ROUTES,
     *link.ROUTES,
+    *notifications.ROUTES,
 )
