@@ -33,7 +33,7 @@ export function guardForms() {
 
 function staysHere(form) {
   const next = form.elements.namedItem("next")?.value;
-  const kept = ["/language", "/theme"].includes(new URL(form.action).pathname);
+  const kept = ["/language", "/theme"].includes(form.getAttribute("action"));
   return Boolean(document.body.dataset.events) && !kept && next === location.pathname + location.search;
 }
 
@@ -41,7 +41,7 @@ async function send(form, submitter) {
   const place = placeOf(form);
   const dialog = form.closest("dialog");
   try {
-    const answer = await actInPlace(form.action, new URLSearchParams(new FormData(form, submitter)));
+    const answer = await actInPlace(form.getAttribute("action"), new URLSearchParams(new FormData(form, submitter)));
     if (answer.ok && answer.here) {
       dialog?.close();
       toast();
