@@ -1,8 +1,10 @@
 """Intervals of clients, when the daemon listened, and daily sums. Known to ``storage.tables`` as well."""
 
+from typing import Any
+
 from sqlalchemy import Column, ForeignKey, Index, String, Table, text
 
-from infoscreen.domain.availability import Cure, IntervalCause
+from infoscreen.domain.availability import FIELDS, Cure, IntervalCause
 from infoscreen.domain.clients import Condition
 from infoscreen.storage.columns import BigKey, UtcDateTime, Word, row_number
 from infoscreen.storage.metadata import metadata
@@ -40,3 +42,26 @@ observed_times = Table(
     Column("gap_cause", Word(IntervalCause), nullable=False),
 )
 Index("ix_observed_times_ended_at", observed_times.c.ended_at)
+
+
+def _sums() -> list[Column[Any]]:
+    return [Column(name, BigKey, nullable=False) for name in FIELDS]
+
+
+availability_days = Table(
+    "availability_days",
+    metadata,
+    Column("client_uuid", String(36), ForeignKey("clients.uuid", ondelete="CASCADE"), primary_key=True),
+    Column("day", String(10), primary_key=True),
+    Column("until", UtcDateTime, nullable=False),
+    *_sums(),
+)
+Index("ix_availability_days_day", availability_days.c.day, availability_days.c.client_uuid)
+
+site_days = Table(
+    "site_days",
+    metadata,
+    Column("day", String(10), primary_key=True),
+    Column("site", String(200), primary_key=True),
+    *_sums(),
+)
