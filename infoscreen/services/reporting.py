@@ -49,7 +49,7 @@ class ReportQuery:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ReportGroup:
     """The sums of a part; ``site`` is that of a client."""
 
     key: str
@@ -65,7 +65,7 @@ class Report:
     first: date
     last: date
     total: Sums
-    groups: list[Group]
+    groups: list[ReportGroup]
 
 
 async def report(connection: Connection, query: ReportQuery) -> Report:
@@ -85,9 +85,9 @@ async def report(connection: Connection, query: ReportQuery) -> Report:
     if query.grouping is Grouping.CLIENT:
         before = (query.first - DAY).isoformat()
         found = await availability_days.by_client(connection, before, last.isoformat(), of, query.limit)
-        groups = [Group(one.uuid, one.label, one.sums, one.site) for one in found]
+        groups = [ReportGroup(one.uuid, one.label, one.sums, one.site) for one in found]
     elif query.grouping is not None:
-        groups = [Group(key, key, sums[key]) for key in sorted(sums)]
+        groups = [ReportGroup(key, key, sums[key]) for key in sorted(sums)]
     return Report(first=query.first, last=last, total=reduce(plus, sums.values(), NOTHING), groups=groups)
 
 

@@ -24,6 +24,7 @@ from infoscreen.domain.clients import Client, Condition
 from infoscreen.services.reporting import Grouping, Report, report
 from infoscreen.storage import availability, availability_days
 from infoscreen.storage.engine import Connection
+from infoscreen.storage.paging import encode_cursor
 from infoscreen.web.api.availability import AvailabilityQuery
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel.language import language_of
@@ -33,6 +34,7 @@ from infoscreen.words.language import N_, Language
 from infoscreen.words.names import word
 
 WORST = 10
+MOST_STRETCHES = 8
 DAY = timedelta(days=1)
 
 CAUSE_WORDS: Mapping[IntervalCause, str] = MappingProxyType(
@@ -51,7 +53,7 @@ CURE_WORDS: Mapping[Cure, str] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class BarPart:
     """A part of a bar: its look, its share in percent, and what it stands for."""
 
     look: str
@@ -61,7 +63,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class BarLine:
     """One line of the page: a site, a client, or all of them."""
 
     key: str
@@ -69,16 +71,18 @@ class Line:
     site: str | None
     percent: float | None
     dark: timedelta
-    parts: list[Part]
+    parts: list[BarPart]
 
 
-def line_of(sums: Sums, language: Language, key: str = "", label: str = "", site: str | None = None) -> Line:
+def line_of(
+    sums: Sums, language: Language, key: str = "", label: str = "", site: str | None = None
+) -> BarLine:
     """Return the bar of sums: shown, and dark by cause."""
     shown = field(sums, "shown")
     dark = [(cause, field(sums, f"dark_{cause}")) for cause in DARK_CAUSES]
     meant = shown + sum(seconds for _, seconds in dark)
     if not meant:
-        return Line(key, label, site, None, timedelta(), [])
+        return BarLine(key, label, site, None, timedelta(), [])
     parts, at = [], 0.0
     for look, what, seconds in [
         ("shown", N_("Shown"), shown),
@@ -87,9 +91,9 @@ def line_of(sums: Sums, language: Language, key: str = "", label: str = "", site
         if seconds:
             share = 100 * seconds / meant
             title = f"{language.gettext(what)}: {language.duration(timedelta(seconds=seconds))}"
-            parts.append(Part(look, round(share, 3), title, round(at, 3)))
+            parts.append(BarPart(look, round(share, 3), title, round(at, 3)))
             at += share
-    return Line(key, label, site, 100 * shown / meant, timedelta(seconds=meant - shown), parts)
+    return BarLine(key, label, site, 100 * shown / meant, timedelta(seconds=meant - shown), parts)
 
 
 async def get_availability(request: web.Request) -> web.StreamResponse:
@@ -196,12 +200,16 @@ LOOKS: Mapping[Condition, str] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """The last 24 hours as stretches, and the last 30 days; ``percent`` is of the hours, None if unknown."""
+    """The last 24 hours as stretches, and the last 30 days; ``percent`` is of the hours, None if unknown.
 
-    hours: list[Part]
+    ``dark`` are the newest dark stretches in words, each with the cursor of the history where it ended.
+    """
+
+    hours: list[BarPart]
+    dark: list[tuple[str, str]]
     percent: float | None
     outages: int
-    days: list[Line]
+    days: list[BarLine]
 
 
 async def client_bars(request: web.Request, connection: Connection, client: Client) -> Bars:
@@ -214,6 +222,7 @@ async def client_bars(request: web.Request, connection: Connection, client: Clie
     lately = now - timedelta(minutes=1)
     holes = [(one.began_at, one.ended_at) for one in gaps if one.ended_at < now or one.began_at < lately]
     present = StatusInterval(client.uuid, lived(client), since(client), None)
+    stretches: list[tuple[str, str]] = []
     parts, shown, dark, outages = [], 0.0, 0.0, 0
     for one in (*ended, present):
         begin, end = max(one.began_at, start), min(one.ended_at or now, now)
@@ -225,6 +234,9 @@ async def client_bars(request: web.Request, connection: Connection, client: Clie
         dark += seconds if look == "dark" else 0
         outages += look == "dark"
         parts.append(_stretch(look, begin, end, now, one.condition, language))
+        if look == "dark":
+            # Entries of its very end are to be among them.
+            stretches.append((parts[-1].title, encode_cursor(end + timedelta(seconds=1), 0, 0)))
     for begin, end in holes:
         parts.append(_stretch("unobserved", max(begin, start), end, now, None, language))
     percent = 100 * shown / (shown + dark) if shown + dark else None
@@ -232,13 +244,19 @@ async def client_bars(request: web.Request, connection: Connection, client: Clie
     names = [(first + timedelta(days=number)).isoformat() for number in range(30)]
     before = (first - DAY).isoformat()
     rows = await availability_days.days_of_client(connection, client.uuid, names, before)
-    return Bars(parts, percent, outages, [line_of(sums, language, day, day) for day, sums in rows])
+    return Bars(
+        parts,
+        stretches[: -MOST_STRETCHES - 1 : -1],
+        percent,
+        outages,
+        [line_of(sums, language, day, day) for day, sums in rows],
+    )
 
 
 def _stretch(
     look: str, begin: datetime, end: datetime, now: datetime, condition: Condition | None, language: Language
-) -> Part:
+) -> BarPart:
     name = language.gettext(N_("Not observed")) if condition is None else word(condition, language)
     title = f"{language.clock(begin)} - {language.clock(end)}: {name}"
     width = max(0.2, 100 * ((end - begin) / DAY))
-    return Part(look, round(width, 3), title, round(100 - 100 * ((now - begin) / DAY), 3))
+    return BarPart(look, round(width, 3), title, round(100 - 100 * ((now - begin) / DAY), 3))
