@@ -66,7 +66,8 @@ def in_pairs(random: Random, size: int) -> Case:
     at = random.uniform(6_000, 7_000)  # more of them in an hour would be an outage
     for device in world.devices[2 * both : 2 * both + 2]:
         world.at(at + random.uniform(0, 400), own, world, device, "dead", "power_cycle")
-    world.devices[2 * one].power |= {"protected": True}  # so that the score asks nothing of it
+    # Protected, so that the score asks nothing of it.
+    world.devices[2 * one].power = {"outlet": f"pair-{one}", "protected": True}
     return Case("", 0, world, 4 * HOUR, Wanted(causes=1, actions=3))
 
 
