@@ -54,6 +54,8 @@ ERRORS = (f"/clients/{uuid_of(99)}", "/nowhere")
 
 FILES: dict[str, str] = {
     "/assets/{version}/{name}": "/assets/0/panel.js",
+    "/login/sso": "/login/sso",
+    "/login/sso/callback": "/login/sso/callback",
     "/clients/{uuid}/screenshot": f"/clients/{ONLINE}/screenshot",
 }
 """Routes of the panel that answer with no page."""

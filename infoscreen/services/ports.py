@@ -266,3 +266,36 @@ class Sender(Protocol):
     async def send(self, receiver: Receiver, notice: Notice) -> Delivered:
         """Deliver a message within 30 s."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class SignInRequest:
+    """Where to send a browser to sign in, and what is kept until it comes back."""
+
+    url: str
+    state: str
+    nonce: str
+    verifier: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who signed in at a provider. ``subject`` is the only thing that never changes."""
+
+    subject: str
+    username: str
+    groups: frozenset[str]
+
+
+class IdentityProvider(Protocol):
+    """Signs people in for us."""
+
+    issuer: str
+
+    async def begin(self, redirect_uri: str) -> SignInRequest:
+        """Return where to send the browser; raise ``ProviderUnavailable`` or ``Busy``."""
+        ...
+
+    async def finish(self, code: str, redirect_uri: str, nonce: str, verifier: str) -> Identity:
+        """Return who signed in; raise ``IdentityRefused``, ``ProviderUnavailable`` or ``Busy``."""
+        ...

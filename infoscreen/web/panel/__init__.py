@@ -16,6 +16,7 @@ from infoscreen.web.panel import (
     overview,
     pauses,
     session,
+    sso,
 )
 from infoscreen.web.panel.forms import (
     AcknowledgementForm,
@@ -290,6 +291,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     *devices.ROUTES,
     *factor.ROUTES,
+    *sso.ROUTES,
     *incidents.ROUTES,
     *link.ROUTES,
 )
