@@ -39,6 +39,7 @@ from infoscreen.provisioning.helper_client import HelperClient
 from infoscreen.services import broker_alerts
 from infoscreen.services.accounts import Accounts
 from infoscreen.services.broker_repair import BrokerRepair
+from infoscreen.services.bulk import Bulk
 from infoscreen.services.bus import Bus
 from infoscreen.services.certificates import CertificateWatch
 from infoscreen.services.commanding import Commanding, CommandPolicy
@@ -55,6 +56,7 @@ from infoscreen.services.power.outlets import Outlets
 from infoscreen.services.quota import Limit, QuotaPolicy, Quotas
 from infoscreen.services.recovery.loop import Recovering
 from infoscreen.services.recovery.pauses import Pausing
+from infoscreen.services.releasing import Releasing
 from infoscreen.services.schedules import Schedules
 from infoscreen.services.second_factors import SecondFactors
 from infoscreen.services.secrets import Secrets
@@ -109,7 +111,8 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         shutdown_host=seconds(settings.shutdown_timeout_seconds),
     )
     lockout = lockout_policy(settings)
-    commands = CommandPolicy(seconds(settings.command_expiry_seconds), timeouts, lockout)
+    expiry, pace = seconds(settings.command_expiry_seconds), settings.bulk_per_second
+    commands = CommandPolicy(expiry, timeouts, lockout)
     recovery = recovery_policy(settings)
     watched = WatchPolicy(
         stale,
@@ -223,6 +226,8 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
     )
     live = LiveFeed(store, bus, listener, clock)
     commanding = Commanding(store, clock, bus, commands, metrics, wake)
+    bulk = Bulk(store, clock, commanding, expiry=expiry, per_second=pace)
+    releasing = Releasing(store, clock, commanding, bulk, publisher, expiry=expiry, per_second=pace)
     started = SteadySince(clock)
     started.begin()
 
@@ -247,6 +252,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
             clock=clock,
             accounts=Accounts(store, clock, passwords, bus, factors),
             commanding=commanding,
+            bulk=bulk,
             sites=Sites(store, clock, bus, schedules),
             fleet=Fleet(store, clock, bus, listener, wake, schedules),
             outlets=Outlets(store, clock, bus, secrets, open_outlet),
@@ -273,6 +279,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         "mqtt monitor": monitor.run,
         "broker repair": repair.run,
         "outbox": outbox.run,
+        "releasing": releasing.run,
         "watch": watch.run,
         "expiry sweeper": watch.run_sweep,
         "retention": watch.run_tidy,

@@ -37,6 +37,7 @@ from infoscreen.settings_values import (
     Networks,
     Origin,
     Port,
+    Rate,
     Seconds,
     Secret,
     Share,
@@ -174,6 +175,7 @@ class Settings(SignInSettings):
     )
 
     command_expiry_seconds: Seconds = _knob(240, "Time after which a command that was not started expires.")
+    bulk_per_second: Rate = _knob(5, "Maximum commands of bulk actions sent in a second.")
     command_lockout_threshold: TriesAboveZero = _knob(
         3, "Number of disruptive commands that locks a client ..."
     )

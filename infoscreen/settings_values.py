@@ -181,6 +181,9 @@ Days = Annotated[
 Port = Annotated[int, Field(ge=1, le=65535), Allowed("a port, 1 to 65535")]
 Tries = Annotated[int, Field(ge=0, le=MOST_TRIES), Allowed(f"a whole number, 0 to {MOST_TRIES}")]
 TriesAboveZero = Annotated[int, Field(ge=1, le=MOST_TRIES), Allowed(f"a whole number, 1 to {MOST_TRIES}")]
+Rate = Annotated[
+    float, Field(ge=LEAST, le=MOST_TRIES, allow_inf_nan=False), Allowed(f"a rate, {LEAST:g} to {MOST_TRIES}")
+]
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), Allowed("a part, more than 0, at most 1")]
 Bytes = Annotated[int, Field(ge=2**16, le=8 * 2**30), Allowed("bytes, 65536 (64 KiB) to 8589934592 (8 GiB)")]
 LogLines = Annotated[int, Field(ge=1, le=1_000_000), Allowed("a whole number, 1 to 1000000")]

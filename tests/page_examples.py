@@ -17,7 +17,7 @@ from infoscreen.web.registry import Route
 from infoscreen.web.routes import ROUTES
 from tests.notices import make_channel, make_incident, make_link
 from tests.panel import CRASHED, FAILED, HUNG, ONLINE, crash, settle_fleet
-from tests.spine import OPERATOR, uuid_of
+from tests.spine import ADMIN, OPERATOR, uuid_of
 from tests.web import PASSWORD, Site
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
@@ -31,6 +31,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "/clients/{uuid}/recovery/pause": (f"/clients/{HUNG}/recovery/pause",),
     "/clients/{uuid}/recovery/acknowledge": (f"/clients/{CRASHED}/recovery/acknowledge",),
     "/crashed/restart": ("/crashed/restart",),
+    "/failures/acknowledge": ("/failures/acknowledge",),
     "/acknowledge": ("/acknowledge?status=unwell",),
     "/recovery/pause": ("/recovery/pause", "/recovery/pause?site=Rathaus"),
     "/commands/{command_id}": ("/commands/{command_id}",),
@@ -40,6 +41,14 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "/devices/new": ("/devices/new",),
     "/incidents": ("/incidents", "/incidents?show=open"),
     "/incidents/{id}": ("/incidents/{incident}",),
+    "/notifications": ("/notifications", "/notifications?channel=1"),
+    "/notifications/preview": ("/notifications/preview",),
+    "/notifications/channels/new": ("/notifications/channels/new",),
+    "/notifications/channels/{id}": ("/notifications/channels/1",),
+    "/notifications/channels/{id}/remove": ("/notifications/channels/1/remove",),
+    "/notifications/rules/new": ("/notifications/rules/new",),
+    "/notifications/rules/{id}": ("/notifications/rules/1",),
+    "/notifications/rules/{id}/remove": ("/notifications/rules/1/remove",),
     "/link": ("/link?t={link}",),
 }
 """By the path of the route. What stands in braces is filled with what ``furnish`` returns."""
@@ -88,5 +97,9 @@ async def furnish(site: Site) -> dict[str, str]:
 
 async def _incident(site: Site) -> dict[str, str]:
     await make_channel(site)
+    await make_channel(site, "Nacht")
+    rule = {"kinds": ["client", "backup"], "sites": ["Messe", "Rathaus"], "hours": "Mo-Fr 08:00-18:00"}
+    await site.parts.notifying.add_rule("Büro", rule, ADMIN)
+    await site.parts.notifying.add_rule("default", {}, ADMIN)
     number = await make_incident(site.spine, uuids=(CRASHED, HUNG))
     return {"incident": str(number), "link": await make_link(site, number)}

@@ -92,3 +92,6 @@ class FakeSender:
         self.sent.append(notice)
         self.receivers.append(receiver)
         return self.answers.pop(0) if self.answers else Delivered(ok=True)
+
+    def preview(self, notice: Notice, language: str) -> tuple[str, str]:
+        return notice.step.value, language

@@ -16,6 +16,7 @@ from infoscreen.domain.hours import HoursPolicy
 from infoscreen.domain.lockout import LockoutPolicy
 from infoscreen.domain.presence import StalePolicy
 from infoscreen.domain.recovery import Observer, RecoveryPolicy
+from infoscreen.services.bulk import Bulk
 from infoscreen.services.bus import Bus
 from infoscreen.services.commanding import Commanding, CommandPolicy
 from infoscreen.services.fleet import Fleet
@@ -25,6 +26,7 @@ from infoscreen.services.outbox import Outbox
 from infoscreen.services.ports import Incoming
 from infoscreen.services.recovery.loop import Recovering
 from infoscreen.services.recovery.pauses import Pausing
+from infoscreen.services.releasing import Releasing
 from infoscreen.services.schedules import Schedules
 from infoscreen.services.sites import Sites
 from infoscreen.services.watching import Watch, WatchPolicy
@@ -39,6 +41,7 @@ MORNING = datetime(2026, 3, 2, 7, 0, tzinfo=UTC)
 ADMIN = Actor(2, "anton", Role.ADMIN, "session")
 STALE = StalePolicy(45, 180)
 TIMEOUTS = Timeouts(timedelta(seconds=120), timedelta(seconds=600), timedelta(seconds=120))
+PER_SECOND = 5.0
 POLICY = CommandPolicy(timedelta(seconds=240), TIMEOUTS, LockoutPolicy(3, timedelta(seconds=900)))
 
 
@@ -60,6 +63,8 @@ class Spine:
     measures: CountingMeasures
     ingest: Ingest
     commanding: Commanding
+    bulk: Bulk
+    releasing: Releasing
     outbox: Outbox
     watch: Watch
     schedules: Schedules
@@ -141,6 +146,7 @@ async def open_spine(
     ingest_policy = IngestPolicy(STALE, TIMEOUTS, auto_register)
     watch_policy = WatchPolicy(STALE, TIMEOUTS, timedelta(seconds=15), timedelta(days=90))
     commanding = Commanding(store, clock, bus, POLICY, measures, wake)
+    bulk = Bulk(store, clock, commanding, expiry=POLICY.expiry, per_second=PER_SECOND)
     started_at = clock.now() - timedelta(hours=1)
     schedules = Schedules(store, clock, Hours(), HoursPolicy())
 
@@ -157,6 +163,10 @@ async def open_spine(
             measures=measures,
             ingest=Ingest(store, clock, bus, ingest_policy, measures, lambda: link.state),
             commanding=commanding,
+            bulk=bulk,
+            releasing=Releasing(
+                store, clock, commanding, bulk, publisher, expiry=POLICY.expiry, per_second=PER_SECOND
+            ),
             outbox=Outbox(store, clock, bus, publisher, link, measures, wake, alias=False),
             watch=Watch(store, clock, bus, link, watch_policy, measures, schedules),
             schedules=schedules,

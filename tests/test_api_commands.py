@@ -18,7 +18,7 @@ CONTRACT = """
     command_id, client_uuid, action, status, source, requested_by, reason, created_at, expires_at,
     published_at, accepted_at, started_at, finished_at, late, error_code, error_message, verification,
     verified_at, verification_detail, verification_code, verification_arguments,
-    refused, device_clock_off_seconds
+    refused, device_clock_off_seconds, waits_for, wait_until
 """
 COMMAND_KEYS = {key.strip() for key in CONTRACT.split(",")}
 
@@ -374,3 +374,35 @@ async def test_a_wrong_bulk_request_is_refused_and_nothing_is_stored(
     problem = await ask(operator, "POST", "/api/commands", status=422, json={"action": "reboot_host"} | body)
     assert problem["errors"][0]["field"] == field
     assert (await ask(operator, "GET", "/api/commands"))["items"] == []
+
+
+async def test_a_bulk_request_is_told_before_followed_and_stopped(site: Site) -> None:
+    await site.spine.beat(U)
+    operator = await site.program(Role.OPERATOR)
+    body = {"action": "reboot_host", "filter": {}}
+    told = await ask(operator, "POST", "/api/commands/preview", json=body)
+    assert told == {"results": [{"client_uuid": U, "outcome": "queued"}], "counts": {"queued": 1}}
+    batch = await ask(operator, "POST", "/api/commands", status=202, json=body)
+    path = f"/api/bulk/{batch['batch_id']}"
+    shown = await ask(operator, "GET", path)
+    assert (shown["counts"], shown["waiting"], shown["unfinished"]) == ({"queued": 1}, 1, 1)
+    assert (await ask(operator, "GET", "/api/bulk"))["items"] == [shown]
+    stopped = await ask(operator, "POST", f"{path}/stop")
+    assert (stopped["statuses"], stopped["unfinished"]) == ({"cancelled": 1}, 0)
+    (line,) = (await ask(operator, "GET", f"{path}/results"))["items"]
+    assert (line["outcome"], line["status"]) == ("queued", "cancelled")
+
+
+async def test_a_command_waits_for_a_silent_client(site: Site) -> None:
+    await site.spine.beat(U)
+    await site.spine.hear((f"{U}/presence", "offline"))
+    operator = await site.program(Role.OPERATOR)
+    wanted = {"action": "reboot_host", "when_back": True, "expires_in": 604_800}
+    answer = await ask(operator, "POST", f"/api/clients/{U}/commands", status=202, json=wanted)
+    command = answer["command"]
+    assert (command["status"], command["waits_for"]) == ("queued", "client")
+    shown = await ask(operator, "GET", f"/api/clients/{U}")
+    assert (shown["in_flight_command"], shown["waiting_commands"]) == (None, [command])
+    await ask(operator, "POST", f"/api/commands/{command['command_id']}/cancel")
+    too_long = wanted | {"expires_in": 604_801}
+    await ask(operator, "POST", f"/api/clients/{U}/commands", status=422, json=too_long)

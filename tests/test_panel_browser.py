@@ -69,6 +69,7 @@ async def test_a_half_typed_comment_survives_what_happens_around_it(chromium: Br
     async with window(chromium, site) as opened:
         page = opened.page
         await opened.wait_until_live()
+        await page.locator(f"#failed-{ONLINE} summary").click()
         comment = page.locator(f"#comment-{ONLINE}")
         await comment.press_sequentially("Techniker ist ")
         site.spine.clock.advance(1)
@@ -268,6 +269,7 @@ async def test_everything_can_be_done_without_javascript(chromium: Browser, site
     async with window(chromium, site, java_script_enabled=False) as opened:
         page = opened.page
         await expect(page.locator(".foot")).to_contain_text("Ohne JavaScript")
+        await page.locator(f"#failed-{FAILED} summary").click()
         await page.fill(f"#comment-{FAILED}", "Techniker kommt")
         await page.get_by_role("button", name="Quittieren: Halle").click()
         await expect(page.locator(".flash")).to_contain_text(f"{UNIT} auf Halle wurde quittiert.")

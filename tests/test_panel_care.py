@@ -123,7 +123,7 @@ async def test_several_and_all_of_a_kind_are_taken_care_of_at_once(site: Site) -
     )
     assert "Quittiert: 2, nicht möglich: 1." in done.words
     assert done.title.startswith("(2) ")
-    everything = await look(browser, "/acknowledge?status=unwell")
+    everything = await look(browser, "/acknowledge?status=needs_person")
     assert "Um Kasse kümmern?" in everything.words
     nothing = await look(browser, "/acknowledge?client=x")
     assert "Kein Gerät ist ausgewählt" in nothing.words
@@ -230,8 +230,8 @@ async def test_all_numbers_agree(site: Site, seed: int) -> None:
         int(count)
         for name in (
             "failures-title",
-            "crashed-title",
-            "unclear-title",
+            "needs-person-title",
+            "recovering-title",
             *([] if known else [r"outage-title-\d+"]),
         )
         for count in re.findall(heading.format(name), page.text, re.DOTALL)
@@ -265,7 +265,7 @@ async def test_all_of_these_leaves_out_what_an_outage_holds(site: Site) -> None:
     browser = await site.browser(Role.OPERATOR)
     page = await look(browser, "/", "en")
     assert "panel-outage" in page.text
-    assert "Crashed, dark or silent 3" in page.words
+    assert "Needs a person 3" in page.words
     assert "Take care of 3 clients?" in (await look(browser, "/acknowledge?status=unwell", "en")).words
 
 

@@ -85,9 +85,7 @@ async def request(spine: Spine) -> object:
 
 
 async def request_many(spine: Spine) -> object:
-    return await spine.commanding.request_many(
-        [V, U], Action.RESTART_APP, source=Source.OPERATOR, actor=OPERATOR
-    )
+    return await spine.bulk.request([V, U], Action.RESTART_APP, source=Source.OPERATOR, actor=OPERATOR)
 
 
 async def publish(spine: Spine) -> object:

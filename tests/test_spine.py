@@ -630,9 +630,7 @@ async def test_a_bulk_request_judges_each_client_on_its_own(spine: Spine) -> Non
     until = spine.clock.now() + timedelta(hours=1)
     await spine.fleet.edit(uuid_of(2), {"maintenance_until": until}, OPERATOR)
     targets = [*(uuid_of(number) for number in range(5)), uuid_of(99)]
-    batch = await spine.commanding.request_many(
-        targets, Action.RESTART_APP, source=Source.API, actor=OPERATOR
-    )
+    batch = await spine.bulk.request(targets, Action.RESTART_APP, source=Source.API, actor=OPERATOR)
     assert [result.outcome for result in batch.results] == [
         "queued",
         "command_in_flight",
@@ -648,9 +646,7 @@ async def test_a_bulk_request_over_a_filter_is_evaluated_by_the_server(spine: Sp
     for number in range(5):
         await spine.beat(uuid_of(number), process_status="crashed" if number < 2 else "running")
     crashed = ClientQuery(status=frozenset({Condition.CRASHED}))
-    batch = await spine.commanding.request_many(
-        crashed, Action.RESTART_APP, source=Source.API, actor=OPERATOR
-    )
+    batch = await spine.bulk.request(crashed, Action.RESTART_APP, source=Source.API, actor=OPERATOR)
     assert batch.counts == {"queued": 2}
 
 

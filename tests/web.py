@@ -128,6 +128,7 @@ async def serving(
             clock=spine.clock,
             accounts=Accounts(spine.store, spine.clock, passwords, spine.bus, factors),
             commanding=spine.commanding,
+            bulk=spine.bulk,
             sites=spine.sites,
             fleet=spine.fleet,
             outlets=Outlets(spine.store, spine.clock, spine.bus, Secrets([SECRETS_KEY]), open_outlet),

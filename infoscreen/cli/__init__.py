@@ -24,7 +24,7 @@ from infoscreen.cli.notify import notify
 from infoscreen.cli.pki import pki
 from infoscreen.cli.power import power
 from infoscreen.cli.recovery import recovery
-from infoscreen.cli.remote import clients, send, show
+from infoscreen.cli.remote import cancel, clients, send, show
 from infoscreen.cli.simulate import simulate
 from infoscreen.domain.errors import InfoscreenError, Refused
 
@@ -71,7 +71,8 @@ def cli() -> None:
 
 
 for command in (
-    *(serve, demo, db, user, token, clients, show, send, power, recovery, notify, config, broker, pki),
+    *(serve, demo, db, user, token, clients, show, send, cancel),
+    *(power, recovery, notify, config, broker, pki),
     *(agent, report_service_failed, simulate, describe, doctor, health),
 ):
     cli.add_command(command)

@@ -112,6 +112,17 @@ def show(uuid: object, url: str, token: str, ca: Path | None, as_json: bool) -> 
 @click.option("--reason", help="Stored with the command and sent to the device.")
 @click.option("--force", is_flag=True, help="Override the lockout; admins only, with a reason.")
 @click.option(
+    "--when-back",
+    is_flag=True,
+    help="If the client is silent, send the command once it is heard again.",
+)
+@click.option(
+    "--expires-in",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Give the command up after so many seconds; with --when-back up to 7 days.",
+)
+@click.option(
     "--wait", is_flag=True, help="Wait for the end of the command; exit with 0 only if it completed."
 )
 @as_json_option
@@ -123,11 +134,15 @@ def send(
     ca: Path | None,
     reason: str | None,
     force: bool,
+    when_back: bool,
+    expires_in: float | None,
     wait: bool,
     as_json: bool,
 ) -> None:
     """Send a command to a client."""
-    body = {"action": action, "force": force} | ({} if reason is None else {"reason": reason})
+    body: dict[str, Any] = {"action": action, "force": force, "when_back": when_back}
+    given = {"reason": reason, "expires_in": expires_in}
+    body |= {name: value for name, value in given.items() if value is not None}
 
     async def request(api: "Api") -> dict[str, Any]:
         command: dict[str, Any] = (await api.post(f"/api/clients/{uuid}/commands", body))["command"]
@@ -140,6 +155,19 @@ def send(
         write_json(command)
     if wait and command["status"] != CommandStatus.COMPLETED:
         sys.exit(1)
+
+
+@click.command()
+@click.argument("command_id", type=click.UUID)
+@api_options
+@as_json_option
+def cancel(command_id: object, url: str, token: str, ca: Path | None, as_json: bool) -> None:
+    """Withdraw a command that is still queued."""
+    command = with_api(url, token, ca, lambda api: api.post(f"/api/commands/{command_id}/cancel", {}))
+    if as_json:
+        write_json(command)
+    else:
+        click.echo(f"{command['command_id']} {command['status']}")
 
 
 async def _follow(api: "Api", command_id: str, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:

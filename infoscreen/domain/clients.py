@@ -32,6 +32,9 @@ class Condition(StrEnum):
 STALE = frozenset({Condition.HUNG, Condition.UNREACHABLE})
 """The two ways of being stale: silent while the broker still says online, and silent altogether."""
 
+UNCLEAR = frozenset({Condition.INCOMPREHENSIBLE, Condition.DUPLICATE})
+"""Heard, but how they are cannot be told; nothing is done to them automatically."""
+
 WELL = frozenset(
     {
         Condition.ONLINE,

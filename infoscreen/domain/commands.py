@@ -47,12 +47,24 @@ class CommandStatus(StrEnum):
     BLOCKED_SAFETY = "blocked_safety"
 
 
+class Waiting(StrEnum):
+    """What a queued command waits for before it is sent: its turn in a bulk request, or its client.
+
+    A command that waits does not occupy its client; it is checked again when the wait ends.
+    """
+
+    TURN = "turn"
+    CLIENT = "client"
+
+
 class CommandStep(StrEnum):
     """What can happen to a command."""
 
     PUBLISH = "publish"
     PUBACK = "puback"
     GIVE_UP = "give_up"
+    BLOCK = "block"
+    WAIT_AGAIN = "wait_again"
     CANCEL = "cancel"
     EXPIRE = "expire"
     ACK_ACCEPTED = "ack_accepted"
@@ -68,12 +80,14 @@ TRANSITIONS: Mapping[CommandStatus, Mapping[CommandStep, CommandStatus]] = {
     S.QUEUED: {
         T.PUBLISH: S.PUBLISH_IN_PROGRESS,
         T.GIVE_UP: S.FAILED,
+        T.BLOCK: S.BLOCKED_SAFETY,
         T.CANCEL: S.CANCELLED,
         T.EXPIRE: S.EXPIRED,
     },
     S.PUBLISH_IN_PROGRESS: {
         T.PUBACK: S.PUBLISHED,
         T.GIVE_UP: S.FAILED,
+        T.WAIT_AGAIN: S.QUEUED,
         T.EXPIRE: S.EXPIRED,
         # A fast device answers before the broker's PUBACK reaches us, or the daemon died between the two.
         T.ACK_ACCEPTED: S.ACCEPTED,
@@ -82,6 +96,7 @@ TRANSITIONS: Mapping[CommandStatus, Mapping[CommandStep, CommandStatus]] = {
         T.ACK_FAILED: S.FAILED,
     },
     S.PUBLISHED: {
+        T.WAIT_AGAIN: S.QUEUED,
         T.EXPIRE: S.EXPIRED,
         T.ACK_ACCEPTED: S.ACCEPTED,
         T.ACK_STARTED: S.EXECUTION_STARTED,
@@ -159,7 +174,8 @@ class ClientCommand:
     the device has begun. ``before_*`` is what the client said of itself when the command was published;
     ``refused_skew_seconds`` how far its clock was off when it refused the command as expired;
     ``publish_count`` is how often the broker is known to have taken it. A person's ``reason`` is text; the
-    recovery's is a code with arguments.
+    recovery's is a code with arguments. ``waits_for`` is set while a queued command is not to be sent yet;
+    ``wait_until`` is the expiry of one that may wait for its client, and stays when the wait ends.
     """
 
     command_id: str
@@ -175,6 +191,8 @@ class ClientCommand:
     reason_code: str | None = None
     reason_arguments: Packed | None = None
     batch_id: str | None = None
+    waits_for: Waiting | None = None
+    wait_until: datetime | None = None
     forced: bool = False
     publish_count: int = 0
     last_publish_at: datetime | None = None
@@ -272,7 +290,45 @@ def moved_by_step(
     moved = replace(command, deadline_at=command.deadline_at + step)
     if command.last_publish_at is not None:
         return moved
-    return replace(moved, created_at=command.created_at + step, expires_at=command.expires_at + step)
+    return replace(
+        moved,
+        created_at=command.created_at + step,
+        expires_at=command.expires_at + step,
+        wait_until=None if command.wait_until is None else command.wait_until + step,
+    )
+
+
+def released(command: ClientCommand, now: datetime, lifetime: timedelta) -> ClientCommand:
+    """Return a command that no longer waits: from now on it has the life time of any other."""
+    expires_at = now + lifetime
+    if command.wait_until is not None:
+        expires_at = min(expires_at, command.wait_until)
+    return replace(command, waits_for=None, expires_at=expires_at, deadline_at=expires_at)
+
+
+MOST_SENT_WAITING = 10
+"""A command that was sent so often to a client that went away again expires with the next deadline."""
+
+
+def overdue(command: ClientCommand, now: datetime) -> ClientCommand | None:
+    """Return what becomes of a command whose deadline has passed, None if it is over already.
+
+    One that its client never accepted waits for it again as long as it may; any other expires.
+    """
+    until = command.wait_until
+    again = command.accepted_at is None and command.publish_count < MOST_SENT_WAITING
+    if again and until is not None and until > now:
+        status = next_status(command.status, CommandStep.WAIT_AGAIN)
+        if status is not None:
+            return replace(
+                command,
+                status=status,
+                waits_for=Waiting.CLIENT,
+                expires_at=until,
+                deadline_at=until,
+            )
+    status = next_status(command.status, CommandStep.EXPIRE)
+    return None if status is None else replace(command, status=status, waits_for=None, finished_at=now)
 
 
 def acknowledged(

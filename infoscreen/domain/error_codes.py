@@ -19,6 +19,7 @@ class ErrorCode(Code):
     UNREADABLE_BODY = "unreadable_body"
     NO_CLIENT = "no_client", {"uuid": str}
     NO_COMMAND = "no_command", {"id": str}
+    NO_BULK_ACTION = "no_bulk_action", {"id": str}
     NO_INCIDENT = "no_incident", {"id": str}
     NO_SCREENSHOT = "no_screenshot"
     NO_SITE = "no_site", {"site": str}

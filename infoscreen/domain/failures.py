@@ -104,6 +104,17 @@ def acknowledged(
     return {**services, **after}, done, holds
 
 
+def restored(services: Services, unit: str, by: str, since: datetime) -> Services | None:
+    """Return the services when an acknowledgement is taken back; None if it is not theirs, or older.
+
+    The broker may have forgotten the report by then, so nothing is held: that it is gone withdraws nothing.
+    """
+    one = services.get(unit)
+    if one is None or one.cleared_at is None or one.cleared_at < since or one.acknowledged_by != by:
+        return None
+    return {**services, unit: replace(one, cleared_at=None, acknowledged_by=None)}
+
+
 def done_with(services: Services) -> Services:
     """Return the services when nobody waits any more for acknowledged ones to be seen running."""
     return {unit: replace(one, acknowledged_by=None) for unit, one in services.items()}

@@ -64,6 +64,7 @@ class FieldFault(Code):
     NO_SUCH_SITE = "no_such_site", {"id": str}
     NOT_OPENING_HOURS = "not_opening_hours", {"part": str, "column": int}
     NOT_BOTH = "not_both", {"other": str}
+    NEEDS_OTHER = "needs_other", {"other": str}
     OTHER = "other", {"rule": str}
     """Another rule of pydantic, by its name."""
 

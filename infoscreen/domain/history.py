@@ -16,6 +16,7 @@ class Part(StrEnum):
     PUBLISHER = "publisher"
     DEVICE = "device"
     SWEEP = "sweep"
+    RELEASE = "release"
     CLOCK = "clock"
     VERIFICATION = "verification"
     RECOVERY = "recovery"
@@ -48,6 +49,14 @@ class Note(Code):
 
     REFUSED_BY_LOCKOUT = "refused_by_lockout"
     LOCKOUT_OVERRIDDEN = "lockout_overridden"
+    WAITS_FOR_TURN = "waits_for_turn"
+    WAITS_FOR_CLIENT = "waits_for_client", {"until": datetime}
+    TURN_CAME = "turn_came"
+    CLIENT_HEARD = "client_heard"
+    NOT_ACCEPTED = "not_accepted"
+    TURN_IN_MAINTENANCE = "turn_in_maintenance"
+    TURN_IN_FLIGHT = "turn_in_flight", {"action": str}
+    BULK_STOPPED = "bulk_stopped"
     SENT_AGAIN = "sent_again", {"publication": int}
     REFUSED_BY_BROKER = "refused_by_broker", {"error": str}
     ACK = "ack", {"ack": str}
@@ -88,6 +97,7 @@ class Happening(Code):
     SERVICE_FAILED = "service_failed", {"unit": str}
     SERVICE_FAILED_WITH_RESULT = "service_failed_with_result", {"unit": str, "result": str}
     SERVICE_WITHDRAWN = "service_withdrawn", {"unit": str}
+    SERVICE_RESTORED = "service_restored", {"by": str, "unit": str}
     SERVICE_ACKNOWLEDGED = "service_acknowledged", {"by": str, "unit": str}
     SERVICE_ACKNOWLEDGED_WITH_COMMENT = (
         "service_acknowledged_with_comment",

@@ -60,6 +60,10 @@ class ProcessSender:
             order |= {"body": body, "headers": headers}
         return await self._run(order, receiver.url)
 
+    def preview(self, notice: Notice, language: str) -> tuple[str, str]:
+        """Return title and text of a message."""
+        return rendered(notice, language, self._origin)
+
     async def _run(self, order: dict[str, Any], url: str) -> Delivered:
         order |= {"allow_private": self._allow_private, "seconds": LIMIT_SECONDS}
         environment = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}

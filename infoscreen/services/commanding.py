@@ -2,16 +2,12 @@
 
 import asyncio
 import logging
-import uuid
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from infoscreen.clock import Clock
 from infoscreen.domain.accounts import Actor, Role
-from infoscreen.domain.clients import Condition
-from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import (
     DISRUPTIVE,
     Action,
@@ -47,10 +43,11 @@ from infoscreen.services.orders import (
     lacks,
     new_command,
     stored_ones,
+    waiting_of,
 )
 from infoscreen.services.ports import Measures
-from infoscreen.storage import audit, client_lists, clients, command_history, commands
-from infoscreen.storage.client_lists import ClientQuery
+from infoscreen.storage import audit, clients, command_history, commands
+from infoscreen.storage import waiting as queue
 from infoscreen.storage.clients import Target
 from infoscreen.storage.command_history import HistoryLine
 from infoscreen.storage.engine import Connection, Store
@@ -58,8 +55,10 @@ from infoscreen.wire.messages import MAX_REASON_CHARACTERS
 
 log = logging.getLogger(__name__)
 
-MOST_IN_A_BATCH = 5_000
 LONGEST_EXPIRY = timedelta(days=1)
+USUAL_WAIT, LONGEST_WAIT = timedelta(days=1), timedelta(days=7)
+"""How long a command waits for a client that is silent."""
+
 ROWS_PER_TRANSACTION = 250
 """A bulk request is cut so that heartbeats get their turn in between."""
 
@@ -71,25 +70,6 @@ class CommandPolicy:
     expiry: timedelta
     timeouts: Timeouts
     lockout: LockoutPolicy
-
-
-@dataclass(frozen=True, slots=True)
-class BulkResult:
-    """What became of one client's part of a bulk request."""
-
-    client_uuid: str
-    outcome: str
-    command_id: str | None = None
-    detail: Fact[ErrorCode] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CommandBatch:
-    """What became of a bulk request; ``counts`` is by outcome."""
-
-    batch_id: str
-    results: list[BulkResult]
-    counts: dict[str, int] = field(default_factory=dict)
 
 
 class Commanding:
@@ -126,6 +106,7 @@ class Commanding:
         because: Because | None = None,
         expires_in: timedelta | None = None,
         force: bool = False,
+        when_back: bool = False,
         command_id: str | None = None,
     ) -> ClientCommand:
         """Queue a command and return it as stored.
@@ -137,8 +118,10 @@ class Commanding:
             actor: who asks.
             reason: a person's, up to 2,000 characters; the device is told as well.
             because: the recovery's, in place of a reason; the device is told its code.
-            expires_in: how long it may take until the device has begun; the policy's expiry by default.
+            expires_in: how long it may take until the device has begun; the policy's expiry by default. With
+                ``when_back`` also how long the command waits for its client, up to 7 days.
             force: override the lockout; admins only, and only with a reason.
+            when_back: if the client is silent, do not send the command before it is heard again.
             command_id: what the command is to be called, for who has written that down before and may ask
                 twice: the second time returns what the first one stored. A new one by default.
 
@@ -151,7 +134,7 @@ class Commanding:
             InvalidInput: the reason or expiry is out of bounds, or the client lacks the capability.
         """
         order = replace(
-            self._checked(action, source, actor, reason, expires_in, force),
+            self.checked(action, source, actor, reason, expires_in, force, when_back=when_back),
             because=because,
             command_id=command_id,
         )
@@ -176,7 +159,7 @@ class Commanding:
         for start in range(0, len(wanted), ROWS_PER_TRANSACTION):
             orders = {
                 one.client_uuid: replace(
-                    self._checked(one.action, source, actor, None, expires_in, False),
+                    self.checked(one.action, source, actor, None, expires_in, False),
                     because=one.because,
                     command_id=one.command_id,
                 )
@@ -200,7 +183,7 @@ class Commanding:
                     outcome[one] = InvalidInput.of("action", FieldFault.NOT_CAPABLE, action=order.action)
             fit = {one: order for one, order in left.items() if one not in outcome}
             now = self._clock.now()
-            decided = await self._decide(connection, fit, now)
+            decided = await self.decide(connection, fit, known, now)
             # The index refused it for another one, which has ended since.
             outcome |= {one: Conflict(ErrorCode.REQUESTED_AT_ONCE) for one in fit.keys() - decided.keys()}
             acts = [
@@ -218,50 +201,18 @@ class Commanding:
                 for one in stored_ones(decided)
             ]
             await audit.record_all(connection, now, acts)
-        self._tell(stored_ones(decided))
+        self.tell(stored_ones(decided))
         return outcome | decided
 
-    async def request_many(
-        self,
-        targets: Sequence[str] | ClientQuery,
-        action: Action,
-        *,
-        source: Source,
-        actor: Actor,
-        reason: str | None = None,
-    ) -> CommandBatch:
-        """Queue the same command for many clients, each on its own merits; never all or nothing.
-
-        Raises:
-            InvalidInput: more than 5,000 clients, or the reason is out of bounds.
-        """
-        checked = self._checked(action, source, actor, reason, None, False)
-        order = replace(checked, batch_id=str(uuid.uuid4()))
-        uuids = await self._targets(targets)
-        results: list[BulkResult] = []
-        for start in range(0, len(uuids), ROWS_PER_TRANSACTION):
-            chunk = uuids[start : start + ROWS_PER_TRANSACTION]
-            async with self._store.write() as connection:
-                known = await clients.keep_targets(connection, chunk)
-                fit = {one: order for one, client in known.items() if _unfit(client, action) is None}
-                decided = await self._decide(connection, fit, self._clock.now())
-            self._tell(stored_ones(decided))
-            results.extend(_bulk_result(one, known.get(one), decided.get(one), action) for one in chunk)
-        counts = dict(Counter(result.outcome for result in results))
-        async with self._store.write() as connection:
-            detail = {"batch_id": order.batch_id, "reason": reason, "counts": counts}
-            await audit.record(connection, self._clock.now(), actor, f"command.{action}", "many", detail)
-        log.info(
-            "bulk request of commands",
-            extra={
-                "event": "bulk_requested",
-                "batch_id": order.batch_id,
-                "action": action,
-                "actor": actor.name,
-            },
-        )
-        assert order.batch_id is not None  # noqa: S101 - set four lines up; tells mypy
-        return CommandBatch(order.batch_id, results, counts)
+    async def hindrances(
+        self, connection: Connection, uuids: Sequence[str], action: Action, now: datetime
+    ) -> tuple[set[str], set[str]]:
+        """Return which clients are occupied, and which are locked, as far as it stands in an action's way."""
+        if action not in DISRUPTIVE:
+            return set(), set()
+        occupied = await self.occupied(connection, uuids, waiting=True)
+        locks = await self.locks(connection, uuids, now)
+        return set(occupied), {one for one, until in locks.items() if until is not None}
 
     async def cancel(self, command_id: str, actor: Actor) -> ClientCommand:
         """Withdraw a command that has not been handed to the broker yet.
@@ -279,12 +230,12 @@ class Commanding:
             if status is None:
                 raise NotQueued(command)
             now = self._clock.now()
-            cancelled = replace(command, status=status, finished_at=now)
+            cancelled = replace(command, status=status, waits_for=None, finished_at=now)
             await commands.save(connection, held, [cancelled])
             line = CommandEvent(at=now, from_status=command.status, to_status=status, by=actor.name)
             await command_history.record(connection, [HistoryLine(command_id, command.client_uuid, line)])
             await audit.record(connection, now, actor, "command.cancel", f"command/{command_id}")
-        self._tell([cancelled])
+        self.tell([cancelled])
         return cancelled
 
     async def lockout(self, client_uuid: str) -> datetime | None:
@@ -300,7 +251,7 @@ class Commanding:
         ends = {uuid: locked_until(times, self._policy.lockout, now) for uuid, times in published.items()}
         return {uuid: end for uuid, end in ends.items() if end is not None}
 
-    def _checked(
+    def checked(
         self,
         action: Action,
         source: Source,
@@ -308,47 +259,60 @@ class Commanding:
         reason: str | None,
         expires_in: timedelta | None,
         force: bool,
+        *,
+        when_back: bool = False,
     ) -> CheckedOrder:
+        """Return what is asked for; raise as ``request`` does for what no client decides."""
         if reason is not None and len(reason) > MAX_REASON_CHARACTERS:
             raise InvalidInput.of("reason", FieldFault.TOO_LONG, most=MAX_REASON_CHARACTERS)
-        expiry = self._policy.expiry if expires_in is None else expires_in
+        usual = USUAL_WAIT if when_back else self._policy.expiry
+        expiry = usual if expires_in is None else expires_in
         if expiry <= timedelta(0):
             raise InvalidInput.of("expires_in", FieldFault.NOT_MORE, than="0")
-        if expiry > LONGEST_EXPIRY:
-            raise InvalidInput.of(
-                "expires_in", FieldFault.TOO_LARGE, most=f"{LONGEST_EXPIRY.total_seconds():g}"
-            )
+        longest = LONGEST_WAIT if when_back else LONGEST_EXPIRY
+        if expiry > longest:
+            raise InvalidInput.of("expires_in", FieldFault.TOO_LARGE, most=f"{longest.total_seconds():g}")
         if force and not actor.role.may(Role.ADMIN):
             raise Forbidden(ErrorCode.FORCE_NEEDS_ADMIN)
         if force and not (reason or "").strip():
             raise InvalidInput.of("reason", FieldFault.REASON_NEEDED_TO_FORCE)
         return CheckedOrder(
-            action=action, source=source, actor=actor, reason=reason, expires_in=expiry, force=force
+            action=action,
+            source=source,
+            actor=actor,
+            reason=reason,
+            expires_in=expiry,
+            force=force,
+            when_back=when_back,
         )
 
-    async def _targets(self, targets: Sequence[str] | ClientQuery) -> list[str]:
-        if isinstance(targets, ClientQuery):
-            async with self._store.read() as connection:
-                found = await client_lists.matching_uuids(connection, targets, MOST_IN_A_BATCH + 1)
-        else:
-            found = list(dict.fromkeys(targets))
-        if len(found) > MOST_IN_A_BATCH:
-            raise InvalidInput.of("client_uuids", FieldFault.TOO_MANY_ITEMS, most=MOST_IN_A_BATCH)
-        return found
-
-    async def _decide(
-        self, connection: Connection, orders: Mapping[str, CheckedOrder], now: datetime
+    async def decide(
+        self,
+        connection: Connection,
+        orders: Mapping[str, CheckedOrder],
+        known: Mapping[str, Target],
+        now: datetime,
     ) -> dict[str, Decided]:
         """Write the row of each client's command and its history.
 
-        Queued, or blocked by the lockout, or none if one is in flight.
+        Queued, or blocked by the lockout, or none if one is in flight. ``known`` are the clients of all
+        orders, kept in this transaction.
         """
+        waits = {one: waiting_of(order, known[one], now) for one, order in orders.items()}
+        # A client that is there after all gets a command with the usual life time.
+        orders = {
+            one: replace(order, expires_in=self._policy.expiry)
+            if order.when_back and waits[one] is None
+            else order
+            for one, order in orders.items()
+        }
         disruptive = [one for one, order in orders.items() if order.action in DISRUPTIVE]
-        flying = await commands.in_flight(connection, disruptive)
-        locks = await self._locks(connection, disruptive, now)
+        flying = await self.occupied(connection, [one for one in disruptive if waits[one] is None])
+        flying |= await self.occupied(connection, [one for one in disruptive if waits[one]], waiting=True)
+        locks = await self.locks(connection, disruptive, now)
         # In one order, so that two transactions cannot wait for each other at the index.
         fresh = [
-            new_command(orders[one], one, now, locked=locks.get(one) is not None)
+            new_command(orders[one], one, now, waits_for=waits[one], locked=locks.get(one) is not None)
             for one in sorted(orders.keys() - flying.keys())
         ]
         created = await commands.create(connection, fresh)
@@ -367,41 +331,24 @@ class Commanding:
             outcome.setdefault(one, CommandInFlight(command))
         return outcome
 
-    async def _locks(
+    async def occupied(
+        self, connection: Connection, uuids: Collection[str], *, waiting: bool = False
+    ) -> dict[str, ClientCommand]:
+        """Return what each client is occupied with, if ``waiting`` also with what waits for it."""
+        found = await queue.disruptive(connection, uuids) if waiting else {}
+        return found | await commands.in_flight(connection, uuids)
+
+    async def locks(
         self, connection: Connection, uuids: Sequence[str], now: datetime
     ) -> dict[str, datetime | None]:
+        """Return when lockouts end of clients that had disruptive commands lately; None: not locked."""
         since = now - self._policy.lockout.window
         published = await commands.published_since(connection, uuids, since)
         return {one: locked_until(times, self._policy.lockout, now) for one, times in published.items()}
 
-    def _tell(self, changed: Sequence[ClientCommand]) -> None:
+    def tell(self, changed: Sequence[ClientCommand]) -> None:
+        """Count and announce commands that a committed transaction has written, and wake the outbox."""
         for command in changed:
             self._measures.command(command.action, command.status)
         self._bus.publish(*(CommandChanged(command.command_id, command.client_uuid) for command in changed))
         self._wake.set()
-
-
-def _unfit(client: Target, action: Action) -> str | None:
-    """Return why a bulk request passes the client over, or None."""
-    if client.status is Condition.MAINTENANCE:
-        return "maintenance"
-    return "not_capable" if lacks(client, action) else None
-
-
-def _bulk_result(
-    client_uuid: str, client: Target | None, decided: Decided | None, action: Action
-) -> BulkResult:
-    if client is None:
-        return BulkResult(client_uuid, "unknown_client")
-    unfit = _unfit(client, action)
-    if unfit is not None:
-        return BulkResult(client_uuid, unfit)
-    match decided:
-        case LockedOut():
-            return BulkResult(client_uuid, "locked_out", decided.command.command_id)
-        case ClientCommand():
-            return BulkResult(client_uuid, "queued", decided.command_id)
-        case CommandInFlight():
-            return BulkResult(client_uuid, "command_in_flight", decided.command.command_id, decided.fact)
-        case None:
-            return BulkResult(client_uuid, "command_in_flight", None, Fact(ErrorCode.REQUESTED_AT_ONCE))

@@ -14,7 +14,7 @@ from infoscreen.domain.codes import Fact
 from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import InvalidInput, NotFound
 from infoscreen.domain.events import ClientChanged, ClientRemoved, TimelineKind
-from infoscreen.domain.failures import acknowledged, summed_up
+from infoscreen.domain.failures import acknowledged, restored, summed_up
 from infoscreen.domain.faults import FieldError, FieldFault
 from infoscreen.domain.history import Happening, Setting
 from infoscreen.services.bus import Bus
@@ -86,6 +86,30 @@ class Fleet:
         self._wake.set()
         self._bus.publish(ClientChanged(uuid))
         return after
+
+    async def restore_service_failed(self, uuid: str, unit: str, actor: Actor, since: datetime) -> bool:
+        """Show a failed service again that the actor has acknowledged since then; tell whether it was so.
+
+        Raises ``NotFound``.
+        """
+        async with self._store.write() as connection:
+            before = await _existing(connection, uuid)
+            known = (await failed_services.of_clients(connection, [uuid]))[uuid]
+            now = self._clock.now()
+            services = restored(known, unit, actor.name, since)
+            if services is None:
+                return False
+            await failed_services.save(connection, {uuid: (known, services)})
+            said = {"by": actor.name, "unit": unit}
+            fact = Fact(Happening.SERVICE_RESTORED, said)
+            after = summed_up(before, services)
+            await self._save(connection, before, after, TimelineKind.SERVICE_FAILED, fact, said)
+            target = f"client/{uuid}"
+            await audit.record(
+                connection, now, actor, "client.restore_service_failed", target, {"unit": unit}
+            )
+        self._bus.publish(ClientChanged(uuid))
+        return True
 
     async def edit(self, uuid: str, changes: ClientEdit, actor: Actor) -> Client:
         """Change what people say of a client, and return it as it is then.

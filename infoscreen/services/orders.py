@@ -14,6 +14,7 @@ from infoscreen.domain.commands import (
     CommandEvent,
     CommandStatus,
     Source,
+    Waiting,
 )
 from infoscreen.domain.errors import CommandInFlight, LockedOut
 from infoscreen.domain.history import Note, Part
@@ -41,7 +42,10 @@ class WantedCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedOrder:
-    """A request for a command, checked."""
+    """A request for a command, checked.
+
+    One ``in_turn`` waits for its turn; one ``when_back`` for its client, if that is silent.
+    """
 
     action: Action
     source: Source
@@ -51,6 +55,8 @@ class CheckedOrder:
     because: Because | None = None
     force: bool = False
     batch_id: str | None = None
+    in_turn: bool = False
+    when_back: bool = False
     command_id: str | None = None
 
 
@@ -67,9 +73,23 @@ def stored_ones(decided: Mapping[str, Decided]) -> list[ClientCommand]:
     ]
 
 
-def new_command(order: CheckedOrder, client_uuid: str, now: datetime, *, locked: bool) -> ClientCommand:
-    """Return the command that an order becomes for a client: queued, or blocked if it is ``locked``."""
-    blocked = locked and not order.force
+def waiting_of(order: CheckedOrder, client: Target, now: datetime) -> Waiting | None:
+    """Return what the command of an order is to wait for."""
+    if order.when_back and client.is_away(now):
+        return Waiting.CLIENT
+    return Waiting.TURN if order.in_turn else None
+
+
+def new_command(
+    order: CheckedOrder, client_uuid: str, now: datetime, *, waits_for: Waiting | None = None, locked: bool
+) -> ClientCommand:
+    """Return the command that an order becomes for a client: queued, or blocked if it is ``locked``.
+
+    The lockout is looked at again when a wait ends.
+    """
+    blocked = locked and not order.force and waits_for is not Waiting.CLIENT
+    if blocked:
+        waits_for = None
     return ClientCommand(
         command_id=order.command_id or str(uuid.uuid4()),
         client_uuid=client_uuid,
@@ -84,6 +104,8 @@ def new_command(order: CheckedOrder, client_uuid: str, now: datetime, *, locked:
         expires_at=now + order.expires_in,
         deadline_at=now + order.expires_in,
         batch_id=order.batch_id,
+        waits_for=waits_for,
+        wait_until=now + order.expires_in if waits_for is Waiting.CLIENT else None,
         forced=locked and order.force,
         finished_at=now if blocked else None,
     )
@@ -94,6 +116,10 @@ def first_line(command: ClientCommand, actor: Actor) -> HistoryLine:
     note = Fact(Note.REFUSED_BY_LOCKOUT) if command.status is CommandStatus.BLOCKED_SAFETY else None
     if command.forced:
         note = Fact(Note.LOCKOUT_OVERRIDDEN)
+    if command.waits_for is Waiting.TURN:
+        note = Fact(Note.WAITS_FOR_TURN)
+    if command.waits_for is Waiting.CLIENT:
+        note = Fact(Note.WAITS_FOR_CLIENT, {"until": command.expires_at})
     by = Part.RECOVERY if command.source is Source.RECOVERY else actor.name
     event = CommandEvent(at=command.created_at, from_status=None, to_status=command.status, by=by, note=note)
     return HistoryLine(command.command_id, command.client_uuid, event)

@@ -16,6 +16,7 @@ from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import (
     ClientCommand,
     CommandEvent,
+    CommandStatus,
     CommandStep,
     next_status,
     published,
@@ -246,7 +247,7 @@ class Outbox:
 
 def _taken_up(command: ClientCommand, before: Before, now: datetime) -> ClientCommand:
     status = next_status(command.status, CommandStep.PUBLISH) or command.status
-    if command.last_publish_at is not None:
+    if command.status is not CommandStatus.QUEUED:
         return replace(command, status=status, last_publish_at=now)
     return replace(
         command,

@@ -267,6 +267,10 @@ class Sender(Protocol):
         """Deliver a message within 30 s."""
         ...
 
+    def preview(self, notice: Notice, language: str) -> tuple[str, str]:
+        """Return title and text of a message."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class SignInRequest:

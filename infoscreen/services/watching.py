@@ -17,11 +17,10 @@ from infoscreen.domain.commands import (
     Action,
     ClientCommand,
     CommandEvent,
-    CommandStep,
     Timeouts,
     Verification,
     moved_by_step,
-    next_status,
+    overdue,
 )
 from infoscreen.domain.events import ClientChanged, CommandChanged, Event
 from infoscreen.domain.history import Note, Part
@@ -35,6 +34,7 @@ from infoscreen.services.reports import Folding, settle
 from infoscreen.services.schedules import Schedules
 from infoscreen.storage import (
     audit,
+    bulk,
     client_deadlines,
     client_index,
     client_totals,
@@ -158,6 +158,7 @@ class Watch:
             attempts.forget_before,
             incidents.forget_before,
             audit.forget_before,
+            bulk.forget_before,
             messages.forget_before,
         ):
             deleted = AT_ONCE
@@ -240,26 +241,29 @@ class Watch:
 
     async def _sweep_some(self, now: datetime) -> int:
         async with self._store.read() as connection:
-            overdue = await command_deadlines.past_deadline(connection, now, AT_ONCE)
-        if not overdue:
+            late = await command_deadlines.past_deadline(connection, now, AT_ONCE)
+        if not late:
             return 0
         expired: list[ClientCommand] = []
         lines: list[HistoryLine] = []
         async with self._store.write() as connection:
-            held = await commands.for_change(connection, [command.command_id for command in overdue])
+            held = await commands.for_change(connection, [command.command_id for command in late])
             for command in held.values():
-                status = next_status(command.status, CommandStep.EXPIRE)
-                if status is None or command.deadline_at > now:
+                after = overdue(command, now)
+                if after is None or command.deadline_at > now:
                     continue
-                expired.append(replace(command, status=status, finished_at=now))
-                event = CommandEvent(at=now, from_status=command.status, to_status=status, by=Part.SWEEP)
+                expired.append(after)
+                note = Fact(Note.NOT_ACCEPTED) if after.waits_for is not None else None
+                event = CommandEvent(
+                    at=now, from_status=command.status, to_status=after.status, by=Part.SWEEP, note=note
+                )
                 lines.append(HistoryLine(command.command_id, command.client_uuid, event))
             await commands.save(connection, held, expired)
             await command_history.record(connection, lines)
         for command in expired:
             self._measures.command(command.action, command.status)
         self._bus.publish(*(CommandChanged(command.command_id, command.client_uuid) for command in expired))
-        return len(overdue)
+        return len(late)
 
     async def _verify(self) -> None:
         now = self._clock.now()

@@ -11,12 +11,13 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    or_,
     select,
     tuple_,
     union_all,
 )
 
-from infoscreen.domain.clients import Client, Condition
+from infoscreen.domain.clients import UNCLEAR, Client, Condition
 from infoscreen.domain.errors import InvalidInput
 from infoscreen.domain.faults import FieldFault
 from infoscreen.storage import client_index, client_totals
@@ -24,8 +25,8 @@ from infoscreen.storage.acknowledged import candidates, is_acknowledged, some_ca
 from infoscreen.storage.clients import get_many
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, count_some, cursor_text, cursor_time, decode_cursor, encode_cursor
-from infoscreen.storage.recovery.decisions import HELD
-from infoscreen.storage.tables import clients, recovery_decisions
+from infoscreen.storage.recovery.decisions import HELD, LEFT, THE_POLL
+from infoscreen.storage.tables import clients, recovery_decisions, recovery_polls
 
 _LONG_AGO = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
@@ -38,7 +39,8 @@ class ClientQuery:
     empty ``status`` means any.
     ``unacknowledged`` leaves only those with a failed service that nobody has acknowledged, whatever their
     status. ``alone`` leaves only those that no incident under way holds. ``cared_at`` is a time; with it
-    ``cared_for`` leaves only those that somebody takes care of then, or that nobody does.
+    ``cared_for`` leaves only those that somebody takes care of then, or that nobody does. ``left_to_people``
+    leaves only those for which the recovery does nothing until somebody acts, or only the others.
     """
 
     status: frozenset[Condition] = frozenset()
@@ -50,6 +52,7 @@ class ClientQuery:
     alone: bool = False
     cared_for: bool = False
     cared_at: datetime | None = None
+    left_to_people: bool | None = None
 
 
 SORTS: Mapping[str, ColumnElement[Any]] = {
@@ -92,6 +95,9 @@ async def _filter(connection: Connection, query: ClientQuery) -> _Filter:
             cared_for = await some_candidates(connection, client_index.FEW + 1)
             few = set(cared_for) if len(cared_for) <= client_index.FEW else None
             conditions.append(clients.c.uuid.in_(candidates()))
+    if query.left_to_people is not None:
+        left = _is_left_to_people()
+        conditions.append(left if query.left_to_people else ~left)
     if query.site:
         conditions.append(clients.c.site == query.site)
     if query.tag:
@@ -110,6 +116,14 @@ async def _filter(connection: Connection, query: ClientQuery) -> _Filter:
     status = clients.c.status
     hidden = func.coalesce(status, "") if connection.dialect.name == "sqlite" else status
     return _Filter(conditions, few, bool(some), _any_status(query, hidden))
+
+
+def _is_left_to_people() -> ColumnElement[bool]:
+    """Return the condition that nothing is done about a client by itself; true before the first poll."""
+    decided = exists().where(recovery_decisions.c.client_uuid == clients.c.uuid, LEFT)
+    return or_(
+        clients.c.status.in_(sorted(UNCLEAR)), decided, ~exists().where(recovery_polls.c.id == THE_POLL)
+    )
 
 
 def _any_status(
@@ -185,7 +199,9 @@ async def search(
 
 
 async def _total(connection: Connection, query: ClientQuery, found: _Filter) -> int | None:
-    rest = query.unacknowledged or query.alone or query.cared_at is not None
+    rest = (
+        query.unacknowledged or query.alone or query.cared_at is not None or query.left_to_people is not None
+    )
     narrowed = query.status or query.site or rest
     if query.q and not (query.tag or narrowed):
         return await client_index.count_with_text(connection, query.q)

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from infoscreen.domain.clients import Client, Condition, sort_key
+from infoscreen.domain.clients import STALE, Client, Condition, Presence, sort_key
 from infoscreen.storage import client_index
 from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
@@ -89,12 +89,33 @@ class Target(NamedTuple):
     uuid: str
     status: Condition
     capabilities: list[str]
+    presence: Presence | None
+    stale_at: datetime | None
+
+    def is_away(self, now: datetime) -> bool:
+        """Tell whether the client is silent or disconnected, also in maintenance."""
+        silent = self.status in {*STALE, Condition.OFF_HOURS, Condition.SHUT_DOWN, Condition.NEVER_SEEN}
+        return (
+            silent or self.presence is Presence.OFFLINE or (self.stale_at is not None and self.stale_at < now)
+        )
+
+
+_TARGETS = select(*(clients.c[name] for name in Target._fields))
+
+
+async def targets(connection: Connection, uuids: Collection[str]) -> dict[str, Target]:
+    """Return what decides whether the clients are fit for a command."""
+    found: dict[str, Target] = {}
+    for chunk in chunks(uuids):
+        rows = await connection.execute(_TARGETS.where(clients.c.uuid.in_(chunk)))
+        found.update((row[0], Target._make(row)) for row in rows)
+    return found
 
 
 async def keep_targets(connection: Connection, uuids: Collection[str]) -> dict[str, Target]:
     """Do as ``keep``, and return what decides whether the clients are fit for a command."""
     found: dict[str, Target] = {}
-    statement = select(clients.c.uuid, clients.c.status, clients.c.capabilities).order_by(clients.c.uuid)
+    statement = _TARGETS.order_by(clients.c.uuid)
     for chunk in chunks(sorted(uuids)):
         rows = await connection.execute(
             statement.where(clients.c.uuid.in_(chunk)).with_for_update(read=True, key_share=True)

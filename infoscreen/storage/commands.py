@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Update,
+    and_,
     bindparam,
     delete,
     desc,
@@ -41,6 +42,11 @@ COLUMNS = [client_commands.c[name] for name in _FIELDS]
 
 IS_OPEN = one_of(client_commands.c.status, OPEN)
 """The command is unfinished."""
+
+IS_IN_FLIGHT = and_(
+    IS_OPEN, one_of(client_commands.c.action, DISRUPTIVE), client_commands.c.waits_for.is_(None)
+)
+"""The command is what its client is occupied with, in the words of the partial unique index."""
 
 
 def is_judged(verification: Verification) -> ColumnElement[bool]:
@@ -131,16 +137,12 @@ async def in_flight(connection: Connection, client_uuids: Collection[str]) -> di
     """Return the unfinished disruptive command of each client that has one."""
     found: dict[str, ClientCommand] = {}
     for chunk in chunks(client_uuids):
-        statement = select(*COLUMNS).where(
-            client_commands.c.client_uuid.in_(chunk),
-            IS_OPEN,
-            one_of(client_commands.c.action, DISRUPTIVE),
-        )
+        statement = select(*COLUMNS).where(client_commands.c.client_uuid.in_(chunk), IS_IN_FLIGHT)
         found.update((c.client_uuid, c) for c in map(command_of, await connection.execute(statement)))
     return found
 
 
-_IN_FLIGHT = select(*COLUMNS).where(IS_OPEN, one_of(client_commands.c.action, DISRUPTIVE))
+_IN_FLIGHT = select(*COLUMNS).where(IS_IN_FLIGHT)
 
 
 async def all_in_flight(connection: Connection) -> AsyncIterator[list[ClientCommand]]:

@@ -16,7 +16,9 @@ Due = dict[str, CommandStatus]
 """Commands that are to be published, by id, with the status in which they were seen."""
 
 _c, _k = client_commands.c, clients.c
-_ID_AND_STATUS = select(_c.command_id, _c.status).where(IS_OPEN, _c.expires_at > bindparam("now"))
+_ID_AND_STATUS = select(_c.command_id, _c.status).where(
+    IS_OPEN, _c.expires_at > bindparam("now"), _c.waits_for.is_(None)
+)
 _TO_PUBLISH = (
     _ID_AND_STATUS.where(one_of(_c.status, {CommandStatus.QUEUED, CommandStatus.PUBLISH_IN_PROGRESS}))
     .order_by(_c.created_at)
@@ -27,7 +29,7 @@ _TO_PUBLISH = (
 async def to_publish(connection: Connection, now: datetime, limit: int) -> Due:
     """Return commands that wait for the broker, oldest first.
 
-    Those past their expiry are left to the sweep.
+    Those past their expiry are left to the sweep, and those that wait to ``services.releasing``.
     """
     rows = await connection.execute(_TO_PUBLISH, {"now": now, "most": limit})
     return {row[0]: row[1] for row in rows}

@@ -4,8 +4,6 @@ Columns of ``clients`` and ``client_commands`` carry the names of the domain dat
 row becomes one without a mapping in between.
 """
 
-from typing import Any
-
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -19,19 +17,18 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    TextClause,
     text,
 )
 
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
-from infoscreen.domain.commands import DISRUPTIVE, OPEN, Action, CommandStatus, Source, Verification
 from infoscreen.domain.events import TimelineKind
-from infoscreen.domain.history import Finding, Happening, Note, Part
+from infoscreen.domain.history import Happening
 from infoscreen.domain.hours import ALWAYS, HoursSource
 from infoscreen.domain.recovery import Closing, IncidentKind, Outcome, Phase, Reason, Verb
 from infoscreen.storage import (  # noqa: F401
     account_tables,
     broker_tables,
+    bulk_tables,
     notify_tables,
     power_tables,
     site_tables,
@@ -46,29 +43,16 @@ from infoscreen.storage.columns import (
     Word,
     row_number,
 )
+from infoscreen.storage.command_tables import RARE as RARE
+from infoscreen.storage.command_tables import client_commands as client_commands
+from infoscreen.storage.command_tables import command_events as command_events
 from infoscreen.storage.counting import counters
+from infoscreen.storage.declaring import any_of, client_key, partial_index
 from infoscreen.storage.finding import finding
 from infoscreen.storage.metadata import metadata as metadata
 from infoscreen.storage.recovery_tables import recovery_days as recovery_days
 from infoscreen.storage.recovery_tables import recovery_pauses as recovery_pauses
 from infoscreen.storage.recovery_tables import recovery_polls as recovery_polls
-
-
-def _uuid_key() -> Column[Any]:
-    return Column(
-        "client_uuid", String(36), ForeignKey("clients.uuid", ondelete="CASCADE"), nullable=False, index=False
-    )
-
-
-def _partial(name: str, where: TextClause, *columns: Column[Any], unique: bool = False) -> None:
-    """Declare an index of only those rows that a condition holds for."""
-    Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
-
-
-def _any_of(column: str, words: frozenset[Any]) -> str:
-    listed = ", ".join(f"'{word}'" for word in sorted(words))
-    return f"{column} IN ({listed})"
-
 
 WATCHED = frozenset({Condition.ONLINE, Condition.CRASHED, Condition.NOT_SHOWING})
 """Conditions that time alone can turn into a stale one."""
@@ -82,13 +66,6 @@ INCOMPREHENSIBLE = f"status = '{Condition.INCOMPREHENSIBLE}'"
 
 NOT_SHOWING = f"status = '{Condition.NOT_SHOWING}'"
 STARTING = f"{ONLINE} AND start_due_at IS NOT NULL"
-
-IN_FLIGHT = f"{_any_of('status', OPEN)} AND {_any_of('action', DISRUPTIVE)}"
-"""What the partial unique index counts: one unfinished disruptive command per client, whatever asks."""
-
-RARE = frozenset(CommandStatus) - OPEN - {CommandStatus.COMPLETED}
-RARE_END = _any_of("status", RARE)
-"""How few commands end: a list of them must not walk through all the others."""
 
 clients = Table(
     "clients",
@@ -182,7 +159,7 @@ clients = Table(
     Column("next_change_at", UtcDateTime),
 )
 
-_watched = text(_any_of("status", WATCHED))
+_watched = text(any_of("status", WATCHED))
 _unwell = text(UNWELL)
 _online = text(ONLINE)
 _failed = text("service_failed_at IS NOT NULL")
@@ -194,19 +171,19 @@ Index("ix_clients_status", clients.c.status, clients.c.sort_key, clients.c.uuid)
 Index("ix_clients_status_since", clients.c.status, clients.c.status_since, clients.c.uuid)
 Index("ix_clients_last_alive", clients.c.last_alive, clients.c.uuid)
 Index("ix_clients_site", clients.c.site, clients.c.sort_key, clients.c.uuid)
-_partial("ix_clients_watched", _watched, clients.c.stale_at)
-_partial("ix_clients_unwell", _unwell, clients.c.status_since)
-_partial("ix_clients_online", _online, clients.c.site, clients.c.status, clients.c.uuid)
-_partial("ix_clients_starting", text(STARTING), clients.c.start_due_at)
-_partial("ix_clients_not_showing", text(NOT_SHOWING), clients.c.not_showing_until)
-_partial("ix_clients_service_failed", _failed, clients.c.sort_key)
-_partial("ix_clients_service_failed_since", _failed, clients.c.status_since, clients.c.uuid)
-_partial("ix_clients_incomprehensible", _incomprehensible, clients.c.refused_until)
-_partial("ix_clients_maintenance", _maintained, clients.c.maintenance_until)
-_partial("ix_clients_next_change", text("next_change_at IS NOT NULL"), clients.c.next_change_at)
-_partial("ix_clients_closed_silent", text(CLOSED_SILENT), clients.c.uuid)
-_partial("ix_clients_opened_silent", text(OPENED_SILENT), clients.c.expected_by)
-_partial("ix_clients_clear_pending", _clear_pending, clients.c.uuid)
+partial_index("ix_clients_watched", _watched, clients.c.stale_at)
+partial_index("ix_clients_unwell", _unwell, clients.c.status_since)
+partial_index("ix_clients_online", _online, clients.c.site, clients.c.status, clients.c.uuid)
+partial_index("ix_clients_starting", text(STARTING), clients.c.start_due_at)
+partial_index("ix_clients_not_showing", text(NOT_SHOWING), clients.c.not_showing_until)
+partial_index("ix_clients_service_failed", _failed, clients.c.sort_key)
+partial_index("ix_clients_service_failed_since", _failed, clients.c.status_since, clients.c.uuid)
+partial_index("ix_clients_incomprehensible", _incomprehensible, clients.c.refused_until)
+partial_index("ix_clients_maintenance", _maintained, clients.c.maintenance_until)
+partial_index("ix_clients_next_change", text("next_change_at IS NOT NULL"), clients.c.next_change_at)
+partial_index("ix_clients_closed_silent", text(CLOSED_SILENT), clients.c.uuid)
+partial_index("ix_clients_opened_silent", text(OPENED_SILENT), clients.c.expected_by)
+partial_index("ix_clients_clear_pending", _clear_pending, clients.c.uuid)
 
 failed_services = Table(
     "failed_services",
@@ -233,86 +210,11 @@ Index(
 client_totals, client_total_changes = counters(metadata, clients)
 client_search, client_tags = finding(metadata, clients)
 
-client_commands = Table(
-    "client_commands",
-    metadata,
-    Column("command_id", String(36), primary_key=True),
-    _uuid_key(),
-    Column("action", Word(Action), nullable=False),
-    Column("status", Word(CommandStatus), nullable=False),
-    Column("source", Word(Source), nullable=False),
-    Column("requested_by", Integer),
-    Column("reason", Text),
-    Column("reason_code", String(40)),
-    Column("reason_arguments", JSON(none_as_null=True)),
-    Column("created_at", UtcDateTime, nullable=False),
-    Column("expires_at", UtcDateTime, nullable=False),
-    Column("deadline_at", UtcDateTime, nullable=False),
-    Column("batch_id", String(36)),
-    Column("forced", Boolean, nullable=False, server_default=text("false")),
-    Column("publish_count", Integer, nullable=False, server_default="0"),
-    Column("last_publish_at", UtcDateTime),
-    Column("published_at", UtcDateTime),
-    Column("accepted_at", UtcDateTime),
-    Column("started_at", UtcDateTime),
-    Column("finished_at", UtcDateTime),
-    Column("late", Boolean, nullable=False, server_default=text("false")),
-    Column("error_code", String(200)),
-    Column("error_message", Text),
-    Column("verification", Word(Verification)),
-    Column("verified_at", UtcDateTime),
-    Column("verification_code", Word(Finding)),
-    Column("verification_arguments", JSON(none_as_null=True)),
-    Column("before_boot_id", String(500)),
-    Column("before_booted_at", UtcDateTime),
-    Column("before_app_started_at", UtcDateTime),
-    Column("before_process_pid", Integer),
-    Column("before_clock_skew_seconds", Float),
-    Column("refused_skew_seconds", Float),
-)
-
-_in_flight = text(IN_FLIGHT)
-_open = text(_any_of("status", OPEN))
-_pending = text(f"verification = '{Verification.PENDING}'")
-_contradicted = text(f"verification = '{Verification.CONTRADICTED}'")
-_partial("uq_client_commands_in_flight", _in_flight, client_commands.c.client_uuid, unique=True)
-_partial("ix_client_commands_open", _open, client_commands.c.deadline_at)
-_partial("ix_client_commands_pending", _pending, client_commands.c.command_id)
-_partial("ix_client_commands_contradicted", _contradicted, client_commands.c.verified_at)
-_partial("ix_client_commands_published_at", text("published_at IS NOT NULL"), client_commands.c.published_at)
-_newest_first = (client_commands.c.created_at, client_commands.c.command_id)
-Index("ix_client_commands_client", client_commands.c.client_uuid, *_newest_first)
-Index("ix_client_commands_created_at", *_newest_first)
-Index("ix_client_commands_action", client_commands.c.action, *_newest_first)
-Index("ix_client_commands_source", client_commands.c.source, *_newest_first)
-_partial("ix_client_commands_batch", text("batch_id IS NOT NULL"), client_commands.c.batch_id, *_newest_first)
-_partial("ix_client_commands_rare", text(RARE_END), client_commands.c.status, *_newest_first)
-
-command_events = Table(
-    "command_events",
-    metadata,
-    row_number(),
-    Column(
-        "command_id", String(36), ForeignKey("client_commands.command_id", ondelete="CASCADE"), nullable=False
-    ),
-    _uuid_key(),
-    Column("at", UtcDateTime, nullable=False),
-    Column("from_status", Word(CommandStatus)),
-    Column("to_status", Word(CommandStatus), nullable=False),
-    Column("part", Word(Part)),
-    Column("by", String(200), nullable=False),
-    Column("code", Word(Note)),
-    Column("arguments", JSON(none_as_null=True)),
-    Column("times", BigKey, nullable=False, server_default="1"),
-)
-Index("ix_command_events_command_id", command_events.c.command_id, command_events.c.id)
-Index("ix_command_events_client", command_events.c.client_uuid, command_events.c.at, command_events.c.id)
-
 timeline = Table(
     "timeline",
     metadata,
     row_number(),
-    _uuid_key(),
+    client_key(),
     Column("at", UtcDateTime, nullable=False),
     Column("kind", Word(TimelineKind), nullable=False),
     Column("code", Word(Happening)),
@@ -365,7 +267,7 @@ recovery_attempts = Table(
     metadata,
     row_number(),
     Column("command_id", String(36), nullable=False, unique=True),
-    _uuid_key(),
+    client_key(),
     Column("rung", Integer, nullable=False),
     Column("decided_at", UtcDateTime, nullable=False),
     Column("incident", String(200)),
@@ -377,8 +279,8 @@ recovery_attempts = Table(
 )
 _under_way = text("ended_at IS NULL")
 _in_a_group = text("incident IS NOT NULL")
-_partial("ix_recovery_attempts_under_way", _under_way, recovery_attempts.c.decided_at)
-_partial("ix_recovery_attempts_incident", _in_a_group, recovery_attempts.c.incident)
+partial_index("ix_recovery_attempts_under_way", _under_way, recovery_attempts.c.decided_at)
+partial_index("ix_recovery_attempts_incident", _in_a_group, recovery_attempts.c.incident)
 Index("ix_recovery_attempts_client", recovery_attempts.c.client_uuid, recovery_attempts.c.decided_at)
 Index("ix_recovery_attempts_decided_at", recovery_attempts.c.decided_at)
 
@@ -386,7 +288,7 @@ recovery_decisions = Table(
     "recovery_decisions",
     metadata,
     row_number(),
-    _uuid_key(),
+    client_key(),
     Column("verb", Word(Verb), nullable=False),
     Column("reason", Word(Reason), nullable=False),
     Column("arguments", JSON, nullable=False),
@@ -401,13 +303,13 @@ recovery_decisions = Table(
     Column("times", Integer),
 )
 _standing = text("last_at IS NULL")
-_partial("uq_recovery_decisions_standing", _standing, recovery_decisions.c.client_uuid, unique=True)
-_partial("ix_recovery_decisions_newest_standing", _standing, recovery_decisions.c.id)
+partial_index("uq_recovery_decisions_standing", _standing, recovery_decisions.c.client_uuid, unique=True)
+partial_index("ix_recovery_decisions_newest_standing", _standing, recovery_decisions.c.id)
 _held = text("last_at IS NULL AND incident_id IS NOT NULL")
 _d = recovery_decisions.c
-_partial("ix_recovery_decisions_held", _held, _d.incident_id, _d.id)
+partial_index("ix_recovery_decisions_held", _held, _d.incident_id, _d.id)
 _of_incident = text("incident_id IS NOT NULL")
-_partial("ix_recovery_decisions_incident", _of_incident, _d.incident_id, _d.client_uuid)
+partial_index("ix_recovery_decisions_incident", _of_incident, _d.incident_id, _d.client_uuid)
 Index("ix_recovery_decisions_client", recovery_decisions.c.client_uuid, recovery_decisions.c.id)
 Index("ix_recovery_decisions_first_at", recovery_decisions.c.first_at)
 
@@ -431,7 +333,7 @@ incidents = Table(
     Column("acknowledged_by", String(200)),
     Column("comment", Text),
 )
-_partial("ix_incidents_open", _under_way, incidents.c.began_at)
+partial_index("ix_incidents_open", _under_way, incidents.c.began_at)
 Index("ix_incidents_began_at", incidents.c.began_at)
 
 incident_members = Table(

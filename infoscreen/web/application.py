@@ -11,6 +11,7 @@ from infoscreen.web.auth import authorize
 from infoscreen.web.keys import ERROR_PAGE, PARTS, Parts
 from infoscreen.web.middleware import SECURITY_HEADERS, observe, set_headers, tell_problems
 from infoscreen.web.panel.errors import error_page
+from infoscreen.web.panel.undo import UNDOS, Undos
 from infoscreen.web.problems import problem_of_status
 from infoscreen.web.registry import BULK_BODY_LIMIT, ROUTE_OF, Route
 from infoscreen.web.routes import ROUTES
@@ -30,6 +31,7 @@ def create_app(parts: Parts) -> web.Application:
     app = web.Application(middlewares=(observe, tell_problems, authorize), client_max_size=BULK_BODY_LIMIT)
     app[PARTS] = parts
     app[ERROR_PAGE] = error_page
+    app[UNDOS] = Undos()
     app[ROUTE_OF] = {declared: route for route in ROUTES for declared in _declare(app, route)}
     app.on_response_prepare.append(set_headers)
     return app

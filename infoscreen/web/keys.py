@@ -13,6 +13,7 @@ from infoscreen.domain.accounts import Actor
 from infoscreen.domain.alerts import Alert
 from infoscreen.domain.clients import Condition
 from infoscreen.services.accounts import Accounts
+from infoscreen.services.bulk import Bulk
 from infoscreen.services.bus import Bus
 from infoscreen.services.commanding import Commanding
 from infoscreen.services.enrolling import Enrolling
@@ -76,6 +77,7 @@ class Parts:
     clock: Clock
     accounts: Accounts
     commanding: Commanding
+    bulk: Bulk
     sites: Sites
     fleet: Fleet
     outlets: Outlets

@@ -74,6 +74,7 @@ ERRORS: Table = MappingProxyType(
         ErrorCode.FACTOR_REQUIRED: N_("This role needs a second factor; it can be replaced but not removed."),
         ErrorCode.NO_CLIENT: N_("There is no client %(uuid)s."),
         ErrorCode.NO_COMMAND: N_("There is no command %(id)s."),
+        ErrorCode.NO_BULK_ACTION: N_("There is no bulk action %(id)s."),
         ErrorCode.NO_INCIDENT: N_("There is no incident %(id)s."),
         ErrorCode.NO_SCREENSHOT: N_("This client has not sent a screenshot yet."),
         ErrorCode.NO_SITE: N_("No client is at a site “%(site)s”."),
@@ -257,6 +258,7 @@ FAULTS: Table = MappingProxyType(
             "is not opening hours such as “Mo-Fr 08:00-18:00”, from column %(column)s: “%(part)s”"
         ),
         FieldFault.NOT_BOTH: N_("must be given together with %(other)s"),
+        FieldFault.NEEDS_OTHER: N_("is only allowed together with %(other)s"),
         FieldFault.OTHER: N_("is not valid (%(rule)s)"),
     }
 )

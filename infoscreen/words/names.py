@@ -126,6 +126,7 @@ PARTS: Mapping[Part, str] = MappingProxyType(
         Part.PUBLISHER: N_("Server"),
         Part.DEVICE: N_("Client"),
         Part.SWEEP: N_("Deadline"),
+        Part.RELEASE: N_("Queue"),
         Part.CLOCK: N_("Clock"),
         Part.VERIFICATION: N_("Check"),
         Part.RECOVERY: N_("Automatic recovery"),

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from infoscreen.domain.notifying import ChannelKind, DeliveryFault, MessageState, NoticeStep
+from infoscreen.domain.recovery import IncidentKind
 from infoscreen.words.language import N_, Language, plural
 
 TITLES: Mapping[NoticeStep, str] = MappingProxyType(
@@ -59,7 +60,7 @@ FAULTS: Mapping[DeliveryFault, str] = MappingProxyType(
 MESSAGE_STATES: Mapping[MessageState, str] = MappingProxyType(
     {
         MessageState.WAITING: N_("waiting"),
-        MessageState.RETRYING: N_("failed, tried again"),
+        MessageState.RETRYING: N_("is tried again"),
         MessageState.SENT: N_("sent"),
         MessageState.SUMMED_UP: N_("part of a summary"),
         MessageState.GIVEN_UP: N_("given up"),
@@ -75,6 +76,24 @@ STEP_NAMES: Mapping[NoticeStep, str] = MappingProxyType(
         NoticeStep.TEST: N_("Test"),
         NoticeStep.TEXT: N_("Text"),
         NoticeStep.SUMMARY: N_("Summary"),
+    }
+)
+
+KIND_NAMES: Mapping[IncidentKind, str] = MappingProxyType(
+    {
+        IncidentKind.FLEET_OUTAGE: N_("Outage at several sites"),
+        IncidentKind.SITE_OUTAGE: N_("Outage of a site"),
+        IncidentKind.NETWORK_OUTAGE: N_("Outage of a network"),
+        IncidentKind.LEFT_BEHIND: N_("Stayed dark after an outage"),
+        IncidentKind.ALIKE: N_("Many clients with the same trouble"),
+        IncidentKind.OBSERVER: N_("The server receives nothing"),
+        IncidentKind.COMMANDS_UNANSWERED: N_("Commands do not arrive"),
+        IncidentKind.CLIENT: N_("A client needs attention"),
+        IncidentKind.BROKER: N_("Trouble with the broker"),
+        IncidentKind.CERTIFICATE: N_("Trouble with a certificate"),
+        IncidentKind.AUTHENTICATION: N_("Many failed logins"),
+        IncidentKind.DATABASE: N_("Nothing can be stored"),
+        IncidentKind.BACKUP: N_("The newest backup is too old"),
     }
 )
 

@@ -127,3 +127,6 @@ ENDINGS: Mapping[Reason, Ending] = MappingProxyType(
         R.NOTHING_TO_DO: E.OBSERVATION,
     }
 )
+
+LEFT_TO_PEOPLE = frozenset({reason for reason, ending in ENDINGS.items() if ending is E.HUMAN} | {R.PAUSED})
+"""Decisions for these reasons do nothing about a problem: somebody has to, or has said that they do."""

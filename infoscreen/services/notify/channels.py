@@ -17,7 +17,9 @@ from infoscreen.domain.errors import Conflict, InvalidInput, NotFound, SecretUnr
 from infoscreen.domain.faults import FieldFault
 from infoscreen.domain.notifying import ChannelKind, DeliveryFault, NoticeStep
 from infoscreen.domain.opening_hours import parsed
+from infoscreen.domain.recovery import IncidentKind
 from infoscreen.services.notify.delivery import SECRET, URL, Delivery
+from infoscreen.services.notify.examples import example
 from infoscreen.services.ports import Delivered, Notice, Sender
 from infoscreen.services.secrets import Secrets
 from infoscreen.storage import audit
@@ -59,6 +61,25 @@ class Notifying:
         self._secrets = secrets
         self._delivery = delivery
         self._wake = wake
+
+    @property
+    def has_key(self) -> bool:
+        """Tell whether addresses can be stored."""
+        return self._secrets.available
+
+    async def channel(self, channel_id: int) -> StoredChannel:
+        """Return a channel; raise ``NotFound``."""
+        async with self._store.read() as connection:
+            return await _channel(connection, channel_id)
+
+    async def rule(self, rule_id: int) -> StoredRule:
+        """Return a rule; raise ``NotFound``."""
+        async with self._store.read() as connection:
+            return await _rule(connection, rule_id)
+
+    def preview(self, kind: IncidentKind, step: NoticeStep, language: str) -> tuple[str, str]:
+        """Return title and text of a message of that kind, about things that do not exist."""
+        return self._sender.preview(example(kind, step, self._clock.now()), language)
 
     async def channels(self, limit: int, cursor: str | None = None) -> Page[StoredChannel]:
         """Return a page of the channels."""
@@ -346,4 +367,6 @@ async def _check_rule(connection: Connection, settings: Mapping[str, Any]) -> No
         try:
             parsed(hours)
         except ValueError as error:
-            raise InvalidInput.of("hours", FieldFault.NOT_OPENING_HOURS, part=str(error)[:60]) from None
+            part = str(error)[:60]
+            column = max(hours.find(part), 0) + 1
+            raise InvalidInput.of("hours", FieldFault.NOT_OPENING_HOURS, part=part, column=column) from None

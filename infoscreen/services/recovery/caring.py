@@ -104,6 +104,21 @@ async def give_back(connection: Connection, client_uuid: str, actor: Actor, now:
         await _note(connection, client_uuid, actor, now, "recovery.give_back", fact)
 
 
+async def take_back(
+    connection: Connection, client_uuid: str, actor: Actor, now: datetime, since: datetime
+) -> bool:
+    """End the acknowledgement of a client if it is the actor's and not older; tell whether it was."""
+    if not await clients.keep(connection, [client_uuid]):
+        return False
+    taken = await acknowledgements.of_client(connection, client_uuid, now)
+    if taken is None or taken.by != actor.name or taken.at < since:
+        return False
+    await acknowledgements.end(connection, [client_uuid])
+    fact = Fact(Happening.GIVEN_BACK, {"by": actor.name})
+    await _note(connection, client_uuid, actor, now, "recovery.take_back", fact)
+    return True
+
+
 async def _begin_again(connection: Connection, client_uuid: str, ladder: Ladder, now: datetime) -> None:
     await ladders.save(connection, {client_uuid: acknowledged(ladder, now)})
     standing = await decisions.standing(connection, [client_uuid])

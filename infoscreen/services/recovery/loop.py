@@ -186,6 +186,15 @@ class Recovering:
             await caring.give_back(connection, client_uuid, actor, self._clock.now())
         self._bus.publish(RecoveryChanged(), ClientChanged(client_uuid))
 
+    async def take_back(self, client_uuid: str, actor: Actor, since: datetime) -> bool:
+        """End the acknowledgement of a client if it is the actor's and not older; tell whether it was."""
+        async with self._one_at_a_time, self._store.write() as connection:
+            now = self._clock.now()
+            ended = await caring.take_back(connection, client_uuid, actor, now, since)
+        if ended:
+            self._bus.publish(RecoveryChanged(), ClientChanged(client_uuid))
+        return ended
+
     async def dismiss(self, incident_id: int, actor: Actor, comment: str | None = None) -> None:
         """End an incident: its members have nothing in common, each is treated singly from now on.
 

@@ -112,6 +112,19 @@ class Pausing:
             self._tell(pause)
         return ended
 
+    async def take_back(self, pause: StoredPause, actor: Actor) -> bool:
+        """End a pause if it is still in force as it was begun; tell whether it was."""
+        now = self._clock.now()
+        async with self._store.write() as connection:
+            await pauses.one_at_a_time(connection)
+            if pause.id not in {one.id for one in await pauses.in_force(connection, now)}:
+                return False
+            await pauses.end(connection, pause.scope, pause.site, pause.client_uuid, now, actor.name)
+            detail = {"reason": pause.reason}
+            await self._write_down(connection, now, "recovery.resume", pause, actor, detail)
+        self._tell(pause)
+        return True
+
     async def _write_down(
         self,
         connection: Connection,

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypedDict
 
-from sqlalchemy import ColumnElement, Row, and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, and_, bindparam, delete, func, insert, or_, select, update
 
 from infoscreen.domain.clients import PROBLEMS
 from infoscreen.domain.codes import Packed
 from infoscreen.domain.recovery import Decided, Reason, Rung, Verb
+from infoscreen.domain.recovery.reasons import LEFT_TO_PEOPLE
 from infoscreen.storage.acknowledged import is_acknowledged_itself
 from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
@@ -28,6 +29,12 @@ HELD = and_(
     recovery_decisions.c.incident_id.in_(select(incidents.c.id).where(incidents.c.ended_at.is_(None))),
 )
 """Stands because of an incident under way. One that a person ends keeps its decisions until the next poll."""
+
+LEFT = and_(
+    recovery_decisions.c.last_at.is_(None),
+    or_(recovery_decisions.c.would, recovery_decisions.c.reason.in_(sorted(LEFT_TO_PEOPLE))),
+)
+"""Stands, and nothing comes of it: it leaves the problem to people, or was made in a dry run."""
 
 THE_POLL = 1
 """The one row of ``recovery_polls``."""

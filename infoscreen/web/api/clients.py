@@ -10,7 +10,7 @@ from infoscreen.domain.clients import STALE, Condition
 from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import Forbidden, InvalidInput, NotFound, OutletShared, SecretUnreadable
 from infoscreen.domain.faults import FieldFault
-from infoscreen.storage import client_lists, clients, commands, screenshots, sites
+from infoscreen.storage import client_lists, clients, commands, screenshots, sites, waiting
 from infoscreen.storage.engine import Connection
 from infoscreen.web.api import models
 from infoscreen.web.api.identifiers import path_identifier
@@ -66,12 +66,14 @@ async def show_client(request: web.Request) -> web.StreamResponse:
     async with parts.store.read() as connection:
         client = await known_client(connection, uuid)
         in_flight = (await commands.in_flight(connection, [uuid])).get(uuid)
+        queued = (await waiting.of_clients(connection, [uuid])).get(uuid, [])
     locked_until = await parts.commanding.lockout(uuid)
     answer = models.ClientWithCommand.of(
         client,
         parts.clock.now(),
         parts.link.state.listening_since,
         in_flight_command=None if in_flight is None else models.CommandModel.of(in_flight),
+        waiting_commands=[models.CommandModel.of(command) for command in queued],
         lockout=models.Lockout(locked=locked_until is not None, locked_until=locked_until),
     )
     return reply(answer)

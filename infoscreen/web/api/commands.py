@@ -9,6 +9,7 @@ from infoscreen.domain.errors import CommandInFlight, Conflict, Forbidden, Inval
 from infoscreen.storage import command_history, commands
 from infoscreen.storage.commands import CommandQuery
 from infoscreen.web.api import models
+from infoscreen.web.api.bulk_models import BatchModel
 from infoscreen.web.api.clients import known_client
 from infoscreen.web.api.identifiers import path_identifier
 from infoscreen.web.api.requests import BulkRequest, CommandOptions, CommandRequest, CommandsQuery
@@ -43,6 +44,7 @@ async def _queue(request: web.Request, action: Action, options: CommandOptions) 
         reason=options.reason,
         expires_in=options.lifetime,
         force=options.force,
+        when_back=options.when_back,
     )
     return reply(models.QueuedCommand(command=models.CommandModel.of(command)), status=202)
 
@@ -51,10 +53,16 @@ async def request_commands(request: web.Request) -> web.StreamResponse:
     """Queue the same command for many clients."""
     body = await read_body(request, BulkRequest)
     actor = actor_of(request)
-    batch = await parts_of(request).commanding.request_many(
-        body.targets(), body.action, source=_source(actor), actor=actor, reason=body.reason
+    batch = await parts_of(request).bulk.request(
+        body.targets(),
+        body.action,
+        source=_source(actor),
+        actor=actor,
+        reason=body.reason,
+        when_back=body.when_back,
+        expires_in=body.lifetime,
     )
-    return reply(models.BatchModel.model_validate(batch), status=202)
+    return reply(BatchModel.model_validate(batch), status=202)
 
 
 async def list_commands(request: web.Request) -> web.StreamResponse:
@@ -140,7 +148,7 @@ ROUTES = (
         Role.OPERATOR,
         "Request a command for many clients",
         request=BulkRequest,
-        response=models.BatchModel,
+        response=BatchModel,
         status=202,
         problems=(InvalidInput,),
         body_limit=BULK_BODY_LIMIT,

@@ -7,15 +7,13 @@ The OpenAPI document has them without it (``web.shapes``).
 from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from infoscreen.domain import clients, commands, presence, timeline
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
-from infoscreen.domain.codes import Fact
-from infoscreen.domain.commands import Action, CommandStatus, Source, Verification
-from infoscreen.domain.error_codes import ErrorCode
+from infoscreen.domain.commands import Action, CommandStatus, Source, Verification, Waiting
 from infoscreen.domain.errors import StoreTrouble
 from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.hours import HoursSource
@@ -169,6 +167,11 @@ class CommandModel(Answer):
     accepted_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
+    waits_for: Waiting | None = Field(
+        description="A queued command that is not sent yet waits for its turn in a bulk request, or for its "
+        "client to come back."
+    )
+    wait_until: datetime | None = Field(description="How long it may wait for its client.")
     late: bool = Field(description="It ended after it was given up as expired.")
     error_code: str | None
     error_message: str | None
@@ -265,6 +268,9 @@ class ClientWithCommand(ClientModel):
     """One client, with what stands in the way of the next command."""
 
     in_flight_command: CommandModel | None
+    waiting_commands: list[CommandModel] = Field(
+        description="Queued for it and not sent yet: they wait for it to come back, or for their turn."
+    )
     lockout: Lockout
 
 
@@ -273,29 +279,6 @@ class LockedOutModel(Answer):
 
     locked_until: datetime | None
     command: CommandModel
-
-
-def _said(fact: Fact[ErrorCode] | None) -> str | None:
-    return None if fact is None else say(fact)
-
-
-class BulkResultModel(Answer):
-    """What became of one client's part of a bulk request."""
-
-    client_uuid: str
-    outcome: str = Field(
-        description="queued, command_in_flight, locked_out, maintenance, unknown_client or not_capable."
-    )
-    command_id: str | None
-    detail: Annotated[str | None, BeforeValidator(_said)]
-
-
-class BatchModel(Answer):
-    """What became of a bulk request; ``counts`` is by outcome."""
-
-    batch_id: str
-    results: list[BulkResultModel]
-    counts: dict[str, int]
 
 
 class TimelineEntryModel(Answer):

@@ -17,7 +17,8 @@ from infoscreen.domain.clients import STALE, ClientEdit, Condition
 from infoscreen.domain.commands import Action, CommandStatus, Source
 from infoscreen.domain.events import TimelineKind
 from infoscreen.domain.faults import BadValue, FieldFault
-from infoscreen.services.commanding import LONGEST_EXPIRY, MOST_IN_A_BATCH
+from infoscreen.services.bulk import MOST_IN_A_BATCH
+from infoscreen.services.commanding import LONGEST_EXPIRY, LONGEST_WAIT
 from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.storage.commands import CommandQuery
 from infoscreen.storage.rejected import KEPT
@@ -209,9 +210,15 @@ class CommandOptions(Body):
     expires_in: float | None = Field(
         default=None,
         gt=0,
-        le=LONGEST_EXPIRY.total_seconds(),
+        le=LONGEST_WAIT.total_seconds(),
         allow_inf_nan=False,
-        description="Seconds until the command is given up, fractions allowed.",
+        description="Seconds until the command is given up, fractions allowed; at most "
+        f"{LONGEST_EXPIRY.total_seconds():.0f} without `when_back`.",
+    )
+    when_back: bool = Field(
+        default=False,
+        description="If the client is silent, send the command once it is heard again; until then it is "
+        "queued and can be cancelled. `expires_in` says for how long, 1 day if it is left out.",
     )
     force: bool = Field(default=False, description="Override the lockout; admins only, with a reason.")
 
@@ -243,11 +250,28 @@ class BulkRequest(Body):
     reason: Annotated[Reason | None, NoneIfBlank] = None
     client_uuids: Annotated[list[Identifier], Field(min_length=1, max_length=MOST_IN_A_BATCH)] | None = None
     filter: BulkFilter | None = None
+    when_back: bool = Field(
+        default=False, description="Queue the command also for clients that are silent, until they are back."
+    )
+    expires_in: float | None = Field(
+        default=None,
+        gt=0,
+        le=LONGEST_WAIT.total_seconds(),
+        allow_inf_nan=False,
+        description="Seconds for which commands wait for clients that are silent; needs `when_back`.",
+    )
+
+    @property
+    def lifetime(self) -> timedelta | None:
+        """Return how long commands wait for clients that are silent."""
+        return None if self.expires_in is None else timedelta(seconds=self.expires_in)
 
     @model_validator(mode="after")
     def _name_or_filter(self) -> Self:
         if (self.client_uuids is None) == (self.filter is None):
             raise BadValue(FieldFault.CLIENTS_OR_FILTER)
+        if self.expires_in is not None and not self.when_back:
+            raise BadValue(FieldFault.NEEDS_OTHER, other="when_back")
         return self
 
     def targets(self) -> list[str] | ClientQuery:

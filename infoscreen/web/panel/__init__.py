@@ -11,12 +11,15 @@ from infoscreen.web.panel import (
     command,
     devices,
     factor,
+    failures,
     incidents,
     link,
+    notifications,
     overview,
     pauses,
     session,
     sso,
+    undo,
 )
 from infoscreen.web.panel.forms import (
     AcknowledgementForm,
@@ -25,6 +28,7 @@ from infoscreen.web.panel.forms import (
     ClientAddress,
     ClientsAddress,
     Description,
+    FailuresForm,
     LanguageChoice,
     NewPasswordForm,
     NextAddress,
@@ -37,6 +41,7 @@ from infoscreen.web.panel.forms import (
     SignIn,
     TakenOver,
     ThemeChoice,
+    UndoForm,
 )
 from infoscreen.web.registry import Route
 
@@ -92,7 +97,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "POST",
         "/clients/{uuid}/clear_service_failed",
-        acts.post_acknowledgement,
+        failures.post_acknowledgement,
         Role.OPERATOR,
         "Acknowledge a failed service",
         request=AcknowledgementForm,
@@ -114,6 +119,24 @@ ROUTES: tuple[Route, ...] = (
         Role.OPERATOR,
         "Request a command",
         request=Order,
+        html=True,
+    ),
+    Route(
+        "GET",
+        "/failures/acknowledge",
+        failures.get_failures,
+        Role.OPERATOR,
+        "Ask to acknowledge all failed services",
+        query=NextAddress,
+        html=True,
+    ),
+    Route(
+        "POST",
+        "/failures/acknowledge",
+        failures.post_failures,
+        Role.OPERATOR,
+        "Acknowledge the failed services that were listed",
+        request=FailuresForm,
         html=True,
     ),
     Route(
@@ -259,6 +282,15 @@ ROUTES: tuple[Route, ...] = (
         query=PauseAddress,
         html=True,
     ),
+    Route(
+        "POST",
+        "/undo",
+        undo.post_undo,
+        Role.OPERATOR,
+        "Take back what was done a moment ago",
+        request=UndoForm,
+        html=True,
+    ),
     Route("GET", "/commands/{command_id}", command.get_command, Role.VIEWER, "A command", html=True),
     Route(
         "POST",
@@ -294,4 +326,5 @@ ROUTES: tuple[Route, ...] = (
     *sso.ROUTES,
     *incidents.ROUTES,
     *link.ROUTES,
+    *notifications.ROUTES,
 )

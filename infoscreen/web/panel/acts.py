@@ -14,7 +14,6 @@ from infoscreen.web.panel import flash, questions
 from infoscreen.web.panel.client import found
 from infoscreen.web.panel.faults import faults_of
 from infoscreen.web.panel.forms import (
-    AcknowledgementForm,
     Description,
     NextAddress,
     Onward,
@@ -95,7 +94,7 @@ async def post_restarts(request: web.Request) -> web.StreamResponse:
     uuids = form.uuids
     if len(uuids) > questions.MOST_UNTYPED and form.typed != str(len(uuids)):
         return flash.put(request, see_other("/"), "miscounted")
-    batch = await parts_of(request).commanding.request_many(
+    batch = await parts_of(request).bulk.request(
         uuids, Action.RESTART_APP, source=Source.OPERATOR, actor=actor_of(request)
     )
     queued = batch.counts.get("queued", 0)
@@ -114,22 +113,6 @@ async def post_cancel(request: web.Request) -> web.StreamResponse:
         command = await _command(request, command_id)
         return flash.put(request, back, "too_late", status=command.status, command_id=command_id)
     return flash.put(request, back, "withdrawn", command_id=command_id)
-
-
-async def post_acknowledgement(request: web.Request) -> web.StreamResponse:
-    """Acknowledge the failed service that was on the screen, and no later one that nobody has read yet."""
-    client = await _client_of(request)
-    form = await read_form(request, AcknowledgementForm)
-    back = see_other(form.next)
-    wanted = form.unit or client.service_failed_unit
-    failed = next((one for one in client.failed_services if one.unit == wanted), None)
-    if failed is None:
-        return flash.put(request, back, "acknowledged_before", client=client.label)
-    if form.failed_at.tzinfo is None or abs((failed.failed_at - form.failed_at).total_seconds()) >= 0.001:
-        return flash.put(request, back, "failed_again", client=client.label)
-    fleet = parts_of(request).fleet
-    await fleet.clear_service_failed(client.uuid, actor_of(request), form.comment, failed.unit)
-    return flash.put(request, back, "acknowledged", client=client.label, unit=failed.unit)
 
 
 async def get_description(request: web.Request) -> web.StreamResponse:

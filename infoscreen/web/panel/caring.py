@@ -15,12 +15,13 @@ from infoscreen.storage import client_lists, clients
 from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel import flash
-from infoscreen.web.panel.client import found
+from infoscreen.web.panel.client import client_of
 from infoscreen.web.panel.forms import CareAddress, CareForm, Onward, see_other
-from infoscreen.web.panel.groups import GROUPS
+from infoscreen.web.panel.groups import GROUPS, LEFT_TO_PEOPLE
 from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.rendering import page
-from infoscreen.web.registry import actor_of, path_uuid, read_form, read_query
+from infoscreen.web.panel.undo import Undoable, note
+from infoscreen.web.registry import actor_of, read_form, read_query
 from infoscreen.words.language import N_, Language
 
 MOST = 500
@@ -60,21 +61,24 @@ class Chosen:
 
 async def get_care_of_client(request: web.Request) -> web.StreamResponse:
     """Ask how somebody takes care of a client."""
-    client = await _client_of(request)
+    client = await client_of(request)
     back = read_query(request, CareAddress).next or f"/clients/{client.uuid}"
     return await _question(request, Chosen([client], f"/clients/{client.uuid}/recovery/acknowledge", back))
 
 
 async def post_care_of_client(request: web.Request) -> web.StreamResponse:
     """Note that somebody takes care of a client."""
-    client = await _client_of(request)
+    client = await client_of(request)
     form = await read_form(request, CareForm)
     back = see_other(form.next or f"/clients/{client.uuid}")
+    at = parts_of(request).clock.now()
     try:
         await _take(request, client.uuid, form)
     except Conflict:
         return flash.put(request, back, "nothing_wrong", client=client.label)
-    return flash.put(request, back, "taken_over", client=client.label)
+    return flash.put(
+        request, back, "taken_over", client=client.label, **_undo(request, form, at, [client.uuid])
+    )
 
 
 async def get_care(request: web.Request) -> web.StreamResponse:
@@ -83,7 +87,12 @@ async def get_care(request: web.Request) -> web.StreamResponse:
     parts = parts_of(request)
     async with parts.store.read() as connection:
         if group in GROUPS:
-            query = ClientQuery(status=GROUPS[group], alone=True, cared_at=parts.clock.now())
+            query = ClientQuery(
+                status=GROUPS[group],
+                alone=True,
+                cared_at=parts.clock.now(),
+                left_to_people=LEFT_TO_PEOPLE.get(group),
+            )
             asked = await client_lists.matching_uuids(connection, query, MOST)
         else:
             asked = [uuid for uuid in request.query.getall("client", [])[:MOST] if _is_uuid(uuid)]
@@ -97,20 +106,22 @@ async def get_care(request: web.Request) -> web.StreamResponse:
 async def post_care(request: web.Request) -> web.StreamResponse:
     """Note that somebody takes care of several clients, each by itself."""
     form = await read_form(request, CareForm)
-    done = 0
+    done: list[str] = []
+    at = parts_of(request).clock.now()
     for uuid in form.uuids[:MOST]:
         try:
             await _take(request, uuid, form)
         except (Conflict, NotFound):
             continue
-        done += 1
-    counts = {"count": str(done), "others": str(len(form.uuids) - done)}
-    return flash.put(request, see_other(form.next or "/"), "several_taken_over", **counts)
+        done.append(uuid)
+    counts = {"count": str(len(done)), "others": str(len(form.uuids) - len(done))}
+    undo = _undo(request, form, at, done)
+    return flash.put(request, see_other(form.next or "/"), "several_taken_over", **counts, **undo)
 
 
 async def post_giving_back(request: web.Request) -> web.StreamResponse:
     """Note that nobody takes care of a client any more."""
-    client = await _client_of(request)
+    client = await client_of(request)
     form = await read_form(request, Onward)
     await parts_of(request).recovering.give_back(client.uuid, actor_of(request))
     back = see_other(form.next or f"/clients/{client.uuid}")
@@ -119,7 +130,7 @@ async def post_giving_back(request: web.Request) -> web.StreamResponse:
 
 async def post_another_try(request: web.Request) -> web.StreamResponse:
     """Let the recovery begin again on the first rung."""
-    client = await _client_of(request)
+    client = await client_of(request)
     form = await read_form(request, Onward)
     back = see_other(form.next or f"/clients/{client.uuid}")
     try:
@@ -148,14 +159,16 @@ async def _take(request: web.Request, uuid: str, form: CareForm) -> None:
     )
 
 
+def _undo(request: web.Request, form: CareForm, at: datetime, uuids: list[str]) -> dict[str, str]:
+    """Offer to take it back where that restores all: what goes on may have begun again already."""
+    if form.recovery is Meanwhile.GO_ON:
+        return {}
+    return note(request, Undoable(by=actor_of(request), at=at, clients=tuple(uuids)))
+
+
 async def _question(request: web.Request, chosen: Chosen) -> web.StreamResponse:
     here = "clients" if chosen.back != "/" else "overview"
     return await page(request, "care.html", here=here, chosen=chosen, ends=ENDS, meanwhile=MEANWHILE)
-
-
-async def _client_of(request: web.Request) -> Client:
-    async with parts_of(request).store.read() as connection:
-        return found(await clients.get(connection, path_uuid(request, "uuid")))
 
 
 def _is_uuid(text: str) -> bool:

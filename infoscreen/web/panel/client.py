@@ -126,6 +126,12 @@ async def get_screenshot(request: web.Request) -> web.StreamResponse:
     return web.Response(body=shot.image, content_type=shot.content_type)
 
 
+async def client_of(request: web.Request) -> Client:
+    """Return the client of the address; raise ``NotFound`` when there is none."""
+    async with parts_of(request).store.read() as connection:
+        return found(await clients.get(connection, path_uuid(request, "uuid")))
+
+
 def found(client: Client | None) -> Client:
     """Return the client; raise ``NotFound`` when there is none."""
     if client is None:

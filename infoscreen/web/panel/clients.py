@@ -19,7 +19,7 @@ from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel.forms import ClientsAddress
-from infoscreen.web.panel.groups import CARED_FOR, GROUPS, TITLES
+from infoscreen.web.panel.groups import CARED_FOR, GROUPS, LEFT_TO_PEOPLE, TITLES
 from infoscreen.web.panel.rendering import page, wants
 from infoscreen.web.registry import read_query
 from infoscreen.words.language import N_
@@ -76,6 +76,7 @@ class ClientTable:
             sort=asked.sort,
             cared_for=CARED_FOR.get(asked.status, False),
             cared_at=self.now if asked.status in CARED_FOR else None,
+            left_to_people=LEFT_TO_PEOPLE.get(asked.status),
         )
 
     def link(self, **changes: str) -> str:

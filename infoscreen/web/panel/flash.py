@@ -50,9 +50,10 @@ MESSAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
                 "check again."
             ),
         ),
+        "undone": ("good", N_("Undone.")),
+        "not_undone": ("bad", N_("Too late to undo, or changed by somebody in the meantime.")),
         "saved": ("good", N_("%(client)s was saved.")),
         "paused": ("good", N_("Automatic recovery was paused.")),
-        "not_paused": ("bad", N_("Not paused: a reason is required.")),
         "resumed": ("good", N_("Automatic recovery was resumed.")),
         "taken_over": ("good", N_("Noted: %(client)s is being taken care of.")),
         "nothing_wrong": ("bad", N_("Nothing was done: nothing is wrong with %(client)s any more.")),
@@ -68,6 +69,10 @@ MESSAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
         ),
         "incident_over": ("bad", N_("Nothing was done: the incident is over already.")),
         "removed": ("good", N_("%(client)s was removed with all its history.")),
+        "channel_saved": ("good", N_("The channel %(channel)s was saved.")),
+        "channel_removed": ("good", N_("The channel %(channel)s was removed with its messages.")),
+        "rule_saved": ("good", N_("The rule %(rule)s was saved.")),
+        "rule_removed": ("good", N_("The rule %(rule)s was removed.")),
         "password_changed": ("good", N_("The password was changed. All other browsers were signed out.")),
         "factor_removed": ("good", N_("The second factor was removed. All other browsers were signed out.")),
         "session_ended": ("good", N_("The browser was signed out.")),
@@ -78,11 +83,12 @@ MESSAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Flash:
-    """A message as it is shown; ``tone`` is ``good`` or ``bad``."""
+    """A message as it is shown; ``tone`` is ``good`` or ``bad``, ``undo`` a token that takes the act back."""
 
     tone: str
     text: str
     link: str | None
+    undo: str | None = None
 
 
 def put(request: web.Request, response: web.Response, name: str, **values: str) -> web.Response:
@@ -107,7 +113,7 @@ def read(request: web.Request, language: Language) -> Flash | None:
         shown = {key: _shown(key, value, language) for key, value in values.items()}
         command = shown.get("command_id")
         link = None if command is None else f"/commands/{UUID(command)}"
-        return Flash(tone, language.gettext(text) % shown, link)
+        return Flash(tone, language.gettext(text) % shown, link, shown.get("undo"))
     except (ValueError, TypeError, KeyError, AttributeError, binascii.Error, RecursionError):
         return None
 

@@ -7,6 +7,7 @@ from urllib.parse import quote
 from aiohttp import web
 from pydantic import (
     AfterValidator,
+    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -115,6 +116,13 @@ class ThemeChoice(Form):
     next: OwnPath = "/"
 
 
+class UndoForm(Form):
+    """What was done a moment ago is to be taken back."""
+
+    token: Annotated[str, Field(max_length=100)]
+    next: OwnPath = "/"
+
+
 class Onward(Form):
     """A button without further questions."""
 
@@ -128,6 +136,20 @@ class AcknowledgementForm(Form):
     unit: Annotated[str, Field(max_length=500)] = ""
     comment: Annotated[Line | None, Optional] = None
     next: OwnPath = "/"
+
+
+class FailuresForm(Form):
+    """Someone takes care of the failed services of clients, as they were at ``listed_at``."""
+
+    client_uuids: Annotated[str, Field(max_length=20_000)]
+    listed_at: AwareDatetime
+    comment: Annotated[Line | None, Optional] = None
+    next: OwnPath = "/"
+
+    @property
+    def uuids(self) -> list[str]:
+        """Return the clients."""
+        return [uuid for uuid in self.client_uuids.split(",") if uuid]
 
 
 class Order(Form):
@@ -164,6 +186,10 @@ def _same_minute(local: datetime, at: datetime) -> bool:
     return f"{local:%Y-%m-%dT%H:%M}" == f"{at.astimezone(local.tzinfo):%Y-%m-%dT%H:%M}"
 
 
+def _in_zone(local: datetime, zone: str) -> datetime:
+    return local.replace(tzinfo=local.tzinfo or zone_named(zone) or UTC)
+
+
 class Description(Form):
     """What people say of a client. ``maintenance_until`` is local time in ``zone``, as the label says."""
 
@@ -181,9 +207,7 @@ class Description(Form):
 
     def changes(self, client: Client) -> ClientEdit:
         """Return what is to be changed; an end of maintenance that was left as the form showed it is not."""
-        until = self.maintenance_until and self.maintenance_until.replace(
-            tzinfo=self.maintenance_until.tzinfo or zone_named(self.zone) or UTC
-        )
+        until = self.maintenance_until and _in_zone(self.maintenance_until, self.zone)
         changes: ClientEdit = {
             "name": self.name,
             "site": self.site,
@@ -208,10 +232,21 @@ class PauseAddress(Address):
 
 
 class PauseForm(Form):
-    """The recovery is to leave something alone: for how long, and why."""
+    """The recovery is to leave something alone: why, and for how long or until when.
+
+    ``until`` is local time in ``zone``, as the label says, and goes before ``lasts``.
+    """
 
     reason: Annotated[Line, Field(min_length=1)]
     lasts: Literal["1h", "4h", "12h", "1d", "7d", "30d"]
+    until: Annotated[Annotated[datetime, AfterValidator(in_calendar)] | None, Optional] = None
+    zone: Annotated[str, Field(max_length=100)] = ""
+    next: OwnPath | None = None
+
+    @property
+    def end(self) -> datetime | None:
+        """Return when it ends; None if it is for a length of time."""
+        return self.until and _in_zone(self.until, self.zone)
 
 
 class CareAddress(Address):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from infoscreen.domain.clients import PROBLEMS, STALE, Condition
+from infoscreen.domain.clients import PROBLEMS, STALE, UNCLEAR, Condition
 from infoscreen.services.monitoring import Overview
 from infoscreen.words.language import N_
 
@@ -22,7 +22,9 @@ GROUPS: Mapping[str, frozenset[Condition]] = MappingProxyType(
         "off_hours": frozenset({Condition.OFF_HOURS}),
         "never_seen": frozenset({Condition.NEVER_SEEN}),
         "unwell": STALE | {Condition.CRASHED, Condition.NOT_SHOWING},
-        "unclear": frozenset({Condition.INCOMPREHENSIBLE, Condition.DUPLICATE}),
+        "unclear": UNCLEAR,
+        "needs_person": STALE | UNCLEAR | {Condition.CRASHED, Condition.NOT_SHOWING},
+        "recovering": STALE | {Condition.CRASHED, Condition.NOT_SHOWING},
         "problems": PROBLEMS,
         "unattended": PROBLEMS,
         "acknowledged": frozenset(Condition),
@@ -30,12 +32,22 @@ GROUPS: Mapping[str, frozenset[Condition]] = MappingProxyType(
 )
 """What can be asked for as ``?status=``."""
 
-CARED_FOR: Mapping[str, bool] = MappingProxyType({"unattended": False, "acknowledged": True})
+CARED_FOR: Mapping[str, bool] = MappingProxyType(
+    {"unattended": False, "acknowledged": True, "needs_person": False, "recovering": False}
+)
 """Groups that also ask whether somebody takes care of a client."""
+
+LEFT_TO_PEOPLE: Mapping[str, bool] = MappingProxyType({"needs_person": True, "recovering": False})
+"""Groups that also ask whether the recovery leaves a client to people."""
+
+RESTING = frozenset({Condition.MAINTENANCE, Condition.SHUT_DOWN, Condition.OFF_HOURS})
+"""A failed service of these is shown, but counts as no problem."""
 
 TITLES: Mapping[str, str] = MappingProxyType(
     {
         "unattended": N_("Needs attention"),
+        "needs_person": N_("Needs a person"),
+        "recovering": N_("Being recovered"),
         "acknowledged": N_("Acknowledged"),
         "problems": N_("All problems"),
         "unwell": N_("Crashed, dark or silent"),

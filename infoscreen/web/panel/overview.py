@@ -1,5 +1,6 @@
 """The start page: problems first, and when there is none, that there is none."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import uuid4
 
@@ -18,7 +19,7 @@ from infoscreen.storage.paging import Page
 from infoscreen.storage.recovery import decisions
 from infoscreen.storage.recovery.pauses import PauseScope
 from infoscreen.web.keys import parts_of
-from infoscreen.web.panel.groups import GROUPS, tiles
+from infoscreen.web.panel.groups import GROUPS, RESTING, tiles
 from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.offers import Offer, obstacles_of, remedy_of
 from infoscreen.web.panel.recovery import outages_of
@@ -31,13 +32,12 @@ SHOWN = 50
 
 LISTENED_ENOUGH = timedelta(minutes=3)
 
-RESTING = frozenset({Condition.MAINTENANCE, Condition.SHUT_DOWN, Condition.OFF_HOURS})
-"""A failed service of these is shown, but counts as no problem."""
-
-
 BY_REMEDY = [
-    frozenset({one})
-    for one in (Condition.CRASHED, Condition.NOT_SHOWING, Condition.HUNG, Condition.UNREACHABLE)
+    *(
+        frozenset({one})
+        for one in (Condition.CRASHED, Condition.NOT_SHOWING, Condition.HUNG, Condition.UNREACHABLE)
+    ),
+    GROUPS["unclear"],
 ]
 
 
@@ -53,12 +53,13 @@ async def get_overview(request: web.Request) -> web.StreamResponse:
         resting = await client_lists.search(
             connection, ClientQuery(unacknowledged=True, status=RESTING, sort="-status_since"), SHOWN
         )
-        unclear = await _listed(connection, overview, GROUPS["unclear"])
-        alone = await _alone(connection, overview)
+        stuck = await _alone(connection, overview, left_to_people=True)
+        recovering = await _alone(connection, overview, left_to_people=False)
         cared = await _listed(connection, overview, GROUPS["acknowledged"], cared_for=True)
         outages = await outages_of(connection, overview, SHOWN)
         held = [client for one in outages for client in one.clients]
-        listed = [client.uuid for client in (*alone.items, *unclear.items, *cared.items, *held)]
+        unwell = (*stuck.items, *recovering.items, *cared.items, *held)
+        listed = [client.uuid for client in unwell]
         care = await care_of(connection, [*listed, *(client.uuid for client in failed.items)], now)
         in_flight = await commands.in_flight(connection, listed)
         standing = await decisions.standing(connection, listed)
@@ -84,8 +85,8 @@ async def get_overview(request: web.Request) -> web.StreamResponse:
         resting=resting,
         cared=cared,
         care=care,
-        alone=alone,
-        unclear=unclear,
+        stuck=stuck,
+        recovering=recovering,
         in_flight=in_flight,
         standing=standing,
         outages=outages,
@@ -107,6 +108,7 @@ async def _listed(
     limit: int = SHOWN,
     *,
     cared_for: bool = False,
+    left_to_people: bool | None = None,
 ) -> Page[Client]:
     """Return clients of no outage that nobody takes care of, or somebody; the store is not asked for none."""
     counted = overview.acknowledged if cared_for else overview.totals
@@ -118,19 +120,31 @@ async def _listed(
         alone=bool(overview.incidents),
         cared_for=cared_for,
         cared_at=overview.generated_at,
+        left_to_people=left_to_people,
     )
     return await client_lists.search(connection, query, limit)
 
 
-async def _alone(connection: Connection, overview: Overview) -> Page[Client]:
-    """Return the crashed and silent clients of no outage, those first that a command can help."""
+async def _alone(connection: Connection, overview: Overview, *, left_to_people: bool) -> Page[Client]:
+    """Return the crashed, silent and unclear clients of no outage, those first that a command can help."""
+    if overview.poll is None and not left_to_people:
+        return Page([], None, 0)
+    everything = frozenset[Condition]().union(*BY_REMEDY)
+    if sum(overview.totals.get(one, 0) for one in everything) <= SHOWN:
+        few = await _listed(connection, overview, everything, left_to_people=left_to_people)
+        return replace(few, items=sorted(few.items, key=_remedy_first))
     items: list[Client] = []
     total: int | None = 0
     for status in BY_REMEDY:
-        found = await _listed(connection, overview, status, max(1, SHOWN - len(items)))
+        limit = max(1, SHOWN - len(items))
+        found = await _listed(connection, overview, status, limit, left_to_people=left_to_people)
         items += found.items
         total = None if total is None or found.total is None else total + found.total
     return Page(items[:SHOWN], None, total)
+
+
+def _remedy_first(client: Client) -> int:
+    return next(number for number, status in enumerate(BY_REMEDY) if client.status in status)
 
 
 def _has_just_begun(overview: Overview) -> bool:

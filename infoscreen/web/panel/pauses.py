@@ -1,6 +1,7 @@
 """What operators tell the recovery in the panel: to pause, to go on, and that somebody is on it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from types import MappingProxyType
 from urllib.parse import urlencode
@@ -8,13 +9,15 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from infoscreen.domain.errors import Conflict, InvalidInput
-from infoscreen.storage import clients
 from infoscreen.storage.recovery.pauses import PauseScope
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel import flash
-from infoscreen.web.panel.client import found
+from infoscreen.web.panel.client import client_of
+from infoscreen.web.panel.faults import faults_of
 from infoscreen.web.panel.forms import Onward, PauseAddress, PauseForm, TakenOver, see_other
+from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.rendering import page
+from infoscreen.web.panel.undo import Undoable, note
 from infoscreen.web.registry import actor_of, path_number, path_uuid, read_form, read_query
 from infoscreen.words.language import N_
 
@@ -28,21 +31,29 @@ LENGTHS: Mapping[str, tuple[timedelta, str]] = MappingProxyType(
         "30d": (timedelta(days=30), N_("30 days")),
     }
 )
-"""What can be chosen; without JavaScript a length is easier to say than a time in UTC."""
+"""What can be chosen instead of typing an end."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What is to be left alone, how the question names it, and the addresses of its form and of its page."""
+
+    scope: PauseScope
+    what: str | None
+    action: str
+    back: str
+    site: str | None = None
+    client_uuid: str | None = None
 
 
 async def get_client_pause(request: web.Request) -> web.StreamResponse:
     """Ask for how long and why a client is to be left alone."""
-    async with parts_of(request).store.read() as connection:
-        client = found(await clients.get(connection, path_uuid(request, "uuid")))
-    back = f"/clients/{client.uuid}"
-    return await _question(request, what=client.label, action=f"{back}/recovery/pause", back=back)
+    return await _question(request, await _client_scope(request))
 
 
 async def post_client_pause(request: web.Request) -> web.StreamResponse:
     """Leave a client alone."""
-    uuid = path_uuid(request, "uuid")
-    return await _pause(request, PauseScope.CLIENT, f"/clients/{uuid}", client_uuid=uuid)
+    return await _pause(request, await _client_scope(request))
 
 
 async def post_client_resume(request: web.Request) -> web.StreamResponse:
@@ -73,15 +84,12 @@ async def post_incident_dismissal(request: web.Request) -> web.StreamResponse:
 
 async def get_pause(request: web.Request) -> web.StreamResponse:
     """Ask for how long and why a site or the fleet is to be left alone."""
-    site = read_query(request, PauseAddress).site or None
-    action = "/recovery/pause" + (f"?{urlencode({'site': site})}" if site else "")
-    return await _question(request, what=site, action=action, back="/")
+    return await _question(request, _wide_scope(request))
 
 
 async def post_pause(request: web.Request) -> web.StreamResponse:
     """Leave a site or the fleet alone."""
-    site = read_query(request, PauseAddress).site or None
-    return await _pause(request, PauseScope.SITE if site else PauseScope.FLEET, "/", site=site)
+    return await _pause(request, _wide_scope(request))
 
 
 async def post_resume(request: web.Request) -> web.StreamResponse:
@@ -93,25 +101,53 @@ async def post_resume(request: web.Request) -> web.StreamResponse:
     return flash.put(request, see_other("/"), "resumed")
 
 
-async def _pause(
-    request: web.Request,
-    scope: PauseScope,
-    back: str,
-    *,
-    site: str | None = None,
-    client_uuid: str | None = None,
-) -> web.StreamResponse:
+async def _client_scope(request: web.Request) -> _Scope:
+    client = await client_of(request)
+    back = f"/clients/{client.uuid}"
+    action = f"{back}/recovery/pause"
+    return _Scope(PauseScope.CLIENT, client.label, action, back, client_uuid=client.uuid)
+
+
+def _wide_scope(request: web.Request) -> _Scope:
+    site = read_query(request, PauseAddress).site or None
+    if site is None:
+        return _Scope(PauseScope.FLEET, None, "/recovery/pause", "/")
+    return _Scope(PauseScope.SITE, site, f"/recovery/pause?{urlencode({'site': site})}", "/", site=site)
+
+
+async def _pause(request: web.Request, scope: _Scope) -> web.StreamResponse:
+    parts, actor = parts_of(request), actor_of(request)
     try:
         form = await read_form(request, PauseForm)
-        until = parts_of(request).clock.now() + LENGTHS[form.lasts][0]
-        await parts_of(request).pausing.pause(
-            scope, form.reason, until, actor_of(request), site=site, client_uuid=client_uuid
+        pause = await parts.pausing.pause(
+            scope.scope,
+            form.reason,
+            form.end or parts.clock.now() + LENGTHS[form.lasts][0],
+            actor,
+            site=scope.site,
+            client_uuid=scope.client_uuid,
         )
-    except InvalidInput:
-        return flash.put(request, see_other(back), "not_paused")
-    return flash.put(request, see_other(back), "paused")
+    except InvalidInput as refusal:
+        return await _question(request, scope, refusal)
+    undo = note(request, Undoable(by=actor, at=pause.created_at, pause=pause))
+    return flash.put(request, see_other(scope.back), "paused", **undo)
 
 
-async def _question(request: web.Request, *, what: str | None, action: str, back: str) -> web.StreamResponse:
-    here = "clients" if back != "/" else "overview"
-    return await page(request, "pause.html", here=here, what=what, action=action, back=back, lengths=LENGTHS)
+async def _question(
+    request: web.Request, scope: _Scope, refusal: InvalidInput | None = None
+) -> web.StreamResponse:
+    tongue = language_of(request)
+    values = {"lasts": "1h", "until": "", "reason": "", "zone": str(tongue.zone)}
+    if refusal is not None:
+        typed = await request.post()
+        values |= {name: str(typed[name]) for name in values if name in typed}
+    return await page(
+        request,
+        "pause.html",
+        status=200 if refusal is None else refusal.status,
+        here="clients" if scope.client_uuid else "overview",
+        scope=scope,
+        values=values,
+        lengths=LENGTHS,
+        faults=[] if refusal is None else faults_of(refusal.errors, tongue),
+    )

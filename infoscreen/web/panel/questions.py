@@ -52,9 +52,8 @@ def about_command(
     """Return the question before a command; with a lockout it is the question whether to override it."""
     _ = language.gettext
     overriding = locked_until is not None and action in DISRUPTIVE
-    hidden = {"action": action.value}
-    if back is not None:
-        hidden["next"] = back
+    back = back or f"/clients/{client.uuid}"
+    hidden = {"action": action.value, "next": back}
     if overriding:
         hidden["force"] = "yes"
     return Question(
@@ -62,7 +61,7 @@ def about_command(
         effect=_(EFFECTS[action]),
         verb=_(ACTIONS[action]),
         action=f"/clients/{client.uuid}/commands",
-        back=back or f"/clients/{client.uuid}",
+        back=back,
         hidden=hidden,
         danger=action is Action.SHUTDOWN_HOST or overriding,
         warnings=_warnings(client, locked_until if overriding else None, language),

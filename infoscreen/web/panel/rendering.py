@@ -90,7 +90,7 @@ def bare_page(
     tongue = language_of(request)
     numbers = numbers_of(overview)
     parts = asked_parts(request)
-    shown = flash.read(request, tongue) if parts is None else None
+    shown = flash.read(request, tongue) if parts is None or "flash" in parts else None
     text = (
         _environment(tongue)
         .get_template(template)

@@ -10,7 +10,7 @@ export function askInDialogs() {
     const plain = event.button === 0 && !(event.metaKey || event.ctrlKey || event.shiftKey || event.altKey);
     if (link && plain) {
       event.preventDefault();
-      ask(dialog, link.href);
+      ask(dialog, link);
     }
   });
   dialog.addEventListener("click", (event) => {
@@ -23,7 +23,9 @@ export function askInDialogs() {
   dialog.addEventListener("close", () => dialog.replaceChildren());
 }
 
-async function ask(dialog, address) {
+async function ask(dialog, link) {
+  const address = link.href;
+  dialog.opener = link;
   const question = await fetchQuestion(address);
   if (!question) {
     // Somebody signed out, the client is gone, or the network is: the page itself can say so.

@@ -15,9 +15,11 @@ const PACE = 2_000;
 const SLOWEST = 60_000;
 
 const ROWS = "client-rows";
+const MOST_NAMED = 3;
 
 const seen = new Map();
 const stale = new Set();
+const outages = new Set([...document.querySelectorAll("[id^='outage-title-']")].map(({ id }) => id));
 let waiting = false;
 let lastFetch = 0;
 let failures = 0;
@@ -34,7 +36,7 @@ export function goLive(address) {
     },
     clients: (changed) => changed.forEach(clientChanged),
     alerts: (changed) => {
-      changed.forEach(announce);
+      announce(changed);
       refresh("fleet");
     },
     commands: () => refresh("commands"),
@@ -99,12 +101,27 @@ function beat(holder, lastAlive) {
   }
 }
 
-function announce(client) {
+// One announcement for all that happened together.
+function announce(changed) {
   const announcer = document.querySelector("[data-announcer]");
-  const name = client.name ?? client.hostname ?? client.uuid.slice(0, 8);
-  const sentence = announcer.dataset[client.status] ?? "";
-  if (sentence) {
-    announcer.textContent = `${name}: ${sentence}`;
+  const told = changed.filter(({ status }) => announcer.dataset[status]).map((client) => {
+    const name = client.name ?? client.hostname ?? client.uuid.slice(0, 8);
+    return `${name}: ${announcer.dataset[client.status]}`;
+  });
+  if (told.length) {
+    const rest = told.length - MOST_NAMED;
+    const more = rest > 0 ? [announcer.dataset.more.replace("#", rest)] : [];
+    announcer.textContent = [...told.slice(0, MOST_NAMED), ...more].join("; ");
+  }
+}
+
+// An outage is announced once, by its heading, when it appears.
+function announceOutages() {
+  for (const heading of document.querySelectorAll("[id^='outage-title-']")) {
+    if (!outages.has(heading.id)) {
+      outages.add(heading.id);
+      document.querySelector("[data-announcer]").textContent = heading.textContent.trim().replace(/\s+/g, " ");
+    }
   }
 }
 
@@ -127,7 +144,42 @@ function fetchSoon() {
 
 function regions() {
   const found = [...document.querySelectorAll("[data-live]")].map(({ id, dataset }) => ({ id, kinds: dataset.live }));
-  return document.querySelector("[data-newcomers]") ? [...found, { id: ROWS, kinds: "clients commands fleet" }] : found;
+  return document.querySelector("[data-newcomers]") ? [...found, { id: ROWS, kinds: "clients commands fleet recovery" }] : found;
+}
+
+// Sends a form and shows what came of it in place; the page that the server leads to is asked for its regions only.
+export async function actInPlace(address, fields) {
+  const asked = new Set(["flash", ...regions().map(({ id }) => id)]);
+  const headers = partsHeaders(asked);
+  const response = await fetch(address, { method: "POST", body: fields, headers });
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  const there = new URL(response.url);
+  const here = response.redirected && there.pathname === location.pathname;
+  if (response.ok && here) {
+    apply(page, asked);
+  }
+  return { ok: response.ok, here, page, address: response.url };
+}
+
+// The answer to a form that is another page than this one, or an error.
+export function showWhole({ ok, page, address }) {
+  if (ok) {
+    location.assign(address);
+    return;
+  }
+  document.querySelector("dialog[open]")?.close();
+  localise(page);
+  document.title = page.title;
+  document.querySelector("main").replaceWith(document.adoptNode(page.querySelector("main")));
+  document.querySelector("main").focus();
+}
+
+function partsHeaders(asked) {
+  const headers = { "X-Live": [...asked].join(",") };
+  if (asked.has(ROWS)) {
+    headers["X-Rows"] = [...document.querySelectorAll("[data-live-rows] > tr")].map((row) => row.dataset.client).join(",");
+  }
+  return headers;
 }
 
 async function fetchParts() {
@@ -136,11 +188,7 @@ async function fetchParts() {
   lastFetch = Date.now();
   let done = false;
   try {
-    const headers = { "X-Live": [...asked].join(",") };
-    if (asked.has(ROWS)) {
-      headers["X-Rows"] = [...document.querySelectorAll("[data-live-rows] > tr")].map((row) => row.dataset.client).join(",");
-    }
-    const response = await fetch(location.href, { headers });
+    const response = await fetch(location.href, { headers: partsHeaders(asked) });
     if (response.redirected || response.status === 401 || response.status === 404) {
       location.reload();
       return;
@@ -165,7 +213,7 @@ function apply(fresh, asked) {
   localise(fresh);
   document.title = fresh.title;
   const before = streamAddress("");
-  for (const region of document.querySelectorAll("[data-live]")) {
+  for (const region of document.querySelectorAll("[data-live], #flash")) {
     if (!asked.has(region.id)) {
       continue;
     }
@@ -181,6 +229,7 @@ function apply(fresh, asked) {
     compareRows(document.querySelector("[data-live-rows]"), fresh);
   }
   rememberRows();
+  announceOutages();
   if (streamAddress("") !== before) {
     connection.open();
   }
