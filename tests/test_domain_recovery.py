@@ -358,6 +358,24 @@ def test_those_left_behind_are_one_alarm() -> None:
     assert [one.kind for one in plan.incidents] == [IncidentKind.LEFT_BEHIND]
 
 
+def test_clients_left_behind_by_an_outage_later_are_another_alarm() -> None:
+    """The incident about the first ones has ended, and what ended stays so."""
+
+    def left(*numbers: int, incident: str) -> list[Patient]:
+        member = ladder(incident=incident, began_at=ago(4_900))
+        return [silent(number, 5_000, hung=False, ladder=member) for number in numbers]
+
+    (first,) = plan_of(*left(1, 2, incident="k")).incidents
+    earlier = replace(first, key=first.key.replace(f"{NOW.timestamp():.0f}", "1770000000"))
+    # Still open: who was left since joins it, and who is part of it is not counted again.
+    plan = plan_of(*left(1, 2, incident=earlier.key), *left(3, incident="k"), incidents=[earlier])
+    assert [(one.key, one.members) for one in plan.incidents] == [(earlier.key, 3)]
+    # It has ended. Its members, too, and those of the outage are one alarm, with a key of its own.
+    plan = plan_of(*left(1, 2, incident=earlier.key), *left(3, incident="k"))
+    assert [(one.key, one.members) for one in plan.incidents] == [(first.key, 3)]
+    assert {one.verdict.incident for one in plan.decisions} == {first.key} != {earlier.key}
+
+
 def test_those_left_behind_are_one_alarm_also_if_one_of_them_would_be_called_for_first() -> None:
     patient = ladder(incident="k", began_at=ago(4_900), returns=6)
     left = [
