@@ -27,7 +27,7 @@ from joserfc.jwk import KeySet
 from infoscreen.clock import Clock
 from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import Busy, IdentityRefused, ProviderUnavailable
-from infoscreen.services.ports import Identity, SignInRequest
+from infoscreen.services.ports import ProviderIdentity, SignInRequest
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ class OpenIdProvider:
         joint = "&" if urlsplit(known.authorization).query else "?"
         return SignInRequest(f"{known.authorization}{joint}{urlencode(asked)}", state, nonce, verifier)
 
-    async def finish(self, code: str, redirect_uri: str, nonce: str, verifier: str) -> Identity:
+    async def finish(self, code: str, redirect_uri: str, nonce: str, verifier: str) -> ProviderIdentity:
         """Exchange the code for who signed in.
 
         Raises:
@@ -120,7 +120,7 @@ class OpenIdProvider:
 
     async def _finished(
         self, session: ClientSession, code: str, redirect_uri: str, nonce: str, verifier: str
-    ) -> Identity:
+    ) -> ProviderIdentity:
         known = await self._metadata()
         answer = await self._exchange(session, known, code, redirect_uri, verifier)
         token = answer.get("id_token")
@@ -131,7 +131,7 @@ class OpenIdProvider:
             claims = {**claims, **await self._userinfo(session, known, answer, claims["sub"])}
         return self._identity(claims)
 
-    def _identity(self, claims: Mapping[str, Any]) -> Identity:
+    def _identity(self, claims: Mapping[str, Any]) -> ProviderIdentity:
         name, groups = claims.get(self._config.username_claim), claims.get(self._config.groups_claim, [])
         if isinstance(groups, str):
             groups = [groups]
@@ -139,7 +139,7 @@ class OpenIdProvider:
             raise _refused("no_username")
         if not isinstance(groups, list) or len(groups) > MOST_GROUPS:
             raise _refused("bad_groups")
-        return Identity(claims["sub"], name, frozenset(one for one in groups if isinstance(one, str)))
+        return ProviderIdentity(claims["sub"], name, frozenset(one for one in groups if isinstance(one, str)))
 
     async def _checked(self, token: str, nonce: str) -> dict[str, Any]:
         """Return the claims of an ID token, if the provider signed it now, for us and for this sign-in."""

@@ -283,7 +283,7 @@ class SignInRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class ProviderIdentity:
     """Who signed in at a provider. ``subject`` is the only thing that never changes."""
 
     subject: str
@@ -300,6 +300,6 @@ class IdentityProvider(Protocol):
         """Return where to send the browser; raise ``ProviderUnavailable`` or ``Busy``."""
         ...
 
-    async def finish(self, code: str, redirect_uri: str, nonce: str, verifier: str) -> Identity:
+    async def finish(self, code: str, redirect_uri: str, nonce: str, verifier: str) -> ProviderIdentity:
         """Return who signed in; raise ``IdentityRefused``, ``ProviderUnavailable`` or ``Busy``."""
         ...

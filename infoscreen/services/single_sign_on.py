@@ -10,7 +10,7 @@ from infoscreen.domain.events import AccessChanged
 from infoscreen.services.accounts import USERNAME
 from infoscreen.services.bus import Bus
 from infoscreen.services.logins import Knock
-from infoscreen.services.ports import Identity, IdentityProvider
+from infoscreen.services.ports import IdentityProvider, ProviderIdentity
 from infoscreen.services.signing_in import SignedIn, begin_session
 from infoscreen.storage import accounts, audit, identities
 from infoscreen.storage.engine import Connection, Store
@@ -34,7 +34,7 @@ class SingleSignOn:
         self._roles = roles
         self._bus = bus
 
-    async def sign_in(self, identity: Identity, knock: Knock, user_agent: str | None) -> SignedIn:
+    async def sign_in(self, identity: ProviderIdentity, knock: Knock, user_agent: str | None) -> SignedIn:
         """Begin a session, adding the user at the first sign-in; raise ``IdentityRefused``.
 
         The groups of now decide the role. Where that changes, the user's other sessions end; where there is
@@ -63,11 +63,11 @@ class SingleSignOn:
             raise IdentityRefused(ErrorCode.NO_ROLE_HERE)
         return signed_in
 
-    def _role_of(self, identity: Identity) -> Role | None:
+    def _role_of(self, identity: ProviderIdentity) -> Role | None:
         roles = [role for role, groups in self._roles.items() if groups & identity.groups]
         return max(roles, key=list(Role).index, default=None)
 
-    async def _user(self, connection: Connection, identity: Identity, role: Role | None) -> User:
+    async def _user(self, connection: Connection, identity: ProviderIdentity, role: Role | None) -> User:
         """Return the user of an identity, held; the first time a new one, never an account that was there."""
         issuer, now = self.provider.issuer, self._clock.now()
         known = await identities.user_of(connection, issuer, identity.subject)
