@@ -40,6 +40,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "/login/factor": ("/login/factor",),
     "/devices/new": ("/devices/new",),
     "/incidents": ("/incidents", "/incidents?show=open"),
+    "/availability": ("/availability", "/availability?from=2026-03-01&to=2026-03-01"),
     "/incidents/{id}": ("/incidents/{incident}",),
     "/notifications": ("/notifications", "/notifications?channel=1"),
     "/notifications/preview": ("/notifications/preview",),
@@ -65,6 +66,7 @@ FILES: dict[str, str] = {
     "/assets/{version}/{name}": "/assets/0/panel.js",
     "/login/sso": "/login/sso",
     "/login/sso/callback": "/login/sso/callback",
+    "/availability.csv": "/availability.csv",
     "/clients/{uuid}/screenshot": f"/clients/{ONLINE}/screenshot",
 }
 """Routes of the panel that answer with no page."""

@@ -1,14 +1,14 @@
 """Which user belongs to whom at an OpenID Connect provider.
 
 Revision ID: 01dc00000001
-Revises: b01c00000001
+Revises: 54013a000003
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "01dc00000001"
-down_revision = "b01c00000001"
+down_revision = "54013a000003"
 branch_labels = None
 depends_on = None
 
