@@ -22,6 +22,7 @@ from infoscreen.web.panel import (
     pauses,
     power,
     session,
+    sso,
     undo,
 )
 from infoscreen.web.panel.forms import (
@@ -347,6 +348,7 @@ ROUTES: tuple[Route, ...] = (
     *devices.ROUTES,
     *bulk.ROUTES,
     *factor.ROUTES,
+    *sso.ROUTES,
     *incidents.ROUTES,
     *link.ROUTES,
     *notifications.ROUTES,
