@@ -57,6 +57,7 @@ from infoscreen.services.quota import Limit, QuotaPolicy, Quotas
 from infoscreen.services.recovery.loop import Recovering
 from infoscreen.services.recovery.pauses import Pausing
 from infoscreen.services.releasing import Releasing
+from infoscreen.services.resealing import Resealing
 from infoscreen.services.schedules import Schedules
 from infoscreen.services.second_factors import SecondFactors
 from infoscreen.services.secrets import Secrets
@@ -289,6 +290,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         "status": supervision.run_status,
         "reload": reloading.run,
         "certificates": certificates.run,
+        "resealing": Resealing(store, clock, secrets).run,
         **notifications.parts,
     }
     runner = create_runner(app)

@@ -1,5 +1,7 @@
 """The overview, and what devices sent that could not be stored."""
 
+from asyncio import gather
+
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.clients import Condition
 from tests.api import ask
@@ -93,6 +95,32 @@ async def test_rejected_messages_are_shown_newest_first_and_readable(site: Site)
     path = f"/api/monitoring/rejected?limit=1&cursor={limited['next_cursor']}"
     assert await ask(operator, "GET", path) == {"items": [oldest], "next_cursor": None, "total": None}
     await ask(operator, "GET", "/api/monitoring/rejected?limit=1001", status=422)
+
+
+async def test_sentences_are_in_the_language_that_a_program_asks_for(site: Site) -> None:
+    """Also when several ask at the same time, and one of them gets an error."""
+    await site.spine.beat(U)
+    await site.spine.hear((f"{U}/heartbeat", b"nonsense"))
+    admin = await site.program(Role.ADMIN)
+    said = {
+        "/api/monitoring/rejected": ("not a JSON object", "kein JSON-Objekt"),
+        f"/api/clients/{U}/explain": ("Nothing: there", "Nichts: "),
+        f"/api/clients/{uuid_of(404)}": ("Not found", "Nicht gefunden"),
+    }
+
+    async def told(path: str, accepted: str) -> str:
+        async with admin.get(path, headers={"Accept-Language": accepted} if accepted else {}) as answer:
+            assert (answer.headers["Content-Language"], answer.headers["Vary"]) == (
+                "de" if accepted.startswith("de") else "en",
+                "Accept-Language",
+            )
+            return await answer.text()
+
+    asked = [(path, accepted) for path in said for accepted in ("", "de-AT,en;q=0.5", "en", "fr")] * 3
+    for (path, accepted), text in zip(asked, await gather(*(told(*one) for one in asked)), strict=True):
+        english, german = said[path]
+        in_german = accepted.startswith("de")
+        assert (english in text, german in text) == (not in_german, in_german), (path, accepted, text)
 
 
 async def test_a_viewer_does_not_see_rejected_messages(site: Site) -> None:

@@ -358,6 +358,24 @@ def test_those_left_behind_are_one_alarm() -> None:
     assert [one.kind for one in plan.incidents] == [IncidentKind.LEFT_BEHIND]
 
 
+def test_clients_left_behind_by_an_outage_later_are_another_alarm() -> None:
+    """The incident about the first ones has ended, and what ended stays so."""
+
+    def left(*numbers: int, incident: str) -> list[Patient]:
+        member = ladder(incident=incident, began_at=ago(4_900))
+        return [silent(number, 5_000, hung=False, ladder=member) for number in numbers]
+
+    (first,) = plan_of(*left(1, 2, incident="k")).incidents
+    earlier = replace(first, key=first.key.replace(f"{NOW.timestamp():.0f}", "1770000000"))
+    # Still open: who was left since joins it, and who is part of it is not counted again.
+    plan = plan_of(*left(1, 2, incident=earlier.key), *left(3, incident="k"), incidents=[earlier])
+    assert [(one.key, one.members) for one in plan.incidents] == [(earlier.key, 3)]
+    # It has ended. Its members, too, and those of the outage are one alarm, with a key of its own.
+    plan = plan_of(*left(1, 2, incident=earlier.key), *left(3, incident="k"))
+    assert [(one.key, one.members) for one in plan.incidents] == [(first.key, 3)]
+    assert {one.verdict.incident for one in plan.decisions} == {first.key} != {earlier.key}
+
+
 def test_those_left_behind_are_one_alarm_also_if_one_of_them_would_be_called_for_first() -> None:
     patient = ladder(incident="k", began_at=ago(4_900), returns=6)
     left = [
@@ -885,6 +903,10 @@ patients = st.builds(
     locked_until=st.none(),
     pause=st.none(),
     hold=st.none(),
+    within_hours=st.booleans(),
+    hours_since=st.none() | times,
+    expected_by=st.none() | times,
+    next_change_at=st.none() | times,
 )
 
 
@@ -894,7 +916,12 @@ def test_whatever_the_world_everybody_gets_one_decision_with_a_reason(some: list
     plan = plan_of(*some)
     assert [one.client_uuid for one in plan.decisions] == [one.uuid for one in some]
     for patient, decision in zip(some, plan.decisions, strict=True):
-        if patient.status in {Condition.ONLINE, Condition.MAINTENANCE, Condition.SHUT_DOWN}:
+        if patient.status in {
+            Condition.ONLINE,
+            Condition.MAINTENANCE,
+            Condition.SHUT_DOWN,
+            Condition.OFF_HOURS,
+        }:
             assert decision.verb is not Verb.ACT
         if patient.status is Condition.UNREACHABLE and not patient.outlet:
             assert decision.verb is not Verb.ACT

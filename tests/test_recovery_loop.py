@@ -1,5 +1,6 @@
 """The recovery's loop on a real database, with time and broker in the test's hand."""
 
+import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import fields, replace
@@ -8,10 +9,11 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 
 from infoscreen.domain.clients import Condition
-from infoscreen.domain.commands import Action, ClientCommand, CommandStatus, Source
+from infoscreen.domain.commands import Action, ClientCommand, CommandStatus, Source, Verification
 from infoscreen.domain.errors import Conflict, NotFound
 from infoscreen.domain.lockout import LockoutPolicy
 from infoscreen.domain.recovery import (
@@ -32,9 +34,10 @@ from infoscreen.services.recovery.clock_steps import move_times
 from infoscreen.services.recovery.snapshot import SnapshotBuilder
 from infoscreen.storage import commands
 from infoscreen.storage.commands import CommandQuery
-from infoscreen.storage.recovery import acknowledgements, attempts, decisions, incidents, ladders
+from infoscreen.storage.recovery import acknowledgements, attempts, decisions, incidents, ladders, unwell
 from infoscreen.storage.recovery.decisions import DecisionQuery, StoredDecision
 from infoscreen.storage.recovery.incidents import StoredIncident
+from infoscreen.storage.tables import client_commands
 from tests.spine import ADMIN, OPERATOR, Spine, open_spine, sqlite_url, uuid_of, zulu
 
 U = uuid_of(1)
@@ -471,6 +474,35 @@ async def test_a_hold_whose_time_has_passed_does_not_come_back_with_the_clock(sp
     await pass_time(spine, 3, U)
     assert not await held(spine)
     assert await asked_for(spine) != []
+
+
+async def test_a_hold_of_a_contradicted_command_outlives_the_ladder(spine: Spine) -> None:
+    """A command without its effect is a problem for a day; the ladder is forgotten earlier."""
+    command = await spine.request(U)
+    await pass_time(spine, 3, U)
+    async with spine.store.write() as connection:
+        judged = {"verification": Verification.CONTRADICTED, "verified_at": spine.clock.now()}
+        same = client_commands.c.command_id == command.command_id
+        await connection.execute(update(client_commands).where(same).values(**judged))
+    await spine.recovering.acknowledge(U, OPERATOR, recovery=Meanwhile.HOLD)
+    await pass_time(spine, 3)
+    for passed, stands in ((10, True), (13, True), (2, False)):
+        spine.clock.advance(passed * 3600)
+        await pass_time(spine, 4)
+        assert await phase_of(spine) is Phase.REST
+        assert await held(spine) is stands
+
+
+async def test_what_two_daemons_count_on_a_new_day_is_added_up(spine: Spine) -> None:
+    async def count(silences: int) -> None:
+        async with spine.store.write() as connection:
+            await unwell.note_silences(connection, "2031-05-01", silences, 10.0)
+            await asyncio.sleep(0.05)  # both have looked whether the day is there
+
+    await asyncio.gather(count(1), count(2))
+    await count(4)
+    async with spine.store.read() as connection:
+        assert await unwell.silences(connection, "2031-05-01") == (7, 30 / 86_400)
 
 
 async def test_an_acknowledgement_goes_with_its_client(spine: Spine) -> None:

@@ -1,6 +1,6 @@
 """Lists of clients for people: searched, filtered and sorted, page by page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -23,6 +23,7 @@ from infoscreen.domain.faults import FieldFault
 from infoscreen.storage import client_index, client_totals
 from infoscreen.storage.acknowledged import candidates, is_acknowledged, some_candidates
 from infoscreen.storage.clients import get_many
+from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, count_some, cursor_text, cursor_time, decode_cursor, encode_cursor
 from infoscreen.storage.recovery.decisions import HELD, LEFT, THE_POLL
@@ -217,6 +218,16 @@ async def matching_uuids(connection: Connection, query: ClientQuery, limit: int)
     found = await _filter(connection, query)
     named = replace(query, sort="name")
     return [row.uuid for row in await connection.execute(_first(named, found, None, limit))]
+
+
+async def labels(connection: Connection, uuids: Collection[str]) -> dict[str, str]:
+    """Return what clients are called, of those that exist."""
+    found: dict[str, str] = {}
+    for chunk in chunks(uuids):
+        label = func.coalesce(clients.c.name, clients.c.hostname, func.substr(clients.c.uuid, 1, 8))
+        rows = await connection.execute(select(clients.c.uuid, label).where(clients.c.uuid.in_(chunk)))
+        found.update((uuid, text) for uuid, text in rows)
+    return found
 
 
 def _each_site() -> Select[str]:

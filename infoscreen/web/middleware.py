@@ -10,6 +10,7 @@ from infoscreen.domain.errors import Refused, StoreUnavailable
 from infoscreen.web.keys import ERROR_PAGE, REQUEST_ID, STARTED, parts_of
 from infoscreen.web.problems import Problem, asked_language, our_fault, problem_of
 from infoscreen.web.registry import route_of
+from infoscreen.words.language import speaking
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,10 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
 async def tell_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn whatever a handler raises into a problem document, or into a page for people."""
     try:
-        return await handler(request)
+        if wants_page(request):
+            return await handler(request)
+        with speaking(asked_language(request)):
+            return await handler(request)
     except ConnectionError:
         # The client went away while it was being answered; aiohttp closes the connection.
         raise
@@ -122,3 +126,6 @@ async def set_headers(request: web.Request, response: web.StreamResponse) -> Non
     if REQUEST_ID in request:
         response.headers["X-Request-Id"] = request[REQUEST_ID]
     response.headers.setdefault("Cache-Control", "no-store")
+    if request.path.startswith("/api/") and response.content_type == "application/json":
+        response.headers["Content-Language"] = asked_language(request).code
+        response.headers["Vary"] = "Accept-Language"

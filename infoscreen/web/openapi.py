@@ -20,6 +20,7 @@ from infoscreen.words.errors import title
 DESCRIPTION = (
     "Errors are RFC 9457 problem documents with a stable `type`. Lists are paged by cursor: ask again with"
     " `next_cursor` until it is null. Times are ISO 8601, UTC. `x-role` is the lowest role that may."
+    " Sentences for people are German if `Accept-Language` prefers it, else English; codes say the same."
 )
 
 PROBLEM = {

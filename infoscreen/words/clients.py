@@ -10,13 +10,14 @@ from infoscreen.domain.error_codes import stored_defect
 from infoscreen.domain.history import UNKNOWN
 from infoscreen.domain.presence import is_confirmed
 from infoscreen.domain.showing import counting
-from infoscreen.words.language import ENGLISH, N_, Language
+from infoscreen.words.language import N_, Language, spoken
 from infoscreen.words.names import word
 from infoscreen.words.speaking import say
 
 
-def status_reason(client: Client, listening_since: datetime | None, language: Language = ENGLISH) -> str:
+def status_reason(client: Client, listening_since: datetime | None, language: Language | None = None) -> str:
     """Say why the client has its status, and whether that is still to be confirmed."""
+    language = language or spoken()
     _ = language.gettext
     said = _status_reason(client, language)
     if client.status is Condition.NEVER_SEEN or is_confirmed(client, listening_since):
@@ -80,8 +81,9 @@ SIGNS: Mapping[SignKind, str] = MappingProxyType(
 )
 
 
-def sign(one: Sign, language: Language = ENGLISH) -> str:
+def sign(one: Sign, language: Language | None = None) -> str:
     """Say what tells that a screen shows nothing."""
+    language = language or spoken()
     about = {"since": language.moment(one.since), "told": language.moment(one.told_at or one.since)}
     return language.gettext(SIGNS[one.kind]) % about
 

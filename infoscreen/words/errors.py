@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from infoscreen.domain.error_codes import ErrorCode, MessageDefect
 from infoscreen.domain.faults import FieldFault
-from infoscreen.words.language import ENGLISH, N_, Language, Table
+from infoscreen.words.language import N_, Language, Table, spoken
 
 TITLES: Mapping[str, str] = MappingProxyType(
     {
@@ -277,7 +277,8 @@ DEFECTS: Table = MappingProxyType(
 GIVEN = N_("%(fault)s; given %(given)s")
 
 
-def title(slug: str, status: int, language: Language = ENGLISH) -> str:
+def title(slug: str, status: int, language: Language | None = None) -> str:
     """Return the title of a problem."""
+    language = language or spoken()
     known = TITLES.get(slug)
     return HTTPStatus(status).phrase if known is None else language.gettext(known)

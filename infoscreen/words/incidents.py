@@ -6,12 +6,13 @@ from infoscreen.domain.alerts import AlertCode
 from infoscreen.domain.codes import unpacked
 from infoscreen.domain.recovery import Incident, Reason
 from infoscreen.words import recovery
-from infoscreen.words.language import ENGLISH, Language
+from infoscreen.words.language import Language, spoken
 from infoscreen.words.speaking import say
 
 
-def detail(incident: Incident, language: Language = ENGLISH) -> str:
+def detail(incident: Incident, language: Language | None = None) -> str:
     """Say what exactly is wrong, as it was when the incident began; empty if there is nothing to say."""
+    language = language or spoken()
     facts = incident.facts
     arguments = json.loads(str(facts.get("arguments", "{}")))
     if "alert" in facts:
@@ -21,6 +22,7 @@ def detail(incident: Incident, language: Language = ENGLISH) -> str:
     return ""
 
 
-def closing_word(incident: Incident, language: Language = ENGLISH) -> str:
+def closing_word(incident: Incident, language: Language | None = None) -> str:
     """Say how it ended."""
+    language = language or spoken()
     return "" if incident.closing is None else language.gettext(recovery.CLOSINGS[incident.closing])

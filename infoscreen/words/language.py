@@ -4,7 +4,9 @@ The compiled catalogs are committed next to their sources, so that a fresh check
 without a build step; ``scripts/catalog`` makes them, and a test compares them with the code.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cache
@@ -140,7 +142,24 @@ def language(code: str) -> Language:
 
 
 ENGLISH = language("en")
-"""The language of the API, the command line and logs."""
+"""The language of the command line and logs, and of programs that ask for none."""
+
+_SPOKEN = ContextVar("spoken", default=ENGLISH)
+
+
+def spoken() -> Language:
+    """Return the language of sentences that are asked for without one."""
+    return _SPOKEN.get()
+
+
+@contextmanager
+def speaking(language: Language) -> Iterator[None]:
+    """Say sentences in a language until the end of the block, in this task only."""
+    before = _SPOKEN.set(language)
+    try:
+        yield
+    finally:
+        _SPOKEN.reset(before)
 
 
 def preferred(accept_language: str, default: str = DEFAULT) -> str:

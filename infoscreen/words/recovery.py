@@ -6,7 +6,7 @@ from types import MappingProxyType
 from infoscreen.domain.recovery import Closing, Decided, Ending, Incident, IncidentKind, Outcome, Reason, Rung
 from infoscreen.domain.recovery.reasons import Arguments
 from infoscreen.domain.timeline import AttemptBegun, AttemptEnded, DecisionMade, RecoveryLine
-from infoscreen.words.language import ENGLISH, N_, Language, Text, plural
+from infoscreen.words.language import N_, Language, Text, plural, spoken
 
 R = Reason
 
@@ -70,6 +70,7 @@ REASONS: Mapping[Reason, Text] = MappingProxyType(
         R.AUTO_RECOVERY_OFF: N_("Automatic recovery is switched off for this client."),
         R.SHUT_DOWN: N_("Shut down on purpose: it stays off until somebody switches it on."),
         R.OFF_HOURS: N_("Outside of its hours: it may be dark."),
+        R.CLOSING_SOON: N_("It fell silent shortly before its hours end: it is taken to be switched off."),
         R.INCOMPREHENSIBLE: N_(
             "The client speaks, but its messages cannot be read: it is there, and a restart may be no help."
         ),
@@ -245,6 +246,8 @@ STOPPED = N_(
     "What was tried does not help. One client an hour is tried; the others go on when that one is cured."
 )
 CALM = N_("It is nearly over; clients get time to come back by themselves before anything is done.")
+NOTHING_NEXT = N_("Nothing: there is nothing to recover.")
+NOTHING_SENT = N_("Nothing is sent in a dry run.")
 DRY_RUN = N_("Dry run, nothing is sent: %(sentence)s")
 
 ACTIONS: Mapping[str, str] = MappingProxyType(
@@ -264,8 +267,11 @@ class _Gaps(dict[str, str | int]):
         return "?"
 
 
-def why(reason: Reason, arguments: Arguments, language: Language = ENGLISH, *, would: bool = False) -> str:
+def why(
+    reason: Reason, arguments: Arguments, language: Language | None = None, *, would: bool = False
+) -> str:
     """Say why something is done or not; ``would`` marks a dry run."""
+    language = language or spoken()
     gaps = _Gaps(arguments)
     if "action" in gaps:
         gaps["action"] = language.gettext(ACTIONS.get(str(gaps["action"]), str(gaps["action"])))
@@ -281,13 +287,15 @@ def _form(text: Text, gaps: Mapping[str, str | int], language: Language) -> str:
     return language.ngettext(text.one, text.many, count if isinstance(count, int) else 2)
 
 
-def decided(decision: Decided, language: Language = ENGLISH) -> str:
+def decided(decision: Decided, language: Language | None = None) -> str:
     """Say why something was decided."""
+    language = language or spoken()
     return why(decision.reason, decision.arguments, language, would=decision.would)
 
 
-def told(line: RecoveryLine, language: Language = ENGLISH) -> str:
+def told(line: RecoveryLine, language: Language | None = None) -> str:
     """Say what a line of a client's timeline means that comes from the recovery."""
+    language = language or spoken()
     _ = language.gettext
     match line:
         case DecisionMade():
@@ -299,15 +307,17 @@ def told(line: RecoveryLine, language: Language = ENGLISH) -> str:
             return _("%(rung)s: %(outcome)s") % {"rung": _(RUNGS[line.rung]), "outcome": outcome}
 
 
-def title(incident: Incident, language: Language = ENGLISH) -> str:
+def title(incident: Incident, language: Language | None = None) -> str:
     """Say what an incident is about."""
+    language = language or spoken()
     words = language.gettext(INCIDENTS[incident.kind][0])
     client = incident.facts.get("client", "?")
     return words % _Gaps(site=incident.site or "?", network=incident.network or "?", client=client)
 
 
-def meaning(incident: Incident, language: Language = ENGLISH) -> str:
+def meaning(incident: Incident, language: Language | None = None) -> str:
     """Say what follows from an incident."""
+    language = language or spoken()
     if incident.stopped_at is not None:
         return language.gettext(STOPPED)
     if incident.calm_since is not None:
@@ -315,8 +325,9 @@ def meaning(incident: Incident, language: Language = ENGLISH) -> str:
     return language.gettext(INCIDENTS[incident.kind][1])
 
 
-def cause(incident: Incident, language: Language = ENGLISH) -> str:
+def cause(incident: Incident, language: Language | None = None) -> str:
     """Say what speaks for a cause in common; empty when there is nothing to say."""
+    language = language or spoken()
     _ = language.gettext
     facts = incident.facts
     if "years" in facts:

@@ -18,7 +18,7 @@ from infoscreen.domain.readiness import NotReady
 from infoscreen.words.alerts import ALERTS, BROKER_FAULTS
 from infoscreen.words.errors import DEFECTS, ERRORS, FAULTS, GIVEN
 from infoscreen.words.history import FINDINGS, HAPPENINGS, NOTES
-from infoscreen.words.language import ENGLISH, Language, Table, Text
+from infoscreen.words.language import Language, Table, Text, spoken
 from infoscreen.words.names import ACTION_NOUNS, CONDITIONS_TOLD, word
 from infoscreen.words.readiness import NOT_READY, STORE_TROUBLES
 
@@ -37,13 +37,15 @@ TABLES: Mapping[type[Code], Table] = MappingProxyType(
 """All kinds that have sentences."""
 
 
-def say(fact: Fact[Code], language: Language = ENGLISH) -> str:
+def say(fact: Fact[Code], language: Language | None = None) -> str:
     """Return the fact as a sentence."""
+    language = language or spoken()
     return filled(TABLES[type(fact.code)][fact.code], fact.arguments, language)
 
 
-def field_error(error: FieldError, language: Language = ENGLISH) -> str:
+def field_error(error: FieldError, language: Language | None = None) -> str:
     """Say what is wrong with a field, what is allowed, and what was given."""
+    language = language or spoken()
     fault = say(error.fault, language)
     return fault if error.given is None else language.gettext(GIVEN) % {"fault": fault, "given": error.given}
 

@@ -8,7 +8,7 @@ from infoscreen.domain.history import Part
 from infoscreen.domain.recovery import Reason
 from infoscreen.domain.timeline import CommandMove, TimelineEntry
 from infoscreen.words import recovery
-from infoscreen.words.language import ENGLISH, Language
+from infoscreen.words.language import Language, spoken
 from infoscreen.words.names import ACTION_NOUNS, word
 from infoscreen.words.speaking import say
 
@@ -25,15 +25,17 @@ def asked_by(command: ClientCommand, names: Mapping[int, str], language: Languag
     return _("By %(name)s") % {"name": name}
 
 
-def command_reason(command: ClientCommand, language: Language = ENGLISH) -> str | None:
+def command_reason(command: ClientCommand, language: Language | None = None) -> str | None:
     """Say why a command was requested, in a person's words or the recovery's."""
+    language = language or spoken()
     if command.reason_code is None:
         return command.reason
     return recovery.why(Reason(command.reason_code), command.reason_arguments or {}, language)
 
 
-def evidence(command: ClientCommand, language: Language = ENGLISH) -> str | None:
+def evidence(command: ClientCommand, language: Language | None = None) -> str | None:
     """Say what the evidence for or against a command's effect is."""
+    language = language or spoken()
     return None if command.finding is None else say(command.finding, language)
 
 
@@ -63,8 +65,9 @@ def is_echo(entry: TimelineEntry) -> bool:
     return isinstance(move, CommandMove) and move.before is move.after and move.part is Part.DEVICE
 
 
-def told(entry: TimelineEntry, language: Language = ENGLISH) -> str:
+def told(entry: TimelineEntry, language: Language | None = None) -> str:
     """Say what one line of a client's timeline means."""
+    language = language or spoken()
     match entry.about:
         case CommandMove() as move:
             moved = _moved(move.before, move.after, entry.fact, language)

@@ -5,9 +5,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from infoscreen.domain.recovery.book import IncidentBook
+from infoscreen.domain.recovery.book import IncidentBook, held_by
 from infoscreen.domain.recovery.cases import Case
-from infoscreen.domain.recovery.checks import held_by
 from infoscreen.domain.recovery.coincidence import LEAST, RATE_UNLEARNED, rarely_within
 from infoscreen.domain.recovery.incidents import LEFT_LEAST, OUTAGES, Incident, IncidentKind
 from infoscreen.domain.recovery.ladder import Phase, Trouble
@@ -31,30 +30,47 @@ def find_left_behind(book: IncidentBook, cases: Sequence[Case], verdicts: Verdic
         case = cases[number]
         if verdict is None or not case.silent or case.ladder is None or case.ladder.incident is None:
             continue
-        key = case.ladder.incident
-        if key in under_way or case.ladder.phase is Phase.GONE:
+        if case.ladder.incident in under_way or case.ladder.phase is Phase.GONE:
             continue
+        outage = _outage_of(case.ladder.incident)
         if verdict.rung is Rung.HUMAN:
-            called.add(key)
-            left[key].append(number)
+            called.add(outage)
+            left[outage].append(number)
         elif case.trouble is Trouble.UNREACHABLE:
-            left[key].append(number)
+            left[outage].append(number)
     open_ones = book.open(IncidentKind.LEFT_BEHIND)
-    for key, numbers in left.items():
-        if key not in called:
+    for outage, numbers in left.items():
+        if outage not in called:
             continue
-        own = key if key in open_ones else f"{IncidentKind.LEFT_BEHIND}/{key}"[:200]
-        if own not in open_ones and len(numbers) < LEFT_LEAST:
-            continue
-        known = book.incidents.get(own) or Incident(key=own, kind=IncidentKind.LEFT_BEHIND, began_at=book.now)
-        if own != key:
-            book.incidents[own] = replace(known, members=known.members + len(numbers))
-            book.join(own, [cases[number] for number in numbers])
-        arguments = {"silent": book.incidents[own].members}
+        own = next((key for key in open_ones if key.endswith(f"/{outage}")), None)
+        if own is None:
+            if len(numbers) < LEFT_LEAST:
+                continue
+            # With the time: an outage may leave clients behind once more after this incident has ended.
+            own = f"{_LEFT}{book.now.timestamp():.0f}/{outage}"
+            book.incidents[own] = Incident(key=own, kind=IncidentKind.LEFT_BEHIND, began_at=book.now)
+        fresh = [one for one in map(cases.__getitem__, numbers) if one.ladder and one.ladder.incident != own]
+        known = book.incidents[own]
+        if fresh:
+            book.incidents[own] = known = replace(known, members=known.members + len(fresh))
+            book.join(own, fresh)
         # Nobody is called for singly: the incident does that.
+        arguments = {"silent": known.members}
         verdict = Verdict(Verb.HOLD, Reason.LEFT_BEHIND, None, arguments, incident=own)
         for number in numbers:
             verdicts[number] = verdict
+
+
+_LEFT = f"{IncidentKind.LEFT_BEHIND}/"
+
+
+def _outage_of(incident: str) -> str:
+    """Return the key of the outage, also from that of an incident about those whom it has left."""
+    while incident.startswith(_LEFT):
+        incident = incident.removeprefix(_LEFT)
+        number, _, rest = incident.partition("/")
+        incident = rest if number.isdecimal() else incident
+    return incident
 
 
 def find_cut_off(
@@ -94,6 +110,8 @@ def _is_single(case: Case) -> bool:
         and ladder.phase is Phase.CLIMBING
         and ladder.incident is None
         and not case.explained
+        and not case.off
+        and not case.missed
     )
 
 

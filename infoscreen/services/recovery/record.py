@@ -16,7 +16,6 @@ from infoscreen.domain.recovery import (
     Incident,
     Ladder,
     Outcome,
-    Phase,
     Plan,
     Reason,
     Verb,
@@ -24,7 +23,7 @@ from infoscreen.domain.recovery import (
 from infoscreen.services.recovery.snapshot import PollState
 from infoscreen.storage import clients
 from infoscreen.storage.engine import Connection, Store
-from infoscreen.storage.recovery import acknowledgements, attempts, decisions, incidents, ladders, unwell
+from infoscreen.storage.recovery import attempts, decisions, incidents, ladders, unwell
 from infoscreen.storage.recovery.decisions import LastPoll, PollSummary, StoredDecision
 
 IN_A_ROW = 500
@@ -193,7 +192,6 @@ class Record:
                 await decisions.begin(connection, fresh)
                 own = {one: moved[one] for one in chunk if one in moved and one in there}
                 await ladders.save(connection, own)
-                await acknowledgements.end(connection, [uuid for uuid, one in own.items() if _is_well(one)])
         postponed = list(changes.postponed.items())
         for start in range(0, len(postponed), ROWS_PER_TRANSACTION):
             async with self._store.write() as connection:
@@ -220,10 +218,6 @@ class Record:
             first_at=now,
             first_poll=self._changes.poll,
         )
-
-
-def _is_well(ladder: Ladder | None) -> bool:
-    return ladder is None or ladder.phase is Phase.WELL
 
 
 def summary_of(plan: Plan, changes: Changes, now: datetime, *, paused: bool, enabled: bool) -> LastPoll:

@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, bindparam, func, insert, select, text, update
+from sqlalchemy import Select, bindparam, func, select, text, update
 
+from infoscreen.domain.clients import Condition
 from infoscreen.domain.recovery import Sent
-from infoscreen.storage.columns import chunks
+from infoscreen.storage.columns import chunks, insert_or
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.recovery_tables import recovery_days
 from infoscreen.storage.tables import UNWELL, client_commands, clients
@@ -39,8 +40,12 @@ _PATIENT: Select[Any] = select(
     _c.maintenance_until,
     _c.auto_recovery,
     _c.capabilities,
+    _c.within_hours,
+    _c.hours_since,
+    _c.expected_by,
+    _c.next_change_at,
 )
-"""In the order of the fields of ``Patient``."""
+"""In the order of the fields of ``Patient``, those about hours at the end."""
 
 
 _UNWELL = _PATIENT.where(text(UNWELL)).order_by(_c.status_since, _c.uuid)
@@ -60,8 +65,13 @@ async def some(connection: Connection, uuids: Sequence[str]) -> AsyncIterator[Se
 
 
 async def places(connection: Connection, heard_after: datetime) -> AsyncIterator[Sequence[Sequence[Any]]]:
-    """Yield site, address and threshold of every client that was heard after a time, in parts."""
-    statement = select(_c.site, _c.ip, _c.stale_after_seconds).where(_c.last_alive > heard_after)
+    """Yield site, address and threshold of every client that was heard after a time, in parts.
+
+    Those that are dark outside their hours are left out: they cannot fall silent.
+    """
+    statement = select(_c.site, _c.ip, _c.stale_after_seconds).where(
+        _c.last_alive > heard_after, _c.status != Condition.OFF_HOURS
+    )
     async for rows in (await connection.stream(statement)).partitions(2_000):
         yield rows
 
@@ -102,13 +112,6 @@ class Silences(NamedTuple):
 
 _d = recovery_days.c
 _SILENCES = select(func.sum(_d.silences), func.sum(_d.client_seconds)).where(_d.day >= bindparam("first_day"))
-_NOTE_SILENCES = (
-    update(recovery_days)
-    .where(_d.day == bindparam("the_day"))
-    .values(
-        silences=_d.silences + bindparam("fresh"), client_seconds=_d.client_seconds + bindparam("seconds")
-    )
-)
 
 
 async def silences(connection: Connection, first_day: str) -> Silences:
@@ -119,10 +122,14 @@ async def silences(connection: Connection, first_day: str) -> Silences:
 
 async def note_silences(connection: Connection, day: str, fresh: int, client_seconds: float) -> None:
     """Add to what was counted on a day."""
-    given = {"the_day": day, "fresh": fresh, "seconds": client_seconds}
-    if not (await connection.execute(_NOTE_SILENCES, given)).rowcount:
-        first = {"day": day, "silences": fresh, "client_seconds": client_seconds}
-        await connection.execute(insert(recovery_days), first)
+    first = insert_or(connection, recovery_days).values(
+        day=day, silences=fresh, client_seconds=client_seconds
+    )
+    added = {
+        "silences": _d.silences + first.excluded.silences,
+        "client_seconds": _d.client_seconds + first.excluded.client_seconds,
+    }
+    await connection.execute(first.on_conflict_do_update(index_elements=["day"], set_=added))
 
 
 CLOCKED = (

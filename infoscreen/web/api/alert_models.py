@@ -8,7 +8,7 @@ from infoscreen.words.speaking import say
 
 
 class AlertModel(Answer):
-    """An alert about the installation; ``text`` says it in English."""
+    """An alert about the installation; ``text`` says it in the language asked for."""
 
     code: AlertCode
     severity: Severity

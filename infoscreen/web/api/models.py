@@ -181,7 +181,7 @@ class CommandModel(Answer):
     )
     verification: Verification | None
     verified_at: datetime | None
-    verification_detail: str | None = Field(description="The evidence, said in English.")
+    verification_detail: str | None = Field(description="The evidence, said in the language asked for.")
     verification_code: str | None = Field(description="The evidence as a stable code.")
     verification_arguments: dict[str, Any] | None
 
@@ -217,7 +217,7 @@ class CommandEventModel(Answer):
     from_status: CommandStatus | None = Field(serialization_alias="from")
     to_status: CommandStatus = Field(serialization_alias="to")
     by: str = Field(description="A user's name, or the part of the system that did it.")
-    detail: str | None = Field(description="What else there is to say, in English.")
+    detail: str | None = Field(description="What else there is to say, in the language asked for.")
     code: str | None = Field(description="The same as a stable code.")
     arguments: dict[str, Any] | None
     times: int
@@ -286,7 +286,9 @@ class TimelineEntryModel(Answer):
 
     at: datetime
     kind: TimelineKind
-    text: str = Field(description="The device's words of a log line; everything else is said in English.")
+    text: str = Field(
+        description="The device's words of a log line; everything else is said in the language asked for."
+    )
     code: str | None = Field(description="The same as a stable code; null for log lines.")
     arguments: dict[str, Any] | None
     level: str | None

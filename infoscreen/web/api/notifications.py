@@ -64,7 +64,7 @@ class Channel(Answer):
     last_ok_at: datetime | None
     failing_since: datetime | None = Field(description="Null: the last message arrived.")
     last_error: str | None
-    trouble: str | None = Field(description="Why its URL cannot be read, in English.")
+    trouble: str | None = Field(description="Why its URL cannot be read, in the language asked for.")
 
     @classmethod
     def of(cls, channel: StoredChannel, notifying: Notifying) -> Self:

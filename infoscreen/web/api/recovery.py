@@ -18,7 +18,8 @@ from infoscreen.web.api.models import IncidentModel
 from infoscreen.web.keys import parts_of
 from infoscreen.web.registry import Route, actor_of, path_number, read_body, read_query, reply
 from infoscreen.words.clients import status_reason
-from infoscreen.words.recovery import ENDINGS
+from infoscreen.words.language import spoken
+from infoscreen.words.recovery import ENDINGS, NOTHING_NEXT, NOTHING_SENT
 
 
 async def show_recovery(request: web.Request) -> web.StreamResponse:
@@ -111,11 +112,15 @@ async def _explanation(request: web.Request, uuid: str) -> web.StreamResponse:
 
 
 def _next_step(known: ClientRecovery) -> str:
-    """Return what happens next, in English."""
+    """Return what happens next, in the language that is asked for."""
+    return spoken().gettext(_next_words(known))
+
+
+def _next_words(known: ClientRecovery) -> str:
     if known.decision is None:
-        return "Nothing: there is nothing to recover."
+        return NOTHING_NEXT
     if known.decision.would and known.decision.verb is Verb.ACT:
-        return "Nothing is sent in a dry run."
+        return NOTHING_SENT
     return ENDINGS[known.decision.ending]
 
 

@@ -118,7 +118,7 @@ class RecoveryDecision(Answer):
     client_uuid: str
     verb: Verb
     reason: Reason
-    sentence: str = Field(description="The reason in English.")
+    sentence: str = Field(description="The reason, said in the language asked for.")
     action: str | None = Field(description="What is done, with the verb act.")
     rung: int | None = Field(description="1 restart_app, 2 reboot_host, 3 power_cycle, 4 needs a human.")
     attempt: int | None
@@ -222,5 +222,5 @@ class Explanation(Answer):
     attempts: list[RecoveryAttempt] = Field(description="The newest first.")
     pauses: list[RecoveryPause]
     acknowledgement: AcknowledgementModel | None = Field(description="Null while nobody takes care of it.")
-    next: str = Field(description="What happens next, in English.")
+    next: str = Field(description="What happens next, said in the language asked for.")
     next_at: datetime | None = Field(description="When, at the latest; null if that is no matter of time.")

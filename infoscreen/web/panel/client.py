@@ -17,7 +17,7 @@ from infoscreen.domain.presence import is_alive
 from infoscreen.domain.recovery import Phase
 from infoscreen.domain.timeline import TimelineEntry
 from infoscreen.services.recovery.explain import explain
-from infoscreen.storage import accounts, clients, commands, screenshots, timeline
+from infoscreen.storage import accounts, clients, commands, screenshots, timeline, waiting
 from infoscreen.storage.acknowledged import care_of
 from infoscreen.storage.commands import CommandQuery
 from infoscreen.storage.engine import Connection
@@ -28,7 +28,7 @@ from infoscreen.web.panel.forms import ClientAddress
 from infoscreen.web.panel.health import health_of
 from infoscreen.web.panel.history import days_of
 from infoscreen.web.panel.language import language_of
-from infoscreen.web.panel.offers import obstacles_of, offers_of
+from infoscreen.web.panel.offers import OUT_OF_REACH, obstacles_of, offers_of
 from infoscreen.web.panel.recovery import steps_of
 from infoscreen.web.panel.rendering import page, wants
 from infoscreen.web.registry import actor_of, path_uuid, read_query
@@ -75,6 +75,7 @@ async def get_client(request: web.Request) -> web.StreamResponse:
     async with parts.store.read() as connection:
         client = found(await clients.get(connection, uuid))
         in_flight = (await commands.in_flight(connection, [uuid])).get(uuid)
+        queued = (await waiting.of_clients(connection, [uuid])).get(uuid, [])
         latest: Page[ClientCommand] = Page([], None)
         if wants(request, "commands"):
             latest = await commands.search(connection, CommandQuery(client_uuid=uuid), LATEST_COMMANDS)
@@ -84,7 +85,7 @@ async def get_client(request: web.Request) -> web.StreamResponse:
                 connection, uuid, ENTRIES, address.cursor or None, kinds, all_logs=address.show == "logs"
             )
         shot_at = await screenshots.received_at(connection, uuid)
-        asked = [*latest.items, *([in_flight] if in_flight else [])]
+        asked = [*latest.items, *queued, *([in_flight] if in_flight else [])]
         names = await names_of(connection, (command.requested_by for command in asked))
         care = await care_of(connection, [uuid], parts.clock.now())
         known = await explain(connection, client, parts.recovering.policy, parts.clock.now())
@@ -98,6 +99,8 @@ async def get_client(request: web.Request) -> web.StreamResponse:
         here="clients",
         client=client,
         in_flight=in_flight,
+        queued=queued,
+        may_wait=actor.role.may(Role.OPERATOR) and client.status in OUT_OF_REACH,
         commands=latest,
         timeline=entries,
         days=days_of(entries.items, language, language.zone or UTC),

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from infoscreen.domain.clients import Client
+from infoscreen.domain.commands import Action
 from infoscreen.domain.errors import InvalidInput
 from infoscreen.domain.faults import FieldFault
 from infoscreen.domain.visible import visible
@@ -119,6 +120,7 @@ async def get_clients(request: web.Request) -> web.StreamResponse:
         care=care,
         sites=sites,
         groups=TITLES,
+        actions=list(Action),
     )
 
 

@@ -27,6 +27,12 @@ let connection = null;
 
 export function goLive(address) {
   rememberRows();
+  // What is told to nobody, as the progress of a bulk action over thousands of clients, is asked for.
+  setInterval(() => {
+    if (!document.hidden && document.querySelector('[data-live~="poll"]')) {
+      refresh("poll");
+    }
+  }, PACE);
   connection = new Connection(() => streamAddress(address), {
     hello: ({ generated_at: now }, again) => {
       setServerTime(now);
