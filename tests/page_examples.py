@@ -40,6 +40,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "/login/factor": ("/login/factor",),
     "/devices/new": ("/devices/new",),
     "/incidents": ("/incidents", "/incidents?show=open"),
+    "/availability": ("/availability", "/availability?from=2026-03-01&to=2026-03-01"),
     "/incidents/{id}": ("/incidents/{incident}",),
     "/notifications": ("/notifications", "/notifications?channel=1"),
     "/notifications/preview": ("/notifications/preview",),
@@ -63,6 +64,7 @@ ERRORS = (f"/clients/{uuid_of(99)}", "/nowhere")
 
 FILES: dict[str, str] = {
     "/assets/{version}/{name}": "/assets/0/panel.js",
+    "/availability.csv": "/availability.csv",
     "/clients/{uuid}/screenshot": f"/clients/{ONLINE}/screenshot",
 }
 """Routes of the panel that answer with no page."""

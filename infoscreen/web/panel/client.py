@@ -24,6 +24,7 @@ from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page
 from infoscreen.storage.recovery.pauses import PauseScope
 from infoscreen.web.keys import parts_of
+from infoscreen.web.panel.availability import client_bars
 from infoscreen.web.panel.forms import ClientAddress
 from infoscreen.web.panel.health import health_of
 from infoscreen.web.panel.history import days_of
@@ -88,6 +89,7 @@ async def get_client(request: web.Request) -> web.StreamResponse:
         asked = [*latest.items, *queued, *([in_flight] if in_flight else [])]
         names = await names_of(connection, (command.requested_by for command in asked))
         care = await care_of(connection, [uuid], parts.clock.now())
+        bars = await client_bars(request, connection, client) if wants(request, "bars") else None
         known = await explain(connection, client, parts.recovering.policy, parts.clock.now())
     locked_until = await parts.commanding.lockout(uuid)
     now = parts.clock.now()
@@ -116,6 +118,7 @@ async def get_client(request: web.Request) -> web.StreamResponse:
         outdated=client.last_alive is not None
         and not (listening and is_alive(client, now, parts.link.state.listening_since)),
         known=known,
+        bars=bars,
         steps=steps_of(known),
         care=care.get(uuid),
         problem_states=PROBLEMS,
