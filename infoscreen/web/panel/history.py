@@ -11,7 +11,7 @@ from infoscreen.words.telling import is_echo, told
 
 
 @dataclass(slots=True)
-class HistoryLine:
+class LineOfDay:
     """What is shown as one line: the newest ``entry``, and what else it stands for.
 
     ``times`` is how often the same was said in a row, since ``since``; ``steps`` are all steps of a command,
@@ -30,7 +30,7 @@ class HistoryDay:
     """The lines of one day of the reader, newest first."""
 
     day: date
-    lines: list[HistoryLine] = field(default_factory=list)
+    lines: list[LineOfDay] = field(default_factory=list)
 
     @property
     def noon(self) -> datetime:
@@ -41,7 +41,7 @@ class HistoryDay:
 def days_of(entries: Sequence[TimelineEntry], language: Language, zone: tzinfo) -> list[HistoryDay]:
     """Return the entries of a page, newest first, without acks that only repeat what is known."""
     days: list[HistoryDay] = []
-    of_command: dict[tuple[date, str], HistoryLine] = {}
+    of_command: dict[tuple[date, str], LineOfDay] = {}
     for entry in (one for one in entries if not is_echo(one)):
         day = entry.at.astimezone(zone).date()
         if not days or days[-1].day != day:
@@ -53,7 +53,7 @@ def days_of(entries: Sequence[TimelineEntry], language: Language, zone: tzinfo) 
                 known.steps.append(entry)
                 known.since = entry.at
                 continue
-            line = HistoryLine(entry, f"entry-{day}-{entry.about.command_id}", entry.at, steps=[entry])
+            line = LineOfDay(entry, f"entry-{day}-{entry.about.command_id}", entry.at, steps=[entry])
             of_command[day, entry.about.command_id] = line
             lines.append(line)
         elif lines and _says_the_same(lines[-1].entry, entry, language):
@@ -61,7 +61,7 @@ def days_of(entries: Sequence[TimelineEntry], language: Language, zone: tzinfo) 
             lines[-1].since = entry.at
             lines[-1].key = _key(entry)
         else:
-            lines.append(HistoryLine(entry, _key(entry), entry.at))
+            lines.append(LineOfDay(entry, _key(entry), entry.at))
     return days
 
 
