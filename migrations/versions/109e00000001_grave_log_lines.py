@@ -1,14 +1,14 @@
 """An index of warnings and errors among the log lines, which a client's history shows without the others.
 
 Revision ID: 109e00000001
-Revises: 54013a000003
+Revises: 01dc00000001
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "109e00000001"
-down_revision = "54013a000003"
+down_revision = "01dc00000001"
 branch_labels = None
 depends_on = None
 
