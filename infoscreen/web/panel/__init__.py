@@ -19,6 +19,7 @@ from infoscreen.web.panel import (
     overview,
     pauses,
     session,
+    sites,
     undo,
 )
 from infoscreen.web.panel.forms import (
@@ -328,4 +329,5 @@ ROUTES: tuple[Route, ...] = (
     *incidents.ROUTES,
     *link.ROUTES,
     *notifications.ROUTES,
+    *sites.ROUTES,
 )
