@@ -38,6 +38,7 @@ from infoscreen.progress import Progress, step_seconds
 from infoscreen.provisioning.helper_client import HelperClient
 from infoscreen.services import broker_alerts
 from infoscreen.services.accounts import Accounts
+from infoscreen.services.availability import Availability, Kept
 from infoscreen.services.broker_repair import BrokerRepair
 from infoscreen.services.bulk import Bulk
 from infoscreen.services.bus import Bus
@@ -210,6 +211,8 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
     progress = Progress(clock, step_seconds(sd_notify.watchdog_seconds()))
     schedules = Schedules(store, clock, Hours(host_zone()), hours_policy(settings))
     watch = Watch(store, clock, bus, listener, watched, metrics, schedules)
+    kept = Kept(watched.retention, timedelta(days=settings.availability_retention_days))
+    availability = Availability(store, clock, listener, schedules, kept)
     certificates = CertificateWatch(
         installation.certificates(settings, address),
         clock,
@@ -283,6 +286,8 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         "watch": watch.run,
         "expiry sweeper": watch.run_sweep,
         "retention": watch.run_tidy,
+        "observation": availability.run_observing,
+        "availability": availability.run,
         "recovery": recovering.run,
         "live feed": live.run,
         "loop monitor": monitoring.run,

@@ -200,6 +200,7 @@ class Settings(SignInSettings):
     secrets_key: Keys | None = _knob(
         None, "Key under which the database keeps secrets that are used again; keep a copy elsewhere."
     )
+    availability_retention_days: Days = _knob(1_100, "How long daily sums of availability are kept.")
     retention_days: Days = _knob(
         90, "How long timelines, finished commands, logs and the audit trail are kept."
     )

@@ -46,6 +46,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "/sites/{id}": ("/sites/{site}",),
     "/sites/{id}/edit": ("/sites/{site}/edit",),
     "/incidents": ("/incidents", "/incidents?show=open"),
+    "/availability": ("/availability", "/availability?from=2026-03-01&to=2026-03-01"),
     "/incidents/{id}": ("/incidents/{incident}",),
     "/notifications": ("/notifications", "/notifications?channel=1"),
     "/notifications/preview": ("/notifications/preview",),
@@ -69,6 +70,7 @@ ERRORS = (f"/clients/{uuid_of(99)}", "/nowhere")
 
 FILES: dict[str, str] = {
     "/assets/{version}/{name}": "/assets/0/panel.js",
+    "/availability.csv": "/availability.csv",
     "/clients/{uuid}/screenshot": f"/clients/{ONLINE}/screenshot",
 }
 """Routes of the panel that answer with no page."""

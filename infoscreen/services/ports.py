@@ -96,8 +96,8 @@ def backlog_of(listening: SteadySince) -> Backlog | None:
     """Return what follows from since when we have listened."""
     if listening.began is None:
         return None
-    age, set_by = timedelta(seconds=listening.age_seconds), timedelta(seconds=listening.set_by_seconds)
-    return Backlog(listening.began, age, set_by)
+    set_by = tuple(timedelta(seconds=by) for by in listening.set_by_seconds)
+    return Backlog(listening.began, timedelta(seconds=listening.age_seconds), set_by)
 
 
 class AccountMaker(Protocol):

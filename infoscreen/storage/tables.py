@@ -27,10 +27,12 @@ from infoscreen.domain.hours import ALWAYS, HoursSource
 from infoscreen.domain.recovery import Closing, IncidentKind, Outcome, Phase, Reason, Verb
 from infoscreen.storage import (  # noqa: F401
     account_tables,
+    availability_tables,
     broker_tables,
     bulk_tables,
     notify_tables,
     power_tables,
+    recovery_tables,
     site_tables,
 )
 from infoscreen.storage.columns import (
@@ -119,6 +121,7 @@ clients = Table(
     Column("health_at", UtcDateTime),
     Column("signs", SignsJson),
     Column("not_showing_until", UtcDateTime),
+    Column("interval_since", UtcDateTime),
     Column("service_failed_at", UtcDateTime),
     Column("service_failed_unit", String(500)),
     Column("service_failed_result", String(500)),

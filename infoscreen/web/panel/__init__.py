@@ -1,10 +1,12 @@
 """The operator panel: pages and plain forms, rendered on the server, complete without JavaScript."""
 
 from infoscreen.domain.accounts import Role
+from infoscreen.web.api.availability import AvailabilityQuery
 from infoscreen.web.panel import (
     account,
     acts,
     assets,
+    availability,
     bulk,
     caring,
     client,
@@ -62,6 +64,24 @@ ROUTES: tuple[Route, ...] = (
         html=True,
     ),
     Route("POST", "/theme", session.post_theme, None, "Choose a theme", request=ThemeChoice, html=True),
+    Route(
+        "GET",
+        "/availability",
+        availability.get_availability,
+        Role.VIEWER,
+        "Availability",
+        query=AvailabilityQuery,
+        html=True,
+    ),
+    Route(
+        "GET",
+        "/availability.csv",
+        availability.get_csv,
+        Role.VIEWER,
+        "Availability as CSV",
+        query=AvailabilityQuery,
+        html=True,
+    ),
     Route("GET", "/", overview.get_overview, Role.VIEWER, "Overview", html=True),
     Route("GET", "/clients", clients.get_clients, Role.VIEWER, "Clients", query=ClientsAddress, html=True),
     Route(

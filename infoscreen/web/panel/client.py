@@ -24,6 +24,7 @@ from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page
 from infoscreen.storage.recovery.pauses import PauseScope
 from infoscreen.web.keys import parts_of
+from infoscreen.web.panel.availability import client_bars
 from infoscreen.web.panel.forms import ClientAddress
 from infoscreen.web.panel.health import health_of
 from infoscreen.web.panel.language import language_of
@@ -85,6 +86,7 @@ async def get_client(request: web.Request) -> web.StreamResponse:
         care = await care_of(connection, [uuid], parts.clock.now())
         places = {} if client.site is None else await sites.by_names(connection, [client.site])
         place = places.get(client.site or "")
+        bars = await client_bars(request, connection, client) if wants(request, "bars") else None
         known = await explain(connection, client, parts.recovering.policy, parts.clock.now())
     locked_until = await parts.commanding.lockout(uuid)
     now = parts.clock.now()
@@ -113,6 +115,7 @@ async def get_client(request: web.Request) -> web.StreamResponse:
         outdated=client.last_alive is not None
         and not (listening and is_alive(client, now, parts.link.state.listening_since)),
         known=known,
+        bars=bars,
         steps=steps_of(known),
         care=care.get(uuid),
         problem_states=PROBLEMS,

@@ -33,6 +33,7 @@ ENTRIES: tuple[MenuEntry, ...] = (
     MenuEntry("clients", "/clients", N_("Clients")),
     MenuEntry("sites", "/sites", N_("Sites")),
     MenuEntry("incidents", "/incidents", N_("Incidents")),
+    MenuEntry("availability", "/availability", N_("Availability")),
     MenuEntry("bulk", "/bulk", N_("Bulk actions"), MenuGroup.ADMINISTRATION),
     MenuEntry("device_new", "/devices/new", N_("Add a client"), MenuGroup.ADMINISTRATION, Role.ADMIN),
     MenuEntry("notifications", "/notifications", N_("Notifications"), MenuGroup.ADMINISTRATION, Role.ADMIN),
