@@ -22,6 +22,7 @@ from infoscreen.web.panel import (
     pauses,
     session,
     sites,
+    sso,
     undo,
 )
 from infoscreen.web.panel.forms import (
@@ -346,6 +347,7 @@ ROUTES: tuple[Route, ...] = (
     *devices.ROUTES,
     *bulk.ROUTES,
     *factor.ROUTES,
+    *sso.ROUTES,
     *incidents.ROUTES,
     *link.ROUTES,
     *notifications.ROUTES,
