@@ -182,6 +182,7 @@ def _environment(tongue: Language) -> Environment:
         moment=tongue.moment,
         weekday=tongue.weekday,
         clock=tongue.clock,
+        day=tongue.day,
         utc=tongue.utc,
         number=tongue.number,
         counted=_counted_in(tongue),
