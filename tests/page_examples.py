@@ -64,6 +64,8 @@ ERRORS = (f"/clients/{uuid_of(99)}", "/nowhere")
 
 FILES: dict[str, str] = {
     "/assets/{version}/{name}": "/assets/0/panel.js",
+    "/login/sso": "/login/sso",
+    "/login/sso/callback": "/login/sso/callback",
     "/availability.csv": "/availability.csv",
     "/clients/{uuid}/screenshot": f"/clients/{ONLINE}/screenshot",
 }

@@ -21,6 +21,7 @@ from infoscreen.web.panel import (
     overview,
     pauses,
     session,
+    sso,
     undo,
 )
 from infoscreen.web.panel.forms import (
@@ -345,6 +346,7 @@ ROUTES: tuple[Route, ...] = (
     *devices.ROUTES,
     *bulk.ROUTES,
     *factor.ROUTES,
+    *sso.ROUTES,
     *incidents.ROUTES,
     *link.ROUTES,
     *notifications.ROUTES,
