@@ -1,4 +1,4 @@
-"""How long a month of the whole fleet takes to answer from the sums of days: ``python -m benchmarks.availability``.
+"""How long a month of the whole fleet takes from the sums of days: ``python -m benchmarks.availability``.
 
 Every client changed its condition ten times a day, so that no sum is empty.
 """
