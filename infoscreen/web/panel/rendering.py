@@ -181,6 +181,7 @@ def _environment(tongue: Language) -> Environment:
         iso=_iso,
         moment=tongue.moment,
         clock=tongue.clock,
+        day=tongue.day,
         utc=tongue.utc,
         number=tongue.number,
         counted=_counted_in(tongue),
