@@ -91,6 +91,11 @@ class Language:
         year = "" if self.today is not None and there.year == self.today.year else f" {there.year}"
         return f"{day} {self.months[there.month - 1]}{year}, {clock}"
 
+    def weekday(self, day: date) -> str:
+        """Return a date with the day of the week, short."""
+        dot = "." if self.code == "de" else ""
+        return f"{WEEKDAYS[self.code][day.weekday()]} {day.day}{dot} {self.months[day.month - 1]}"
+
     def day(self, at: datetime) -> str:
         """Return the day of a time, with its weekday and without the year if it is this one."""
         there = at.astimezone(self.zone or UTC)

@@ -22,6 +22,7 @@ from infoscreen.web.panel import (
     pauses,
     power,
     session,
+    sites,
     sso,
     undo,
 )
@@ -352,4 +353,5 @@ ROUTES: tuple[Route, ...] = (
     *incidents.ROUTES,
     *link.ROUTES,
     *notifications.ROUTES,
+    *sites.ROUTES,
 )

@@ -17,7 +17,7 @@ from infoscreen.domain.presence import is_alive
 from infoscreen.domain.recovery import Phase
 from infoscreen.domain.timeline import TimelineEntry
 from infoscreen.services.recovery.explain import explain
-from infoscreen.storage import accounts, clients, commands, screenshots, timeline, waiting
+from infoscreen.storage import accounts, clients, commands, screenshots, sites, timeline, waiting
 from infoscreen.storage.acknowledged import care_of
 from infoscreen.storage.commands import CommandQuery
 from infoscreen.storage.engine import Connection
@@ -90,6 +90,8 @@ async def get_client(request: web.Request) -> web.StreamResponse:
         asked = [*latest.items, *queued, *([in_flight] if in_flight else [])]
         names = await names_of(connection, (command.requested_by for command in asked))
         care = await care_of(connection, [uuid], parts.clock.now())
+        places = {} if client.site is None else await sites.by_names(connection, [client.site])
+        place = places.get(client.site or "")
         bars = await client_bars(request, connection, client) if wants(request, "bars") else None
         known = await explain(connection, client, parts.recovering.policy, parts.clock.now())
     locked_until = await parts.commanding.lockout(uuid)
@@ -103,6 +105,7 @@ async def get_client(request: web.Request) -> web.StreamResponse:
         "client.html",
         here="clients",
         client=client,
+        site=place,
         in_flight=in_flight,
         queued=queued,
         may_wait=actor.role.may(Role.OPERATOR) and client.status in OUT_OF_REACH,
