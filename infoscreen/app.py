@@ -230,19 +230,13 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
     cycles = PowerCycles(store, clock, bus, outlets, open_outlet, metrics, power_policy)
     metrics.watch_outlets(lambda: len(cycles.left_off()))
     standing = list(installation.alerts(settings))
-    monitoring = Monitoring(
-        store,
-        clock,
-        listener,
-        ingest,
-        bulk_ingest,
-        alerts=(
-            cycles.alerts,
-            lambda: standing,
-            certificates.alerts,
-            lambda: broker_alerts.alerts(listener.state),
-        ),
+    alerts = (
+        cycles.alerts,
+        lambda: standing,
+        certificates.alerts,
+        lambda: broker_alerts.alerts(listener.state),
     )
+    monitoring = Monitoring(store, clock, listener, ingest, bulk_ingest, alerts=alerts)
     live = LiveFeed(store, bus, listener, clock)
     commanding = Commanding(store, clock, bus, commands, metrics, wake)
     bulk = Bulk(store, clock, commanding, expiry=expiry, per_second=pace)
