@@ -1,7 +1,7 @@
 """Clients are found by words in any order and spelling, and sorted as people do.
 
 Revision ID: 5ea2c4000001
-Revises: b01c00000001
+Revises: 109e00000001
 """
 
 import json
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "5ea2c4000001"
-down_revision = "b01c00000001"
+down_revision = "109e00000001"
 branch_labels = None
 depends_on = None
 

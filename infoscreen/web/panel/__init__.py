@@ -1,11 +1,13 @@
 """The operator panel: pages and plain forms, rendered on the server, complete without JavaScript."""
 
 from infoscreen.domain.accounts import Role
+from infoscreen.web.api.availability import AvailabilityQuery
 from infoscreen.web.panel import (
     account,
     acts,
     assets,
     audit,
+    availability,
     bulk,
     caring,
     client,
@@ -20,6 +22,8 @@ from infoscreen.web.panel import (
     overview,
     pauses,
     session,
+    sites,
+    sso,
     undo,
 )
 from infoscreen.web.panel.forms import (
@@ -62,6 +66,24 @@ ROUTES: tuple[Route, ...] = (
         html=True,
     ),
     Route("POST", "/theme", session.post_theme, None, "Choose a theme", request=ThemeChoice, html=True),
+    Route(
+        "GET",
+        "/availability",
+        availability.get_availability,
+        Role.VIEWER,
+        "Availability",
+        query=AvailabilityQuery,
+        html=True,
+    ),
+    Route(
+        "GET",
+        "/availability.csv",
+        availability.get_csv,
+        Role.VIEWER,
+        "Availability as CSV",
+        query=AvailabilityQuery,
+        html=True,
+    ),
     Route("GET", "/", overview.get_overview, Role.VIEWER, "Overview", html=True),
     Route(
         "GET",
@@ -337,7 +359,9 @@ ROUTES: tuple[Route, ...] = (
     *audit.ROUTES,
     *bulk.ROUTES,
     *factor.ROUTES,
+    *sso.ROUTES,
     *incidents.ROUTES,
     *link.ROUTES,
     *notifications.ROUTES,
+    *sites.ROUTES,
 )

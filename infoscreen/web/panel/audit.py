@@ -66,9 +66,7 @@ def _row(entry: AuditEntry, local: str | None) -> Sequence[object]:
 
 
 def _query(asked: AuditAddress) -> AuditQuery:
-    return AuditQuery(
-        actor=asked.actor or None, action=asked.action or None, target=asked.target or None
-    )
+    return AuditQuery(actor=asked.actor or None, action=asked.action or None, target=asked.target or None)
 
 
 ROUTES = (
