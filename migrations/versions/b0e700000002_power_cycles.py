@@ -1,14 +1,14 @@
 """Power cycles, and their place among the commands of which a client has one at a time.
 
 Revision ID: b0e700000002
-Revises: 109e00000001
+Revises: 5ea2c4000001
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "b0e700000002"
-down_revision = "109e00000001"
+down_revision = "5ea2c4000001"
 branch_labels = None
 depends_on = None
 
