@@ -266,6 +266,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
             fleet=Fleet(store, clock, bus, listener, wake, schedules),
             outlets=Outlets(store, clock, bus, secrets, open_outlet),
             pausing=Pausing(store, clock, bus),
+            single_sign_on=installation.single_sign_on(settings, store, clock, bus),
             enrolling=Enrolling(store, clock, helper, code_lifetime),
             recovering=recovering,
             notifying=notifications.managing,

@@ -104,9 +104,10 @@ async def test_a_screen_that_cannot_be_captured_is_said_once_and_nothing_is_told
 @pytest.mark.browser
 @pytest.mark.slow
 async def test_real_captures_of_a_black_a_still_and_a_moving_page(tmp_path: Path) -> None:
-    page = tmp_path / "page.html"
-    given = ("--headless", *ARGUMENTS, f"--user-data-dir={tmp_path}/profile", "--screenshot={file}")
-    camera = Camera((require("chromium"), *given, str(page)))
+    page, taken = tmp_path / "page.html", tmp_path / "taken.png"
+    program = (require("chromium"), "--headless", *ARGUMENTS, f"--user-data-dir={tmp_path}/profile")
+    shell = 'rm -f "$0"; "$@" >/dev/null 2>&1; cat "$0"'
+    camera = Camera(("sh", "-c", shell, str(taken), *program, f"--screenshot={taken}", str(page)))
 
     async def captured(style: str) -> Miniature:
         page.write_text(f"<!doctype html><body style='background:{style}'><h1>Open</h1>")

@@ -270,3 +270,36 @@ class Sender(Protocol):
     def preview(self, notice: Notice, language: str) -> tuple[str, str]:
         """Return title and text of a message."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class SignInRequest:
+    """Where to send a browser to sign in, and what is kept until it comes back."""
+
+    url: str
+    state: str
+    nonce: str
+    verifier: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderIdentity:
+    """Who signed in at a provider. ``subject`` is the only thing that never changes."""
+
+    subject: str
+    username: str
+    groups: frozenset[str]
+
+
+class IdentityProvider(Protocol):
+    """Signs people in for us."""
+
+    issuer: str
+
+    async def begin(self, redirect_uri: str) -> SignInRequest:
+        """Return where to send the browser; raise ``ProviderUnavailable`` or ``Busy``."""
+        ...
+
+    async def finish(self, code: str, redirect_uri: str, nonce: str, verifier: str) -> ProviderIdentity:
+        """Return who signed in; raise ``IdentityRefused``, ``ProviderUnavailable`` or ``Busy``."""
+        ...

@@ -166,36 +166,43 @@ _CHANGES = {name: _LATER.c[name] - func.coalesce(_EARLIER.c[name], 0) for name i
 
 
 def _between(columns: Sequence[ColumnElement[Any]], before: str, last: str, of: Of) -> Select[Any]:
+    uuid = _LATER.c.client_uuid
     statement: Select[Any] = (
         select(*columns)
         .select_from(_LATER)
-        .join(clients, _c.uuid == _LATER.c.client_uuid)
-        .outerjoin(_EARLIER, and_(_EARLIER.c.client_uuid == _LATER.c.client_uuid, _EARLIER.c.day == before))
+        .outerjoin(_EARLIER, and_(_EARLIER.c.client_uuid == uuid, _EARLIER.c.day == before))
         .where(_LATER.c.day == last)
     )
     if of.site is not None:
-        statement = statement.where(_c.site == of.site)
+        statement = statement.where(uuid.in_(select(_c.uuid).where(_c.site == of.site)))
     if of.tag is not None:
         tagged = select(client_tags.c.client_uuid).where(client_tags.c.tag == of.tag)
-        statement = statement.where(_c.uuid.in_(tagged))
+        statement = statement.where(uuid.in_(tagged))
     if of.uuid is not None:
-        statement = statement.where(_c.uuid == of.uuid)
+        statement = statement.where(uuid == of.uuid)
     return statement
 
 
 async def by_client(connection: Connection, before: str, last: str, of: Of, worst: int) -> list[ClientSums]:
     """Return sums from the end of day ``before`` to the end of day ``last``, of the darkest clients."""
     dark = reduce(add, (_CHANGES[f"dark_{one}"] for one in DARK_CAUSES))
+    # Of all clients only what they are ordered by is read; rows of clients are wide.
+    uuid = _LATER.c.client_uuid
+    ordered = _between([uuid, *_CHANGES.values()], before, last, of).order_by(dark.desc(), uuid).limit(worst)
+    sums = {row[0]: tuple(row[1:]) for row in await connection.execute(ordered)}
     label = func.coalesce(_c.name, _c.hostname, func.substr(_c.uuid, 1, 8))
-    statement = _between([_c.uuid, label, _c.site, *_CHANGES.values()], before, last, of)
-    rows = await connection.execute(statement.order_by(dark.desc(), _c.uuid).limit(worst))
-    return [ClientSums(row[0], row[1], row[2], tuple(row[3:])) for row in rows]
+    named: dict[str, tuple[str, str | None]] = {}
+    for chunk in chunks(sums):
+        rows = await connection.execute(select(_c.uuid, label, _c.site).where(_c.uuid.in_(chunk)))
+        named.update((row[0], (row[1], row[2])) for row in rows)
+    return [ClientSums(one, *named[one], some) for one, some in sums.items() if one in named]
 
 
 async def by_site(connection: Connection, before: str, last: str, of: Of) -> list[tuple[str, Sums]]:
     """Return the same sums, of the clients' present sites; those without one are at ``""``."""
     site = func.coalesce(_c.site, "")
     statement = _between([site, *(func.sum(one) for one in _CHANGES.values())], before, last, of)
+    statement = statement.join(clients, _c.uuid == _LATER.c.client_uuid)
     rows = await connection.execute(statement.group_by(site).order_by(site))
     return [(row[0], tuple(int(one or 0) for one in row[1:])) for row in rows]
 

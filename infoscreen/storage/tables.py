@@ -228,6 +228,8 @@ timeline = Table(
 )
 Index("ix_timeline_client", timeline.c.client_uuid, timeline.c.kind, timeline.c.at, timeline.c.id)
 Index("ix_timeline_at", timeline.c.at)
+_grave = text("kind = 'log' AND level IN ('warn', 'error')")
+partial_index("ix_timeline_grave", _grave, timeline.c.client_uuid, timeline.c.at, timeline.c.id)
 
 screenshots = Table(
     "screenshots",

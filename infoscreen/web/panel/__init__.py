@@ -21,6 +21,8 @@ from infoscreen.web.panel import (
     overview,
     pauses,
     session,
+    sites,
+    sso,
     undo,
 )
 from infoscreen.web.panel.forms import (
@@ -345,7 +347,9 @@ ROUTES: tuple[Route, ...] = (
     *devices.ROUTES,
     *bulk.ROUTES,
     *factor.ROUTES,
+    *sso.ROUTES,
     *incidents.ROUTES,
     *link.ROUTES,
     *notifications.ROUTES,
+    *sites.ROUTES,
 )

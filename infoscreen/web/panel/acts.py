@@ -163,6 +163,7 @@ async def _edit_page(
         "name": client.name or "",
         "site": client.site or "",
         "tags": ", ".join(client.tags),
+        "hours": client.own_hours or "",
         "description": client.description or "",
         "maintenance_until": f"{until.astimezone(zone):%Y-%m-%dT%H:%M}" if until else "",
         "auto_recovery": "on" if client.auto_recovery else "off",

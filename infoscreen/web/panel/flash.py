@@ -58,6 +58,7 @@ MESSAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
         ),
         "undone": ("good", N_("Undone.")),
         "not_undone": ("bad", N_("Too late to undo, or changed by somebody in the meantime.")),
+        "site_saved": ("good", N_("%(site)s was saved.")),
         "saved": ("good", N_("%(client)s was saved.")),
         "paused": ("good", N_("Automatic recovery was paused.")),
         "resumed": ("good", N_("Automatic recovery was resumed.")),

@@ -267,6 +267,9 @@ class Description(Form):
     maintenance_until: Annotated[Annotated[datetime, AfterValidator(in_calendar)] | None, Optional] = None
     zone: Annotated[str, Field(max_length=100)] = ""
     auto_recovery: Literal["", "on", "off"] = ""
+    hours: Annotated[
+        Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)] | None, Optional
+    ] = None
 
     def changes(self, client: Client) -> ClientEdit:
         """Return what is to be changed; an end of maintenance that was left as the form showed it is not."""
@@ -283,6 +286,8 @@ class Description(Form):
             or not _same_minute(until, client.maintenance_until)
         ):
             changes["maintenance_until"] = until
+        if "hours" in self.model_fields_set:
+            changes["own_hours"] = self.hours
         if self.auto_recovery:
             changes["auto_recovery"] = self.auto_recovery == "on"
         return changes

@@ -31,6 +31,7 @@ class MenuEntry:
 ENTRIES: tuple[MenuEntry, ...] = (
     MenuEntry("overview", "/", N_("Overview")),
     MenuEntry("clients", "/clients", N_("Clients")),
+    MenuEntry("sites", "/sites", N_("Sites")),
     MenuEntry("incidents", "/incidents", N_("Incidents")),
     MenuEntry("availability", "/availability", N_("Availability")),
     MenuEntry("bulk", "/bulk", N_("Bulk actions"), MenuGroup.ADMINISTRATION),
