@@ -6,6 +6,7 @@ from infoscreen.web.panel import (
     account,
     acts,
     assets,
+    audit,
     availability,
     bulk,
     caring,
@@ -84,6 +85,16 @@ ROUTES: tuple[Route, ...] = (
         html=True,
     ),
     Route("GET", "/", overview.get_overview, Role.VIEWER, "Overview", html=True),
+    Route(
+        "GET",
+        "/clients.csv",
+        clients.get_clients_csv,
+        Role.VIEWER,
+        "Clients as CSV",
+        query=ClientsAddress,
+        content="text/csv",
+        html=True,
+    ),
     Route("GET", "/clients", clients.get_clients, Role.VIEWER, "Clients", query=ClientsAddress, html=True),
     Route(
         "GET", "/clients/{uuid}", client.get_client, Role.VIEWER, "A client", query=ClientAddress, html=True
@@ -345,6 +356,7 @@ ROUTES: tuple[Route, ...] = (
         manages_accounts=True,
     ),
     *devices.ROUTES,
+    *audit.ROUTES,
     *bulk.ROUTES,
     *factor.ROUTES,
     *sso.ROUTES,
