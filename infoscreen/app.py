@@ -235,6 +235,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         lambda: standing,
         certificates.alerts,
         lambda: broker_alerts.alerts(listener.state),
+        lambda: notifications.alerts(),
     )
     monitoring = Monitoring(store, clock, listener, ingest, bulk_ingest, alerts=alerts)
     live = LiveFeed(store, bus, listener, clock)

@@ -34,6 +34,7 @@ ALERTS: Table = MappingProxyType(
             "until it does. If that does not help, switch it on by hand."
         ),
         AlertCode.LOGINS_FAIL: N_("%(failures)s logins at the broker failed in the last ten minutes."),
+        AlertCode.CHANNEL_FAILS: N_("Notifications to %(channel)s have not been delivered since %(since)s."),
         AlertCode.LOGINS_FAIL_FROM: N_(
             "%(failures)s logins at the broker failed in the last ten minutes, most of them from %(address)s."
         ),
