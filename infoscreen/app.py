@@ -20,6 +20,7 @@ from aiohttp import web
 from infoscreen import __version__, installation, sd_notify
 from infoscreen.broker_address import broker_address, probe_address
 from infoscreen.clock import SteadySince, SystemClock, host_zone
+from infoscreen.domain.alerts import AlertSource
 from infoscreen.domain.commands import Timeouts
 from infoscreen.domain.errors import CannotStart, StoreUnavailable
 from infoscreen.domain.events import BrokerChanged
@@ -230,7 +231,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
     cycles = PowerCycles(store, clock, bus, outlets, open_outlet, metrics, power_policy)
     metrics.watch_outlets(lambda: len(cycles.left_off()))
     standing = list(installation.alerts(settings))
-    alerts = (
+    alerts: tuple[AlertSource, ...] = (
         cycles.alerts,
         lambda: standing,
         certificates.alerts,
