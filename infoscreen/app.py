@@ -38,6 +38,7 @@ from infoscreen.progress import Progress, step_seconds
 from infoscreen.provisioning.helper_client import HelperClient
 from infoscreen.services import broker_alerts
 from infoscreen.services.accounts import Accounts
+from infoscreen.services.availability import Availability, Kept
 from infoscreen.services.broker_repair import BrokerRepair
 from infoscreen.services.bulk import Bulk
 from infoscreen.services.bus import Bus
@@ -57,6 +58,7 @@ from infoscreen.services.quota import Limit, QuotaPolicy, Quotas
 from infoscreen.services.recovery.loop import Recovering
 from infoscreen.services.recovery.pauses import Pausing
 from infoscreen.services.releasing import Releasing
+from infoscreen.services.resealing import Resealing
 from infoscreen.services.schedules import Schedules
 from infoscreen.services.second_factors import SecondFactors
 from infoscreen.services.secrets import Secrets
@@ -209,6 +211,8 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
     progress = Progress(clock, step_seconds(sd_notify.watchdog_seconds()))
     schedules = Schedules(store, clock, Hours(host_zone()), hours_policy(settings))
     watch = Watch(store, clock, bus, listener, watched, metrics, schedules)
+    kept = Kept(watched.retention, timedelta(days=settings.availability_retention_days))
+    availability = Availability(store, clock, listener, schedules, kept)
     certificates = CertificateWatch(
         installation.certificates(settings, address),
         clock,
@@ -257,6 +261,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
             fleet=Fleet(store, clock, bus, listener, wake, schedules),
             outlets=Outlets(store, clock, bus, secrets, open_outlet),
             pausing=Pausing(store, clock, bus),
+            single_sign_on=installation.single_sign_on(settings, store, clock, bus),
             enrolling=Enrolling(store, clock, helper, code_lifetime),
             recovering=recovering,
             notifying=notifications.managing,
@@ -282,6 +287,8 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         "watch": watch.run,
         "expiry sweeper": watch.run_sweep,
         "retention": watch.run_tidy,
+        "observation": availability.run_observing,
+        "availability": availability.run,
         "recovery": recovering.run,
         "live feed": live.run,
         "loop monitor": monitoring.run,
@@ -289,6 +296,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         "status": supervision.run_status,
         "reload": reloading.run,
         "certificates": certificates.run,
+        "resealing": Resealing(store, clock, secrets).run,
         **notifications.parts,
     }
     runner = create_runner(app)

@@ -130,10 +130,12 @@ class SteadySince:
         return self._clock.monotonic() - self._begun
 
     @property
-    def set_by_seconds(self) -> float:
-        """Return by how far the wall clock was last set since the start."""
+    def set_by_seconds(self) -> tuple[float, ...]:
+        """Return by how far the wall clock was set since the start: last, and in all. Empty if it was not."""
         step = self._clock.last_step
-        return 0.0 if step is None or step is self._step_before else step.seconds
+        if self._since is None or step is None or step is self._step_before:
+            return ()
+        return step.seconds, (self._clock.now() - self._since).total_seconds() - self.age_seconds
 
 
 async def until_woken(wake: asyncio.Event, seconds: float, clock: Clock) -> None:

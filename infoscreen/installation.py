@@ -4,15 +4,21 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from infoscreen.clock import Clock
+from infoscreen.domain.accounts import Role
 from infoscreen.domain.alerts import Alert, AlertCode, Certificate, Severity
 from infoscreen.domain.certificates import Lifetime
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.hosts import is_loopback
 from infoscreen.mqtt.connection import BrokerAddress
 from infoscreen.mqtt.diagnosis import presented
+from infoscreen.openid.provider import OpenIdConfig, OpenIdProvider
 from infoscreen.pki import reading
+from infoscreen.services.bus import Bus
 from infoscreen.services.certificates import Source
+from infoscreen.services.single_sign_on import SingleSignOn
 from infoscreen.settings import Settings, is_http_open
+from infoscreen.storage.engine import Store
 from infoscreen.web.https import Https
 
 
@@ -63,3 +69,24 @@ def https_of(settings: Settings) -> Https | None:
     if settings.http_tls_certfile is None or settings.http_tls_keyfile is None:
         return None
     return Https(settings.http_tls_certfile, settings.http_tls_keyfile)
+
+
+def single_sign_on(settings: Settings, store: Store, clock: Clock, bus: Bus) -> SingleSignOn | None:
+    """Return what signs people in at the provider of these settings."""
+    if settings.oidc_issuer is None or settings.oidc_client_id is None:
+        return None
+    secret = settings.oidc_client_secret
+    config = OpenIdConfig(
+        issuer=settings.oidc_issuer,
+        client_id=settings.oidc_client_id,
+        client_secret=None if secret is None else secret.get_secret_value(),
+        scopes=settings.oidc_scopes,
+        username_claim=settings.oidc_username_claim,
+        groups_claim=settings.oidc_groups_claim,
+    )
+    roles = {
+        Role.VIEWER: frozenset(settings.oidc_viewer_groups),
+        Role.OPERATOR: frozenset(settings.oidc_operator_groups),
+        Role.ADMIN: frozenset(settings.oidc_admin_groups),
+    }
+    return SingleSignOn(store, clock, OpenIdProvider(config, clock), roles, bus)

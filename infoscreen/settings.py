@@ -200,6 +200,7 @@ class Settings(SignInSettings):
     secrets_key: Keys | None = _knob(
         None, "Key under which the database keeps secrets that are used again; keep a copy elsewhere."
     )
+    availability_retention_days: Days = _knob(1_100, "How long daily sums of availability are kept.")
     retention_days: Days = _knob(
         90, "How long timelines, finished commands, logs and the audit trail are kept."
     )
@@ -222,7 +223,14 @@ class Settings(SignInSettings):
 
 
 SECRETS = frozenset(
-    {"mqtt_password", "mqtt_probe_password", "metrics_token", "secrets_key", "healthcheck_url"}
+    {
+        "mqtt_password",
+        "mqtt_probe_password",
+        "metrics_token",
+        "secrets_key",
+        "healthcheck_url",
+        "oidc_client_secret",
+    }
 )
 NEEDED_TO_SERVE = {
     "mqtt_user": "the broker requires an account",
@@ -277,7 +285,9 @@ def load(*, serving: bool = False) -> Settings:
             if name in given.values and not is_readable(Path(given.values[name]))
         ]
     if serving and settings is not None:
-        faults += sign_in_faults(settings, has_key=settings.secrets_key is not None)
+        faults += sign_in_faults(
+            settings, has_key=settings.secrets_key is not None, has_origin=settings.public_origin is not None
+        )
     if settings is None or faults:
         raise InvalidSettings("\n".join(faults))
     return settings

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from infoscreen.domain.accounts import Role
-from infoscreen.domain.hosts import BARE, bare_host
+from infoscreen.domain.hosts import BARE, bare_host, is_loopback
 from infoscreen.domain.secret_keys import keys_in
 from infoscreen.storage import address
 
@@ -152,6 +152,16 @@ def _keys(value: SecretStr) -> SecretStr:
     return value
 
 
+def _issuer(value: str) -> str:
+    parts = urlsplit(value)
+    local = parts.scheme == "http" and is_loopback(parts.hostname or "")
+    if not (parts.scheme == "https" or local) or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("allowed is https://HOST or https://HOST/PATH, exactly as the provider names itself")
+    if not value.isprintable() or len(value) > MOST_CHARACTERS or parts.username is not None:
+        raise ValueError(f"allowed are at most {MOST_CHARACTERS} characters that can be printed")
+    return value
+
+
 def _file(value: Path) -> Path:
     if not str(value).isprintable() or len(str(value).encode()) > MOST_PATH_BYTES:
         raise ValueError(f"allowed is a path of at most {MOST_PATH_BYTES} bytes that can be printed")
@@ -207,6 +217,12 @@ Networks = Annotated[
 Roles = Annotated[
     tuple[Role, ...], BeforeValidator(_names), Allowed(f"roles, separated by commas: {', '.join(Role)}")
 ]
+Names = Annotated[
+    tuple[Annotated[str, Field(max_length=MOST_CHARACTERS), AfterValidator(_text)], ...],
+    BeforeValidator(_names),
+    Allowed("names, separated by commas"),
+]
+OidcIssuer = Annotated[str, AfterValidator(_issuer), Allowed("https://HOST or https://HOST/PATH")]
 File = Annotated[Path, AfterValidator(_file), Allowed("a file")]
 Level = Annotated[MinimumLogLevel, BeforeValidator(_lower), Allowed(", ".join(MinimumLogLevel))]
 Format = Annotated[LogFormat, BeforeValidator(_lower), Allowed(", ".join(LogFormat))]

@@ -107,9 +107,11 @@ class FakeLink:
         if self._began is None:
             return None
         step = self._clock.last_step
-        set_by = 0.0 if step is None or step is self._step_before else step.seconds
         age = self._age_then + timedelta(seconds=self._clock.monotonic() - self._then)
-        return Backlog(self._began, age, timedelta(seconds=set_by))
+        if step is None or step is self._step_before:
+            return Backlog(self._began, age)
+        in_all = self._clock.now() - self._began - age
+        return Backlog(self._began, age, (timedelta(seconds=step.seconds), in_all))
 
 
 class CountingMeasures:

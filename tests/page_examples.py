@@ -5,12 +5,14 @@ add an example here, and what the page shows to ``furnish``.
 """
 
 from datetime import timedelta
+from typing import cast
 
 import pyotp
 
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.commands import Action
 from infoscreen.domain.recovery import Meanwhile
+from infoscreen.domain.sites import SiteEdit
 from infoscreen.services.accounts import CLI
 from infoscreen.storage.recovery.pauses import PauseScope
 from infoscreen.web.registry import Route
@@ -39,7 +41,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "/account/factor": ("/account/factor",),
     "/login/factor": ("/login/factor",),
     "/devices/new": ("/devices/new",),
+    "/sites": ("/sites",),
+    "/sites/new": ("/sites/new",),
+    "/sites/{id}": ("/sites/{site}",),
+    "/sites/{id}/edit": ("/sites/{site}/edit",),
     "/incidents": ("/incidents", "/incidents?show=open"),
+    "/availability": ("/availability", "/availability?from=2026-03-01&to=2026-03-01"),
     "/incidents/{id}": ("/incidents/{incident}",),
     "/notifications": ("/notifications", "/notifications?channel=1"),
     "/notifications/preview": ("/notifications/preview",),
@@ -63,6 +70,9 @@ ERRORS = (f"/clients/{uuid_of(99)}", "/nowhere")
 
 FILES: dict[str, str] = {
     "/assets/{version}/{name}": "/assets/0/panel.js",
+    "/login/sso": "/login/sso",
+    "/login/sso/callback": "/login/sso/callback",
+    "/availability.csv": "/availability.csv",
     "/clients/{uuid}/screenshot": f"/clients/{ONLINE}/screenshot",
 }
 """Routes of the panel that answer with no page."""
@@ -90,7 +100,13 @@ async def furnish(site: Site) -> dict[str, str]:
     secret = (await accounts.factors.offer(coded)).secret
     await accounts.factors.confirm(coded, pyotp.TOTP(secret).at(spine.clock.now().timestamp()), CLI)
     await accounts.factors.offer(await site.user(Role.ADMIN))
-    return {"command_id": command.command_id, **await _incident(site)}
+    values = {
+        "hours": "Mo-Fr 07:00-20:00; Sa 09:00-14:00",
+        "phone": "+49 30 1",
+        "runbook": "# Schlüssel\n- Tor",
+    }
+    place = await spine.sites.create("Schwimmbad", cast(SiteEdit, values), ADMIN)
+    return {"command_id": command.command_id, "site": str(place.id), **await _incident(site)}
 
 
 async def _incident(site: Site) -> dict[str, str]:

@@ -49,7 +49,7 @@ async def test_a_client_has_exactly_the_keys_of_the_contract(site: Site) -> None
     )
     assert listed["items"][0].keys() == CLIENT_KEYS
     shown = await ask(viewer, "GET", f"/api/clients/{U}")
-    assert shown.keys() == CLIENT_KEYS | {"in_flight_command", "lockout"}
+    assert shown.keys() == CLIENT_KEYS | {"in_flight_command", "waiting_commands", "lockout"}
 
 
 async def test_what_a_device_said_is_shown_with_times_in_utc(site: Site) -> None:

@@ -35,6 +35,7 @@ ROOMS = {
     "mqtt": {"domain", "wire", "services.ports", "clock", "progress", "tasks"},
     "notify": {"domain", "words", "services.ports", "clock"},
     "power": {"domain", "wire", "services.ports", "clock"},
+    "openid": {"domain", "services.ports", "clock"},
     "web": {"domain", "storage", "services", "words", "clock", "progress", "resources"},
     "words": {"domain"},
     "pki": {"domain"},
@@ -58,7 +59,7 @@ LIBRARIES = {
     "alembic": {"storage"},
     "aiomqtt": {"mqtt.client", "mqtt.endings"},
     "paho": {"mqtt.client", "mqtt.endings", "mqtt.properties"},
-    "aiohttp": {"web", "power", "notify", *COMPOSITION},
+    "aiohttp": {"web", "power", "notify", "openid", *COMPOSITION},
     "jinja2": {"web"},
     "prometheus_client": {"metrics"},
     "msgspec": {"wire"},
@@ -68,6 +69,7 @@ LIBRARIES = {
     "requests": {"notify.sender"},
     "pysnmp": {"power"},
     "cryptography": {"pki", "services.secrets"},
+    "joserfc": {"openid"},
     "pyotp": {"services.second_factors"},
 }
 ASKS_THE_TIME = {"now", "utcnow", "today", "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter"}

@@ -14,6 +14,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from infoscreen.demo.mailbox import mailbox
 from infoscreen.demo.plan import find_mosquitto, http_port
 from infoscreen.domain.errors import CannotStart
 from tests.programs import require
@@ -28,11 +29,12 @@ CLIENTS = 12
 
 @dataclass
 class Demo:
-    """A running demo; ``url`` and ``password`` are what it printed."""
+    """A running demo; ``url``, ``password`` and ``mailbox`` are what it printed."""
 
     process: asyncio.subprocess.Process
     url: str
     password: str
+    mailbox: str
 
     @property
     def children(self) -> dict[str, int]:
@@ -117,7 +119,9 @@ async def demo(
                 text += line.decode()
         found = re.search(r"(http://\S+)/\n\s+user\s+admin\n\s+password\s+(\S+)\n", text)
         assert found is not None, text
-        yield Demo(process, found[1], found[2])
+        box = re.search(r"mail or chat are shown at\n\n\s+(http://\S+)/\n", text)
+        assert box is not None, text
+        yield Demo(process, found[1], found[2], box[1])
 
 
 async def test_the_demo_shows_named_clients_that_fall_ill_and_are_recovered(tmp_path: Path) -> None:
@@ -139,6 +143,11 @@ async def test_the_demo_shows_named_clients_that_fall_ill_and_are_recovered(tmp_
             assert failed["name"] in await page.text()
         async with session.get("/api/recovery") as response:
             assert (await response.json())["mode"] == "active"
+        async with session.post("/api/channels/1/test", json={}) as response:
+            tested = await response.json()
+        assert tested["ok"], tested
+        async with session.get(running.mailbox) as response:
+            assert "Test message from infoscreen" in await response.text()
         assert await running.end() == 0
 
 
@@ -270,3 +279,25 @@ def test_a_demo_that_does_not_listen_yet_keeps_its_port_from_another(free_port: 
             pass
     with http_port(free_port) as again:
         assert again == free_port
+
+
+async def test_the_mailbox_shows_messages_once_and_as_text() -> None:
+    async with mailbox() as address, aiohttp.ClientSession() as session:
+        message = {
+            "message_id": "1",
+            "title": "<b>Outage</b>",
+            "text": "one\ntwo",
+            "url": "javascript:x",
+            "acknowledge_url": "http://127.0.0.1/link?t=1",
+        }
+        for _ in range(2):
+            async with session.post(f"{address}/take", json=message) as answer:
+                assert answer.status == 204
+        for wrong in (b"{", b"[]", b"\xff"):
+            async with session.post(f"{address}/take", data=wrong) as answer:
+                assert answer.status in (400, 415), wrong
+        async with session.get(address) as answer:
+            page = await answer.text()
+    assert page.count("&lt;b&gt;Outage") == 1
+    assert "javascript:" not in page
+    assert 'href="http://127.0.0.1/link?t=1"' in page

@@ -903,6 +903,10 @@ patients = st.builds(
     locked_until=st.none(),
     pause=st.none(),
     hold=st.none(),
+    within_hours=st.booleans(),
+    hours_since=st.none() | times,
+    expected_by=st.none() | times,
+    next_change_at=st.none() | times,
 )
 
 
@@ -912,7 +916,12 @@ def test_whatever_the_world_everybody_gets_one_decision_with_a_reason(some: list
     plan = plan_of(*some)
     assert [one.client_uuid for one in plan.decisions] == [one.uuid for one in some]
     for patient, decision in zip(some, plan.decisions, strict=True):
-        if patient.status in {Condition.ONLINE, Condition.MAINTENANCE, Condition.SHUT_DOWN}:
+        if patient.status in {
+            Condition.ONLINE,
+            Condition.MAINTENANCE,
+            Condition.SHUT_DOWN,
+            Condition.OFF_HOURS,
+        }:
             assert decision.verb is not Verb.ACT
         if patient.status is Condition.UNREACHABLE and not patient.outlet:
             assert decision.verb is not Verb.ACT

@@ -216,6 +216,7 @@ async def test_the_overview_shows_problems_first_and_counts_them_in_its_title(si
         "service_failed": "1",
         "unclear": "0",
         "maintenance": "1",
+        "off_hours": "0",
         "shut_down": "1",
     }
     assert page.text.index(f"unwell-{CRASHED}") < page.text.index(UNIT)
@@ -649,6 +650,9 @@ async def test_a_client_in_each_condition_has_a_page(site: Site) -> None:
     for uuid in (ONLINE, CRASHED, HUNG, FAILED, RESTING, OFF, GONE, uuid_of(50), uuid_of(51), uuid_of(52)):
         assert (await look(browser, f"/clients/{uuid}")).status == 200
         shown.add((await site.spine.client(uuid)).status)
+    await site.spine.fleet.edit(GONE, {"own_hours": "off"}, ADMIN)
+    assert (await look(browser, f"/clients/{GONE}")).status == 200
+    shown.add((await site.spine.client(GONE)).status)
     assert shown == set(Condition) - {Condition.DUPLICATE}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from infoscreen.clock import STEP_SECONDS, ClockStep, SystemClock
+from infoscreen.clock import STEP_SECONDS, ClockStep, SteadySince, SystemClock
 from infoscreen.domain.accounts import FREE_FAILURES, Role, login_blocked_until
 from infoscreen.domain.clients import Condition, Presence
 from infoscreen.domain.commands import Action, CommandStatus, Verification
@@ -22,6 +22,7 @@ from infoscreen.storage import commands
 from tests.api import ask
 from tests.broker import Broker
 from tests.daemon import Daemon, ask_until, installed
+from tests.fakes import FakeClock
 from tests.programs import require
 from tests.screens import Screen, living
 from tests.spine import Spine, open_spine, sqlite_url, uuid_of, zulu
@@ -120,6 +121,43 @@ async def test_who_is_heard_after_a_step_was_alive_then_and_not_before(
             await devices.beat()
             assert (await spine.client(U)).last_alive == spine.clock.now()
             devices.pass_time(20)
+
+
+@pytest.mark.parametrize("first", [HOUR, -HOUR], ids=str)
+@pytest.mark.parametrize("second", [HOUR, -HOUR, -HOUR / 2, timedelta(seconds=40)], ids=str)
+@pytest.mark.parametrize("between", [False, True], ids=["heard before both", "heard between"])
+async def test_who_is_heard_after_two_steps_was_alive_then(
+    first: timedelta, second: timedelta, between: bool
+) -> None:
+    """As when a host starts with a wrong clock that is set roughly and then exactly."""
+    async with open_spine("sqlite+aiosqlite:///:memory:") as spine:
+        devices = Devices(spine)
+        await devices.beat()
+        devices.pass_time(20)
+        spine.link.listening_since = spine.clock.now()
+        devices.pass_time(5)
+        set_clock(spine, first)
+        if between:
+            await devices.beat()
+        devices.pass_time(15)
+        set_clock(spine, second)
+        await devices.beat()
+        assert (await spine.client(U)).last_alive == spine.clock.now()
+
+
+def test_a_start_knows_by_how_far_the_clock_was_set_since() -> None:
+    clock = FakeClock()
+    lasted = SteadySince(clock)
+    assert lasted.set_by_seconds == ()
+    clock.set_wall_time(clock.now() + HOUR)
+    lasted.begin()
+    clock.advance(7)
+    assert lasted.set_by_seconds == ()
+    clock.set_wall_time(clock.now() - HOUR)
+    clock.advance(7)
+    clock.set_wall_time(clock.now() + timedelta(seconds=40))
+    assert lasted.set_by_seconds == (40, 40 - 3600)
+    assert lasted.age_seconds == 14
 
 
 @EITHER_WAY

@@ -15,6 +15,7 @@ from infoscreen.domain.accounts import Role, User
 from infoscreen.domain.alerts import AlertSource
 from infoscreen.metrics import Metrics
 from infoscreen.notify.process import ProcessSender
+from infoscreen.openid.provider import OpenIdProvider
 from infoscreen.power.registry import open_outlet
 from infoscreen.provisioning.helper_client import HelperClient
 from infoscreen.services.accounts import CLI, Accounts
@@ -28,6 +29,7 @@ from infoscreen.services.ports import AccountMaker, Sender
 from infoscreen.services.power.outlets import Outlets
 from infoscreen.services.second_factors import SecondFactors
 from infoscreen.services.secrets import Secrets
+from infoscreen.services.single_sign_on import SingleSignOn
 from infoscreen.web.application import create_app, create_runner
 from infoscreen.web.keys import Parts, WebConfig
 from infoscreen.web.live import LiveFeed
@@ -49,6 +51,14 @@ def notifying_of(spine: Spine, sender: Sender, secrets: Secrets = SECRETS) -> No
     wake = asyncio.Event()
     delivery = Delivery(spine.store, spine.clock, sender, secrets, wake)
     return Notifying(spine.store, spine.clock, sender, secrets, delivery, wake)
+
+
+GROUPS = {Role.VIEWER: frozenset({"staff"}), Role.OPERATOR: frozenset({"ops"}), Role.ADMIN: frozenset({"it"})}
+
+
+def single_sign_on(provider: OpenIdProvider, spine: Spine) -> SingleSignOn:
+    """Return what signs people in at a provider, with the roles of ``GROUPS``."""
+    return SingleSignOn(spine.store, spine.clock, provider, GROUPS, spine.bus)
 
 
 @dataclass
@@ -101,6 +111,8 @@ async def serving(
     codes: timedelta | None = None,
     required: Collection[Role] = (),
     secrets: Secrets = SECRETS,
+    provider: OpenIdProvider | None = None,
+    port: int = 0,
 ) -> AsyncIterator[Site]:
     """Serve the application from a fresh database in ``directory``, or from the empty one at ``url``.
 
@@ -121,6 +133,7 @@ async def serving(
             fleet=spine.fleet,
             outlets=Outlets(spine.store, spine.clock, spine.bus, Secrets([SECRETS_KEY]), open_outlet),
             pausing=spine.pausing,
+            single_sign_on=None if provider is None else single_sign_on(provider, spine),
             enrolling=Enrolling(
                 spine.store, spine.clock, helper or HelperClient(directory / "no-helper"), codes
             ),
@@ -137,7 +150,7 @@ async def serving(
         runner = create_runner(create_app(parts))
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", port)
         await site.start()
         await stack.enter_async_context(_running(parts.live.run()))
         # Event streams end first, or the server would wait for them.

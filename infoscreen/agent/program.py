@@ -19,6 +19,7 @@ from infoscreen.agent.connection import Connection
 from infoscreen.agent.executor import Executor
 from infoscreen.agent.journal_file import JournalFile, JournalUnavailable
 from infoscreen.agent.mail import Mail
+from infoscreen.agent.picture import Watcher
 from infoscreen.agent.protocol import packets
 from infoscreen.agent.protocol.desk import JOURNAL_UNAVAILABLE, CommandDesk, CommandOutcome
 from infoscreen.agent.protocol.journal import JournalContents, Lost
@@ -102,8 +103,14 @@ class Agent:
         )
         control = systemd.Systemd()
         self._camera = Camera(settings.screenshot_command)
+        watches = settings.picture_seconds and settings.screenshot_command
         self._reporter = Reporter(
-            settings, self._mail, control, clock, address=lambda: self._connection.local_address
+            settings,
+            self._mail,
+            control,
+            clock,
+            address=lambda: self._connection.local_address,
+            watcher=Watcher(self._camera, clock) if watches else None,
         )
         self._executor = Executor(
             settings,
@@ -158,6 +165,8 @@ class Agent:
         yield self._every(self._settings.heartbeat_seconds, self._beat)
         yield self._every(self._settings.health_seconds, self._reporter.health)
         yield self._every(SPOOL_SECONDS, self._collect_reports)
+        if self._settings.picture_seconds and self._settings.screenshot_command:
+            yield self._every(self._settings.picture_seconds, self._reporter.look)
         if self._settings.log_forwarding:
             yield self._logs.run()
         if self._settings.screenshot_seconds and self._settings.screenshot_command:

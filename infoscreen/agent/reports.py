@@ -8,6 +8,7 @@ from collections.abc import Callable
 from infoscreen import __version__
 from infoscreen.agent import readings
 from infoscreen.agent.mail import Mail
+from infoscreen.agent.picture import Watcher
 from infoscreen.agent.protocol.packets import Packet
 from infoscreen.agent.protocol.values import build
 from infoscreen.agent.settings import AgentSettings
@@ -19,6 +20,7 @@ from infoscreen.wire import topics
 from infoscreen.wire.messages import (
     ActualState,
     BrokerConnection,
+    CapturedPicture,
     Discovery,
     Health,
     HealthMetrics,
@@ -50,6 +52,7 @@ class Reporter:
         clock: Clock,
         *,
         address: Callable[[], str | None],
+        watcher: Watcher | None = None,
     ) -> None:
         self._settings = settings
         self._mail = mail
@@ -61,6 +64,8 @@ class Reporter:
         self._sensing: asyncio.Task[readings.Readings] | None = None
         self._trouble: str | None = None
         self._introduced = False
+        self._watcher = watcher
+        self._picture: CapturedPicture | None = None
 
     async def introduce(self) -> None:
         """On a new connection: who this is, once per start of the agent, and how it is."""
@@ -81,6 +86,11 @@ class Reporter:
         read = await self._sensors()
         health = self._health(await self._app(), read)
         self._mail.state(Packet(topics.health(self._settings.name), encode(health)))
+
+    async def look(self) -> None:
+        """Look at what the screen shows; the next health message tells of it."""
+        if self._watcher is not None:
+            self._picture = await self._watcher.look()
 
     async def _app(self) -> UnitState | None:
         """Return the state of the application's unit; None, told once, while systemd does not tell."""
@@ -170,6 +180,7 @@ class Reporter:
                 temperature_celsius=read.temperature_celsius,
                 uptime_seconds=None if booted_at is None else max(0.0, (now - booted_at).total_seconds()),
                 undervoltage=read.undervoltage,
+                picture=self._picture,
             ),
             broker_connection=build(
                 BrokerConnection,

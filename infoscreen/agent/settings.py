@@ -128,6 +128,12 @@ class AgentSettings(BaseModel):
     screenshot_seconds: NoneOrMore = _knob(
         0, "Interval between automatic screenshots; 0: none.", "seconds, 0 to 86400"
     )
+    picture_seconds: NoneOrMore = _knob(
+        60,
+        "Interval between looks at the screen, whether it is black or frozen; needs the screenshot command; "
+        "0: none.",
+        "seconds, 0 to 86400",
+    )
     state_dir: Path = _knob(
         Path("/var/lib/infoscreen-agent"),
         "Persistent directory for the journal and unsent reports; unset: STATE_DIRECTORY of systemd.",

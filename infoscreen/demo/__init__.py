@@ -13,9 +13,10 @@ from pathlib import Path
 
 import click
 
+from infoscreen.demo.mailbox import mailbox
 from infoscreen.demo.parts import DemoProcess, PartDied, Program, is_listening, running
 from infoscreen.demo.plan import ADMIN, DemoPlan, find_mosquitto, http_port, make_plan
-from infoscreen.demo.visit import is_ready, name_clients, prepare_database, sign_in, visitor
+from infoscreen.demo.visit import is_ready, name_clients, prepare_database, sign_in, use_mailbox, visitor
 from infoscreen.domain.errors import InvalidArguments
 from infoscreen.simulator import allow_open_files
 
@@ -98,7 +99,9 @@ async def _show(plan: DemoPlan, farewell: str) -> None:
             await daemon.until(lambda: is_ready(session))
             await start(plan.simulation)
             await sign_in(session, plan.password)
-            click.echo(_invitation(plan, farewell))
+            mails = await stack.enter_async_context(mailbox())
+            await use_mailbox(session, mails)
+            click.echo(_invitation(plan, mails, farewell))
             naming = tasks.create_task(name_clients(session, plan.devices))
             stack.callback(naming.cancel)
             await asyncio.Event().wait()
@@ -116,7 +119,7 @@ def _first(group: BaseExceptionGroup[PartDied]) -> BaseException:
     return found
 
 
-def _invitation(plan: DemoPlan, farewell: str) -> str:
+def _invitation(plan: DemoPlan, mails: str, farewell: str) -> str:
     return f"""
 {len(plan.devices)} simulated screens are coming up. Within a minute some crash, hang, fall silent or report
 a failed service; watch the automatic recovery bring back those that can be brought back.
@@ -124,5 +127,9 @@ a failed service; watch the automatic recovery bring back those that can be brou
     {plan.url}/
     user      {ADMIN}
     password  {plan.password}
+
+The messages that would be sent by mail or chat are shown at
+
+    {mails}/
 
 Ctrl-C {farewell}."""

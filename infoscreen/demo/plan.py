@@ -170,6 +170,8 @@ def make_plan(path: Path, mosquitto: str, panel_port: int, clients: int) -> Demo
                 **server,
                 "HTTP_HOST": HOST,
                 "HTTP_PORT": str(panel_port),
+                "PUBLIC_ORIGIN": url,
+                "NOTIFY_ALLOW_PRIVATE": "true",
                 "BROKER_HELPER_SOCKET": str(socket_path),
             }
         ),

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from typing import Any
 
 import aiohttp
 
@@ -18,6 +19,10 @@ from infoscreen.storage.engine import Store
 
 NAMING_SECONDS = 120.0
 PAUSE_SECONDS = 0.5
+
+MAILBOX = "Mailbox"
+DELAY_SECONDS = 15
+"""Nobody watches a demo for the ten minutes that pass before people are told of a client."""
 
 
 async def prepare_database(url: str, password: str) -> None:
@@ -59,6 +64,34 @@ async def is_ready(session: aiohttp.ClientSession) -> bool:
 async def sign_in(session: aiohttp.ClientSession, password: str) -> None:
     """Sign in with the password that people are told."""
     async with session.post("/api/auth/login", json={"username": ADMIN, "password": password}) as response:
+        response.raise_for_status()
+
+
+async def use_mailbox(session: aiohttp.ClientSession, address: str) -> None:
+    """Let notifications go to the mailbox, soon after what they are about."""
+    channel = {"name": MAILBOX, "kind": "webhook", "url": f"{address}/take", "language": "en"}
+    known = await _listed(session, "/api/channels")
+    number = next((one["id"] for one in known if one["name"] == MAILBOX), None)
+    if number is None:
+        await _send(session, "POST", "/api/channels", channel)
+    else:
+        # Of a demo whose directory was kept; the mailbox has another port now.
+        await _send(session, "PATCH", f"/api/channels/{number}", {"url": channel["url"]})
+    for rule in await _listed(session, "/api/notification-rules"):
+        await _send(
+            session, "PATCH", f"/api/notification-rules/{rule['id']}", {"delay_seconds": DELAY_SECONDS}
+        )
+
+
+async def _listed(session: aiohttp.ClientSession, path: str) -> list[dict[str, Any]]:
+    async with session.get(path) as response:
+        response.raise_for_status()
+        items: list[dict[str, Any]] = (await response.json())["items"]
+        return items
+
+
+async def _send(session: aiohttp.ClientSession, method: str, path: str, body: dict[str, Any]) -> None:
+    async with session.request(method, path, json=body) as response:
         response.raise_for_status()
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypedDict
 
 from infoscreen.domain.codes import Packed
 from infoscreen.domain.hours import ALWAYS, HoursSource
+from infoscreen.domain.letters import in_order
 
 
 class Condition(StrEnum):
@@ -194,6 +195,7 @@ class Client:
     and name, with the JSON that stood there. ``refused_*`` is about the last message that could not be read
     at all; ``refused_until`` is until when the client counts as speaking because of it,
     ``refused_defect`` the code of what was wrong and its arguments.
+    ``interval_since`` is when its present interval began (``availability``), None if when it was created.
     ``signs`` tell of a dark or stuck screen; there are enough of them while ``not_showing_until`` lies ahead.
     ``keepalive_seconds`` is that of its broker connection, as it announced it. ``best_skew_seconds`` is the
     clock's offset by the promptest message of the present boot. ``speakers`` are the boots before it, or the
@@ -253,6 +255,7 @@ class Client:
     health_at: datetime | None = None
     signs: list[Sign] = field(default_factory=list)
     not_showing_until: datetime | None = None
+    interval_since: datetime | None = None
     service_failed_at: datetime | None = None
     service_failed_unit: str | None = None
     service_failed_result: str | None = None
@@ -299,5 +302,5 @@ class Client:
 
 
 def sort_key(name: str | None, hostname: str | None, uuid: str) -> str:
-    """Return what lists are sorted by: the label as people read it, without regard to case."""
-    return (name or hostname or uuid).casefold()[:200]
+    """Return what lists are sorted by: the label as people sort it, to be compared by characters."""
+    return in_order(name or hostname or uuid)[:200]

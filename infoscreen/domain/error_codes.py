@@ -37,6 +37,11 @@ class ErrorCode(Code):
     CODE_NEEDED = "code_needed"
     WRONG_CODE = "wrong_code"
     SIGN_IN_EXPIRED = "sign_in_expired"
+    IDENTITY_REFUSED = "identity_refused"
+    IDENTITY_NAME = "identity_name", {"name": str}
+    IDENTITY_NAME_TAKEN = "identity_name_taken", {"name": str}
+    NO_ROLE_HERE = "no_role_here"
+    PROVIDER_UNAVAILABLE = "provider_unavailable"
     NO_FACTOR = "no_factor"
     NO_FACTOR_OFFERED = "no_factor_offered"
     FACTOR_NOT_SET_UP = "factor_not_set_up"

@@ -84,6 +84,21 @@ class SecondFactorNeeded(Unauthenticated):
     slug = "second-factor-needed"
 
 
+class IdentityRefused(Refused):
+    """An identity provider signed nobody in whom we take."""
+
+    slug = "identity-refused"
+    status = 403
+
+
+class ProviderUnavailable(Refused):
+    """The identity provider does not answer, or not as it should; local accounts work."""
+
+    slug = "provider-unavailable"
+    status = 502
+    retry_after = 10
+
+
 class Forbidden(Refused):
     """Signed in, but this needs a higher role."""
 

@@ -128,12 +128,12 @@ class Backlog(NamedTuple):
     """What the broker kept while we did not listen, and has delivered since.
 
     ``began`` is when the subscriptions were in place, by the clock of that time; ``age`` is how long ago that
-    is, however the clock was set since, which is ``set_by``.
+    is, however the clock was set since. ``set_by`` is by how far: last, and in all; empty if it was not.
     """
 
     began: datetime
     age: timedelta
-    set_by: timedelta = timedelta()
+    set_by: tuple[timedelta, ...] = ()
 
 
 def alive_at(
@@ -150,15 +150,15 @@ def alive_at(
     one that we had heard, and never later than now nor earlier than that one. It is shown, and ends no
     silence; staleness goes by receipts all the same.
 
-    If the host's clock was set meanwhile, nobody knows on which of both scales the last receipt is. The one
-    is taken by which the message has waited less.
+    If the host's clock was set meanwhile, nobody knows on which of the scales the last receipt is. The one is
+    taken by which the message has waited least.
     """
     if last_alive is None or last_device_time is None or backlog is None:
         return now
     if backlog.age > DRAINED_AFTER or last_alive >= backlog.began:
         return now
     told = max(timedelta(), device_time - last_device_time)
-    passed = (now - last_alive, now - last_alive - backlog.set_by)
+    passed = [now - last_alive - by for by in (timedelta(), *backlog.set_by)]
     waited = min((one - told for one in passed if one - told >= -PROMPT), default=timedelta())
     return now if waited <= PROMPT else now - waited
 

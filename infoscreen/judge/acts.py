@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import cast
 from uuid import UUID
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from infoscreen.domain.accounts import Actor, Role
 from infoscreen.domain.clients import ClientEdit
 from infoscreen.domain.commands import Action, Source
 from infoscreen.domain.errors import Conflict, Refused
+from infoscreen.domain.hours import ALWAYS, Schedule
 from infoscreen.domain.recovery import Meanwhile
 from infoscreen.judge.daemon import Daemon
 from infoscreen.judge.lines import (
@@ -25,6 +25,7 @@ from infoscreen.judge.lines import (
     uuid_of,
 )
 from infoscreen.judge.time import TimeScale, VirtualClock
+from infoscreen.services.hours import BadHours, Hours
 from infoscreen.storage import client_lists, clients
 from infoscreen.storage.engine import Store
 from infoscreen.storage.recovery import incidents
@@ -85,7 +86,7 @@ class Acts:
 
     async def _client(self, line: Line) -> None:
         uuid = uuid_of(line)
-        unused = _not_used(line)
+        unused, own = _not_used(line), _own_hours(line)
         async with self._store.write() as connection:
             await clients.register(connection, [uuid], self._clock.now())
             self._entered(uuid)
@@ -94,7 +95,8 @@ class Acts:
                 before = (await clients.for_change(connection, [uuid]))[uuid]
                 await clients.save_changes(connection, before, replace(before, ip=ip))
         told = cast(
-            ClientEdit, {name: line[name] for name in ("name", "site", "auto_recovery") if name in line}
+            ClientEdit,
+            {**own, **{name: line[name] for name in ("name", "site", "auto_recovery") if name in line}},
         )
         if told:
             await self._daemon().fleet.edit(uuid, told, OPERATOR)
@@ -202,16 +204,24 @@ def _lasts(line: Line) -> timedelta | None:
 
 
 def _not_used(line: Line) -> list[str]:
-    """Check what of a client is not used by this version, and return what of it is given."""
-    zone = optional_text(line, "time_zone")
-    if zone is not None:
-        try:
-            ZoneInfo(zone)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise BadLine(f"client: time_zone is {zone!r}, wanted is a name as Europe/Berlin") from None
+    """Return what of a client is given and not used by this version."""
     power = line.get("power") is not None and flag_of(line, "power", False)
-    given = {"hours": optional_text(line, "hours"), "time_zone": zone, "power": power}
-    return [name for name, value in given.items() if value]
+    return ["power"] if power else []
+
+
+def _own_hours(line: Line) -> dict[str, str | None]:
+    """Return what is given of the client's hours, checked; null empties."""
+    given = {
+        f"own_{name}": optional_text(line, name) for name in ("hours", "time_zone", "country") if name in line
+    }
+    try:
+        Hours().check(
+            Schedule(given.get("own_hours") or ALWAYS, given.get("own_time_zone"), given.get("own_country"))
+        )
+    except BadHours as error:
+        value = line.get(error.field)
+        raise BadLine(f"client: {error.field} is {value!r}, which cannot be used: {error.fault}") from None
+    return given
 
 
 def _scope(line: Line) -> tuple[PauseScope, str | None, str | None]:

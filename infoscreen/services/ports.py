@@ -96,8 +96,8 @@ def backlog_of(listening: SteadySince) -> Backlog | None:
     """Return what follows from since when we have listened."""
     if listening.began is None:
         return None
-    age, set_by = timedelta(seconds=listening.age_seconds), timedelta(seconds=listening.set_by_seconds)
-    return Backlog(listening.began, age, set_by)
+    set_by = tuple(timedelta(seconds=by) for by in listening.set_by_seconds)
+    return Backlog(listening.began, timedelta(seconds=listening.age_seconds), set_by)
 
 
 class AccountMaker(Protocol):
@@ -269,4 +269,37 @@ class Sender(Protocol):
 
     def preview(self, notice: Notice, language: str) -> tuple[str, str]:
         """Return title and text of a message."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SignInRequest:
+    """Where to send a browser to sign in, and what is kept until it comes back."""
+
+    url: str
+    state: str
+    nonce: str
+    verifier: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderIdentity:
+    """Who signed in at a provider. ``subject`` is the only thing that never changes."""
+
+    subject: str
+    username: str
+    groups: frozenset[str]
+
+
+class IdentityProvider(Protocol):
+    """Signs people in for us."""
+
+    issuer: str
+
+    async def begin(self, redirect_uri: str) -> SignInRequest:
+        """Return where to send the browser; raise ``ProviderUnavailable`` or ``Busy``."""
+        ...
+
+    async def finish(self, code: str, redirect_uri: str, nonce: str, verifier: str) -> ProviderIdentity:
+        """Return who signed in; raise ``IdentityRefused``, ``ProviderUnavailable`` or ``Busy``."""
         ...

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, assert_never
 
+from infoscreen.domain.availability import interval_begin
 from infoscreen.domain.clients import STALE, Client, Condition, Presence, ProcessStatus, Speaker
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.duplicates import Heard, device_name, devices_of, discovered, turned
@@ -273,6 +274,7 @@ def settle(folding: Folding, now: datetime, listening_since: datetime | None) ->
     client = folding.client
     condition = condition_of(client, now, listening_since)
     if condition is client.status:
+        _turn(folding, now)
         return
     since = now
     if client.status is Condition.OFF_HOURS and condition in STALE and client.expected_by is not None:
@@ -284,9 +286,17 @@ def settle(folding: Folding, now: datetime, listening_since: datetime | None) ->
         well_until=now if client.status is Condition.ONLINE else client.well_until,
         heartbeats_at_change=client.heartbeats,
     )
+    _turn(folding, now)
     folding.alert = folding.alert or condition in ALARMING
     told = Fact(Happening.STATUS_CHANGED, {"from": client.status, "to": condition})
     _tell(folding, now, TimelineKind.STATUS, told)
+
+
+def _turn(folding: Folding, now: datetime) -> None:
+    """Let a new interval begin if the client is otherwise than it was."""
+    since = interval_begin(folding.before, folding.client, now)
+    if since != folding.client.interval_since:
+        folding.client = replace(folding.client, interval_since=since)
 
 
 def _with_refusal(client: Client, refusal: Refusal, now: datetime, policy: StalePolicy) -> Client:

@@ -109,7 +109,7 @@ class SecondFactors:
     async def offer(self, user: User) -> OfferedSecret:
         """Make a secret that counts once it is confirmed; raise ``SecretUnreadable`` without a key."""
         secret = pyotp.random_base32()
-        sealed = self._secrets.seal(secret, _purpose(user.id))
+        sealed = self._secrets.seal(secret, purpose(user.id))
         async with self._store.write() as connection:
             if not await accounts.hold_user(connection, user.id):
                 raise NotFound(ErrorCode.NO_USER)
@@ -233,14 +233,15 @@ class SecondFactors:
         return factor.offered if self._clock.now() < factor.offered_at + OFFER_LASTS else None
 
     def _unsealed(self, sealed: str, user_id: int) -> str:
-        return self._secrets.unseal(sealed, _purpose(user_id))
+        return self._secrets.unseal(sealed, purpose(user_id))
 
     def _access_ended(self, user_id: int) -> None:
         if self._bus is not None:
             self._bus.publish(AccessChanged(user_id))
 
 
-def _purpose(user_id: int) -> str:
+def purpose(user_id: int) -> str:
+    """Return what the secret is bound to."""
     return f"second factor of user {user_id}"
 
 

@@ -39,6 +39,11 @@ class Secrets:
         """Tell whether there is a key."""
         return self._current is not None
 
+    @property
+    def prefix(self) -> str | None:
+        """Return how every text begins that is sealed with the current key; None without one."""
+        return None if self._current is None else f"{VERSION}:{self._current}:"
+
     def seal(self, text: str, purpose: str) -> str:
         """Return the text encrypted; raise ``SecretUnreadable`` if there is no key."""
         key_id = self._require_key()
@@ -74,7 +79,7 @@ class Secrets:
 
     def resealed(self, sealed: str, purpose: str) -> str | None:
         """Return the text sealed with the current key, or None if it is already, or cannot be read."""
-        if self._current is None or sealed.startswith(f"{VERSION}:{self._current}:"):
+        if self.prefix is None or sealed.startswith(self.prefix):
             return None
         try:
             return self.seal(self.unseal(sealed, purpose), purpose)

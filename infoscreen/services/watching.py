@@ -193,13 +193,14 @@ class Watch:
     async def _due(self, connection: Connection, now: datetime, since: datetime | None) -> set[str]:
         due = {*await client_deadlines.out_of_maintenance(connection, now)}
         due.update(await client_deadlines.not_started(connection, now))
-        due.update(await stored_schedules.changed_silent(connection, now))
+        due.update(await stored_schedules.closed_silent(connection))
         due.update(await client_deadlines.no_longer_dark(connection, now))
         # Within the shortest threshold after the start nobody can be stale yet: spare the scan over all of
         # them.
         if since is not None and (now - since).total_seconds() >= self._policy.stale.minimum_seconds:
             longest = timedelta(seconds=LONGEST_SECONDS) + CLOCK_DOUBT
             due.update(await client_deadlines.fallen_mute(connection, now))
+            due.update(await stored_schedules.missed(connection, now, now - since))
             due.update(await client_deadlines.fallen_silent(connection, now, now - since, longest))
         return due
 

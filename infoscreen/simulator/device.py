@@ -57,6 +57,10 @@ class DeviceFault(StrEnum):
     """The network is gone, without a goodbye; the device lives on behind it."""
     SERVICE_FAILED = "service_failed"
     """systemd gives up on the application and says so in a retained message."""
+    BLACK = "black"
+    """The application runs and the screen is black, until the application starts again."""
+    FROZEN = "frozen"
+    """The same with a picture that no longer moves."""
     NONSENSE = "nonsense"
     """A handful of messages against the contract."""
     POWER_LOSS = "power_loss"
@@ -235,6 +239,10 @@ class SimulatedDevice:
                 self._silent = True
             case DeviceFault.SERVICE_FAILED:
                 self._fail_service(now)
+            case DeviceFault.BLACK:
+                self._host.black = True
+            case DeviceFault.FROZEN:
+                self._host.frozen_since = self._host.frozen_since or now
             case DeviceFault.NONSENSE:
                 for topic, payload in reports.nonsense(self.identity.uuid):
                     self._tell(topic, payload)

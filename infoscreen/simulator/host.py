@@ -28,7 +28,8 @@ class SimulatedHost:
     """One machine; a new one is off.
 
     ``boot_id`` and ``booted_at`` change with every boot, ``pid`` and ``app_started_at`` with every start of
-    the application; the last two are None while it does not run.
+    the application; the last two are None while it does not run. A picture that is ``black``, or frozen,
+    stays so until the application starts again.
     """
 
     def __init__(self, random: Random) -> None:
@@ -42,6 +43,8 @@ class SimulatedHost:
         self.app_started_at: datetime | None = None
         self.screen_on = True
         self.slides_shown = 0
+        self.black = False
+        self.frozen_since: datetime | None = None
 
     def boot(self, now: datetime) -> None:
         """Come up afresh, with the application running and the screen on."""
@@ -57,6 +60,7 @@ class SimulatedHost:
         self.pid = self._last_pid
         self.app_started_at = now
         self.process_status = ProcessStatus.RUNNING
+        self.black, self.frozen_since = False, None
 
     def lose_app(self, status: ProcessStatus) -> None:
         """Let the application be gone, for the reason that ``status`` tells."""
@@ -67,7 +71,7 @@ class SimulatedHost:
     @property
     def shown(self) -> Shown:
         """Return what can be seen on the screen."""
-        if not self.screen_on:
+        if not self.screen_on or self.black:
             return Shown.NOTHING
         return Shown.SLIDE if self.process_status is ProcessStatus.RUNNING else Shown.DESKTOP
 

@@ -12,6 +12,7 @@ from infoscreen.wire import topics
 from infoscreen.wire.messages import (
     ActualState,
     BrokerConnection,
+    CapturedPicture,
     Discovery,
     ExpectedState,
     Health,
@@ -75,8 +76,13 @@ def health(identity: Identity, host: SimulatedHost, now: datetime, link: Linked)
             temperature_celsius=readings.temperature_celsius,
             uptime_seconds=None if host.booted_at is None else (now - host.booted_at).total_seconds(),
             screen_on=host.screen_on,
-            last_frame_update=now if running else None,
+            last_frame_update=(host.frozen_since or now) if running else None,
             undervoltage=readings.undervoltage,
+            picture=CapturedPicture(
+                captured_at=now,
+                luminance=0.0 if host.black or not host.screen_on else 0.4,
+                changed_at=host.frozen_since or now,
+            ),
         ),
         broker_connection=BrokerConnection(
             broker_reachable=True, reconnect_count=link.reconnects, last_disconnect_at=link.last_disconnect_at

@@ -61,6 +61,14 @@ recovery_codes = Table(
     Column("code_hash", String(64), primary_key=True),
 )
 
+identities = Table(
+    "identities",
+    metadata,
+    Column("issuer", String(300), primary_key=True),
+    Column("subject", String(255), primary_key=True),
+    Column("user_id", Integer, ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+)
+
 pending_logins = Table(
     "pending_logins",
     metadata,

@@ -24,6 +24,7 @@ from infoscreen.domain.accounts import ApiToken, Role, Session, User
 from infoscreen.storage import locks
 from infoscreen.storage.account_tables import api_tokens, pending_logins, second_factors, sessions, users
 from infoscreen.storage.columns import insert_or
+from infoscreen.storage.identities import NO_PASSWORD
 from infoscreen.storage.locks import AdvisoryLock
 from infoscreen.storage.paging import Page, cursor_id, numbered_page
 
@@ -142,9 +143,9 @@ async def replace_password(connection: AsyncConnection, user_id: int, before: st
 
 
 async def password_hash(connection: AsyncConnection, user_id: int) -> str | None:
-    """Return the hash to check a password against."""
+    """Return the hash to check a password against; None for a user who has no password."""
     found: str | None = await connection.scalar(select(users.c.password_hash).where(users.c.id == user_id))
-    return found
+    return None if found == NO_PASSWORD else found
 
 
 async def users_page(connection: AsyncConnection, limit: int, cursor: str | None = None) -> Page[User]:

@@ -8,8 +8,20 @@ with one is not acknowledged by it.
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, CompoundSelect, and_, exists, func, or_, select, union
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    CompoundSelect,
+    and_,
+    bindparam,
+    exists,
+    func,
+    or_,
+    select,
+    union,
+)
 
 from infoscreen.domain.clients import PROBLEMS, Condition, ProcessStatus
 from infoscreen.storage.columns import chunks
@@ -24,6 +36,13 @@ _acks, _failed, _decisions, _incidents = (
     recovery_decisions.c,
     incidents.c,
 )
+
+
+Now = datetime | BindParameter[datetime]
+NOW: BindParameter[datetime] = bindparam("now", type_=_acks.until.type)
+"""For statements that are built once: to build one of these takes longer than to answer it."""
+
+UUIDS: BindParameter[Any] = bindparam("uuids", expanding=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,13 +102,13 @@ def _of_known_outage() -> ColumnElement[bool]:
     return and_(held, _incidents.acknowledged_by.is_not(None), _incidents.ended_at.is_(None))
 
 
-def is_acknowledged_itself(now: datetime) -> ColumnElement[bool]:
+def is_acknowledged_itself(now: Now) -> ColumnElement[bool]:
     """Return the condition that somebody takes care of a client, and not only of the outage it is part of."""
     standing = and_(_acks.client_uuid == clients.c.uuid, or_(_acks.until.is_(None), _acks.until > now))
     return or_(exists().where(standing), exists().where(_unit_acknowledged()))
 
 
-def is_acknowledged(now: datetime) -> ColumnElement[bool]:
+def is_acknowledged(now: Now) -> ColumnElement[bool]:
     """Return the condition that somebody takes care of a client."""
     return or_(is_acknowledged_itself(now), exists().where(_of_known_outage()))
 
@@ -114,13 +133,27 @@ async def some_candidates(connection: Connection, limit: int) -> list[str]:
     return list((await connection.scalars(candidates().limit(limit))).all())
 
 
+_COUNTS = (
+    select(clients.c.status, func.count())
+    .where(clients.c.uuid.in_(candidates()), is_acknowledged(NOW))
+    .group_by(clients.c.status)
+)
+_UNITS = (
+    select(_failed.client_uuid, _failed.unit, _failed.acknowledged_by)
+    .join(clients, clients.c.uuid == _failed.client_uuid)
+    .where(_failed.client_uuid.in_(UUIDS), _unit_acknowledged())
+)
+_OUTAGES = (
+    select(clients.c.uuid, _incidents.acknowledged_by)
+    .where(clients.c.uuid.in_(UUIDS))
+    .join(recovery_decisions, _decisions.client_uuid == clients.c.uuid)
+    .join(incidents, _of_known_outage())
+)
+
+
 async def counts(connection: Connection, now: datetime) -> dict[Condition, int]:
     """Return how many clients somebody takes care of, by condition."""
-    statement = select(clients.c.status, func.count()).where(
-        clients.c.uuid.in_(candidates()), is_acknowledged(now)
-    )
-    rows = await connection.execute(statement.group_by(clients.c.status))
-    return {row[0]: row[1] for row in rows}
+    return {row[0]: row[1] for row in await connection.execute(_COUNTS, {"now": now})}
 
 
 async def care_of(connection: Connection, uuids: Collection[str], now: datetime) -> dict[str, Care]:
@@ -129,20 +162,9 @@ async def care_of(connection: Connection, uuids: Collection[str], now: datetime)
     units: dict[str, dict[str, str]] = {}
     outages: dict[str, str] = {}
     for chunk in chunks(uuids):
-        failures = (
-            select(_failed.client_uuid, _failed.unit, _failed.acknowledged_by)
-            .join(clients, clients.c.uuid == _failed.client_uuid)
-            .where(_failed.client_uuid.in_(chunk), _unit_acknowledged())
-        )
-        for uuid, unit, by in await connection.execute(failures):
+        for uuid, unit, by in await connection.execute(_UNITS, {"uuids": chunk}):
             units.setdefault(uuid, {})[unit] = by
-        held = (
-            select(clients.c.uuid, _incidents.acknowledged_by)
-            .where(clients.c.uuid.in_(chunk))
-            .join(recovery_decisions, _decisions.client_uuid == clients.c.uuid)
-            .join(incidents, _of_known_outage())
-        )
-        outages |= {row[0]: row[1] for row in await connection.execute(held)}
+        outages |= {row[0]: row[1] for row in await connection.execute(_OUTAGES, {"uuids": chunk})}
     return {
         uuid: Care(acknowledgement=taken.get(uuid), units=units.get(uuid, {}), incident_by=outages.get(uuid))
         for uuid in {*taken, *units, *outages}

@@ -19,8 +19,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from infoscreen.domain.availability import StatusInterval, closed
 from infoscreen.domain.clients import STALE, Client, Condition, Presence, sort_key
-from infoscreen.storage import client_index
+from infoscreen.storage import availability, client_index
 from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.tables import clients
@@ -171,6 +172,7 @@ async def save_all_changes(
     alike: defaultdict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
     renamed: list[Client] = []
     tagged: list[Client] = []
+    intervals: list[StatusInterval] = []
     for before, after, said in changes:
         values = _differences(before, after)
         if said is not None:
@@ -180,8 +182,11 @@ async def save_all_changes(
             alike[tuple(values)].append({"which": after.uuid, **row})
         renamed += [after] if client_index.SEARCHED & values.keys() else []
         tagged += [after] if "tags" in values else []
+        interval = closed(before, after) if "interval_since" in values else None
+        intervals += [] if interval is None else [interval]
     for names, rows in alike.items():
         await connection.execute(_change_of(names), rows)
+    await availability.append(connection, intervals)
     await client_index.note(connection, renamed)
     await client_index.note_tags(connection, tagged)
 

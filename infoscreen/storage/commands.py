@@ -137,12 +137,13 @@ async def in_flight(connection: Connection, client_uuids: Collection[str]) -> di
     """Return the unfinished disruptive command of each client that has one."""
     found: dict[str, ClientCommand] = {}
     for chunk in chunks(client_uuids):
-        statement = select(*COLUMNS).where(client_commands.c.client_uuid.in_(chunk), IS_IN_FLIGHT)
-        found.update((c.client_uuid, c) for c in map(command_of, await connection.execute(statement)))
+        rows = await connection.execute(_IN_FLIGHT_OF, {"uuids": chunk})
+        found.update((c.client_uuid, c) for c in map(command_of, rows))
     return found
 
 
 _IN_FLIGHT = select(*COLUMNS).where(IS_IN_FLIGHT)
+_IN_FLIGHT_OF = _IN_FLIGHT.where(client_commands.c.client_uuid.in_(bindparam("uuids", expanding=True)))
 
 
 async def all_in_flight(connection: Connection) -> AsyncIterator[list[ClientCommand]]:

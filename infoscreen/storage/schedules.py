@@ -3,10 +3,10 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, bindparam, select, text, update
+from sqlalchemy import Select, bindparam, or_, select, text, update
 
 from infoscreen.domain.hours import HoursSource
 from infoscreen.storage.columns import chunks
@@ -101,13 +101,23 @@ async def save(connection: Connection, found: Iterable[tuple[str, HoursInForce]]
 
 
 _CLOSED = select(_c.uuid).where(text(CLOSED_SILENT)).limit(AT_ONCE)
-_OPENED = select(_c.uuid).where(text(OPENED_SILENT), _c.expected_by <= bindparam("now")).limit(AT_ONCE)
-_ALWAYS_OPEN = select(_c.uuid).where(text(OPENED_SILENT), _c.expected_by.is_(None)).limit(AT_ONCE)
+_OPENED = (
+    select(_c.uuid)
+    .where(
+        text(OPENED_SILENT),
+        or_(_c.expected_by <= bindparam("now"), _c.expected_by.is_(None)),
+        _c.stale_after_seconds <= bindparam("listened"),
+    )
+    .limit(AT_ONCE)
+)
 
 
-async def changed_silent(connection: Connection, now: datetime) -> set[str]:
-    """Return silent clients whose condition is to change: off since a closing, or missed since an opening."""
-    found = {*(await connection.scalars(_CLOSED)).all()}
-    found.update((await connection.scalars(_OPENED, {"now": now})).all())
-    found.update((await connection.scalars(_ALWAYS_OPEN)).all())
-    return found
+async def closed_silent(connection: Connection) -> list[str]:
+    """Return silent clients that are dark outside their hours by now, which does not show yet."""
+    return list((await connection.scalars(_CLOSED)).all())
+
+
+async def missed(connection: Connection, now: datetime, listened_for: timedelta) -> list[str]:
+    """Return clients that are missed since their opening while we listened, which does not show yet."""
+    bounds = {"now": now, "listened": listened_for.total_seconds()}
+    return list((await connection.scalars(_OPENED, bounds)).all())

@@ -27,10 +27,12 @@ from infoscreen.domain.hours import ALWAYS, HoursSource
 from infoscreen.domain.recovery import Closing, IncidentKind, Outcome, Phase, Reason, Verb
 from infoscreen.storage import (  # noqa: F401
     account_tables,
+    availability_tables,
     broker_tables,
     bulk_tables,
     notify_tables,
     power_tables,
+    recovery_tables,
     site_tables,
 )
 from infoscreen.storage.columns import (
@@ -38,6 +40,7 @@ from infoscreen.storage.columns import (
     FailedUnits,
     IdentityJson,
     SignsJson,
+    SortKey,
     Speakers,
     UtcDateTime,
     Word,
@@ -72,7 +75,7 @@ clients = Table(
     metadata,
     Column("uuid", String(36), primary_key=True),
     Column("created_at", UtcDateTime, nullable=False),
-    Column("sort_key", String(200), nullable=False, server_default=""),
+    Column("sort_key", SortKey, nullable=False, server_default=""),
     Column("status", Word(Condition), nullable=False, server_default=Condition.NEVER_SEEN.value),
     Column("status_since", UtcDateTime, nullable=False),
     Column("well_until", UtcDateTime),
@@ -119,6 +122,7 @@ clients = Table(
     Column("health_at", UtcDateTime),
     Column("signs", SignsJson),
     Column("not_showing_until", UtcDateTime),
+    Column("interval_since", UtcDateTime),
     Column("service_failed_at", UtcDateTime),
     Column("service_failed_unit", String(500)),
     Column("service_failed_result", String(500)),
@@ -225,6 +229,8 @@ timeline = Table(
 )
 Index("ix_timeline_client", timeline.c.client_uuid, timeline.c.kind, timeline.c.at, timeline.c.id)
 Index("ix_timeline_at", timeline.c.at)
+_grave = text("kind = 'log' AND level IN ('warn', 'error')")
+partial_index("ix_timeline_grave", _grave, timeline.c.client_uuid, timeline.c.at, timeline.c.id)
 
 screenshots = Table(
     "screenshots",

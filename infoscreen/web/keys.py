@@ -25,6 +25,7 @@ from infoscreen.services.ports import Link
 from infoscreen.services.power.outlets import Outlets
 from infoscreen.services.recovery.loop import Recovering
 from infoscreen.services.recovery.pauses import Pausing
+from infoscreen.services.single_sign_on import SingleSignOn
 from infoscreen.services.sites import Sites
 from infoscreen.storage.engine import Store
 from infoscreen.web.live import LiveFeed
@@ -81,6 +82,7 @@ class Parts:
     fleet: Fleet
     outlets: Outlets
     pausing: Pausing
+    single_sign_on: SingleSignOn | None = None
     enrolling: Enrolling
     recovering: Recovering
     notifying: Notifying

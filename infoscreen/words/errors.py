@@ -16,6 +16,8 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "not-found": N_("Not found"),
         "unauthenticated": N_("Sign in first"),
         "second-factor-needed": N_("Second factor needed"),
+        "identity-refused": N_("Sign-in refused"),
+        "provider-unavailable": N_("Single sign-on is not available"),
         "forbidden": N_("Not allowed"),
         "cross-site": N_("Request from another site"),
         "too-many-attempts": N_("Too many failed attempts"),
@@ -55,6 +57,15 @@ ERRORS: Table = MappingProxyType(
         ErrorCode.CODE_NEEDED: N_("A code of the second factor is needed as well."),
         ErrorCode.WRONG_CODE: N_("The code is wrong, or was used before."),
         ErrorCode.SIGN_IN_EXPIRED: N_("This sign-in has expired. Sign in again."),
+        ErrorCode.IDENTITY_REFUSED: N_("Single sign-on did not succeed. Try again."),
+        ErrorCode.IDENTITY_NAME: N_("The user name “%(name)s” cannot be used here."),
+        ErrorCode.IDENTITY_NAME_TAKEN: N_(
+            "There is a local account “%(name)s” already. An administrator must remove it first."
+        ),
+        ErrorCode.NO_ROLE_HERE: N_("You are in no group that has access here."),
+        ErrorCode.PROVIDER_UNAVAILABLE: N_(
+            "Single sign-on is not available at present. Sign in with a local account."
+        ),
         ErrorCode.NO_FACTOR: N_("This user has no second factor."),
         ErrorCode.NO_FACTOR_OFFERED: N_("Setting up the second factor took too long. Begin again."),
         ErrorCode.FACTOR_NOT_SET_UP: N_(

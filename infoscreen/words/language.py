@@ -48,6 +48,11 @@ MONTHS = {
 }
 """Names instead of numbers: 3/4 is in March for some and in April for others."""
 
+WEEKDAYS = {
+    "de": ("Mo.", "Di.", "Mi.", "Do.", "Fr.", "Sa.", "So."),
+    "en": ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Language:
@@ -85,6 +90,19 @@ class Language:
         day = f"{there.day}." if self.code == "de" else str(there.day)
         year = "" if self.today is not None and there.year == self.today.year else f" {there.year}"
         return f"{day} {self.months[there.month - 1]}{year}, {clock}"
+
+    def weekday(self, day: date) -> str:
+        """Return a date with the day of the week, short."""
+        dot = "." if self.code == "de" else ""
+        return f"{WEEKDAYS[self.code][day.weekday()]} {day.day}{dot} {self.months[day.month - 1]}"
+
+    def day(self, at: datetime) -> str:
+        """Return the day of a time, with its weekday and without the year if it is this one."""
+        there = at.astimezone(self.zone or UTC)
+        number = f"{there.day}." if self.code == "de" else str(there.day)
+        year = "" if self.today is not None and there.year == self.today.year else f" {there.year}"
+        named = f"{WEEKDAYS[self.code][there.weekday()]}, {number} {self.months[there.month - 1]}{year}"
+        return self.gettext(N_("Today, %(day)s")) % {"day": named} if there.date() == self.today else named
 
     def utc(self, at: datetime) -> str:
         """Return a time in UTC with its date."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.alerts import Certificate
+from infoscreen.domain.bulk import BulkOutcome
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
 from infoscreen.domain.commands import Action, CommandStatus, Verification
 from infoscreen.domain.events import TimelineKind
@@ -98,6 +99,22 @@ COMMAND_STATUSES: Mapping[CommandStatus, str] = MappingProxyType(
     }
 )
 
+BULK_OUTCOMES: Mapping[BulkOutcome, str] = MappingProxyType(
+    {
+        BulkOutcome.PENDING: N_("Not looked at yet"),
+        BulkOutcome.QUEUED: N_("Requested"),
+        BulkOutcome.COMMAND_IN_FLIGHT: N_("Another command is under way"),
+        BulkOutcome.LOCKED_OUT: N_("Locked after too many disruptive commands"),
+        BulkOutcome.MAINTENANCE: N_("In maintenance"),
+        BulkOutcome.NEVER_CONNECTED: N_("Never connected"),
+        BulkOutcome.UNREACHABLE: N_("Not connected"),
+        BulkOutcome.SWITCHED_OFF: N_("Switched off"),
+        BulkOutcome.NOT_CAPABLE: N_("Cannot do this"),
+        BulkOutcome.UNKNOWN_CLIENT: N_("No such client"),
+        BulkOutcome.STOPPED: N_("Stopped before it began"),
+    }
+)
+
 VERIFICATIONS: Mapping[Verification, str] = MappingProxyType(
     {
         Verification.PENDING: N_("Effect is being checked"),
@@ -178,6 +195,7 @@ _VOCABULARY: tuple[Mapping[Any, str], ...] = (
     CONDITIONS,
     ACTIONS,
     COMMAND_STATUSES,
+    BULK_OUTCOMES,
     VERIFICATIONS,
     PROCESSES,
     PRESENCES,

@@ -70,6 +70,7 @@ REASONS: Mapping[Reason, Text] = MappingProxyType(
         R.AUTO_RECOVERY_OFF: N_("Automatic recovery is switched off for this client."),
         R.SHUT_DOWN: N_("Shut down on purpose: it stays off until somebody switches it on."),
         R.OFF_HOURS: N_("Outside of its hours: it may be dark."),
+        R.CLOSING_SOON: N_("It fell silent shortly before its hours end: it is taken to be switched off."),
         R.INCOMPREHENSIBLE: N_(
             "The client speaks, but its messages cannot be read: it is there, and a restart may be no help."
         ),

@@ -1,11 +1,13 @@
 """The incidents of one decision in the making: which are open, which begin, and who joins them."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from infoscreen.domain.recovery.cases import Case
-from infoscreen.domain.recovery.incidents import Incident, IncidentKind
+from infoscreen.domain.recovery.incidents import SETTLED_AFTER, Incident, IncidentKind
+from infoscreen.domain.recovery.plan import Verb, Verdict
+from infoscreen.domain.recovery.reasons import Reason
 
 
 class IncidentBook:
@@ -33,3 +35,26 @@ class IncidentBook:
             if case.ladder is not None:
                 case.ladder = case.ladder.of_incident(key)
             self.joined[key].append(case.patient.uuid)
+
+
+OUTAGE_REASONS: Mapping[IncidentKind, tuple[Reason, Reason]] = {
+    IncidentKind.FLEET_OUTAGE: (Reason.FLEET_OUTAGE, Reason.FLEET_SETTLING),
+    IncidentKind.SITE_OUTAGE: (Reason.SITE_OUTAGE, Reason.SITE_SETTLING),
+    IncidentKind.NETWORK_OUTAGE: (Reason.NETWORK_OUTAGE, Reason.NETWORK_SETTLING),
+}
+
+
+def held_by(incident: Incident) -> Verdict:
+    """Return the hold of an outage's members."""
+    reason, settling = OUTAGE_REASONS[incident.kind]
+    place: dict[str, str | int] = {}
+    if incident.site is not None:
+        place["site"] = incident.site
+    if incident.network is not None:
+        place["network"] = incident.network
+    if incident.calm_since is not None:
+        until = incident.calm_since + SETTLED_AFTER
+        return Verdict(Verb.HOLD, settling, until, place, incident=incident.key)
+    numbers = {"silent": incident.members, "well": incident.facts.get("well", incident.members)}
+    arguments = {**numbers, **place}
+    return Verdict(Verb.HOLD, reason, None, arguments, incident=incident.key)

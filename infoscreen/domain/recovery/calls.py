@@ -5,9 +5,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from infoscreen.domain.recovery.book import IncidentBook
+from infoscreen.domain.recovery.book import IncidentBook, held_by
 from infoscreen.domain.recovery.cases import Case
-from infoscreen.domain.recovery.checks import held_by
 from infoscreen.domain.recovery.coincidence import LEAST, RATE_UNLEARNED, rarely_within
 from infoscreen.domain.recovery.incidents import LEFT_LEAST, OUTAGES, Incident, IncidentKind
 from infoscreen.domain.recovery.ladder import Phase, Trouble
@@ -111,6 +110,8 @@ def _is_single(case: Case) -> bool:
         and ladder.phase is Phase.CLIMBING
         and ladder.incident is None
         and not case.explained
+        and not case.off
+        and not case.missed
     )
 
 

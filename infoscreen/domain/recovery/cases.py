@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
+from infoscreen.domain.hours import is_expected, missed_from, missed_opening
 from infoscreen.domain.recovery.ladder import (
     SILENT,
     Attempt,
@@ -37,15 +38,29 @@ class Case:
 
     ``since`` is since when it has its trouble, as far as we could see it, or is back. ``ladder`` has taken in
     what is observed now. ``ordered`` is an attempt whose command has not been sent, ``awaited`` one whose
-    effect may still show, ``awaited_until`` for how long.
+    effect may still show, ``awaited_until`` for how long. It is ``off`` if its hours are why it is silent,
+    and has ``missed`` its opening if it has not been heard since.
     """
 
-    __slots__ = ("awaited", "awaited_until", "ladder", "ordered", "patient", "silent", "since", "trouble")
+    __slots__ = (
+        "awaited",
+        "awaited_until",
+        "ladder",
+        "missed",
+        "off",
+        "ordered",
+        "patient",
+        "silent",
+        "since",
+        "trouble",
+    )
 
     def __init__(self, patient: Patient) -> None:
         self.patient = patient
         self.trouble: Trouble | None = None
         self.silent = False
+        self.off = False
+        self.missed = False
         self.since = patient.status_since
         self.ladder = patient.ladder
         self.ordered: Attempt | None = None
@@ -77,6 +92,8 @@ def case_of(
     if trouble is not None:
         case.silent = trouble in SILENT
         case.since = _since(patient, listening_since, policy, now, silent=case.silent)
+        case.off = case.silent and (not is_expected(patient, now) or _is_closing(patient, policy))
+        case.missed = case.silent and not case.off and missed_opening(patient)
     if patient.attempts:
         _see_attempts(case, policy, now)
     if not blind:
@@ -137,7 +154,7 @@ def _since(
 ) -> datetime:
     if silent:
         # Our own absence since then is no new trouble, nor is going from hung to unreachable.
-        at = patient.stale_at
+        at = None if patient.stale_at is None else missed_from(patient, patient.stale_at)
         return min(at, now) if at is not None else patient.status_since
     since = patient.status_since
     if patient.status is Condition.CRASHED and patient.process_status in BEGINS_SLOWLY:
@@ -169,6 +186,8 @@ def _see_attempts(case: Case, policy: RecoveryPolicy, now: datetime) -> None:
 def _observed(case: Case, policy: RecoveryPolicy, now: datetime, under_way: Collection[str]) -> Ladder | None:
     """Return the ladder after what is seen of the client now."""
     ladder, patient = case.patient.ladder, case.patient
+    if case.off or patient.status is Condition.OFF_HOURS:
+        return _while_off(ladder, patient, policy)
     if case.trouble is None:
         if ladder is None or patient.status in UNTOUCHED:
             return ladder
@@ -184,6 +203,29 @@ def _observed(case: Case, policy: RecoveryPolicy, now: datetime, under_way: Coll
         # A new silence, which may have a new cause in common.
         again = again.of_incident(None)
     return again
+
+
+def _is_closing(patient: Patient, policy: RecoveryPolicy) -> bool:
+    """Tell whether a silent client was heard so shortly before its closing that it is taken to be off."""
+    closes, heard = patient.next_change_at, patient.last_alive
+    if closes is None or heard is None or not patient.within_hours:
+        return False
+    return heard >= closes - policy.hours.closing_grace
+
+
+def _while_off(ladder: Ladder | None, patient: Patient, policy: RecoveryPolicy) -> Ladder | None:
+    """Return the ladder of a client that may be dark: none, if its trouble was only that it is dark.
+
+    Trouble that began well before the closing is not over with it.
+    """
+    if ladder is None or patient.within_hours or ladder.phase not in _IN_TROUBLE:
+        return ladder
+    began = ladder.changed_at if ladder.phase is Phase.CLIMBING else ladder.unwell_since
+    closed = patient.hours_since
+    return None if closed is None or began >= closed - policy.hours.closing_grace else ladder
+
+
+_IN_TROUBLE = frozenset({Phase.CLIMBING, Phase.NEEDS_HUMAN, Phase.GONE})
 
 
 def _without_trouble(

@@ -9,13 +9,13 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from infoscreen.domain.clients import STALE, Condition, Presence
+from infoscreen.domain.recovery.book import held_by
 from infoscreen.domain.recovery.cases import Case, confirmed_from, patience, rhythm_known_from, stale_from
+from infoscreen.domain.recovery.hours import outside_hours
 from infoscreen.domain.recovery.incidents import (
     OUTAGES,
-    SETTLED_AFTER,
     Blindness,
     Incident,
-    IncidentKind,
     is_small,
     observing_from,
 )
@@ -48,14 +48,7 @@ DAY = timedelta(days=1)
 MOST_WAVERING = 5.0
 MOST_REPORTS_MORE = 3
 
-OUTAGE_REASONS: Mapping[IncidentKind, tuple[Reason, Reason]] = {
-    IncidentKind.FLEET_OUTAGE: (Reason.FLEET_OUTAGE, Reason.FLEET_SETTLING),
-    IncidentKind.SITE_OUTAGE: (Reason.SITE_OUTAGE, Reason.SITE_SETTLING),
-    IncidentKind.NETWORK_OUTAGE: (Reason.NETWORK_OUTAGE, Reason.NETWORK_SETTLING),
-}
-
 CONDITION_REASONS: Mapping[str, Reason] = {
-    "off_hours": Reason.OFF_HOURS,
     "incomprehensible": Reason.INCOMPREHENSIBLE,
     "duplicate": Reason.DUPLICATE,
 }
@@ -128,22 +121,6 @@ class View:
         return observing_from(self._observer, threshold, self.policy)
 
 
-def held_by(incident: Incident) -> Verdict:
-    """Return the hold of an outage's members."""
-    reason, settling = OUTAGE_REASONS[incident.kind]
-    place: dict[str, str | int] = {}
-    if incident.site is not None:
-        place["site"] = incident.site
-    if incident.network is not None:
-        place["network"] = incident.network
-    if incident.calm_since is not None:
-        until = incident.calm_since + SETTLED_AFTER
-        return Verdict(Verb.HOLD, settling, until, place, incident=incident.key)
-    numbers = {"silent": incident.members, "well": incident.facts.get("well", incident.members)}
-    arguments = {**numbers, **place}
-    return Verdict(Verb.HOLD, reason, None, arguments, incident=incident.key)
-
-
 def verdict_of(case: Case, view: View) -> Verdict | Proposal:
     """Return what to do about a client."""
     verdict = _left_alone(case, view)
@@ -169,6 +146,9 @@ def _left_alone(case: Case, view: View) -> Verdict | None:
     until = patient.maintenance_until
     if until is not None and until > now:
         return Verdict(Verb.HOLD, Reason.MAINTENANCE, until)
+    outside = outside_hours(case, view.policy, now)
+    if outside is not None:
+        return outside
     reason = CONDITION_REASONS.get(patient.status)
     if reason is not None:
         return Verdict(Verb.HOLD, reason)
@@ -360,6 +340,8 @@ STANDING_CALLS = frozenset(
         Reason.ORDERED,
         Reason.WAITING_FOR_VERIFICATION,
         Reason.LOCKOUT,
+        Reason.CLOSING_SOON,
+        Reason.OFF_HOURS,
     }
 )
 """Reasons to wait that do not take back the call for a human of before."""
@@ -370,7 +352,9 @@ def standing(case: Case, verdict: Verdict) -> Verdict:
     ladder = case.ladder
     if ladder is None or ladder.phase is not Phase.NEEDS_HUMAN or ladder.incident is not None:
         return verdict
-    if verdict.reason not in STANDING_CALLS or case.trouble is None:
+    if verdict.reason not in STANDING_CALLS or (
+        case.trouble is None and verdict.reason is not Reason.OFF_HOURS
+    ):
         return verdict
     return verdict._replace(rung=Rung.HUMAN)
 

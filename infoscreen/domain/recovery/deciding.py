@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from infoscreen.domain.clients import Condition
 from infoscreen.domain.recovery.book import IncidentBook
 from infoscreen.domain.recovery.calls import find_cut_off, find_left_behind, find_more_alike, find_refusing
 from infoscreen.domain.recovery.cases import Case, case_of, outcome_of
@@ -31,10 +32,11 @@ from infoscreen.domain.recovery.ladder import (
     is_asked_again,
     stepped,
 )
+from infoscreen.domain.recovery.openings import causes_of_openings
 from infoscreen.domain.recovery.plan import ACTS, Decision, Plan, Verb, Verdict
 from infoscreen.domain.recovery.policy import RecoveryPolicy, Rung
 from infoscreen.domain.recovery.reasons import Reason
-from infoscreen.domain.recovery.silence import causes_of, dark_of, silent_ones
+from infoscreen.domain.recovery.silence import Cause, causes_of, dark_of, silent_ones
 from infoscreen.domain.recovery.snapshot import FLEET, Snapshot
 from infoscreen.domain.recovery.voice import (
     DOUBTED_CLIENTS,
@@ -137,17 +139,21 @@ class _Round:
 
     def _end_incidents(self) -> None:
         dark: Counter[str] = Counter()
+        asleep: Counter[str] = Counter()
         proving: set[str] = set()
         for case in self.cases:
             if case.ladder is None or case.ladder.incident is None:
                 continue
-            if case.trouble is not None:
+            if case.off or case.patient.status is Condition.OFF_HOURS:
+                asleep[case.ladder.incident] += 1
+                dark[case.ladder.incident] += 1
+            elif case.trouble is not None:
                 dark[case.ladder.incident] += 1
             elif case.ladder.phase is Phase.PROVING:
                 proving.add(case.ladder.incident)
         for key, incident in list(self.incidents.items()):
             if incident.kind in OUTAGES:
-                self.incidents[key] = followed(incident, dark[key], self.now)
+                self.incidents[key] = followed(incident, dark[key], self.now, asleep[key])
             elif incident.kind is IncidentKind.ALIKE and key in proving:
                 # They may all crash again a moment later.
                 continue
@@ -174,15 +180,24 @@ class _Round:
         outages = self.book.open(*OUTAGES)
         known, single = silent_ones(self.cases, outages, self.snapshot, self.policy, self.now)
         fresh = sum(case.patient.ladder is None for case in single)
+        missed = [case for case in single if case.missed]
+        if missed:
+            single = [case for case in single if not case.missed]
+            populations, rate = self.snapshot.populations, self.snapshot.silences
+            self._join(causes_of_openings(missed, outages, populations, rate, self.now), missed)
         if not single or len(single) + len(known) < 2:
             return fresh
         dark = [dark_of(case, self.policy) for case in (*known, *single)]
+        causes = causes_of(dark, outages, self.snapshot.populations, self.snapshot.silences, self.now)
+        return max(0, fresh - self._join(causes, single))
+
+    def _join(self, causes: Sequence[Cause], single: Sequence[Case]) -> int:
+        """Write outages and their new members down; return how many of these were well before."""
         of_client = {case.patient.uuid: case for case in single}
-        for cause in causes_of(dark, outages, self.snapshot.populations, self.snapshot.silences, self.now):
+        for cause in causes:
             self.incidents[cause.incident.key] = replace(cause.incident, calm_since=None)
             self.book.join(cause.incident.key, [of_client[uuid] for uuid in cause.joined])
-            fresh -= sum(of_client[uuid].patient.ladder is None for uuid in cause.joined)
-        return max(0, fresh)
+        return sum(of_client[uuid].patient.ladder is None for cause in causes for uuid in cause.joined)
 
     def _observer_incident(self) -> None:
         """Begin and end the incidents of our own; a start of the daemon is none."""

@@ -111,9 +111,12 @@ def is_small(incident: Incident) -> bool:
     return incident.members <= FEW_MEMBERS and incident.members <= FEW_SHARE * int(well)
 
 
-def followed(incident: Incident, dark: int, now: datetime) -> Incident:
-    """Return an outage after its members were counted: gone on, calm, over or gone."""
-    if now >= incident.began_at + GONE_AFTER and dark:
+def followed(incident: Incident, dark: int, now: datetime, asleep: int = 0) -> Incident:
+    """Return an outage after its members were counted: gone on, calm, over or gone.
+
+    ``asleep`` are those of the dark that are outside their hours by now: neither back nor lost.
+    """
+    if now >= incident.began_at + GONE_AFTER and dark > asleep:
         return replace(incident, ended_at=now, closing=Closing.GONE)
     # Four of five, and two of three.
     if incident.members - dark < 4 * incident.members // 5 or incident.members == 0:

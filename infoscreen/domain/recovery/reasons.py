@@ -38,6 +38,7 @@ class Reason(StrEnum):
     AUTO_RECOVERY_OFF = "auto_recovery_off"
     SHUT_DOWN = "shut_down"
     OFF_HOURS = "off_hours"
+    CLOSING_SOON = "closing_soon"
     INCOMPREHENSIBLE = "incomprehensible"
     DUPLICATE = "duplicate"
     COMMAND_IN_FLIGHT = "command_in_flight"
@@ -104,6 +105,7 @@ ENDINGS: Mapping[Reason, Ending] = MappingProxyType(
         R.AUTO_RECOVERY_OFF: E.HUMAN,
         R.SHUT_DOWN: E.HUMAN,
         R.OFF_HOURS: E.OBSERVATION,
+        R.CLOSING_SOON: E.TIME,
         R.INCOMPREHENSIBLE: E.HUMAN,
         R.DUPLICATE: E.HUMAN,
         R.COMMAND_IN_FLIGHT: E.TIME,

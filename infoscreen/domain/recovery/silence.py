@@ -79,7 +79,7 @@ def silent_ones(
         if case.ladder.incident in outages:
             known.append(case)
             continue
-        if case.ladder.incident is not None or case.explained or case.ladder.phase is Phase.GONE:
+        if case.ladder.incident is not None or case.explained or case.off or case.ladder.phase is Phase.GONE:
             continue
         # It may beat more rarely than it is waited for.
         unknown = now < rhythm_known_from(case.patient)
@@ -222,7 +222,7 @@ class _Search:
         near: list[tuple[float, str]] = []
         for key, incident in self.found.items():
             times = self._times[key]
-            if (scope := _scope_of(incident)) in scopes and times:
+            if (scope := scope_of(incident)) in scopes and times:
                 position = bisect_left(times, one.heard)
                 apart = min(abs(at - one.heard) for at in times[max(0, position - 1) : position + 1])
                 if apart < rarely_within(self._size(scope, 1), self._rate):
@@ -279,7 +279,7 @@ class _Search:
         incident = incident or self._spreading(members, scope)
         if incident is None:
             incident = self._begun(members, scope)
-        elif _scope_of(incident) not in {FLEET, scope}:
+        elif scope_of(incident) not in {FLEET, scope}:
             incident = replace(incident, kind=IncidentKind.FLEET_OUTAGE, site=None, network=None)
         self._join(incident, fresh)
 
@@ -287,7 +287,7 @@ class _Search:
         """Return the outage that goes on with these: of the same scope, at about the same time, not calm."""
         first, last = members[0].heard - NEAR, members[-1].heard + NEAR
         for key, incident in self.found.items():
-            if incident.calm_since is not None or _scope_of(incident) not in {FLEET, scope}:
+            if incident.calm_since is not None or scope_of(incident) not in {FLEET, scope}:
                 continue
             times = self._times[key]
             position = bisect_left(times, first)
@@ -334,7 +334,7 @@ class _Search:
         for rank, (key, times) in enumerate(by_size):
             if (incident := self.found.get(key)) is not None:
                 times.sort()
-                of_place[_scope_of(incident)].append((rank, key))
+                of_place[scope_of(incident)].append((rank, key))
         for one in left:
             scopes = (
                 FLEET,
@@ -364,7 +364,8 @@ def _within(one: Dark, scope: Scope) -> bool:
             return one.network == scope.name
 
 
-def _scope_of(incident: Incident) -> Scope:
+def scope_of(incident: Incident) -> Scope:
+    """Return the place that an outage is of."""
     match incident.kind:
         case IncidentKind.SITE_OUTAGE:
             return Scope(ScopeKind.SITE, incident.site or "")

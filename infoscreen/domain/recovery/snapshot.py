@@ -52,7 +52,7 @@ class Patient(NamedTuple):
     its application must run, ``refused_until`` until when a message that cannot be read shows that it is
     there. ``can`` are the actions it announced, ``locked_until`` the end of the lockout for the recovery,
     ``outlet`` whether its power can be switched. ``attempts`` are those of the last day and all since its
-    ladder began, oldest first.
+    ladder began, oldest first. The last four are its hours, see ``domain.hours.Timed``.
     """
 
     uuid: str
@@ -85,6 +85,10 @@ class Patient(NamedTuple):
     locked_until: datetime | None = None
     pause: Pause | None = None
     hold: Hold | None = None
+    within_hours: bool = True
+    hours_since: datetime | None = None
+    expected_by: datetime | None = None
+    next_change_at: datetime | None = None
 
 
 class ScopeKind(StrEnum):

@@ -96,6 +96,11 @@ class Delivery:
                 task.add_done_callback(self._ended)
                 self._busy[channel_id] = task
 
+    @property
+    def under_way(self) -> bool:
+        """Tell whether a delivery is under way."""
+        return bool(self._busy)
+
     async def settled(self) -> None:
         """Wait until no delivery is under way."""
         await asyncio.gather(*self._busy.values(), return_exceptions=True)

@@ -216,12 +216,12 @@ class Outlets:
         return {name: value for name, value in given.items() if value}
 
     def _sealed(self, client_uuid: str, secrets: Mapping[str, str]) -> str | None:
-        return self._secrets.seal(json.dumps(dict(secrets)), _purpose(client_uuid)) if secrets else None
+        return self._secrets.seal(json.dumps(dict(secrets)), purpose(client_uuid)) if secrets else None
 
     def _unsealed(self, found: ClientPower) -> dict[str, str]:
         if found.sealed is None:
             return {}
-        read: dict[str, str] = json.loads(self._secrets.unseal(found.sealed, _purpose(found.client_uuid)))
+        read: dict[str, str] = json.loads(self._secrets.unseal(found.sealed, purpose(found.client_uuid)))
         return read
 
     def _require_sense(self, outlet: Outlet) -> None:
@@ -245,5 +245,6 @@ async def _require_alone(connection: Connection, after: ClientPower) -> None:
         raise OutletShared(ErrorCode.OUTLET_SHARED, clients=", ".join(others[:3]))
 
 
-def _purpose(client_uuid: str) -> str:
+def purpose(client_uuid: str) -> str:
+    """Return what the secret is bound to."""
     return f"power {client_uuid}"

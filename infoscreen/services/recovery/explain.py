@@ -16,6 +16,7 @@ from infoscreen.domain.recovery import (
     RecoveryPolicy,
     Rung,
     Trouble,
+    Verb,
 )
 from infoscreen.domain.recovery.incidents import SETTLED_AFTER
 from infoscreen.domain.recovery.ladder import allowed
@@ -95,6 +96,8 @@ async def explain(
     ladder = await ladders.get(connection, client.uuid)
     tried = await attempts.of_client(connection, client.uuid, LATEST_ATTEMPTS)
     decision = (await decisions.standing(connection, [client.uuid])).get(client.uuid)
+    if decision is None and client.status is Condition.OFF_HOURS:
+        decision = _off_hours(client, policy)
     of_ladder = [
         one
         for one in tried
@@ -118,6 +121,23 @@ async def explain(
     taken = await acknowledgements.of_client(connection, client.uuid, now)
     phase = Phase.REST if ladder is None else ladder.phase
     return ClientRecovery(decision, phase, rungs, tried, covering, taken)
+
+
+def _off_hours(client: Client, policy: RecoveryPolicy) -> StoredDecision:
+    """Return the hold of a client that is dark outside its hours: nothing is decided, so none is stored."""
+    return StoredDecision(
+        client_uuid=client.uuid,
+        verb=Verb.HOLD,
+        reason=Reason.OFF_HOURS,
+        arguments={},
+        rung=None,
+        attempt=None,
+        until=client.expected_by if client.within_hours else client.next_change_at,
+        would=not policy.enabled,
+        incident_id=None,
+        first_at=client.status_since,
+        first_poll=0,
+    )
 
 
 def mode_of(overview: Overview) -> RecoveryMode:

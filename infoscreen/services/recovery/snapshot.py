@@ -193,6 +193,7 @@ class SnapshotBuilder:
                         locks.get(uuid),
                         paused.of(uuid, site),
                         taken_over.get(uuid),
+                        *row[23:27],
                     )
                 )
             )

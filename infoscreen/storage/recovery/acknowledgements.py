@@ -33,6 +33,7 @@ _c = recovery_acknowledgements.c
 _NAMES = tuple(StoredAcknowledgement.__dataclass_fields__)
 _STANDING = select(*(_c[name] for name in _NAMES)).where(or_(_c.until.is_(None), _c.until > bindparam("now")))
 _HOLDING = _STANDING.where(_c.recovery == Meanwhile.HOLD)
+_OF_CLIENTS = _STANDING.where(_c.client_uuid.in_(bindparam("uuids", expanding=True)))
 _OF_CLIENT = _STANDING.where(_c.client_uuid == bindparam("uuid"))
 
 
@@ -58,7 +59,7 @@ async def of_clients(
     """Return those of the clients."""
     found: dict[str, StoredAcknowledgement] = {}
     for chunk in chunks(client_uuids):
-        rows = await connection.execute(_STANDING.where(_c.client_uuid.in_(chunk)), {"now": now})
+        rows = await connection.execute(_OF_CLIENTS, {"now": now, "uuids": chunk})
         found |= {one.client_uuid: one for one in map(_acknowledgement, rows)}
     return found
 

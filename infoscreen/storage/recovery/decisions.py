@@ -15,7 +15,7 @@ from infoscreen.domain.clients import PROBLEMS
 from infoscreen.domain.codes import Packed
 from infoscreen.domain.recovery import Decided, Reason, Rung, Verb
 from infoscreen.domain.recovery.reasons import LEFT_TO_PEOPLE
-from infoscreen.storage.acknowledged import is_acknowledged_itself
+from infoscreen.storage.acknowledged import NOW, UUIDS, is_acknowledged_itself
 from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page, count_some, cursor_number, decode_cursor, encode_cursor
@@ -145,15 +145,17 @@ async def all_standing(connection: Connection) -> AsyncIterator[list[StoredDecis
         yield [_decision(row, None) for row in rows]
 
 
+_STANDING_OF = select(*_COLUMNS).where(
+    recovery_decisions.c.last_at.is_(None), recovery_decisions.c.client_uuid.in_(UUIDS)
+)
+
+
 async def standing(connection: Connection, uuids: Collection[str]) -> dict[str, StoredDecision]:
     """Return the decision that stands for each of the clients that has one."""
     poll = await last_poll(connection)
     found: dict[str, StoredDecision] = {}
     for chunk in chunks(uuids):
-        c = recovery_decisions.c
-        rows = await connection.execute(
-            select(*_COLUMNS).where(c.last_at.is_(None), c.client_uuid.in_(chunk))
-        )
+        rows = await connection.execute(_STANDING_OF, {"uuids": chunk})
         found.update((decision.client_uuid, decision) for decision in (_decision(row, poll) for row in rows))
     return found
 
@@ -239,12 +241,17 @@ def _where(query: DecisionQuery) -> list[ColumnElement[bool]]:
     return matching + [column == value for column, value in wanted.items() if value is not None]
 
 
+_HELD_BY_INCIDENTS = (
+    select(recovery_decisions.c.incident_id, func.count())
+    .join(clients, clients.c.uuid == recovery_decisions.c.client_uuid)
+    .where(HELD, clients.c.status.in_(sorted(PROBLEMS)), ~is_acknowledged_itself(NOW))
+    .group_by(recovery_decisions.c.incident_id)
+)
+
+
 async def held_by_incidents(connection: Connection, now: datetime) -> dict[int, int]:
     """Return how many clients with a problem each incident holds that nobody takes care of singly."""
-    c = recovery_decisions.c
-    held = select(c.incident_id, func.count()).join(clients, clients.c.uuid == c.client_uuid)
-    held = held.where(HELD, clients.c.status.in_(sorted(PROBLEMS)), ~is_acknowledged_itself(now))
-    return {row[0]: row[1] for row in await connection.execute(held.group_by(c.incident_id))}
+    return {row[0]: row[1] for row in await connection.execute(_HELD_BY_INCIDENTS, {"now": now})}
 
 
 async def held_by(connection: Connection, incident_id: int, limit: int) -> list[str]:

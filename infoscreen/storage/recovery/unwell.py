@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Select, bindparam, func, select, text, update
 
+from infoscreen.domain.clients import Condition
 from infoscreen.domain.recovery import Sent
 from infoscreen.storage.columns import chunks, insert_or
 from infoscreen.storage.engine import Connection
@@ -39,8 +40,12 @@ _PATIENT: Select[Any] = select(
     _c.maintenance_until,
     _c.auto_recovery,
     _c.capabilities,
+    _c.within_hours,
+    _c.hours_since,
+    _c.expected_by,
+    _c.next_change_at,
 )
-"""In the order of the fields of ``Patient``."""
+"""In the order of the fields of ``Patient``, those about hours at the end."""
 
 
 _UNWELL = _PATIENT.where(text(UNWELL)).order_by(_c.status_since, _c.uuid)
@@ -60,8 +65,13 @@ async def some(connection: Connection, uuids: Sequence[str]) -> AsyncIterator[Se
 
 
 async def places(connection: Connection, heard_after: datetime) -> AsyncIterator[Sequence[Sequence[Any]]]:
-    """Yield site, address and threshold of every client that was heard after a time, in parts."""
-    statement = select(_c.site, _c.ip, _c.stale_after_seconds).where(_c.last_alive > heard_after)
+    """Yield site, address and threshold of every client that was heard after a time, in parts.
+
+    Those that are dark outside their hours are left out: they cannot fall silent.
+    """
+    statement = select(_c.site, _c.ip, _c.stale_after_seconds).where(
+        _c.last_alive > heard_after, _c.status != Condition.OFF_HOURS
+    )
     async for rows in (await connection.stream(statement)).partitions(2_000):
         yield rows
 

@@ -1,10 +1,14 @@
 """The operator panel: pages and plain forms, rendered on the server, complete without JavaScript."""
 
 from infoscreen.domain.accounts import Role
+from infoscreen.web.api.availability import AvailabilityQuery
 from infoscreen.web.panel import (
     account,
     acts,
     assets,
+    audit,
+    availability,
+    bulk,
     caring,
     client,
     clients,
@@ -18,6 +22,8 @@ from infoscreen.web.panel import (
     overview,
     pauses,
     session,
+    sites,
+    sso,
     undo,
 )
 from infoscreen.web.panel.forms import (
@@ -26,6 +32,7 @@ from infoscreen.web.panel.forms import (
     CareForm,
     ClientAddress,
     ClientsAddress,
+    CommandAddress,
     Description,
     FailuresForm,
     LanguageChoice,
@@ -59,7 +66,35 @@ ROUTES: tuple[Route, ...] = (
         html=True,
     ),
     Route("POST", "/theme", session.post_theme, None, "Choose a theme", request=ThemeChoice, html=True),
+    Route(
+        "GET",
+        "/availability",
+        availability.get_availability,
+        Role.VIEWER,
+        "Availability",
+        query=AvailabilityQuery,
+        html=True,
+    ),
+    Route(
+        "GET",
+        "/availability.csv",
+        availability.get_csv,
+        Role.VIEWER,
+        "Availability as CSV",
+        query=AvailabilityQuery,
+        html=True,
+    ),
     Route("GET", "/", overview.get_overview, Role.VIEWER, "Overview", html=True),
+    Route(
+        "GET",
+        "/clients.csv",
+        clients.get_clients_csv,
+        Role.VIEWER,
+        "Clients as CSV",
+        query=ClientsAddress,
+        content="text/csv",
+        html=True,
+    ),
     Route("GET", "/clients", clients.get_clients, Role.VIEWER, "Clients", query=ClientsAddress, html=True),
     Route(
         "GET", "/clients/{uuid}", client.get_client, Role.VIEWER, "A client", query=ClientAddress, html=True
@@ -108,7 +143,7 @@ ROUTES: tuple[Route, ...] = (
         acts.get_command_question,
         Role.OPERATOR,
         "Ask to confirm a command",
-        query=NextAddress,
+        query=CommandAddress,
         html=True,
     ),
     Route(
@@ -321,8 +356,12 @@ ROUTES: tuple[Route, ...] = (
         manages_accounts=True,
     ),
     *devices.ROUTES,
+    *audit.ROUTES,
+    *bulk.ROUTES,
     *factor.ROUTES,
+    *sso.ROUTES,
     *incidents.ROUTES,
     *link.ROUTES,
     *notifications.ROUTES,
+    *sites.ROUTES,
 )

@@ -14,8 +14,8 @@ from infoscreen.web.panel import flash, questions
 from infoscreen.web.panel.client import found
 from infoscreen.web.panel.faults import faults_of
 from infoscreen.web.panel.forms import (
+    CommandAddress,
     Description,
-    NextAddress,
     Onward,
     Order,
     Removal,
@@ -38,7 +38,11 @@ async def get_command_question(request: web.Request) -> web.StreamResponse:
         action = Action(request.match_info["action"])
     except ValueError:
         raise NotFound(ErrorCode.NO_SUCH_PAGE) from None
-    back = read_query(request, NextAddress).next if "next" in request.query else None
+    asked = read_query(request, CommandAddress)
+    back = asked.next if "next" in request.query else None
+    if asked.when_back:
+        question = questions.about_waiting(client, action, back, language_of(request))
+        return await page(request, "confirm.html", here="clients", question=question)
     locked_until = await parts_of(request).commanding.lockout(client.uuid) if action in DISRUPTIVE else None
     question = questions.about_command(client, action, locked_until, back, language_of(request))
     return await page(request, "confirm.html", here="clients", question=question)
@@ -59,6 +63,8 @@ async def post_command(request: web.Request) -> web.StreamResponse:
             actor=actor_of(request),
             reason=order.reason,
             force=order.force == "yes",
+            when_back=order.lasts != "",
+            expires_in=questions.WAITS[order.lasts][0] if order.lasts else None,
         )
     except CommandInFlight as refusal:
         under_way = refusal.command
@@ -73,8 +79,9 @@ async def post_command(request: web.Request) -> web.StreamResponse:
         )
     except LockedOut:
         return flash.put(request, back, "locked", client=client.label)
+    said = "requested" if command.waits_for is None else "waits"
     return flash.put(
-        request, back, "requested", client=client.label, action=command.action, command_id=command.command_id
+        request, back, said, client=client.label, action=command.action, command_id=command.command_id
     )
 
 
@@ -156,6 +163,7 @@ async def _edit_page(
         "name": client.name or "",
         "site": client.site or "",
         "tags": ", ".join(client.tags),
+        "hours": client.own_hours or "",
         "description": client.description or "",
         "maintenance_until": f"{until.astimezone(zone):%Y-%m-%dT%H:%M}" if until else "",
         "auto_recovery": "on" if client.auto_recovery else "off",

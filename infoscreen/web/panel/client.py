@@ -1,7 +1,7 @@
 """One client: how it is and why, what can be done about it, what has happened to it."""
 
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from datetime import UTC, timedelta
 from functools import partial
 from types import MappingProxyType
 
@@ -17,17 +17,19 @@ from infoscreen.domain.presence import is_alive
 from infoscreen.domain.recovery import Phase
 from infoscreen.domain.timeline import TimelineEntry
 from infoscreen.services.recovery.explain import explain
-from infoscreen.storage import accounts, clients, commands, screenshots, timeline
+from infoscreen.storage import accounts, clients, commands, screenshots, sites, timeline, waiting
 from infoscreen.storage.acknowledged import care_of
 from infoscreen.storage.commands import CommandQuery
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page
 from infoscreen.storage.recovery.pauses import PauseScope
 from infoscreen.web.keys import parts_of
+from infoscreen.web.panel.availability import client_bars
 from infoscreen.web.panel.forms import ClientAddress
 from infoscreen.web.panel.health import health_of
+from infoscreen.web.panel.history import days_of
 from infoscreen.web.panel.language import language_of
-from infoscreen.web.panel.offers import obstacles_of, offers_of
+from infoscreen.web.panel.offers import OUT_OF_REACH, obstacles_of, offers_of
 from infoscreen.web.panel.recovery import steps_of
 from infoscreen.web.panel.rendering import page, wants
 from infoscreen.web.registry import actor_of, path_uuid, read_query
@@ -39,6 +41,8 @@ ENTRIES = 30
 
 HEALTH_LASTS = timedelta(minutes=15)
 """Older readings are shown as old also when the device still beats; agents report every minute."""
+
+AT_REST = frozenset({Phase.REST, Phase.WELL})
 
 HISTORIES: Mapping[str, tuple[str, frozenset[TimelineKind]]] = MappingProxyType(
     {
@@ -72,16 +76,22 @@ async def get_client(request: web.Request) -> web.StreamResponse:
     async with parts.store.read() as connection:
         client = found(await clients.get(connection, uuid))
         in_flight = (await commands.in_flight(connection, [uuid])).get(uuid)
+        queued = (await waiting.of_clients(connection, [uuid])).get(uuid, [])
         latest: Page[ClientCommand] = Page([], None)
         if wants(request, "commands"):
             latest = await commands.search(connection, CommandQuery(client_uuid=uuid), LATEST_COMMANDS)
         entries: Page[TimelineEntry] = Page([], None)
         if wants(request, "history"):
-            entries = await timeline.page(connection, uuid, ENTRIES, address.cursor or None, kinds)
+            entries = await timeline.page(
+                connection, uuid, ENTRIES, address.cursor or None, kinds, all_logs=address.show == "logs"
+            )
         shot_at = await screenshots.received_at(connection, uuid)
-        asked = [*latest.items, *([in_flight] if in_flight else [])]
+        asked = [*latest.items, *queued, *([in_flight] if in_flight else [])]
         names = await names_of(connection, (command.requested_by for command in asked))
         care = await care_of(connection, [uuid], parts.clock.now())
+        places = {} if client.site is None else await sites.by_names(connection, [client.site])
+        place = places.get(client.site or "")
+        bars = await client_bars(request, connection, client) if wants(request, "bars") else None
         known = await explain(connection, client, parts.recovering.policy, parts.clock.now())
     locked_until = await parts.commanding.lockout(uuid)
     now = parts.clock.now()
@@ -92,9 +102,13 @@ async def get_client(request: web.Request) -> web.StreamResponse:
         "client.html",
         here="clients",
         client=client,
+        site=place,
         in_flight=in_flight,
+        queued=queued,
+        may_wait=actor.role.may(Role.OPERATOR) and client.status in OUT_OF_REACH,
         commands=latest,
         timeline=entries,
+        days=days_of(entries.items, language, language.zone or UTC),
         show=address.show,
         histories={key: title for key, (title, _) in HISTORIES.items()},
         shot_at=shot_at,
@@ -107,12 +121,14 @@ async def get_client(request: web.Request) -> web.StreamResponse:
         outdated=client.last_alive is not None
         and not (listening and is_alive(client, now, parts.link.state.listening_since)),
         known=known,
+        bars=bars,
         steps=steps_of(known),
         care=care.get(uuid),
         problem_states=PROBLEMS,
         may_acknowledge=client.status in PROBLEMS or known.phase is Phase.NEEDS_HUMAN,
         given_up=known.phase is Phase.NEEDS_HUMAN,
         paused_itself=any(pause.scope is PauseScope.CLIENT for pause in known.pauses),
+        todo=client.status in PROBLEMS or known.phase not in AT_REST or in_flight is not None,
         asked_by=partial(asked_by, names=names, language=language),
     )
 

@@ -26,6 +26,12 @@ MESSAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "requested": ("good", N_("%(action)s requested: %(client)s.")),
         "restarts": ("good", N_("App restarts: %(queued)s requested, %(others)s skipped.")),
+        "bulk_too_many": (
+            "bad",
+            N_("Nothing was done: more than %(most)s clients match."),
+        ),
+        "bulk_stopped": ("good", N_("Stopped. Withdrawn: %(count)s.")),
+        "waits": ("good", N_("%(action)s: %(client)s gets the command when it is back.")),
         "miscounted": ("bad", N_("Nothing was done: that was not the number of clients.")),
         "in_flight": (
             "bad",
@@ -52,6 +58,7 @@ MESSAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
         ),
         "undone": ("good", N_("Undone.")),
         "not_undone": ("bad", N_("Too late to undo, or changed by somebody in the meantime.")),
+        "site_saved": ("good", N_("%(site)s was saved.")),
         "saved": ("good", N_("%(client)s was saved.")),
         "paused": ("good", N_("Automatic recovery was paused.")),
         "resumed": ("good", N_("Automatic recovery was resumed.")),

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
+from uuid import UUID
 
 from aiohttp import web
 from pydantic import (
@@ -18,6 +19,7 @@ from pydantic import (
 
 from infoscreen.domain.clients import Client, ClientEdit
 from infoscreen.domain.commands import Action
+from infoscreen.domain.faults import BadValue, FieldFault
 from infoscreen.domain.recovery import Meanwhile
 from infoscreen.web.api.requests import Sort, in_calendar
 from infoscreen.web.panel.language import zone_named
@@ -41,6 +43,24 @@ def see_other(location: str) -> web.Response:
 OwnPath = Annotated[str, StringConstraints(max_length=2_000), BeforeValidator(own_path)]
 Line = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)]
 Optional = BeforeValidator(_none_if_blank)
+Waits = Literal["", "1d", "3d", "7d"]
+
+
+def is_canonical(text: str) -> bool:
+    """Tell whether a text is a UUID as we write it."""
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
+
+
+def _canonical(text: str) -> str:
+    if not is_canonical(text):
+        raise BadValue(FieldFault.NOT_A_UUID)
+    return text
+
+
+CanonicalUuid = Annotated[str, AfterValidator(_canonical)]
 
 
 class Form(BaseModel):
@@ -67,6 +87,30 @@ class ClientsAddress(Address):
     first: Annotated[int, Field(ge=1, lt=10**9)] = 1
 
 
+class BulkAddress(ClientsAddress):
+    """Which action, and for whom: the chosen clients, or all that the filter matches."""
+
+    action: Action
+    scope: Literal["chosen", "all"] = "chosen"
+    client: Annotated[list[CanonicalUuid], Field(max_length=500)] = Field(default_factory=list)
+    when_back: Literal["", "1"] = ""
+
+
+class PageAddress(Address):
+    """From where on a list is shown."""
+
+    cursor: Annotated[str, Field(max_length=1_000)] = ""
+
+
+class AuditAddress(Address):
+    """Which entries of the audit trail."""
+
+    actor: Annotated[Line, Field(max_length=100)] = ""
+    action: Annotated[Line, Field(max_length=60)] = ""
+    target: Annotated[Line, Field(max_length=200)] = ""
+    cursor: Annotated[str, Field(max_length=1_000)] = ""
+
+
 class ClientAddress(Address):
     """Which part of a client's history."""
 
@@ -78,6 +122,12 @@ class NextAddress(Address):
     """Where to go afterwards."""
 
     next: OwnPath = "/"
+
+
+class CommandAddress(NextAddress):
+    """How a command is asked for; ``when_back`` lets it wait for its client."""
+
+    when_back: Literal["", "1"] = ""
 
 
 class SignIn(Form):
@@ -153,13 +203,35 @@ class FailuresForm(Form):
 
 
 class Order(Form):
-    """A command for one client. ``typed`` is the client's name, where it is asked for."""
+    """A command for one client. ``typed`` is the client's name, where it is asked for.
+
+    With ``lasts`` it waits so long for a client that is away.
+    """
 
     action: Action
     reason: Annotated[Line | None, Optional] = None
     typed: Line = ""
     force: Literal["", "yes"] = ""
+    lasts: Waits = ""
     next: OwnPath | None = None
+
+
+class BulkForm(Form):
+    """An action for many clients; ``typed`` is their number, where it is asked for.
+
+    With ``lasts`` it waits so long for clients that are away.
+    """
+
+    action: Action
+    client_uuids: Annotated[str, Field(max_length=200_000)] = ""
+    reason: Annotated[Line | None, Optional] = None
+    typed: Line = ""
+    lasts: Waits = ""
+
+    @property
+    def uuids(self) -> list[str]:
+        """Return the clients, each once; what is no UUID is left out."""
+        return list(dict.fromkeys(filter(is_canonical, self.client_uuids.split(","))))
 
 
 class Restarts(Form):
@@ -204,6 +276,9 @@ class Description(Form):
     maintenance_until: Annotated[Annotated[datetime, AfterValidator(in_calendar)] | None, Optional] = None
     zone: Annotated[str, Field(max_length=100)] = ""
     auto_recovery: Literal["", "on", "off"] = ""
+    hours: Annotated[
+        Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)] | None, Optional
+    ] = None
 
     def changes(self, client: Client) -> ClientEdit:
         """Return what is to be changed; an end of maintenance that was left as the form showed it is not."""
@@ -220,6 +295,8 @@ class Description(Form):
             or not _same_minute(until, client.maintenance_until)
         ):
             changes["maintenance_until"] = until
+        if "hours" in self.model_fields_set:
+            changes["own_hours"] = self.hours
         if self.auto_recovery:
             changes["auto_recovery"] = self.auto_recovery == "on"
         return changes

@@ -31,7 +31,11 @@ class MenuEntry:
 ENTRIES: tuple[MenuEntry, ...] = (
     MenuEntry("overview", "/", N_("Overview")),
     MenuEntry("clients", "/clients", N_("Clients")),
+    MenuEntry("sites", "/sites", N_("Sites")),
     MenuEntry("incidents", "/incidents", N_("Incidents")),
+    MenuEntry("availability", "/availability", N_("Availability")),
+    MenuEntry("bulk", "/bulk", N_("Bulk actions"), MenuGroup.ADMINISTRATION),
+    MenuEntry("audit", "/audit", N_("Audit trail"), MenuGroup.ADMINISTRATION, Role.ADMIN),
     MenuEntry("device_new", "/devices/new", N_("Add a client"), MenuGroup.ADMINISTRATION, Role.ADMIN),
     MenuEntry("notifications", "/notifications", N_("Notifications"), MenuGroup.ADMINISTRATION, Role.ADMIN),
 )

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from infoscreen.domain.clients import Client, Condition
 from infoscreen.domain.commands import DISRUPTIVE, Action
 from infoscreen.words.language import N_, Language
-from infoscreen.words.names import ACTIONS, EFFECTS
+from infoscreen.words.names import ACTION_NOUNS, ACTIONS, EFFECTS
 
 TITLES: Mapping[Action, str] = MappingProxyType(
     {
@@ -44,6 +44,38 @@ class Question:
     reason_label: str | None = None
     reason_required: bool = False
     typed: str | None = None
+    waits: Mapping[str, str] = field(default_factory=dict)
+
+
+WAITS: Mapping[str, tuple[timedelta, str]] = MappingProxyType(
+    {
+        "1d": (timedelta(days=1), N_("for 1 day")),
+        "3d": (timedelta(days=3), N_("for 3 days")),
+        "7d": (timedelta(days=7), N_("for 7 days")),
+    }
+)
+"""How long commands wait for clients that are away."""
+
+
+def about_waiting(client: Client, action: Action, back: str | None, language: Language) -> Question:
+    """Return the question before a command that waits until its client is heard again."""
+    _ = language.gettext
+    hidden = {"action": action.value}
+    if back is not None:
+        hidden["next"] = back
+    return Question(
+        title=_("When %(client)s is back: %(action)s?")
+        % {"client": client.label, "action": _(ACTION_NOUNS[action])},
+        effect=_("The command is sent as soon as the client is heard again. Until then it can be withdrawn."),
+        verb=_("Run when it comes back"),
+        action=f"/clients/{client.uuid}/commands",
+        back=back or f"/clients/{client.uuid}",
+        hidden=hidden,
+        danger=action is Action.SHUTDOWN_HOST,
+        reason_label=_("Reason (optional)"),
+        typed=client.label if action is Action.SHUTDOWN_HOST else None,
+        waits={key: _(words) for key, (_wait, words) in WAITS.items()},
+    )
 
 
 def about_command(

@@ -180,7 +180,9 @@ def _environment(tongue: Language) -> Environment:
     environment.filters.update(
         iso=_iso,
         moment=tongue.moment,
+        weekday=tongue.weekday,
         clock=tongue.clock,
+        day=tongue.day,
         utc=tongue.utc,
         number=tongue.number,
         counted=_counted_in(tongue),

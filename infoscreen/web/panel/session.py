@@ -31,7 +31,9 @@ async def get_login(request: web.Request) -> web.StreamResponse:
     address = read_query(request, NextAddress)
     if maybe_actor(request) is not None:
         return see_other(address.next)
-    return bare_page(request, "login.html", following=address.next, username="", error=None)
+    return bare_page(
+        request, "login.html", following=address.next, username="", error=None, sso=_has_sso(request)
+    )
 
 
 async def post_login(request: web.Request) -> web.StreamResponse:
@@ -90,6 +92,10 @@ def _remember(request: web.Request, response: web.Response, cookie: str, choice:
     return response
 
 
+def _has_sso(request: web.Request) -> bool:
+    return parts_of(request).single_sign_on is not None
+
+
 def refusal_text(refusal: Refused, language: Language, wrong: str) -> str:
     """Say why somebody is not signed in; ``wrong`` says it of what was typed."""
     _ = language.gettext
@@ -113,6 +119,7 @@ def _refused(request: web.Request, form: SignIn, refusal: Refused) -> web.Respon
         status=refusal.status,
         following=form.next,
         username=form.username,
+        sso=_has_sso(request),
         error=refusal_text(refusal, language, wrong),
     )
     if refusal.retry_after is not None:

@@ -27,6 +27,12 @@ let connection = null;
 
 export function goLive(address) {
   rememberRows();
+  // What is told to nobody, as the progress of a bulk action over thousands of clients, is asked for.
+  setInterval(() => {
+    if (!document.hidden && document.querySelector('[data-live~="poll"]')) {
+      refresh("poll");
+    }
+  }, PACE);
   connection = new Connection(() => streamAddress(address), {
     hello: ({ generated_at: now }, again) => {
       setServerTime(now);
@@ -209,10 +215,47 @@ async function fetchParts() {
   fetchSoon();
 }
 
+function lines() {
+  return [...document.querySelectorAll("#history li[id]")];
+}
+
+// A history that fills the window is being read: what is new in it waits behind a button instead of pushing it down.
+function isRead(history) {
+  const place = history?.getBoundingClientRect();
+  return Boolean(place) && place.top < innerHeight / 2 && place.bottom > 0 && scrollY > 0;
+}
+
+function holdBack(known) {
+  for (const line of lines()) {
+    if (!known.has(line.id)) {
+      line.dataset.held = "";
+      line.hidden = true;
+    }
+  }
+  const button = document.querySelector("[data-newer]");
+  const held = lines().filter(({ dataset }) => "held" in dataset);
+  if (!button || !held.length) {
+    return;
+  }
+  button.textContent = held.length === 1 ? button.dataset.one : button.dataset.many.replace("#", held.length);
+  button.hidden = false;
+  button.onclick = release;
+}
+
+function release() {
+  for (const line of lines()) {
+    delete line.dataset.held;
+    line.hidden = false;
+  }
+  document.querySelector("[data-newer]")?.setAttribute("hidden", "");
+}
+
 function apply(fresh, asked) {
   localise(fresh);
   document.title = fresh.title;
   const before = streamAddress("");
+  const known = new Set(lines().map(({ id }) => id));
+  const reading = isRead(document.getElementById("history"));
   for (const region of document.querySelectorAll("[data-live], #flash")) {
     if (!asked.has(region.id)) {
       continue;
@@ -227,6 +270,11 @@ function apply(fresh, asked) {
   }
   if (asked.has(ROWS)) {
     compareRows(document.querySelector("[data-live-rows]"), fresh);
+  }
+  if (reading) {
+    holdBack(known);
+  } else {
+    release();
   }
   rememberRows();
   announceOutages();

@@ -19,10 +19,14 @@ export function morph(old, fresh) {
 function morphAttributes(old, fresh) {
   for (const { name } of [...old.attributes]) {
     // What the reader or JavaScript has put there is not the server's to take away.
-    const ours = name === "data-sent" || (name === "open" && old.localName === "details");
+    const ours = name === "data-sent" || (name === "open" && old.localName === "details") || (name === "hidden" && "held" in old.dataset) || name === "data-held";
     if (!fresh.hasAttribute(name) && !ours) {
       old.removeAttribute(name);
     }
+  }
+  // What there is to do now is unfolded once; after that it is the reader's to fold.
+  if (fresh.dataset.unfold === "yes" && old.dataset.unfold === "no") {
+    old.open = true;
   }
   for (const { name, value } of fresh.attributes) {
     if (old.getAttribute(name) !== value) {

@@ -1,0 +1,1 @@
+"""A door: OpenID Connect providers, which sign people in for us."""

@@ -1,0 +1,183 @@
+"""Sums of days: by the calendar of the site, corrected when a cause is found, and never by the retention."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from infoscreen.domain.availability import DARK_CAUSES, FIELDS, Cure, IntervalCause, Sums, field
+from infoscreen.domain.hours import HoursPolicy
+from infoscreen.services.availability import Availability, Kept
+from infoscreen.services.hours import Hours
+from infoscreen.services.reporting import Grouping, Report, ReportQuery, ReportScope, report
+from infoscreen.services.schedules import Schedules
+from infoscreen.storage import availability, availability_days, sites
+from tests.spine import Spine, open_spine, sqlite_url, uuid_of
+
+U, V = uuid_of(1), uuid_of(2)
+BERLIN = ZoneInfo("Europe/Berlin")
+DAY = timedelta(days=1)
+WHOLE = FIELDS[: FIELDS.index("unobserved") + 1]
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+async def spine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Spine]:
+    url = sqlite_url(tmp_path) if request.param == "sqlite" else request.getfixturevalue("postgres")
+    async with open_spine(url) as parts:
+        yield parts
+
+
+def availability_of(spine: Spine) -> Availability:
+    """Return a new one, as after a restart."""
+    schedules = Schedules(spine.store, spine.clock, Hours(BERLIN), HoursPolicy())
+    return Availability(spine.store, spine.clock, spine.link, schedules, Kept(7 * DAY, 400 * DAY))
+
+
+async def at_site(spine: Spine, uuid: str, site: str, **told: str) -> None:
+    async with spine.store.write() as connection:
+        await sites.ensure(connection, [site], spine.clock.now())
+        found = (await sites.by_names(connection, [site]))[site]
+        await sites.save(connection, found.id, told)
+        await connection.exec_driver_sql(f"UPDATE clients SET site = '{site}' WHERE uuid = '{uuid}'")
+
+
+async def pass_time(spine: Spine, until: datetime, **uuids: str) -> None:
+    """Let hours pass in which the clients beat every ten minutes, and the daemon notes that it listens."""
+    observing = availability_of(spine)
+    while spine.clock.now() < until:
+        spine.clock.advance(min(600.0, (until - spine.clock.now()).total_seconds()))
+        for uuid, status in uuids.items():
+            await spine.beat(uuid.replace("_", "-").removeprefix("u"), process_status=status)
+        await observing.observe()
+
+
+async def asked(spine: Spine, first: date, last: date, **more: object) -> Report:
+    query: dict[str, object] = {"scope": ReportScope.FLEET, "name": None, **more}
+    async with spine.store.read() as connection:
+        return await report(connection, ReportQuery(first=first, last=last, **query))  # type: ignore[arg-type]
+
+
+def key(uuid: str) -> str:
+    return "u" + uuid.replace("-", "_")
+
+
+def total(sums: Sums) -> int:
+    return sum(field(sums, name) for name in WHOLE)
+
+
+async def test_the_days_of_a_site_are_those_of_its_clocks_also_when_they_change(spine: Spine) -> None:
+    # In Berlin 29 March 2026 has 23 hours.
+    await _begin(spine, datetime(2026, 3, 28, 12, tzinfo=BERLIN))
+    await at_site(spine, U, "Berlin", time_zone="Europe/Berlin")
+    await pass_time(spine, datetime(2026, 3, 30, 1, tzinfo=BERLIN), **{key(U): "running"})
+    await availability_of(spine).step()
+    found = await asked(spine, date(2026, 3, 28), date(2026, 3, 29), grouping=Grouping.DAY)
+    assert [(one.key, total(one.sums)) for one in found.groups] == [
+        ("2026-03-28", 12 * 3600),
+        ("2026-03-29", 23 * 3600),
+    ]
+    assert field(found.total, "shown") == 35 * 3600
+
+
+async def _begin(spine: Spine, at: datetime) -> None:
+    spine.clock.advance((at.astimezone(UTC) - spine.clock.now()).total_seconds())
+    spine.link.listening_since = spine.clock.now()
+    await spine.beat(U, process_status="running")
+    await availability_of(spine).observe()
+
+
+async def test_outside_its_hours_nothing_is_dark_and_a_healthy_screen_has_all(spine: Spine) -> None:
+    await _begin(spine, datetime(2026, 3, 2, tzinfo=BERLIN))
+    await at_site(spine, U, "Shop", time_zone="Europe/Berlin", hours="Mo-Su 08:00-20:00")
+    await pass_time(spine, datetime(2026, 3, 3, 1, tzinfo=BERLIN), **{key(U): "running"})
+    await availability_of(spine).step()
+    found = await asked(spine, date(2026, 3, 2), date(2026, 3, 2))
+    assert field(found.total, "shown") == 12 * 3600
+    assert field(found.total, "off_hours") == 12 * 3600
+    assert total(found.total) == 24 * 3600
+
+
+async def test_a_cause_found_later_corrects_sums_without_changing_a_time(spine: Spine) -> None:
+    await _begin(spine, datetime(2026, 3, 2, tzinfo=BERLIN))
+    night = datetime(2026, 3, 2, 22, tzinfo=BERLIN)
+    await pass_time(spine, night, **{key(U): "running"})
+    await spine.beat(U, process_status="crashed")
+    await pass_time(spine, datetime(2026, 3, 3, 1, tzinfo=BERLIN), **{key(U): "crashed"})
+    await availability_of(spine).step()
+    before = await asked(spine, date(2026, 3, 2), date(2026, 3, 2))
+    assert field(before.total, "dark_app") == 2 * 3600
+    # A reboot by the recovery cures it: so it was the host.
+    async with spine.store.write() as connection:
+        at = spine.clock.now() - timedelta(minutes=10)
+        await connection.exec_driver_sql(
+            "INSERT INTO recovery_attempts (command_id, client_uuid, rung, decided_at, ended_at, outcome)"
+            f" VALUES ('c1', '{U}', 2, '{at:%Y-%m-%d %H:%M:%S.%f}', '{at:%Y-%m-%d %H:%M:%S.%f}', 'helped')"
+        )
+    await pass_time(spine, datetime(2026, 3, 3, 2, tzinfo=BERLIN), **{key(U): "running"})
+    for _ in range(2):
+        await availability_of(spine).step()  # the second time changes nothing
+        after = await asked(spine, date(2026, 3, 2), date(2026, 3, 2), grouping=Grouping.CLIENT)
+        assert (field(after.total, "dark_app"), field(after.total, "dark_host")) == (0, 2 * 3600)
+        assert after.groups[0].sums[: len(WHOLE)] == after.total[: len(WHOLE)]
+        assert total(after.total) == total(before.total)
+    async with spine.store.read() as connection:
+        (dark,) = [
+            one
+            for one in (await availability.of_clients(connection, [U], night - DAY, night + DAY))[U]
+            if one.condition == "crashed"
+        ]
+    assert (dark.cause, dark.cure) == (IntervalCause.HOST, Cure.RECOVERY)
+    assert dark.began_at == night
+
+
+async def test_times_without_the_daemon_count_neither_way(spine: Spine) -> None:
+    await _begin(spine, datetime(2026, 3, 2, tzinfo=BERLIN))
+    await pass_time(spine, datetime(2026, 3, 2, 10, tzinfo=BERLIN), **{key(U): "running"})
+    # Killed; back after four hours, and nobody tells the new process when that was.
+    spine.clock.advance(4 * 3600)
+    spine.link.listening_since = spine.clock.now()
+    await pass_time(spine, datetime(2026, 3, 3, 1, tzinfo=BERLIN), **{key(U): "running"})
+    await availability_of(spine).step()
+    found = await asked(spine, date(2026, 3, 2), date(2026, 3, 2))
+    assert field(found.total, "unobserved") == 4 * 3600
+    assert field(found.total, "shown") == 20 * 3600
+    assert sum(field(found.total, f"dark_{cause}") for cause in DARK_CAUSES) == 0
+
+
+async def test_retention_changes_no_sum_and_missed_days_are_made_up_for(spine: Spine) -> None:
+    await _begin(spine, datetime(2026, 3, 2, tzinfo=BERLIN))
+    await spine.beat(V, process_status="crashed")
+    for day in range(3, 6):
+        await pass_time(
+            spine, datetime(2026, 3, day, tzinfo=BERLIN), **{key(U): "running", key(V): "crashed"}
+        )
+    spine.clock.advance(3600)
+    await availability_of(spine).step()
+    first, last = date(2026, 3, 2), date(2026, 3, 4)
+    before = [await asked(spine, first, last, grouping=one) for one in Grouping]
+    assert field(before[0].total, "shown") == field(before[0].total, "dark_app") == 3 * 86_400
+    spine.clock.advance(20 * 86_400)
+    async with spine.store.write() as connection:
+        assert await availability.forget_before(connection, spine.clock.now(), 1_000) >= 0
+    assert [await asked(spine, first, last, grouping=one) for one in Grouping] == before
+    worst = before[-1].groups
+    assert [one.key for one in worst] == [V, U]
+    assert [one.key for one in before[1].groups] == ["2026-W10"]
+    by_client = await asked(spine, first, last, scope=ReportScope.CLIENT, name=V, grouping=Grouping.DAY)
+    assert [field(one.sums, "dark_app") for one in by_client.groups] == [86_400] * 3
+
+
+async def test_days_of_one_client_are_differences_of_totals(spine: Spine) -> None:
+    await _begin(spine, datetime(2026, 3, 2, 12, tzinfo=BERLIN))
+    await pass_time(spine, datetime(2026, 3, 4, 1, tzinfo=BERLIN), **{key(U): "running"})
+    await availability_of(spine).step()
+    async with spine.store.read() as connection:
+        days = await availability_days.days_of_client(
+            connection, U, ["2026-03-02", "2026-03-03"], "2026-03-01"
+        )
+    assert [(day, field(sums, "shown")) for day, sums in days] == [
+        ("2026-03-02", 12 * 3600),
+        ("2026-03-03", 24 * 3600),
+    ]
