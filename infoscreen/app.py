@@ -226,7 +226,12 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         listener,
         ingest,
         bulk_ingest,
-        alerts=(lambda: standing, certificates.alerts, lambda: broker_alerts.alerts(listener.state)),
+        alerts=(
+            lambda: standing,
+            certificates.alerts,
+            lambda: broker_alerts.alerts(listener.state),
+            lambda: notifications.alerts(),
+        ),
     )
     live = LiveFeed(store, bus, listener, clock)
     commanding = Commanding(store, clock, bus, commands, metrics, wake)

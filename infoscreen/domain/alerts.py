@@ -38,6 +38,7 @@ class AlertCode(Code):
     BROKER_ACL_OPEN = "broker_acl_open", {"since": datetime}
     CLIENT_ID_TAKEN = "client_id_taken"
     LOGINS_FAIL = "logins_fail", {"failures": int}
+    CHANNEL_FAILS = "channel_fails", {"channel": str, "since": datetime}
     LOGINS_FAIL_FROM = "logins_fail_from", {"failures": int, "address": str}
 
 

@@ -30,6 +30,7 @@ ALERTS: Table = MappingProxyType(
             "connection, and messages reach only one of both. Stop one of them, or change its MQTT_CLIENT_ID."
         ),
         AlertCode.LOGINS_FAIL: N_("%(failures)s logins at the broker failed in the last ten minutes."),
+        AlertCode.CHANNEL_FAILS: N_("Notifications to %(channel)s have not been delivered since %(since)s."),
         AlertCode.LOGINS_FAIL_FROM: N_(
             "%(failures)s logins at the broker failed in the last ten minutes, most of them from %(address)s."
         ),
