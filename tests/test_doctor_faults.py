@@ -165,7 +165,7 @@ def certificate_of(days: int) -> Callable[[Installation], AbstractAsyncContextMa
             "Check DATABASE_URL, and that the database runs",
         ),
         (no_fault, "fail  broker: cannot connect to 127.0.0.1:1", "Start the broker, or correct the MQTT_"),
-        (failing_channel, "warn  notifications to Mail\\n fail since", "Correct its address in the panel"),
+        (failing_channel, "warn  notifications to Mail\\x0a fail since", "Correct its address in the panel"),
         (no_fault, "fail  the daemon does not run", "`systemctl start infoscreen`"),
         (no_fault, "fail  nobody can sign in as admin", "Run `infoscreen user add NAME --role admin`."),
         (printer_on_the_port, "fail  something else answers at 127.0.0.1", "Stop it, or set HTTP_PORT."),
