@@ -21,6 +21,7 @@ from infoscreen.web.panel import (
     notifications,
     overview,
     pauses,
+    power,
     session,
     sites,
     sso,
@@ -52,6 +53,7 @@ from infoscreen.web.panel.forms import (
 from infoscreen.web.registry import Route
 
 ROUTES: tuple[Route, ...] = (
+    *power.ROUTES,
     Route("GET", "/assets/{version}/{name}", assets.get_asset, None, "A file of the panel", html=True),
     Route("GET", "/login", session.get_login, None, "Form to sign in", query=NextAddress, html=True),
     Route("POST", "/login", session.post_login, None, "Sign in", request=SignIn, html=True),
