@@ -1,4 +1,4 @@
-"""What a device says is text on every page, whatever it says; and pages do not jump when it speaks."""
+"""What a device says is text on every page, and pages do not jump when it speaks."""
 
 import json
 import re
@@ -91,7 +91,7 @@ def hostile(tail: str, uuid: str, text: str, **kept: str) -> tuple[dict[str, Any
 
 
 async def speak(spine: Spine, uuid: str, text: str) -> None:
-    """Let a device say the text wherever it can."""
+    """Let a device say the text in every field."""
     await spine.beat(uuid)
     command = await spine.request(uuid)
     await spine.outbox.step()
