@@ -20,6 +20,7 @@ from aiohttp import web
 from infoscreen import __version__, installation, sd_notify
 from infoscreen.broker_address import broker_address, probe_address
 from infoscreen.clock import SteadySince, SystemClock, host_zone
+from infoscreen.domain.alerts import AlertSource
 from infoscreen.domain.commands import Timeouts
 from infoscreen.domain.errors import CannotStart, StoreUnavailable
 from infoscreen.domain.events import BrokerChanged
@@ -53,7 +54,9 @@ from infoscreen.services.notify.links import AcknowledgeLinks
 from infoscreen.services.outbox import Outbox
 from infoscreen.services.passwords import Passwords
 from infoscreen.services.ports import LinkState
+from infoscreen.services.power.cycles import PowerCycles, PowerPolicy
 from infoscreen.services.power.outlets import Outlets
+from infoscreen.services.power.permission import CycleLimits
 from infoscreen.services.quota import Limit, QuotaPolicy, Quotas
 from infoscreen.services.recovery.loop import Recovering
 from infoscreen.services.recovery.pauses import Pausing
@@ -111,10 +114,12 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         restart_app=seconds(settings.restart_app_timeout_seconds),
         reboot_host=seconds(settings.reboot_timeout_seconds),
         shutdown_host=seconds(settings.shutdown_timeout_seconds),
+        power_cycle=seconds(settings.power_cycle_timeout_seconds),
     )
     lockout = lockout_policy(settings)
+    limits = CycleLimits(settings.power_cycles_per_day, seconds(settings.boot_grace_seconds))
     expiry, pace = seconds(settings.command_expiry_seconds), settings.bulk_per_second
-    commands = CommandPolicy(expiry, timeouts, lockout)
+    commands = CommandPolicy(expiry, timeouts, lockout, limits)
     recovery = recovery_policy(settings)
     watched = WatchPolicy(
         stale,
@@ -219,15 +224,21 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         on_change=show_broker,
     )
     metrics.watch_certificates(lambda: certificates.lifetimes)
+    key = settings.secrets_key
+    secrets = Secrets(() if key is None else keys_in(key.get_secret_value()))
+    outlets = Outlets(store, clock, bus, secrets, open_outlet)
+    power_policy = PowerPolicy(timeouts, limits, seconds(settings.power_cycle_stagger_seconds))
+    cycles = PowerCycles(store, clock, bus, outlets, open_outlet, metrics, power_policy)
+    metrics.watch_outlets(lambda: len(cycles.left_off()))
     standing = list(installation.alerts(settings))
-    monitoring = Monitoring(
-        store,
-        clock,
-        listener,
-        ingest,
-        bulk_ingest,
-        alerts=(lambda: standing, certificates.alerts, lambda: broker_alerts.alerts(listener.state)),
+    alerts: tuple[AlertSource, ...] = (
+        cycles.alerts,
+        lambda: standing,
+        certificates.alerts,
+        lambda: broker_alerts.alerts(listener.state),
+        lambda: notifications.alerts(),
     )
+    monitoring = Monitoring(store, clock, listener, ingest, bulk_ingest, alerts=alerts)
     live = LiveFeed(store, bus, listener, clock)
     commanding = Commanding(store, clock, bus, commands, metrics, wake)
     bulk = Bulk(store, clock, commanding, expiry=expiry, per_second=pace)
@@ -245,10 +256,10 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         )
 
     passwords = Passwords()
-    key = settings.secrets_key
-    secrets = Secrets(() if key is None else keys_in(key.get_secret_value()))
     factors = SecondFactors(store, clock, secrets, bus, settings.totp_required_roles)
-    recovering = Recovering(store, clock, bus, commanding, metrics, recovery, lockout, observer)
+    recovering = Recovering(
+        store, clock, bus, commanding, metrics, recovery, lockout, observer, cycles_per_day=limits.per_day
+    )
     notifications = Notifications(settings, store, clock, monitoring, secrets)
     app = create_app(
         Parts(
@@ -259,7 +270,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
             bulk=bulk,
             sites=Sites(store, clock, bus, schedules),
             fleet=Fleet(store, clock, bus, listener, wake, schedules),
-            outlets=Outlets(store, clock, bus, secrets, open_outlet),
+            outlets=outlets,
             pausing=Pausing(store, clock, bus),
             single_sign_on=installation.single_sign_on(settings, store, clock, bus),
             enrolling=Enrolling(store, clock, helper, code_lifetime),
@@ -283,6 +294,7 @@ async def serve(settings: Settings, load: Callable[[], Settings] | None = None) 
         "mqtt monitor": monitor.run,
         "broker repair": repair.run,
         "outbox": outbox.run,
+        "power cycles": cycles.run,
         "releasing": releasing.run,
         "watch": watch.run,
         "expiry sweeper": watch.run_sweep,

@@ -28,6 +28,7 @@ from infoscreen.domain.errors import (
     StoreUnavailable,
     WrongListener,
 )
+from infoscreen.domain.visible import visible
 from infoscreen.local_daemon import DaemonPresence
 from infoscreen.mqtt import probe
 from infoscreen.mqtt.canary import AclState
@@ -41,6 +42,7 @@ from infoscreen.settings import INSTALLED_FILE, Settings, cautions, env_file, lo
 from infoscreen.settings_sources import installed_file
 from infoscreen.storage import backups, schema
 from infoscreen.storage.engine import Store
+from infoscreen.storage.notify import channels
 from infoscreen.words.speaking import say
 
 LITTLE_SPACE = 1_000_000_000
@@ -140,6 +142,7 @@ async def _database(settings: Settings) -> list[Check]:
             await schema.check_writable(store)
             findings.insert(0, Check(CheckStatus.OK, "database is migrated, whole and can be written"))
             findings.append(await _admin(store))
+            findings += await _channels(store)
         finally:
             await store.close()
     except DatabaseNotReady as error:
@@ -213,6 +216,21 @@ async def _admin(store: Store) -> Check:
     return Check(
         CheckStatus.FAIL, "nobody can sign in as admin", "Run `infoscreen user add NAME --role admin`."
     )
+
+
+async def _channels(store: Store) -> list[Check]:
+    """Notification channels that do not take messages."""
+    async with store.read() as connection:
+        failing = [one for one in await channels.every(connection) if one.enabled and one.failing_since]
+    return [
+        Check(
+            CheckStatus.WARN,
+            f"notifications to {visible(one.name, one_line=True)} fail since "
+            f"{one.failing_since:%Y-%m-%d %H:%M} UTC: {visible(one.last_error or '', one_line=True)}",
+            "Correct its address in the panel (Notifications) and test it.",
+        )
+        for one in failing
+    ]
 
 
 async def _broker(settings: Settings) -> list[Check]:

@@ -115,6 +115,11 @@ class Metrics:
             ["session"],
             registry=registry,
         )
+        self._left_off = Gauge(
+            "infoscreen_outlets_left_off",
+            "Outlets that do not come on again after a power cycle.",
+            registry=registry,
+        )
         self._paused = Gauge(
             "infoscreen_mqtt_paused",
             "1 while a session is not read because too much waits to be stored.",
@@ -159,6 +164,10 @@ class Metrics:
         """Show how much of a session's messages waits in memory, and whether reading is paused for that."""
         self._held.labels(session).set_function(held)
         self._paused.labels(session).set_function(paused)
+
+    def watch_outlets(self, left_off: Callable[[], int]) -> None:
+        """Show how many outlets do not come on again."""
+        self._left_off.set_function(left_off)
 
     def watch_dropped(self, dropped: Callable[[], int]) -> None:
         """Show how many messages the broker says it has dropped."""

@@ -49,6 +49,7 @@ class Notifications:
         delivery = Delivery(store, clock, sender, secrets, wake)
         sources = Sources(store, clock, monitoring.alerts, lambda: old_backup(settings, clock.now()))
         telling = Telling(store, clock, sources)
+        self.alerts = telling.alerts
         self.managing = Notifying(store, clock, sender, secrets, delivery, wake)
         self.parts: dict[str, Callable[[], Awaitable[None]]] = {
             "notifications": telling.run,

@@ -184,6 +184,10 @@ class Settings(SignInSettings):
     reboot_timeout_seconds: Seconds = _knob(600, "Maximum duration of `reboot_host`, once started.")
     shutdown_timeout_seconds: Seconds = _knob(120, "Maximum duration of `shutdown_host`, once started.")
     power_cycle_timeout_seconds: Seconds = _knob(900, "Maximum duration of `power_cycle`, once started.")
+    power_cycles_per_day: TriesAboveZero = _knob(3, "Maximum power cycles of one outlet per day.")
+    power_cycle_stagger_seconds: Seconds = _knob(
+        2, "Minimum time between the starts of two power cycles at one site, against inrush current."
+    )
 
     log_level: Level = _knob(MinimumLogLevel.INFO, "Minimum log level; the log goes to standard error.")
     log_format: Format = _knob(LogFormat.TEXT, "Format of log lines.")

@@ -10,7 +10,7 @@ from typing import cast
 import pyotp
 
 from infoscreen.domain.accounts import Role
-from infoscreen.domain.commands import Action
+from infoscreen.domain.commands import Action, Source
 from infoscreen.domain.recovery import Meanwhile
 from infoscreen.domain.sites import SiteEdit
 from infoscreen.services.accounts import CLI
@@ -37,6 +37,13 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "/acknowledge": ("/acknowledge?status=unwell",),
     "/recovery/pause": ("/recovery/pause", "/recovery/pause?site=Rathaus"),
     "/commands/{command_id}": ("/commands/{command_id}",),
+    "/audit": ("/audit", "/audit?actor=nobody"),
+    "/bulk": ("/bulk",),
+    "/bulk/new": (
+        "/bulk/new?scope=all&action=reboot_host",
+        "/bulk/new?scope=all&action=reboot_host&when_back=1",
+    ),
+    "/bulk/{batch_id}": ("/bulk/{batch_id}",),
     "/account": ("/account",),
     "/account/factor": ("/account/factor",),
     "/login/factor": ("/login/factor",),
@@ -72,7 +79,9 @@ FILES: dict[str, str] = {
     "/assets/{version}/{name}": "/assets/0/panel.js",
     "/login/sso": "/login/sso",
     "/login/sso/callback": "/login/sso/callback",
+    "/audit.csv": "/audit.csv",
     "/availability.csv": "/availability.csv",
+    "/clients.csv": "/clients.csv",
     "/clients/{uuid}/screenshot": f"/clients/{ONLINE}/screenshot",
 }
 """Routes of the panel that answer with no page."""
@@ -89,6 +98,9 @@ async def furnish(site: Site) -> dict[str, str]:
     await settle_fleet(spine)
     await crash(spine, ONLINE)
     command = await spine.request(CRASHED, Action.RESTART_APP)
+    batch = await spine.bulk.request(
+        [FAILED, HUNG, CRASHED], Action.SCREENSHOT, source=Source.OPERATOR, actor=OPERATOR
+    )
     until = spine.clock.now() + timedelta(hours=1)
     await spine.pausing.pause(PauseScope.CLIENT, "Umbau", until, OPERATOR, client_uuid=HUNG)
     await spine.pausing.pause(PauseScope.SITE, "Messe", until, OPERATOR, site="Rathaus")
@@ -106,7 +118,12 @@ async def furnish(site: Site) -> dict[str, str]:
         "runbook": "# Schlüssel\n- Tor",
     }
     place = await spine.sites.create("Schwimmbad", cast(SiteEdit, values), ADMIN)
-    return {"command_id": command.command_id, "site": str(place.id), **await _incident(site)}
+    return {
+        "command_id": command.command_id,
+        "batch_id": batch.batch_id,
+        "site": str(place.id),
+        **await _incident(site),
+    }
 
 
 async def _incident(site: Site) -> dict[str, str]:

@@ -93,7 +93,7 @@ def _process(command: list[str], log: Path, environment: dict[str, str] | None =
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         try:
-            process.wait(10)
+            process.wait(40)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

@@ -131,7 +131,11 @@ class Spine:
 
 @asynccontextmanager
 async def open_spine(
-    url: str, *, auto_register: bool = True, recovery: RecoveryPolicy | None = None
+    url: str,
+    *,
+    auto_register: bool = True,
+    recovery: RecoveryPolicy | None = None,
+    clock: FakeClock | None = None,
 ) -> AsyncIterator[Spine]:
     """Put the parts together on an empty database; it has listened for an hour."""
     store = Store(url)
@@ -140,7 +144,7 @@ async def open_spine(
             await connection.run_sync(metadata.create_all)
     else:
         await with_tables(url)
-    clock = FakeClock(MORNING)
+    clock = clock or FakeClock(MORNING)
     bus, measures, wake, publisher = Bus(), CountingMeasures(), asyncio.Event(), FakePublisher()
     link = FakeLink(clock, clock.now() - timedelta(hours=1))
     ingest_policy = IngestPolicy(STALE, TIMEOUTS, auto_register)

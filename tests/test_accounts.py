@@ -182,7 +182,7 @@ class SlowHasher(PasswordHasher):
             self.now += 1
             self.most = max(self.most, self.now)
         try:
-            assert self.free.wait(30)
+            assert self.free.wait(60)
             return super().verify(hash, password)
         finally:
             with self.lock:

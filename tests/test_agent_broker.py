@@ -28,7 +28,7 @@ from tests.doors import DEVICE
 from tests.programs import find_free_port
 from tests.test_api_clients import PNG
 from tests.test_mqtt_connection import _secure_site
-from tests.waiting import until
+from tests.waiting import DEADLINE_SECONDS, until
 
 pytestmark = pytest.mark.broker
 
@@ -341,7 +341,7 @@ async def test_a_failed_service_is_handed_to_the_running_agent_whose_connection_
             await server.until(lambda: server.presence() == ["online"])
             (device.metal / "unit").write_text(DOWN)
             reporting = device.run("report-service-failed", "--unit", "infoscreen-app.service")
-            assert await asyncio.to_thread(reporting.wait, 20) == 0, device.log
+            assert await asyncio.to_thread(reporting.wait, DEADLINE_SECONDS) == 0, device.log
             await server.until(lambda: server.said("service_failed"))
             (report,) = server.said("service_failed")
             assert report["unit"] == "infoscreen-app.service"
@@ -365,7 +365,7 @@ async def test_a_failed_service_is_reported_without_an_agent_and_costs_it_no_que
     queued = device.command(Action.RESTART_APP)
     await server.send(queued)
     reporting = device.run("report-service-failed", "--unit", "infoscreen-app.service")
-    assert await asyncio.to_thread(reporting.wait, 20) == 0, device.log
+    assert await asyncio.to_thread(reporting.wait, DEADLINE_SECONDS) == 0, device.log
     await server.until(lambda: server.said("service_failed"))
     await device.start()
     await server.until_acked(queued, "accepted", "execution_started", "completed")
@@ -378,7 +378,7 @@ async def test_a_failed_service_is_reported_once_the_broker_is_there_however_oft
     reporting = device.run("report-service-failed", "--unit", "infoscreen-app.service")
     await until(lambda: device.log.count("the broker did not take the report") >= 3)
     await broker.start()
-    assert await asyncio.to_thread(reporting.wait, 20) == 0, device.log
+    assert await asyncio.to_thread(reporting.wait, DEADLINE_SECONDS) == 0, device.log
     async with broker.sub(f"infoscreen/{UUID}/service_failed", account=broker.server_user) as subscriber:
         assert json.loads((await subscriber.next()).payload)["unit"] == "infoscreen-app.service"
 

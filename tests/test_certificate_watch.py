@@ -146,7 +146,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield Site(authority, port, process)
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(40)
 
 
 @pytest.mark.broker

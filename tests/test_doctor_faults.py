@@ -12,8 +12,12 @@ from pathlib import Path
 import pytest
 
 from infoscreen.clock import SystemClock
+from infoscreen.domain.notifying import ChannelKind
 from infoscreen.pki.authority import Authority
 from infoscreen.storage import schema
+from infoscreen.storage.engine import Store
+from infoscreen.storage.notify import channels
+from infoscreen.storage.notify.channels import StoredChannel
 from tests.disks import fill, mounted
 from tests.programs import cannot_run, find_free_port, require
 from tests.waiting import DEADLINE_SECONDS
@@ -104,6 +108,26 @@ async def printer_on_the_port(here: Installation) -> AsyncIterator[None]:
         yield
 
 
+@asynccontextmanager
+async def failing_channel(here: Installation) -> AsyncIterator[None]:
+    store = Store(f"sqlite+aiosqlite:///{here.database}")
+    store.open()
+    channel = StoredChannel(
+        name="Mail\n",
+        kind=ChannelKind.APPRISE,
+        target="mailtos://...",
+        sealed_url="",
+        language="de",
+        created_at=SystemClock().now(),
+        failing_since=SystemClock().now(),
+        last_error="failed 535",
+    )
+    async with store.write() as connection:
+        await channels.add(connection, channel)
+    await store.close()
+    yield
+
+
 def certificate_of(days: int) -> Callable[[Installation], AbstractAsyncContextManager[None]]:
     """Return a fault: the broker presents a certificate that was issued so many days ago, for a year."""
 
@@ -141,6 +165,7 @@ def certificate_of(days: int) -> Callable[[Installation], AbstractAsyncContextMa
             "Check DATABASE_URL, and that the database runs",
         ),
         (no_fault, "fail  broker: cannot connect to 127.0.0.1:1", "Start the broker, or correct the MQTT_"),
+        (failing_channel, "warn  notifications to Mail\\n fail since", "Correct its address in the panel"),
         (no_fault, "fail  the daemon does not run", "`systemctl start infoscreen`"),
         (no_fault, "fail  nobody can sign in as admin", "Run `infoscreen user add NAME --role admin`."),
         (printer_on_the_port, "fail  something else answers at 127.0.0.1", "Stop it, or set HTTP_PORT."),

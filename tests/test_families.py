@@ -31,7 +31,11 @@ def test_the_same_seed_makes_the_same_world() -> None:
         "partial-outage",
         "commands-unanswered",
         "refusing-devices",
+        "outlets",
+        "pdu-down-with-its-site",
+        "outlets-in-pairs",
     ],
 )
 async def test_a_family_keeps_the_promise(family: str) -> None:
-    assert await failures(family, 1, 30) == []
+    size = 16 if "outlets" in family else 30
+    assert await failures(family, 1, size) == []

@@ -121,4 +121,4 @@ def test_only_device_networks_reach_the_broker(hosts: tuple[str, str]) -> None:
     finally:
         serving.stdin.close()
         serving.stdout.close()
-        serving.wait(10)
+        serving.wait(40)

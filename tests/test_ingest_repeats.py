@@ -62,7 +62,7 @@ async def state(spine: Spine) -> dict[str, Any]:
 async def heard_through(spine: Spine, messages: Sequence[tuple[str, Any]]) -> None:
     """Hear a batch; the clock moves on whenever ingest waits to try again."""
     hearing = asyncio.ensure_future(spine.hear(*messages))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not hearing.done():
             await asyncio.wait({hearing}, timeout=0.02)
             spine.clock.advance(0 if hearing.done() else RETRY_SECONDS / 100)

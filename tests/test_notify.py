@@ -215,6 +215,21 @@ async def test_what_fails_is_tried_again_under_the_same_id_and_given_up_after_a_
     assert len(desk.sender.sent) == tries
 
 
+async def test_a_channel_that_fails_for_a_while_is_an_alert(desk: Desk) -> None:
+    channel = await desk.channel()
+    desk.sender.answers = [Delivered(ok=False, fault=DeliveryFault.FAILED)] * 4
+    await desk.managing.send(channel, "hello", ADMIN)
+    await desk.deliver()
+    await desk.run(30)
+    assert list(desk.telling.alerts()) == []
+    await desk.run(60)
+    (alert,) = desk.telling.alerts()
+    assert alert.fact.arguments == {"channel": "mail", "since": MORNING}
+    await desk.run(300)
+    assert [one.text for one in desk.sender.sent][-1] == "hello"
+    assert list(desk.telling.alerts()) == []
+
+
 async def test_a_receiver_that_asks_for_patience_gets_it(desk: Desk) -> None:
     channel = await desk.channel()
     desk.sender.answers = [

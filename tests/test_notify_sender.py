@@ -314,6 +314,11 @@ async def test_an_apprise_url_is_checked_without_connecting() -> None:
     async with http_receiver() as receiver:
         good = await sender().check(ChannelKind.APPRISE, f"ntfy://{receiver.host}/topic1")
         bad = await sender().check(ChannelKind.APPRISE, "nosuchscheme://host/secret-part")
+        # A file of this host would be read.
+        template = await sender().check(
+            ChannelKind.APPRISE, "workflows://localhost/workflow/signature?Template=/etc/passwd"
+        )
+    assert (template.ok, template.fault) == (False, DeliveryFault.NOT_UNDERSTOOD)
     assert (good.ok, bad.ok, bad.fault) == (True, False, DeliveryFault.NOT_UNDERSTOOD)
     assert "secret-part" not in bad.detail
     assert receiver.got == []

@@ -48,7 +48,7 @@ async def interleaved(spine: Spine, seed: int, *acts: Act) -> list[object]:
         event.listen(engine, "before_cursor_execute", pause)
         event.listen(engine, "commit", pause)
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             done = await asyncio.gather(*(act(spine) for act in acts), return_exceptions=True)
     finally:
         for engine in engines:

@@ -1,5 +1,6 @@
 """Outlets of clients over HTTP and on the command line: configured, tested, never telling a secret."""
 
+import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +12,19 @@ from sqlalchemy import text
 from infoscreen.cli.power import read_rows
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.errors import NotFound, SecretUnreadable
+from infoscreen.judge.outlets import CycleClock
+from infoscreen.power.registry import DRIVERS as POWER_DRIVERS
 from infoscreen.power.registry import open_outlet
+from infoscreen.services.power.cycles import PowerCycles, PowerPolicy
 from infoscreen.services.power.outlets import Outlets, WantedPower
 from infoscreen.services.secrets import Secrets
 from infoscreen.storage import power
+from infoscreen.words.power import DRIVERS
 from tests.api import ask
 from tests.outlets import MAC, SmallDevice, serving_device, shelly_app
-from tests.spine import ADMIN, open_spine, sqlite_url, uuid_of
+from tests.spine import ADMIN, TIMEOUTS, open_spine, sqlite_url, uuid_of
 from tests.test_cli_remote import Remote, sign_in, stranger
+from tests.waiting import DEADLINE_SECONDS
 from tests.web import SECRETS_KEY, Site
 
 __all__ = ["stranger"]
@@ -260,6 +266,27 @@ async def test_the_command_line_tests_an_outlet(remote: Remote, known: Site) -> 
         assert "other" in done.err
 
 
+async def test_the_command_line_cycles_the_power_and_tells_each_step(remote: Remote, known: Site) -> None:
+    admin, spine, device = await known.program(Role.ADMIN), known.spine, SmallDevice()
+    cycles = PowerCycles(
+        *(spine.store, CycleClock(spine.clock), spine.bus, known.parts.outlets, open_outlet, spine.measures),
+        PowerPolicy(TIMEOUTS),
+    )
+    async with serving_device(shelly_app(device)) as address:
+        body = {"driver": "shelly", "address": address, "outlet": "0", "identity": MAC}
+        await ask(admin, "PATCH", f"/api/clients/{U}", json={"power": body})
+        running = asyncio.create_task(remote.ok("power", "test", U, "--cycle", "--yes"))
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while not (taken := await cycles.take_up()):  # noqa: ASYNC110 - the command comes over HTTP
+                await asyncio.sleep(0.02)
+        await cycles.carry_out(taken[0])
+        done = await running
+    assert device.on
+    steps = [line.split(" ", 1)[1] for line in done.out.splitlines() if "execution_started" in line]
+    assert any("OFF was sent" in step for step in steps)
+    assert "completed" in done.out
+
+
 async def test_outlets_come_from_a_csv_file(remote: Remote, known: Site, tmp_path: Path) -> None:
     file = tmp_path / "outlets.csv"
     file.write_text(
@@ -304,3 +331,25 @@ def test_a_csv_file_with_an_error_changes_nothing(tmp_path: Path, content: bytes
     with pytest.raises(click.ClickException) as raised:
         list(read_rows(file))
     assert said in raised.value.message
+
+
+async def test_an_outlet_and_other_fields_are_changed_together_or_not_at_all(known: Site) -> None:
+    admin = await known.program(Role.ADMIN)
+    body = {"power": plug(), "name": "Lobby", "maintenance_until": "2001-01-01T00:00:00Z"}
+    await ask(admin, "PATCH", f"/api/clients/{U}", json=body, status=422)
+    await ask(admin, "GET", f"/api/clients/{U}/power", status=409)
+    body = {"power": plug(address="http://user:pw@10.0.0.5"), "name": "Lobby"}
+    await ask(admin, "PATCH", f"/api/clients/{U}", json=body, status=422)
+    assert (await known.spine.client(U)).name is None
+
+
+async def test_what_an_outlet_also_feeds_are_clients_that_exist(known: Site) -> None:
+    admin = await known.program(Role.ADMIN)
+    await ask(admin, "PATCH", f"/api/clients/{U}", json={"power": plug(also_feeds=[uuid_of(9)])}, status=422)
+    await ask(admin, "PATCH", f"/api/clients/{U}", json={"power": plug(also_feeds=[V, W])})
+    await ask(admin, "DELETE", f"/api/clients/{V}", status=204)
+    assert (await ask(admin, "GET", f"/api/clients/{U}/power"))["also_feeds"] == [W]
+
+
+def test_the_panel_names_every_driver() -> None:
+    assert DRIVERS.keys() == POWER_DRIVERS.keys()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,15 @@ async def test_a_dark_site_is_left_alone_in_a_replay_too() -> None:
     run = await replayed(record(*changes, sites=dict.fromkeys(dark, "Depot"), fleet=20))
     assert run.acts == []
     assert run.incidents
+
+
+async def test_an_outlet_is_used_in_a_replay_too() -> None:
+    of = record(*spell(1, C.UNREACHABLE, 10, 60))
+    longer = replace(of, until=MORNING + timedelta(minutes=50))
+    assert (await replayed(longer)).acts == []
+    plugged = {uuid: replace(one, outlet=f"plug-{uuid}") for uuid, one in of.clients.items()}
+    (act,) = (await replayed(replace(longer, clients=plugged))).acts
+    assert (act.action, act.client_uuid) == ("power_cycle", uuid_of(1))
 
 
 @pytest.fixture

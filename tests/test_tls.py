@@ -82,7 +82,7 @@ def listeners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listeners]:
         yield made
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(40)
 
 
 @pytest.fixture

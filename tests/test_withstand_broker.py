@@ -109,7 +109,7 @@ async def test_a_broker_that_refuses_our_password_is_asked_again_and_again_but_e
         replace_password(broker, "another")
         await broker.start()
         refused = "the broker refused the connection: not authorized"
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while refused not in await at.loses_the_broker(within=20):  # before, that the connection was lost
                 pass
         await until(lambda: at.screen.connected)

@@ -202,7 +202,7 @@ async def test_the_daemon_stays_says_so_and_keeps_what_comes_at_the_broker(
             await daemon.launch()
         await daemon.wait_for("/readyz", 200)
         said = [one.name for one in screen.confirmed if one.topic.endswith("/logs/info")]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             stored: list[str] = []
             while len(stored) < len(said):
                 rows = daemon.rows("SELECT text FROM timeline WHERE kind = 'log' ORDER BY id")

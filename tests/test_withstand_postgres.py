@@ -55,7 +55,7 @@ async def lines_in(server: OwnServer) -> list[str]:
 async def assert_all_is_stored(server: OwnServer, screen: Screen) -> None:
     """Wait for the lines whose receipt was confirmed: all of them are stored, each once, and no others."""
     said = [one.name for one in screen.confirmed if one.topic.endswith("/logs/info")]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         stored: list[str] = []
         while len(stored) < len(said):
             stored = await lines_in(server)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from random import Random
 
-from benchmarks.families import blindness, faults, oddities, outages
+from benchmarks.families import blindness, faults, oddities, outages, power
 from benchmarks.families.case import Case
 
 Maker = Callable[[Random, int], Case]
@@ -13,6 +13,7 @@ FAMILIES: Mapping[str, Maker] = {
     **outages.FAMILIES,
     **blindness.FAMILIES,
     **oddities.FAMILIES,
+    **power.FAMILIES,
 }
 
 

@@ -80,7 +80,7 @@ class Executor:
                 await self._go_down(command)
             case Action.SCREENSHOT:
                 await self._screenshot(command)
-            case Action.DISPLAY_ON | Action.DISPLAY_OFF:
+            case Action.DISPLAY_ON | Action.DISPLAY_OFF | Action.POWER_CYCLE:
                 raise AssertionError("the desk takes no action that this device cannot do")
 
     async def see_through(self, entry: Entry) -> None:

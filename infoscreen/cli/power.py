@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from infoscreen.cli.output import as_json_option, plain, write_json
-from infoscreen.cli.remote import api_options, with_api
+from infoscreen.cli.remote import api_options, follow, nothing, with_api
+from infoscreen.domain.commands import CommandStatus
 
 if TYPE_CHECKING:
     from infoscreen.cli.api import Api
@@ -27,11 +28,24 @@ def power() -> None:
 @power.command()
 @click.argument("uuid", type=click.UUID)
 @api_options
+@click.option("--cycle", is_flag=True, help="Then cycle its power, and wait until it is on again.")
+@click.option("--reason", default="infoscreen power test --cycle", show_default=True, help="For --cycle.")
+@click.option("--yes", is_flag=True, help="Do not ask before the cycle.")
 @as_json_option
-def test(uuid: object, url: str, token: str, ca: Path | None, as_json: bool) -> None:
+def test(
+    uuid: object,
+    url: str,
+    token: str,
+    ca: Path | None,
+    cycle: bool,
+    reason: str,
+    yes: bool,
+    as_json: bool,
+) -> None:
     """Ask a client's outlet what it is and whether it is on.
 
-    Nothing is switched. Exit code 1 if it cannot be used, or is another outlet than the configured one.
+    Without --cycle nothing is switched. Exit code 1 if it cannot be used, is another outlet than the
+    configured one, or does not come back from a cycle.
     """
     told = with_api(url, token, ca, lambda api: api.post(f"/api/clients/{uuid}/power/test", {}))
     if as_json:
@@ -44,6 +58,29 @@ def test(uuid: object, url: str, token: str, ca: Path | None, as_json: bool) -> 
         raise click.ClickException(
             plain(f"The configured identity is {told['expected_identity']}; the outlet will not be switched.")
         )
+    if cycle:
+        if not yes:
+            click.confirm("The client loses its power without shutting down. Go on?", abort=True, err=True)
+        _cycle(str(uuid), reason, url, token, ca, as_json=as_json)
+
+
+def _cycle(uuid: str, reason: str, url: str, token: str, ca: Path | None, *, as_json: bool) -> None:
+    """Cycle the power and tell each step; exit with 1 unless it was switched off and on."""
+
+    async def run(api: "Api") -> dict[str, Any]:
+        body = {"action": "power_cycle", "reason": reason}
+        command_id = (await api.post(f"/api/clients/{uuid}/commands", body))["command"]["command_id"]
+        return await follow(api, command_id, nothing if as_json else _say)
+
+    command = with_api(url, token, ca, run)
+    if as_json:
+        write_json(command)
+    if command["status"] != CommandStatus.COMPLETED:
+        raise click.exceptions.Exit(1)
+
+
+def _say(event: dict[str, Any]) -> None:
+    click.echo(plain(f"{event['at']} {event['to']}: {event['detail'] or '-'}"))
 
 
 @power.command("import")

@@ -148,7 +148,7 @@ def send(
         command: dict[str, Any] = (await api.post(f"/api/clients/{uuid}/commands", body))["command"]
         if not as_json:
             click.echo(f"{command['command_id']} {command['status']}")
-        return await _follow(api, command["command_id"], _nothing if as_json else _say) if wait else command
+        return await follow(api, command["command_id"], nothing if as_json else _say) if wait else command
 
     command = with_api(url, token, ca, request)
     if as_json:
@@ -170,7 +170,7 @@ def cancel(command_id: object, url: str, token: str, ca: Path | None, as_json: b
         click.echo(f"{command['command_id']} {command['status']}")
 
 
-async def _follow(api: "Api", command_id: str, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+async def follow(api: "Api", command_id: str, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Tell every change of the command's state until its last one, and return the command then."""
     from infoscreen.cli.api import Unreachable
     from infoscreen.clock import SystemClock
@@ -200,8 +200,8 @@ def _say(event: dict[str, Any]) -> None:
         click.echo(f"{event['at']} {event['to']}{detail}")
 
 
-def _nothing(event: dict[str, Any]) -> None:
-    pass
+def nothing(event: dict[str, Any]) -> None:
+    """Tell nothing of a command's event."""
 
 
 def with_api(url: str, token: str | None, ca: Path | None, step: Callable[["Api"], Awaitable[T]]) -> T:

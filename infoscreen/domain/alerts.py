@@ -37,7 +37,9 @@ class AlertCode(Code):
     HTTP_WITHOUT_TLS = "http_without_tls", {"host": str}
     BROKER_ACL_OPEN = "broker_acl_open", {"since": datetime}
     CLIENT_ID_TAKEN = "client_id_taken"
+    OUTLET_LEFT_OFF = "outlet_left_off", {"client": str, "since": datetime}
     LOGINS_FAIL = "logins_fail", {"failures": int}
+    CHANNEL_FAILS = "channel_fails", {"channel": str, "since": datetime}
     LOGINS_FAIL_FROM = "logins_fail_from", {"failures": int, "address": str}
 
 

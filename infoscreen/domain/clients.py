@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypedDict
 
 from infoscreen.domain.codes import Packed
 from infoscreen.domain.hours import ALWAYS, HoursSource
+from infoscreen.domain.letters import in_order
 
 
 class Condition(StrEnum):
@@ -301,5 +302,5 @@ class Client:
 
 
 def sort_key(name: str | None, hostname: str | None, uuid: str) -> str:
-    """Return what lists are sorted by: the label as people read it, without regard to case."""
-    return (name or hostname or uuid).casefold()[:200]
+    """Return what lists are sorted by: the label as people sort it, to be compared by characters."""
+    return in_order(name or hostname or uuid)[:200]

@@ -23,10 +23,14 @@ class Action(StrEnum):
     SCREENSHOT = "screenshot"
     DISPLAY_ON = "display_on"
     DISPLAY_OFF = "display_off"
+    POWER_CYCLE = "power_cycle"
 
 
-DISRUPTIVE = frozenset({Action.RESTART_APP, Action.REBOOT_HOST, Action.SHUTDOWN_HOST})
+DISRUPTIVE = frozenset({Action.RESTART_APP, Action.REBOOT_HOST, Action.SHUTDOWN_HOST, Action.POWER_CYCLE})
 """Actions that interrupt what the screen shows: one at a time per client, and counted by the lockout."""
+
+AT_THE_OUTLET = frozenset({Action.POWER_CYCLE})
+"""Actions that the daemon carries out itself; they are never published, and no device may answer them."""
 
 CAPABILITY_NEEDED = frozenset({Action.SCREENSHOT, Action.DISPLAY_ON, Action.DISPLAY_OFF})
 """Actions that go only to clients whose discovery announced the capability of the same name or ``cec``."""
@@ -244,6 +248,7 @@ class Timeouts:
     restart_app: timedelta
     reboot_host: timedelta
     shutdown_host: timedelta
+    power_cycle: timedelta = timedelta(seconds=900)
     other: timedelta = timedelta(seconds=60)
 
     def of(self, action: Action) -> timedelta:
@@ -255,6 +260,8 @@ class Timeouts:
                 return self.reboot_host
             case Action.SHUTDOWN_HOST:
                 return self.shutdown_host
+            case Action.POWER_CYCLE:
+                return self.power_cycle
             case Action.SCREENSHOT | Action.DISPLAY_ON | Action.DISPLAY_OFF:
                 return self.other
 

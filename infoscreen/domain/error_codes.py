@@ -75,6 +75,12 @@ class ErrorCode(Code):
     LOCKED_OUT = "locked_out"
     NO_OUTLET = "no_outlet", {"uuid": str}
     OUTLET_SHARED = "outlet_shared", {"clients": str}
+    OUTLET_PROTECTED = "outlet_protected"
+    OUTLET_FEEDS_OTHERS = "outlet_feeds_others", {"clients": str}
+    OUTLET_IN_USE = "outlet_in_use"
+    POWER_CYCLES_USED = "power_cycles_used", {"most": int, "until": datetime}
+    CLIENT_STARTING = "client_starting"
+    ONE_CLIENT_ONLY = "one_client_only", {"action": Action}
     OUTLET_FAULT = "outlet_fault", {"fault": PowerFault, "said": str}
     OUTLETS_BUSY = "outlets_busy"
     NOT_GIVEN_UP = "not_given_up"

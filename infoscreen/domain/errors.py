@@ -163,6 +163,35 @@ class OutletShared(Conflict):
     slug = "outlet-shared"
 
 
+class OutletProtected(Conflict):
+    """The outlet also feeds what must never be switched off."""
+
+    slug = "outlet-protected"
+
+
+class OutletInUse(Conflict):
+    """The outlet is being power cycled, or is about to be."""
+
+    slug = "outlet-in-use"
+
+
+class ClientStarting(Conflict):
+    """The client says that it is starting or updating."""
+
+    slug = "client-starting"
+
+
+class TooManyCycles(Refused):
+    """The outlet was power cycled as often within a day as it may be."""
+
+    slug = "power-cycle-limit"
+    status = 423
+
+    def __init__(self, most: int, until: datetime, now: datetime) -> None:
+        super().__init__(ErrorCode.POWER_CYCLES_USED, most=most, until=until)
+        self.retry_after: int = max(1, int((until - now).total_seconds()))
+
+
 class OutletFault(Refused):
     """The outlet cannot be used; ``fault`` is the stable code, ``detail`` the outlet's own words."""
 

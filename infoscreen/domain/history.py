@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from infoscreen.domain.clients import Condition, Presence
 from infoscreen.domain.codes import Code, Fact
+from infoscreen.domain.power.outlet import PowerFault
 
 UNKNOWN = "?"
 """In place of the name of a unit that was not stored."""
@@ -20,6 +21,7 @@ class Part(StrEnum):
     CLOCK = "clock"
     VERIFICATION = "verification"
     RECOVERY = "recovery"
+    OUTLET = "outlet"
 
 
 class Finding(Code):
@@ -49,6 +51,16 @@ class Note(Code):
 
     REFUSED_BY_LOCKOUT = "refused_by_lockout"
     LOCKOUT_OVERRIDDEN = "lockout_overridden"
+    SAFETY_OVERRIDDEN = "safety_overridden"
+    OUTLET_CHECKED = "outlet_checked"
+    OUTLET_FOUND_OFF = "outlet_found_off"
+    OUTLET_OFF_SENT = "outlet_off_sent", {"times": int}
+    OUTLET_OFF_SEEN = "outlet_off_seen"
+    OUTLET_ON_SENT = "outlet_on_sent"
+    OUTLET_ON_SEEN = "outlet_on_seen"
+    OUTLET_FAULT = "outlet_fault", {"fault": PowerFault, "said": str}
+    OUTLET_LEFT_OFF = "outlet_left_off"
+    OUTLET_RESUMED = "outlet_resumed"
     WAITS_FOR_TURN = "waits_for_turn"
     WAITS_FOR_CLIENT = "waits_for_client", {"until": datetime}
     TURN_CAME = "turn_came"

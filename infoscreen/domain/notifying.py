@@ -78,11 +78,12 @@ DELAYS = MappingProxyType(
         K.BROKER: timedelta(0),
         K.DATABASE: timedelta(minutes=2),
         K.BACKUP: timedelta(0),
+        K.POWER: timedelta(0),
     }
 )
 """How long an incident lasts before it is told, unless the rule says otherwise."""
 
-CRITICAL = frozenset({K.FLEET_OUTAGE, K.OBSERVER, K.DATABASE, K.BROKER})
+CRITICAL = frozenset({K.FLEET_OUTAGE, K.OBSERVER, K.DATABASE, K.BROKER, K.POWER})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -144,7 +144,7 @@ def _weigh(
     command: ClientCommand, evidence: Evidence, now: datetime, listening_since: datetime | None
 ) -> Weighed:
     match command.action:
-        case Action.REBOOT_HOST:
+        case Action.REBOOT_HOST | Action.POWER_CYCLE:
             order = _order_of(command, evidence.boot, now, listening_since)
             return _weigh_reboot(command, evidence, order)
         case Action.RESTART_APP:

@@ -24,9 +24,10 @@ from infoscreen.judge.lines import (
     text_of,
     uuid_of,
 )
+from infoscreen.judge.outlets import outlet_of
 from infoscreen.judge.time import TimeScale, VirtualClock
 from infoscreen.services.hours import BadHours, Hours
-from infoscreen.storage import client_lists, clients
+from infoscreen.storage import client_lists, clients, power
 from infoscreen.storage.engine import Store
 from infoscreen.storage.recovery import incidents
 from infoscreen.storage.recovery.pauses import PauseScope
@@ -86,7 +87,7 @@ class Acts:
 
     async def _client(self, line: Line) -> None:
         uuid = uuid_of(line)
-        unused, own = _not_used(line), _own_hours(line)
+        own = _own_hours(line)
         async with self._store.write() as connection:
             await clients.register(connection, [uuid], self._clock.now())
             self._entered(uuid)
@@ -94,14 +95,18 @@ class Acts:
             if ip is not None:
                 before = (await clients.for_change(connection, [uuid]))[uuid]
                 await clients.save_changes(connection, before, replace(before, ip=ip))
+        if line.get("power") is not None:
+            outlet = outlet_of(line, uuid, self._clock.now())
+            async with self._store.write() as connection:
+                await power.remove(connection, uuid)
+                if outlet is not None:
+                    await power.put(connection, outlet)
         told = cast(
             ClientEdit,
             {**own, **{name: line[name] for name in ("name", "site", "auto_recovery") if name in line}},
         )
         if told:
             await self._daemon().fleet.edit(uuid, told, OPERATOR)
-        if unused:
-            self._warn(f"client: {', '.join(unused)}: not used by this version")
 
     async def _remove(self, line: Line) -> None:
         await self._daemon().fleet.remove(uuid_of(line), OPERATOR)
@@ -201,12 +206,6 @@ class Acts:
 
 def _lasts(line: Line) -> timedelta | None:
     return seconds_of(line, "seconds", "duration_seconds", "for_seconds")
-
-
-def _not_used(line: Line) -> list[str]:
-    """Return what of a client is given and not used by this version."""
-    power = line.get("power") is not None and flag_of(line, "power", False)
-    return ["power"] if power else []
 
 
 def _own_hours(line: Line) -> dict[str, str | None]:

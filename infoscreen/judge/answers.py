@@ -7,6 +7,7 @@ from typing import Any
 
 from infoscreen.domain.clients import Condition
 from infoscreen.domain.recovery import Decision, Plan, Verb
+from infoscreen.judge.outlets import Cycled
 from infoscreen.judge.time import TimeScale, VirtualClock
 from infoscreen.services.ports import Outgoing
 from infoscreen.storage import statuses
@@ -45,11 +46,14 @@ class Answers:
         self._heard.add(uuid)
         self._unknown.add(uuid)
 
-    async def answer(self, like: object, plan: Plan | None, sent: Sequence[Outgoing]) -> dict[str, Any]:
+    async def answer(
+        self, like: object, plan: Plan | None, sent: Sequence[Outgoing], cycled: Sequence[Cycled] = ()
+    ) -> dict[str, Any]:
         """Return the answer to a poll; times are in the form of ``like``."""
         return {
             "at": like if like is not None else self._say(self._clock.now(), like),
             "published": [_published(message) for message in sent],
+            "power_cycles": [one.told() for one in cycled],
             "decisions": [] if plan is None else self._changed(plan.decisions, like),
             "incidents": await self._incidents(like),
             "statuses": await self._changed_statuses(),

@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
+from infoscreen.judge import outlets
 from infoscreen.judge.acts import Acts
 from infoscreen.judge.answers import Answers
 from infoscreen.judge.daemon import Daemon, build, settings_of
@@ -235,7 +236,9 @@ class Judge:
         plan = await self.daemon.recovering.poll()
         if self.daemon.wake.is_set():
             await self._send()
-        return await self._answers.answer(like, plan, self.publisher.sent)
+        assert self._store is not None  # noqa: S101 - it runs; tells mypy
+        cycled = await outlets.carry_out(self.daemon.cycles, self._store)
+        return await self._answers.answer(like, plan, self.publisher.sent, cycled)
 
     async def _send(self) -> None:
         self.daemon.wake.clear()

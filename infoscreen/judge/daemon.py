@@ -11,6 +11,7 @@ from infoscreen.clock import Clock, SteadySince, host_zone
 from infoscreen.domain.commands import Timeouts
 from infoscreen.domain.recovery import Observer
 from infoscreen.judge.lines import BadLine
+from infoscreen.judge.outlets import CycleClock, WorldOutlet
 from infoscreen.judge.surroundings import VirtualLink, VirtualPublisher
 from infoscreen.metrics import Metrics
 from infoscreen.policies import hours_policy, lockout_policy, recovery_policy, stale_policy
@@ -20,9 +21,13 @@ from infoscreen.services.fleet import Fleet
 from infoscreen.services.hours import Hours
 from infoscreen.services.ingest import Ingest, IngestPolicy
 from infoscreen.services.outbox import Outbox
+from infoscreen.services.power.cycles import PowerCycles, PowerPolicy
+from infoscreen.services.power.outlets import Outlets
+from infoscreen.services.power.permission import CycleLimits
 from infoscreen.services.recovery.loop import Recovering
 from infoscreen.services.recovery.pauses import Pausing
 from infoscreen.services.schedules import Schedules
+from infoscreen.services.secrets import Secrets
 from infoscreen.services.watching import Watch, WatchPolicy
 from infoscreen.settings import Settings
 from infoscreen.storage.engine import Store
@@ -54,6 +59,7 @@ class Daemon:
     fleet: Fleet
     pausing: Pausing
     recovering: Recovering
+    cycles: PowerCycles
     wake: asyncio.Event
     """Set whenever there is a new command to send."""
 
@@ -75,7 +81,9 @@ def build(
         restart_app=timedelta(seconds=settings.restart_app_timeout_seconds),
         reboot_host=timedelta(seconds=settings.reboot_timeout_seconds),
         shutdown_host=timedelta(seconds=settings.shutdown_timeout_seconds),
+        power_cycle=timedelta(seconds=settings.power_cycle_timeout_seconds),
     )
+    limits = CycleLimits(settings.power_cycles_per_day, timedelta(seconds=settings.boot_grace_seconds))
     lockout = lockout_policy(settings)
     expiry = timedelta(seconds=settings.command_expiry_seconds)
     watched = WatchPolicy(
@@ -93,7 +101,9 @@ def build(
         metrics,
         lambda: link.state,
     )
-    commanding = Commanding(store, clock, bus, CommandPolicy(expiry, timeouts, lockout), metrics, wake)
+    commanding = Commanding(
+        store, clock, bus, CommandPolicy(expiry, timeouts, lockout, limits), metrics, wake
+    )
 
     def observer() -> Observer:
         return Observer(
@@ -112,7 +122,17 @@ def build(
         fleet=Fleet(store, clock, bus, link, wake, schedules),
         pausing=Pausing(store, clock, bus),
         recovering=Recovering(
-            store, clock, bus, commanding, metrics, recovery_policy(settings), lockout, observer, new_id
+            *(store, clock, bus, commanding, metrics, recovery_policy(settings), lockout, observer, new_id),
+            cycles_per_day=limits.per_day,
+        ),
+        cycles=PowerCycles(
+            store,
+            CycleClock(clock),
+            bus,
+            Outlets(store, clock, bus, Secrets(), WorldOutlet),
+            WorldOutlet,
+            metrics,
+            PowerPolicy(timeouts, limits, stagger=timedelta(0)),
         ),
         wake=wake,
     )

@@ -122,6 +122,9 @@ class Replay:
                 self._note(message["payload"], at)
             if isinstance(message["payload"], dict):
                 await _accept(judge, message["payload"], at)
+        for cycled in answer["power_cycles"]:
+            if at >= self._past.since and cycled["switched"]:
+                self._note({"client_uuid": cycled["client_uuid"], "action": "power_cycle"}, at)
         for decision in answer["decisions"]:
             uuid = decision["client_uuid"]
             if decision["rung"] == "human" and uuid not in humans:
@@ -170,6 +173,7 @@ class Replay:
                 "uuid": client.uuid,
                 "site": client.site,
                 "auto_recovery": client.auto_recovery,
+                **_power(client),
             },
         )
         yield at, _said(client, "presence", "online")
@@ -198,6 +202,13 @@ class Replay:
 
 
 _SILENT = STALE | {Condition.SHUT_DOWN, Condition.OFF_HOURS}
+
+
+def _power(client: Seen) -> Line:
+    """Return what of the line that enters a client says where its power is switched."""
+    if client.outlet is None:
+        return {}
+    return {"power": {"outlet": client.outlet[:500], "protected": client.outlet_protected}}
 
 
 def _turned(

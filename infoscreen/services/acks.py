@@ -9,7 +9,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from infoscreen.domain.codes import Fact
-from infoscreen.domain.commands import ClientCommand, CommandEvent, Timeouts, acknowledged, is_known
+from infoscreen.domain.commands import (
+    AT_THE_OUTLET,
+    ClientCommand,
+    CommandEvent,
+    Timeouts,
+    acknowledged,
+    is_known,
+)
 from infoscreen.domain.error_codes import MessageDefect
 from infoscreen.domain.errors import BadMessage
 from infoscreen.domain.history import Note, Part, note_of_ack
@@ -52,7 +59,7 @@ async def save_acks(
     lines: list[HistoryLine] = []
     for uuid, ack, message in acks:
         command = current.get(str(ack.command_id))
-        if command is None:
+        if command is None or command.action in AT_THE_OUTLET:
             outcome.rejections.append(rejection(message, now, _about(MessageDefect.UNKNOWN_COMMAND, ack)))
             continue
         if command.client_uuid != uuid:

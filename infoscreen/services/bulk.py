@@ -19,6 +19,7 @@ from infoscreen.domain.bulk import OUT_OF_REACH, BulkAction, BulkOutcome, BulkPr
 from infoscreen.domain.clients import Condition
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import (
+    AT_THE_OUTLET,
     Action,
     ClientCommand,
     CommandEvent,
@@ -27,7 +28,7 @@ from infoscreen.domain.commands import (
     next_status,
 )
 from infoscreen.domain.error_codes import ErrorCode
-from infoscreen.domain.errors import CommandInFlight, InvalidInput, LockedOut, NotFound
+from infoscreen.domain.errors import CommandInFlight, Conflict, InvalidInput, LockedOut, NotFound
 from infoscreen.domain.faults import FieldFault
 from infoscreen.domain.history import Note
 from infoscreen.services.commanding import Commanding
@@ -93,7 +94,9 @@ class Bulk:
 
         Raises:
             InvalidInput: more than 5,000 clients.
+            Conflict: the action is possible for one client at a time only.
         """
+        _require_for_many(action)
         outcomes: dict[str, BulkOutcome] = {}
         uuids = await self._targets(targets)
         now = self._clock.now()
@@ -130,7 +133,9 @@ class Bulk:
 
         Raises:
             InvalidInput: more than 5,000 clients, or the reason or the expiry is out of bounds.
+            Conflict: the action is possible for one client at a time only.
         """
+        _require_for_many(action)
         checked = self._commanding.checked(
             action, source, actor, reason, expires_in if when_back else None, False, when_back=when_back
         )
@@ -281,6 +286,11 @@ class Bulk:
             batch_id=one.batch_id,
             in_turn=True,
         )
+
+
+def _require_for_many(action: Action) -> None:
+    if action in AT_THE_OUTLET:
+        raise Conflict(ErrorCode.ONE_CLIENT_ONLY, action=action)
 
 
 def _told(query: ClientQuery) -> dict[str, Any]:

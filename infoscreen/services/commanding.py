@@ -3,12 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from infoscreen.clock import Clock
 from infoscreen.domain.accounts import Actor, Role
 from infoscreen.domain.commands import (
+    AT_THE_OUTLET,
     DISRUPTIVE,
     Action,
     ClientCommand,
@@ -46,6 +47,7 @@ from infoscreen.services.orders import (
     waiting_of,
 )
 from infoscreen.services.ports import Measures
+from infoscreen.services.power.permission import CycleLimits, permission
 from infoscreen.storage import audit, clients, command_history, commands
 from infoscreen.storage import waiting as queue
 from infoscreen.storage.clients import Target
@@ -70,6 +72,7 @@ class CommandPolicy:
     expiry: timedelta
     timeouts: Timeouts
     lockout: LockoutPolicy
+    cycles: CycleLimits = field(default_factory=CycleLimits)
 
 
 class Commanding:
@@ -127,10 +130,12 @@ class Commanding:
 
         Raises:
             NotFound: there is no such client.
+            NoOutlet, OutletProtected, OutletShared, OutletInUse, ClientStarting, TooManyCycles: its power may
+                not be cycled; ``force`` overrides the rules about sharing, starting and the day's limit.
             CommandInFlight: it has an unfinished disruptive command, which the error names.
             Conflict: it had one at the same moment.
             LockedOut: too many disruptive commands lately; a ``blocked_safety`` row was written.
-            Forbidden: ``force`` without being an admin.
+            Forbidden: ``force`` or a power cycle without being an admin.
             InvalidInput: the reason or expiry is out of bounds, or the client lacks the capability.
         """
         order = replace(
@@ -183,6 +188,13 @@ class Commanding:
                     outcome[one] = InvalidInput.of("action", FieldFault.NOT_CAPABLE, action=order.action)
             fit = {one: order for one, order in left.items() if one not in outcome}
             now = self._clock.now()
+            allowed = await permission(connection, fit, now, self._policy.cycles)
+            outcome |= allowed.refused
+            fit = {
+                one: replace(order, overriding=one in allowed.overridden)
+                for one, order in fit.items()
+                if one not in outcome
+            }
             decided = await self.decide(connection, fit, known, now)
             # The index refused it for another one, which has ended since.
             outcome |= {one: Conflict(ErrorCode.REQUESTED_AT_ONCE) for one in fit.keys() - decided.keys()}
@@ -238,6 +250,14 @@ class Commanding:
         self.tell([cancelled])
         return cancelled
 
+    async def why_not(self, client_uuid: str, action: Action, actor: Actor) -> Refused | None:
+        """Return why a power cycle would be refused now, as far as its outlet goes."""
+        order = self.checked(action, Source.OPERATOR, actor, None, None, False)
+        async with self._store.read() as connection:
+            now = self._clock.now()
+            told = await permission(connection, {client_uuid: order}, now, self._policy.cycles)
+        return told.refused.get(client_uuid)
+
     async def lockout(self, client_uuid: str) -> datetime | None:
         """Return when the client's lockout ends, or None while it is not locked."""
         return (await self.lockouts([client_uuid])).get(client_uuid)
@@ -265,6 +285,7 @@ class Commanding:
         """Return what is asked for; raise as ``request`` does for what no client decides."""
         if reason is not None and len(reason) > MAX_REASON_CHARACTERS:
             raise InvalidInput.of("reason", FieldFault.TOO_LONG, most=MAX_REASON_CHARACTERS)
+        when_back = when_back and action not in AT_THE_OUTLET  # nobody has to be there for it
         usual = USUAL_WAIT if when_back else self._policy.expiry
         expiry = usual if expires_in is None else expires_in
         if expiry <= timedelta(0):

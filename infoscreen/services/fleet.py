@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -22,7 +22,7 @@ from infoscreen.services.hours import BadHours
 from infoscreen.services.ports import Link
 from infoscreen.services.reports import Folding, settle
 from infoscreen.services.schedules import Schedules
-from infoscreen.storage import audit, clients, failed_services, retained, sites, timeline
+from infoscreen.storage import audit, clients, failed_services, power, retained, sites, timeline
 from infoscreen.storage.engine import Connection, Store
 from infoscreen.storage.timeline import NewEntry
 from infoscreen.wire import topics
@@ -111,13 +111,20 @@ class Fleet:
         self._bus.publish(ClientChanged(uuid))
         return True
 
-    async def edit(self, uuid: str, changes: ClientEdit, actor: Actor) -> Client:
+    async def edit(
+        self,
+        uuid: str,
+        changes: ClientEdit,
+        actor: Actor,
+        within: Callable[[Connection], Awaitable[None]] | None = None,
+    ) -> Client:
         """Change what people say of a client, and return it as it is then.
 
         Args:
             uuid: the client.
             changes: what to change; None empties a field.
             actor: who does it.
+            within: what else is changed in the same transaction, or not at all.
 
         Raises:
             NotFound: there is no such client.
@@ -125,6 +132,8 @@ class Fleet:
         """
         async with self._store.write() as connection:
             before = await _existing(connection, uuid)
+            if within is not None:
+                await within(connection)
             now = self._clock.now()
             until = changes.get("maintenance_until")
             if until is not None and until <= now:
@@ -171,6 +180,7 @@ class Fleet:
         async with self._store.write() as connection:
             client = await _existing(connection, uuid)
             await clients.remove(connection, uuid)
+            await power.forget_fed(connection, uuid)
             await retained.ask_to_empty(connection, topics.all_of(uuid), self._clock.now())
             await audit.record(
                 connection,

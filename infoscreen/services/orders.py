@@ -44,7 +44,8 @@ class WantedCommand:
 class CheckedOrder:
     """A request for a command, checked.
 
-    One ``in_turn`` waits for its turn; one ``when_back`` for its client, if that is silent.
+    One ``in_turn`` waits for its turn; one ``when_back`` for its client, if that is silent. ``overriding``:
+    without ``force`` it would be refused.
     """
 
     action: Action
@@ -54,6 +55,7 @@ class CheckedOrder:
     expires_in: timedelta
     because: Because | None = None
     force: bool = False
+    overriding: bool = False
     batch_id: str | None = None
     in_turn: bool = False
     when_back: bool = False
@@ -106,7 +108,7 @@ def new_command(
         batch_id=order.batch_id,
         waits_for=waits_for,
         wait_until=now + order.expires_in if waits_for is Waiting.CLIENT else None,
-        forced=locked and order.force,
+        forced=(locked and order.force) or order.overriding,
         finished_at=now if blocked else None,
     )
 
@@ -115,7 +117,8 @@ def first_line(command: ClientCommand, actor: Actor) -> HistoryLine:
     """Return the line with which the history of a new command begins."""
     note = Fact(Note.REFUSED_BY_LOCKOUT) if command.status is CommandStatus.BLOCKED_SAFETY else None
     if command.forced:
-        note = Fact(Note.LOCKOUT_OVERRIDDEN)
+        power = command.action is Action.POWER_CYCLE
+        note = Fact(Note.SAFETY_OVERRIDDEN if power else Note.LOCKOUT_OVERRIDDEN)
     if command.waits_for is Waiting.TURN:
         note = Fact(Note.WAITS_FOR_TURN)
     if command.waits_for is Waiting.CLIENT:

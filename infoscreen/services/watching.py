@@ -42,6 +42,7 @@ from infoscreen.storage import (
     command_deadlines,
     command_history,
     commands,
+    power_cycles,
     timeline,
 )
 from infoscreen.storage import schedules as stored_schedules
@@ -160,6 +161,7 @@ class Watch:
             audit.forget_before,
             bulk.forget_before,
             messages.forget_before,
+            power_cycles.forget_before,
         ):
             deleted = AT_ONCE
             while deleted >= AT_ONCE:

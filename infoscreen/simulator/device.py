@@ -278,6 +278,8 @@ class SimulatedDevice:
                 self._host.screen_on = command.action is Action.DISPLAY_ON
                 self._complete(command)
                 self._report_health(now)
+            case Action.POWER_CYCLE:
+                raise AssertionError("no device takes it")
 
     def _app_started(self, command: Command, now: datetime) -> None:
         self._host.start_app(now)

@@ -1,10 +1,26 @@
 """Keeps the texts and tags that clients are found by, and finds clients in them (``storage.finding``)."""
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import ColumnElement, Exists, delete, exists, insert, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Exists,
+    Select,
+    column,
+    delete,
+    exists,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    table,
+    text,
+)
 
+from infoscreen.domain.clients import FailedUnit
+from infoscreen.domain.letters import plain, without_e, words_of
 from infoscreen.storage.columns import chunks, insert_or
 from infoscreen.storage.engine import Connection, Store
 from infoscreen.storage.paging import MOST_COUNTED, count_some
@@ -16,24 +32,32 @@ FEW = 1_000
 TRIGRAM = 3
 """The index of trigrams knows nothing shorter."""
 
-SEARCHED = frozenset({"name", "hostname", "ip"})
+SEARCHED = frozenset({"name", "hostname", "ip", "site", "tags", "failed_services"})
 """Fields of a client whose changes ``note`` must be told of. The UUID never changes."""
+
+LONGEST_TEXT = 8_000
+"""Characters; what a client has beyond that is not searched."""
+
+MOST_WORDS = 20
+"""Further words of a search are left out."""
 
 REPAIRED_AT_ONCE = 1_000
 
-_FOUND_ON_SQLITE = text(
-    "SELECT client_search.client_uuid FROM client_trigrams"
-    " JOIN client_search ON client_search.id = client_trigrams.rowid"
-    " WHERE client_trigrams MATCH :phrase LIMIT :most"
-)
-_COUNTED_ON_SQLITE = text(
-    "SELECT count(*) FROM (SELECT 1 FROM client_trigrams WHERE client_trigrams MATCH :phrase LIMIT :most)"
-)
+_TRIGRAMS = table("client_trigrams", column("rowid"))
+_MATCH = text("client_trigrams MATCH :phrase")
 
 
-def searched_text(name: str | None, hostname: str | None, ip: str | None, uuid: str) -> str:
-    """Return what a client is searched in; no search goes across the ends of lines."""
-    return "\n".join(part for part in (name, hostname, ip, uuid) if part).casefold()
+def searched_text(client: "Searchable") -> str:
+    """Return what a client is searched in; no word of a search goes across the ends of lines.
+
+    Lines are plain letters, and once more with umlauts of two letters as one.
+    """
+    lines = [plain(part) for part in (client.uuid, client.ip or "")]
+    units = [one.unit for one in client.failed_services]
+    for part in (client.name, client.hostname, client.site, *client.tags, *units):
+        if part:
+            lines += [plain(part), without_e(plain(part))]
+    return "\n".join(line for line in dict.fromkeys(lines) if line)[:LONGEST_TEXT]
 
 
 class Searchable(Protocol):
@@ -56,16 +80,21 @@ class Searchable(Protocol):
         """Its address."""
 
     @property
-    def tags(self) -> list[str]:
+    def site(self) -> str | None:
+        """Where it is."""
+
+    @property
+    def tags(self) -> Sequence[str]:
         """What people grouped it by."""
+
+    @property
+    def failed_services(self) -> Sequence[FailedUnit]:
+        """Its units that have failed."""
 
 
 async def note(connection: Connection, changed: Collection[Searchable]) -> None:
     """Write what clients are searched in."""
-    rows = [
-        {"client_uuid": one.uuid, "text": searched_text(one.name, one.hostname, one.ip, one.uuid)}
-        for one in changed
-    ]
+    rows = [{"client_uuid": one.uuid, "text": searched_text(one)} for one in changed]
     if rows:
         statement = insert_or(connection, client_search)
         fresh = {"text": statement.excluded.text}
@@ -76,7 +105,7 @@ async def note(connection: Connection, changed: Collection[Searchable]) -> None:
 
 async def note_new(connection: Connection, uuids: Collection[str]) -> None:
     """Do the same for clients of which nothing is known but the UUID; others are left alone."""
-    rows = [{"client_uuid": uuid, "text": searched_text(None, None, None, uuid)} for uuid in uuids]
+    rows = [{"client_uuid": uuid, "text": searched_text(_Searched(uuid=uuid))} for uuid in uuids]
     if rows:
         await connection.execute(insert_or(connection, client_search).on_conflict_do_nothing(), rows)
 
@@ -91,32 +120,36 @@ async def note_tags(connection: Connection, changed: Collection[Searchable]) -> 
 
 
 async def few_with_text(connection: Connection, wanted: str) -> list[str] | None:
-    """Return the UUIDs of the clients in whose text something stands, None if they are more than ``FEW``."""
-    phrase = _phrase(connection, wanted)
-    if phrase is not None:
-        found = await connection.scalars(_FOUND_ON_SQLITE, {"phrase": phrase, "most": FEW + 1})
-    else:
-        statement = select(client_search.c.client_uuid).where(_stands_in_text(wanted))
-        found = await connection.scalars(statement.limit(FEW + 1))
+    """Return the UUIDs of the clients in whose text all words stand, None if they are more than ``FEW``."""
+    found = await connection.scalars(_with_text(connection, wanted, client_search.c.client_uuid, FEW + 1))
     return _few(found.all())
 
 
 async def count_with_text(connection: Connection, wanted: str) -> int | None:
-    """Return in how many clients' texts something stands, None if they are too many to count."""
-    phrase = _phrase(connection, wanted)
-    if phrase is None:
-        return await count_some(connection, client_search, [_stands_in_text(wanted)])
-    most = {"phrase": phrase, "most": MOST_COUNTED + 1}
-    counted = await connection.scalar(_COUNTED_ON_SQLITE, most) or 0
+    """Return in how many clients' texts all words stand, None if they are too many to count."""
+    first = _with_text(connection, wanted, literal_column("1"), MOST_COUNTED + 1).subquery()
+    counted = await connection.scalar(select(func.count()).select_from(first)) or 0
     return counted if counted <= MOST_COUNTED else None
 
 
-def _phrase(connection: Connection, wanted: str) -> str | None:
-    """Return what FTS5 is asked for, None where the index of trigrams is not SQLite's or of no use."""
-    folded = wanted.casefold()
-    if connection.dialect.name != "sqlite" or len(folded) < TRIGRAM:
-        return None
-    return '"' + folded.replace('"', '""') + '"'
+def _with_text(connection: Connection, wanted: str, selected: ColumnElement[Any], limit: int) -> Select[Any]:
+    """Select of the texts with all words, from the index of trigrams where it is SQLite's and of use."""
+    words = words_of(wanted)[:MOST_WORDS]
+    fts = connection.dialect.name == "sqlite"
+    indexed = [word for word in words if fts and all(len(spelling) >= TRIGRAM for spelling in word)]
+    conditions = [_stands_in_text(word) for word in words if word not in indexed]
+    if not indexed:
+        return select(selected).select_from(client_search).where(*conditions).limit(limit)
+    phrase = " AND ".join(
+        "(" + " OR ".join(_quoted(spelling) for spelling in sorted(word)) + ")" for word in indexed
+    )
+    joined = _TRIGRAMS.join(client_search, client_search.c.id == _TRIGRAMS.c.rowid)
+    statement = select(selected).select_from(joined)
+    return statement.where(_MATCH.bindparams(phrase=phrase), *conditions).limit(limit)
+
+
+def _quoted(spelling: str) -> str:
+    return '"' + spelling.replace('"', '""') + '"'
 
 
 async def few_with_tag(connection: Connection, tag: str) -> list[str] | None:
@@ -135,9 +168,10 @@ def _few(found: Sequence[str]) -> list[str] | None:
 
 
 def has_text(wanted: str) -> Exists:
-    """Return the condition that something stands in a client's text; looked for in one client at a time."""
+    """Return the condition that all words stand in a client's text; looked for in one client at a time."""
     c = client_search.c
-    return exists().where(c.client_uuid == clients.c.uuid, _stands_in_text(wanted))
+    words = words_of(wanted)[:MOST_WORDS]
+    return exists().where(c.client_uuid == clients.c.uuid, *(_stands_in_text(word) for word in words))
 
 
 def has_tag(tag: str) -> Exists:
@@ -146,24 +180,36 @@ def has_tag(tag: str) -> Exists:
     return exists().where(c.client_uuid == clients.c.uuid, c.tag == tag)
 
 
-def _stands_in_text(wanted: str) -> ColumnElement[bool]:
-    return client_search.c.text.contains(wanted.casefold(), autoescape=True)
+def _stands_in_text(word: frozenset[str]) -> ColumnElement[bool]:
+    spellings = sorted(word)
+    return or_(*(client_search.c.text.contains(spelling, autoescape=True) for spelling in spellings))
 
 
-class _Unnoted(NamedTuple):
+class _Searched(NamedTuple):
     uuid: str
-    name: str | None
-    hostname: str | None
-    ip: str | None
-    tags: list[str]
+    name: str | None = None
+    hostname: str | None = None
+    ip: str | None = None
+    site: str | None = None
+    tags: Sequence[str] = ()
+    failed_services: Sequence[FailedUnit] = ()
 
 
-async def _unnoted(connection: Connection, limit: int, *, hold: bool) -> list[_Unnoted]:
-    c = clients.c
-    noted = exists().where(client_search.c.client_uuid == c.uuid)
-    statement = select(c.uuid, c.name, c.hostname, c.ip, c.tags).where(~noted).limit(limit)
+_SEARCHED = select(*(clients.c[name] for name in _Searched._fields))
+
+
+async def note_site(connection: Connection, site: str) -> None:
+    """Do as ``note`` for all clients of a site, after it was renamed."""
+    rows = (await connection.execute(_SEARCHED.where(clients.c.site == site))).all()
+    for chunk in chunks(rows):
+        await note(connection, [_Searched._make(row) for row in chunk])
+
+
+async def _unnoted(connection: Connection, limit: int, *, hold: bool) -> list[_Searched]:
+    noted = exists().where(client_search.c.client_uuid == clients.c.uuid)
+    statement = _SEARCHED.where(~noted).limit(limit)
     statement = statement.with_for_update(of=clients) if hold else statement
-    return [_Unnoted._make(row) for row in await connection.execute(statement)]
+    return [_Searched._make(row) for row in await connection.execute(statement)]
 
 
 async def repair(store: Store) -> int:

@@ -20,6 +20,7 @@ from sqlalchemy import (
 from infoscreen.domain.clients import UNCLEAR, Client, Condition
 from infoscreen.domain.errors import InvalidInput
 from infoscreen.domain.faults import FieldFault
+from infoscreen.domain.letters import words_of
 from infoscreen.storage import client_index, client_totals
 from infoscreen.storage.acknowledged import candidates, is_acknowledged, some_candidates
 from infoscreen.storage.clients import get_many
@@ -36,8 +37,8 @@ _LONG_AGO = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 class ClientQuery:
     """Which clients, ordered by ``name``, ``last_alive`` or ``status_since``, with ``-`` for descending.
 
-    ``q`` is searched in name, host name, IP address and UUID, without regard to upper and lower case. An
-    empty ``status`` means any.
+    All words of ``q`` are searched in name, host name, site, IP address, UUID, tags and failed units, in any
+    order and without regard to case and accents (``domain.letters``). An empty ``status`` means any.
     ``unacknowledged`` leaves only those with a failed service that nobody has acknowledged, whatever their
     status. ``alone`` leaves only those that no incident under way holds. ``cared_at`` is a time; with it
     ``cared_for`` leaves only those that somebody takes care of then, or that nobody does. ``left_to_people``
@@ -107,7 +108,7 @@ async def _filter(connection: Connection, query: ClientQuery) -> _Filter:
             conditions.append(client_index.has_tag(query.tag))
         else:
             few = set(found) if few is None else few & set(found)
-    if query.q:
+    if query.q and words_of(query.q):
         found = await client_index.few_with_text(connection, query.q)
         if found is None:
             conditions.append(client_index.has_text(query.q))
@@ -204,7 +205,7 @@ async def _total(connection: Connection, query: ClientQuery, found: _Filter) -> 
         query.unacknowledged or query.alone or query.cared_at is not None or query.left_to_people is not None
     )
     narrowed = query.status or query.site or rest
-    if query.q and not (query.tag or narrowed):
+    if query.q and words_of(query.q) and not (query.tag or narrowed):
         return await client_index.count_with_text(connection, query.q)
     if query.tag and not (query.q or narrowed):
         return await client_index.count_with_tag(connection, query.tag)

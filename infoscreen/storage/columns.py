@@ -231,6 +231,9 @@ def insert_or(connection: AsyncConnection, table: Table) -> postgresql.Insert | 
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
 
 
+SortKey = String(200).with_variant(String(200, collation="C"), "postgresql")
+"""Text that is compared by its characters on both databases, whatever the locale of the server is."""
+
 BigKey = BigInteger().with_variant(Integer(), "sqlite")
 """64 bits. On SQLite a column of exactly ``INTEGER`` is the row's number itself, which has 64 bits anyway."""
 

@@ -1,8 +1,9 @@
 """What clients are found by: a text of their names and addresses, and their tags, each in a narrow table.
 
-Texts are kept case-folded, because SQLite folds the case of ASCII letters only and PostgreSQL as its locale
-says. An index of trigrams finds parts of them: FTS5 on SQLite, ``pg_trgm`` on PostgreSQL where the server has
-it. What has fewer than three characters, or no index, is looked for in the narrow table.
+Texts are kept as plain letters (``domain.letters``), because SQLite folds the case of ASCII letters only and
+PostgreSQL as its locale says. An index of trigrams finds parts of them: FTS5 on SQLite, ``pg_trgm`` on
+PostgreSQL where the server has it. What has fewer than three characters, or no index, is looked for in the
+narrow table.
 """
 
 from typing import Any

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import and_, bindparam, or_, select
 
-from infoscreen.domain.commands import CommandStatus
+from infoscreen.domain.commands import AT_THE_OUTLET, CommandStatus
 from infoscreen.domain.verification import Before
 from infoscreen.storage.columns import chunks, one_of
 from infoscreen.storage.commands import IS_OPEN
@@ -17,7 +17,10 @@ Due = dict[str, CommandStatus]
 
 _c, _k = client_commands.c, clients.c
 _ID_AND_STATUS = select(_c.command_id, _c.status).where(
-    IS_OPEN, _c.expires_at > bindparam("now"), _c.waits_for.is_(None)
+    IS_OPEN,
+    _c.expires_at > bindparam("now"),
+    _c.waits_for.is_(None),
+    _c.action.not_in(sorted(AT_THE_OUTLET)),
 )
 _TO_PUBLISH = (
     _ID_AND_STATUS.where(one_of(_c.status, {CommandStatus.QUEUED, CommandStatus.PUBLISH_IN_PROGRESS}))

@@ -9,6 +9,7 @@ from infoscreen.domain.clients import Condition
 from infoscreen.domain.commands import Action, Source
 from infoscreen.domain.events import TimelineKind
 from infoscreen.storage.engine import Connection
+from infoscreen.storage.power_tables import client_power
 from infoscreen.storage.tables import client_commands, clients, timeline
 
 
@@ -32,6 +33,9 @@ class Seen:
     status: Condition
     ip: str | None
     auto_recovery: bool
+    outlet: str | None = None
+    """What clients at the same outlet have in common; None without one."""
+    outlet_protected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +61,15 @@ class Past:
 async def since(connection: Connection, begin: datetime, now: datetime) -> Past:
     """Return what is on record since ``begin``."""
     c = clients.c
-    people = select(c.uuid, c.name, c.hostname, c.site, c.status, c.ip, c.auto_recovery)
+    o = client_power.c
+    people = select(
+        *(c.uuid, c.name, c.hostname, c.site, c.status, c.ip, c.auto_recovery, o.outlet_key, o.protected)
+    ).join_from(clients, client_power, o.client_uuid == c.uuid, isouter=True)
     everybody = {
-        uuid: Seen(uuid, name or hostname or uuid[:8], site, status, ip, auto)
-        for uuid, name, hostname, site, status, ip, auto in await connection.execute(people)
+        uuid: Seen(uuid, name or hostname or uuid[:8], site, status, ip, auto, outlet, bool(protected))
+        for uuid, name, hostname, site, status, ip, auto, outlet, protected in await connection.execute(
+            people
+        )
     }
     t = timeline.c
     told = select(t.at, t.client_uuid, t.data).where(t.kind == TimelineKind.STATUS, t.at >= begin)

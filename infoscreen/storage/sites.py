@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Row, delete, func, insert, select, update
 
 from infoscreen.domain.sites import Site
+from infoscreen.storage import client_index
 from infoscreen.storage.columns import chunks, insert_or
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.notify_tables import rules
@@ -86,6 +87,7 @@ async def rename(connection: Connection, before: str, after: str) -> None:
     """Let everything that names a site use its new name: clients, incidents, pauses and rules."""
     for table in (clients, incidents, recovery_pauses):
         await connection.execute(update(table).where(table.c.site == before).values(site=after))
+    await client_index.note_site(connection, after)
     for number, settings in (await connection.execute(select(rules.c.id, rules.c.settings))).all():
         names = settings.get("sites") or []
         if before in names:

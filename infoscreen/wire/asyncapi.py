@@ -11,6 +11,7 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 import infoscreen
+from infoscreen.domain.commands import AT_THE_OUTLET
 from infoscreen.wire import examples, topics
 from infoscreen.wire.base import Message, State, described
 from infoscreen.wire.messages import (
@@ -278,6 +279,8 @@ def _schemas() -> dict[str, Any]:
     )
     schemas: dict[str, Any] = {name: _readable(schema) for name, schema in sorted(found["$defs"].items())}
     schemas["Command"]["required"] = list(Command.model_fields)
+    sent = schemas["Action"]["enum"]
+    schemas["Action"]["enum"] = [one for one in sent if one not in AT_THE_OUTLET]
     return schemas
 
 

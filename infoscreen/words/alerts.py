@@ -29,7 +29,12 @@ ALERTS: Table = MappingProxyType(
             "Another server connects to the broker under this server's client id. Each ends the other's "
             "connection, and messages reach only one of both. Stop one of them, or change its MQTT_CLIENT_ID."
         ),
+        AlertCode.OUTLET_LEFT_OFF: N_(
+            "The outlet of %(client)s has been off since %(since)s and does not come on again. ON is sent "
+            "until it does. If that does not help, switch it on by hand."
+        ),
         AlertCode.LOGINS_FAIL: N_("%(failures)s logins at the broker failed in the last ten minutes."),
+        AlertCode.CHANNEL_FAILS: N_("Notifications to %(channel)s have not been delivered since %(since)s."),
         AlertCode.LOGINS_FAIL_FROM: N_(
             "%(failures)s logins at the broker failed in the last ten minutes, most of them from %(address)s."
         ),

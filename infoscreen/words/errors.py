@@ -32,6 +32,10 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "locked-out": N_("Client is locked out"),
         "no-outlet": N_("No outlet"),
         "outlet-shared": N_("Outlet is shared"),
+        "outlet-protected": N_("Outlet is protected"),
+        "outlet-in-use": N_("Outlet is being switched"),
+        "power-cycle-limit": N_("Limit of power cycles reached"),
+        "client-starting": N_("Client is starting"),
         "outlet-fault": N_("Outlet cannot be used"),
         "too-many-streams": N_("Too many live views"),
         "query-too-expensive": N_("Too expensive for the database"),
@@ -150,6 +154,22 @@ ERRORS: Table = MappingProxyType(
         ErrorCode.OUTLET_SHARED: N_(
             "Other clients have the same outlet (%(clients)s). Say that it is shared if that is so."
         ),
+        ErrorCode.OUTLET_PROTECTED: N_(
+            "The outlet is protected: it also feeds what must not be switched off."
+        ),
+        ErrorCode.OUTLET_FEEDS_OTHERS: N_(
+            "The outlet also feeds other clients (%(clients)s), which would go dark. It is switched when all "
+            "of them are silent, or when an administrator overrides this with a reason."
+        ),
+        ErrorCode.OUTLET_IN_USE: N_("A power cycle of this outlet is already under way."),
+        ErrorCode.POWER_CYCLES_USED: N_(
+            "The outlet was power cycled %(most)s times within a day, which is the limit. The next one is "
+            "possible from %(until)s."
+        ),
+        ErrorCode.CLIENT_STARTING: N_(
+            "The client is starting or updating; cutting its power now could damage it."
+        ),
+        ErrorCode.ONE_CLIENT_ONLY: N_("%(action)s is possible for one client at a time only."),
         ErrorCode.OUTLET_FAULT: N_("The outlet cannot be used: %(fault)s (%(said)s)."),
         ErrorCode.OUTLETS_BUSY: N_("Other outlets are being tested. Try again in a few seconds."),
         ErrorCode.NOT_GIVEN_UP: N_(

@@ -51,6 +51,7 @@ ACTIONS: Mapping[Action, str] = MappingProxyType(
         Action.SCREENSHOT: N_("Take screenshot"),
         Action.DISPLAY_ON: N_("Display on"),
         Action.DISPLAY_OFF: N_("Display off"),
+        Action.POWER_CYCLE: N_("Power cycle"),
     }
 )
 
@@ -62,6 +63,7 @@ ACTION_NOUNS: Mapping[Action, str] = MappingProxyType(
         Action.SCREENSHOT: N_("Screenshot"),
         Action.DISPLAY_ON: N_("Switching the display on"),
         Action.DISPLAY_OFF: N_("Switching the display off"),
+        Action.POWER_CYCLE: N_("Power cycle"),
     }
 )
 
@@ -81,6 +83,11 @@ EFFECTS: Mapping[Action, str] = MappingProxyType(
         Action.SCREENSHOT: N_("The client sends a picture of what it shows. Nothing is interrupted."),
         Action.DISPLAY_ON: N_("The display at the client is switched on."),
         Action.DISPLAY_OFF: N_("The display at the client goes dark; the client itself keeps running."),
+        Action.POWER_CYCLE: N_(
+            "The server switches the client's outlet off, waits, and switches it on again. The client loses "
+            "power without shutting down first; what it has not saved is lost. It starts again like after a "
+            "power failure."
+        ),
     }
 )
 
@@ -147,6 +154,7 @@ PARTS: Mapping[Part, str] = MappingProxyType(
         Part.CLOCK: N_("Clock"),
         Part.VERIFICATION: N_("Check"),
         Part.RECOVERY: N_("Automatic recovery"),
+        Part.OUTLET: N_("Outlet"),
     }
 )
 

@@ -94,6 +94,7 @@ KIND_NAMES: Mapping[IncidentKind, str] = MappingProxyType(
         IncidentKind.AUTHENTICATION: N_("Many failed logins"),
         IncidentKind.DATABASE: N_("Nothing can be stored"),
         IncidentKind.BACKUP: N_("The newest backup is too old"),
+        IncidentKind.POWER: N_("An outlet stays off"),
     }
 )
 

@@ -3,8 +3,26 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from infoscreen.domain.power.outlet import PowerFault
+from infoscreen.domain.power.outlet import PowerFault, PowerState
 from infoscreen.words.language import N_
+
+DRIVERS: Mapping[str, str] = MappingProxyType(
+    {
+        "shelly": N_("Shelly, generation 2 and later"),
+        "shelly_gen1": N_("Shelly, generation 1"),
+        "tasmota": N_("Tasmota or OpenBeken, over HTTP"),
+        "apc": N_("APC or Schneider PDU, over SNMP"),
+        "raritan": N_("Raritan PDU, over SNMP"),
+        "raritan_json": N_("Raritan PDU, over https"),
+        "redfish": N_("BMC with Redfish (iDRAC, iLO, XCC ...)"),
+        "ipmi": N_("BMC with IPMI 2.0"),
+        "command": N_("A program on the server"),
+    }
+)
+
+POWER_STATES: Mapping[PowerState, str] = MappingProxyType(
+    {PowerState.ON: N_("on"), PowerState.OFF: N_("off"), PowerState.UNKNOWN: N_("does not say")}
+)
 
 POWER_FAULTS: Mapping[PowerFault, str] = MappingProxyType(
     {
@@ -21,6 +39,9 @@ POWER_FAULTS: Mapping[PowerFault, str] = MappingProxyType(
         PowerFault.OFF_NOT_SEEN: N_("it did not switch off"),
         PowerFault.STILL_DRAWING: N_("it says off, but power is still drawn"),
         PowerFault.OFF_TOO_SHORT: N_("it came on again too early"),
+        PowerFault.SECRET_UNREADABLE: N_("its stored password cannot be decrypted"),
+        PowerFault.NOT_ALLOWED: N_("it may no longer be switched: protected, shared, or withdrawn"),
+        PowerFault.CLIENT_IS_BACK: N_("the client was heard again before anything was switched"),
         PowerFault.INTERRUPTED: N_("interrupted; it was only switched on again"),
     }
 )

@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from infoscreen.domain.commands import AT_THE_OUTLET
+from infoscreen.domain.power.outlet import OutletObstacle
 from infoscreen.domain.recovery import Closing, Decided, Ending, Incident, IncidentKind, Outcome, Reason, Rung
 from infoscreen.domain.recovery.reasons import Arguments
 from infoscreen.domain.timeline import AttemptBegun, AttemptEnded, DecisionMade, RecoveryLine
 from infoscreen.words.language import N_, Language, Text, plural, spoken
+from infoscreen.words.power import POWER_FAULTS
 
 R = Reason
 
@@ -109,6 +112,7 @@ REASONS: Mapping[Reason, Text] = MappingProxyType(
             "attempts before).",
             "tried",
         ),
+        R.OUTLET_UNUSABLE: N_("Needs someone on site: only a power cycle could help, and %(obstacle)s."),
         R.LIMIT_REACHED: plural(
             "Needs someone on site: %(limit)s automatic action within a day has not helped. One more is "
             "tried "
@@ -239,6 +243,10 @@ INCIDENTS: Mapping[IncidentKind, tuple[str, str]] = MappingProxyType(
             N_("The newest backup is too old"),
             N_("Look at the timer infoscreen-backup and at the free space."),
         ),
+        IncidentKind.POWER: (
+            N_("An outlet stays off"),
+            N_("It was switched off for a power cycle and does not come on again. ON is repeated."),
+        ),
     }
 )
 
@@ -260,6 +268,20 @@ ACTIONS: Mapping[str, str] = MappingProxyType(
 )
 
 
+OBSTACLES: Mapping[str, str] = MappingProxyType(
+    {
+        OutletObstacle.PROTECTED: N_("its outlet is protected"),
+        OutletObstacle.SHARED: N_("its outlet also feeds clients that are not silent"),
+        OutletObstacle.USED_UP: N_("its outlet was cycled as often today as it may be"),
+    }
+)
+
+OUTLET_REFUSES = N_(
+    "Needs someone on site: a power cycle is not possible: %(code)s. That is not charged; it is tried again "
+    "every hour."
+)
+
+
 class _Gaps(dict[str, str | int]):
     """Arguments of a decision; one that an older version has not stored is shown as unknown."""
 
@@ -273,9 +295,14 @@ def why(
     """Say why something is done or not; ``would`` marks a dry run."""
     language = language or spoken()
     gaps = _Gaps(arguments)
+    text = REASONS[reason]
+    if reason is Reason.REFUSED and arguments.get("action") in AT_THE_OUTLET:
+        text = OUTLET_REFUSES
+        gaps["code"] = language.gettext(POWER_FAULTS.get(str(gaps["code"]), str(gaps["code"])))  # type: ignore[call-overload]
+    if "obstacle" in gaps:
+        gaps["obstacle"] = language.gettext(OBSTACLES.get(str(gaps["obstacle"]), str(gaps["obstacle"])))
     if "action" in gaps:
         gaps["action"] = language.gettext(ACTIONS.get(str(gaps["action"]), str(gaps["action"])))
-    text = REASONS[reason]
     said = _form(text, gaps, language) % gaps
     return language.gettext(DRY_RUN) % {"sentence": said} if would else said
 

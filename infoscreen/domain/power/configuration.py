@@ -32,6 +32,16 @@ class ClientPower:
     also_feeds: tuple[str, ...] = ()
     updated_at: datetime
 
+    @property
+    def key(self) -> str:
+        """Return what two configurations of the same outlet have in common."""
+        return self.with_secrets({}).key
+
+    @property
+    def device_key(self) -> str:
+        """Return what outlets of the same device have in common."""
+        return self.with_secrets({}).device_key
+
     def with_secrets(self, secrets: Mapping[str, str]) -> Outlet:
         """Return the outlet as a driver needs it."""
         more = {name: value for name, value in secrets.items() if name != "password"}

@@ -98,6 +98,11 @@ class Cycle:
     detail: str | None = None
 
     @property
+    def has_switched(self) -> bool:
+        """Tell whether OFF or ON may have been sent."""
+        return self.off_sends > 0 or self.on_since is not None
+
+    @property
     def may_be_off(self) -> bool:
         """Tell whether the outlet may be off because of this cycle."""
         return self.stage in MAY_BE_OFF
@@ -156,11 +161,18 @@ def resumed(cycle: Cycle, now: datetime, policy: CyclePolicy) -> Cycle:
     switched on, because people may have begun to work on the device.
     """
     cycle = _not_in_the_future(cycle, now)
+    if cycle.stage is CycleStage.CHECKING and now - cycle.began_at > policy.resume_within:
+        return _ended(cycle, PowerFault.INTERRUPTED, now, None)
     if cycle.stage is not CycleStage.TURNING_OFF:
         return replace(cycle, on_sent_at=None, on_seen_at=None, read_at=None)
     if now - cycle.began_at > policy.resume_within:
         return _turn_on(replace(cycle, fault=cycle.fault or PowerFault.INTERRUPTED), now)
     return replace(cycle, off_sent_at=now, read_at=None)
+
+
+def given_up(cycle: Cycle, fault: PowerFault, now: datetime, detail: str | None = None) -> Cycle:
+    """Return a cycle that ends before anything was switched."""
+    return _ended(cycle, fault, now, detail)
 
 
 def next_step(cycle: Cycle, now: datetime, policy: CyclePolicy) -> tuple[Cycle, CycleStep]:

@@ -37,8 +37,23 @@ class PowerFault(StrEnum):
     STILL_DRAWING = "still_drawing"
     """It says off, and power is drawn."""
     OFF_TOO_SHORT = "off_too_short"
+    SECRET_UNREADABLE = "secret_unreadable"  # noqa: S105 - a code
+    NOT_ALLOWED = "not_allowed"
+    """It became protected, or another client uses it; or the command was withdrawn or has expired."""
+    CLIENT_IS_BACK = "client_is_back"
+    """The automatic recovery wanted to cycle it, and it was heard again just in time."""
     INTERRUPTED = "interrupted"
     """The daemon was stopped in the middle for too long; the outlet was only switched on again."""
+
+
+class OutletObstacle(StrEnum):
+    """Why the automatic recovery may not switch an outlet now. Stable codes, stored with its decisions."""
+
+    PROTECTED = "protected"
+    SHARED = "shared"
+    """It also feeds clients that are not silent."""
+    USED_UP = "used_up"
+    """It was cycled as often within a day as it may be."""
 
 
 NOTHING_SWITCHED = frozenset(
@@ -48,6 +63,7 @@ NOTHING_SWITCHED = frozenset(
         PowerFault.UNSUPPORTED,
         PowerFault.MISSING_PROGRAM,
         PowerFault.BAD_CONFIGURATION,
+        PowerFault.SECRET_UNREADABLE,
     }
 )
 """After these faults the request was certainly not carried out, and asking again will not help."""

@@ -3,9 +3,16 @@
 from dataclasses import replace
 from datetime import datetime
 
-from infoscreen.domain.commands import OPEN, ClientCommand, CommandStatus, Verification
+from infoscreen.domain.commands import AT_THE_OUTLET, OPEN, ClientCommand, CommandStatus, Verification
+from infoscreen.domain.power.outlet import PowerFault
 from infoscreen.domain.recovery.ladder import Attempt, Outcome
 from infoscreen.domain.refusals import is_refusal
+
+OUTLET_REFUSES = frozenset(fault.value for fault in PowerFault) - {
+    PowerFault.NOT_ALLOWED,
+    PowerFault.CLIENT_IS_BACK,
+}
+"""Faults that say something of the outlet; after the others it is decided again at the next poll."""
 
 
 def followed_attempt(attempt: Attempt, command: ClientCommand | None, now: datetime) -> Attempt:
@@ -47,6 +54,8 @@ def _outcome(command: ClientCommand, accepted: datetime | None) -> Outcome | Non
         return Outcome.REFUSED if refused else Outcome.NO_EFFECT
     if command.status in OPEN:
         return None
+    if command.action in AT_THE_OUTLET and command.error_code in OUTLET_REFUSES:
+        return Outcome.REFUSED
     if command.published_at is None:
         return Outcome.NOT_SENT
     return Outcome.UNANSWERED if accepted is None else None

@@ -310,12 +310,12 @@ def _climb(case: Case, view: View) -> Verdict | Proposal:
         arguments: dict[str, str | int] = {
             "tried": sum(one.decided_at >= ladder.began_at for one in patient.attempts if one.charged)
         }
-        if comes.because is Reason.LIMIT_REACHED:
+        because = comes.because or Reason.EXHAUSTED
+        if because is Reason.LIMIT_REACHED:
             arguments = {"limit": policy.actions_per_day}
-        incident = ladder.incident
-        return Verdict(
-            Verb.HOLD, comes.because or Reason.EXHAUSTED, None, arguments, Rung.HUMAN, None, incident
-        )
+        if because is Reason.NO_OUTLET and patient.outlet_obstacle is not None:
+            because, arguments = Reason.OUTLET_UNUSABLE, {"obstacle": patient.outlet_obstacle.value}
+        return Verdict(Verb.HOLD, because, None, arguments, Rung.HUMAN, None, ladder.incident)
     if patient.locked_until is not None and patient.locked_until > view.now:
         return Verdict(Verb.HOLD, Reason.LOCKOUT, patient.locked_until, {}, comes.rung)
     attempt = 1

@@ -40,6 +40,8 @@ class IncidentKind(StrEnum):
     """Nothing could be stored."""
     BACKUP = "backup"
     """The newest backup is too old."""
+    POWER = "power"
+    """An outlet does not come on again after a power cycle."""
 
 
 OF_RECOVERY = frozenset(

@@ -54,6 +54,7 @@ class Reason(StrEnum):
     # Needs a human.
     EXHAUSTED = "exhausted"
     NO_OUTLET = "no_outlet"
+    OUTLET_UNUSABLE = "outlet_unusable"
     LIMIT_REACHED = "limit_reached"
     REFUSED = "refused"
     UNANSWERED = "unanswered"
@@ -120,6 +121,7 @@ ENDINGS: Mapping[Reason, Ending] = MappingProxyType(
         R.LOCKOUT: E.TIME,
         R.EXHAUSTED: E.HUMAN,
         R.NO_OUTLET: E.HUMAN,
+        R.OUTLET_UNUSABLE: E.HUMAN,
         R.LIMIT_REACHED: E.HUMAN,
         R.REFUSED: E.HUMAN,
         R.UNANSWERED: E.HUMAN,

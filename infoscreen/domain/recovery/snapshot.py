@@ -8,6 +8,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple
 
 from infoscreen.domain.clients import Condition, Presence, ProcessStatus
+from infoscreen.domain.power.outlet import OutletObstacle
 from infoscreen.domain.recovery.coincidence import RATE_UNLEARNED
 from infoscreen.domain.recovery.incidents import Incident, Observer, Sent
 from infoscreen.domain.recovery.ladder import Attempt, Ladder
@@ -51,8 +52,9 @@ class Patient(NamedTuple):
     ``keepalive`` what it announced. ``booted_at`` is when it booted, as we saw it; ``start_due_at`` by when
     its application must run, ``refused_until`` until when a message that cannot be read shows that it is
     there. ``can`` are the actions it announced, ``locked_until`` the end of the lockout for the recovery,
-    ``outlet`` whether its power can be switched. ``attempts`` are those of the last day and all since its
-    ladder began, oldest first. The last four are its hours, see ``domain.hours.Timed``.
+    ``outlet`` whether its power may be switched, ``outlet_obstacle`` why not if it has one. ``attempts`` are
+    those of the last day and all since its ladder began, oldest first. The last four are its hours, see
+    ``domain.hours.Timed``.
     """
 
     uuid: str
@@ -85,6 +87,7 @@ class Patient(NamedTuple):
     locked_until: datetime | None = None
     pause: Pause | None = None
     hold: Hold | None = None
+    outlet_obstacle: OutletObstacle | None = None
     within_hours: bool = True
     hours_since: datetime | None = None
     expected_by: datetime | None = None

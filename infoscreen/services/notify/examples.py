@@ -61,5 +61,8 @@ def _alert(kind: IncidentKind, now: datetime) -> Fact[AlertCode] | None:
             return Fact(AlertCode.LOGINS_FAIL_FROM, {"failures": 250, "address": "192.0.2.7"})
         case IncidentKind.BROKER:
             return Fact(AlertCode.CLIENT_ID_TAKEN)
+        case IncidentKind.POWER:
+            since = now - timedelta(minutes=1)
+            return Fact(AlertCode.OUTLET_LEFT_OFF, {"client": CLIENT, "since": since})
         case _:
             return None

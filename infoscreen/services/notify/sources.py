@@ -30,6 +30,7 @@ KINDS: Mapping[AlertCode, IncidentKind] = MappingProxyType(
         AlertCode.LOGINS_FAIL_FROM: IncidentKind.AUTHENTICATION,
         AlertCode.BROKER_ACL_OPEN: IncidentKind.BROKER,
         AlertCode.CLIENT_ID_TAKEN: IncidentKind.BROKER,
+        AlertCode.OUTLET_LEFT_OFF: IncidentKind.POWER,
     }
 )
 """Alerts that are incidents too; the others are about the configuration and stand in the panel."""
@@ -143,7 +144,7 @@ def _of_client(one: needing.NeedingClient, now: datetime) -> Incident:
 
 
 def _name(alert: Alert) -> str:
-    which = alert.fact.arguments.get("which")
+    which = alert.fact.arguments.get("which") or alert.fact.arguments.get("client")
     return f"{KINDS[alert.fact.code].value}:{which or alert.fact.code.value}:{alert.severity.value}"
 
 

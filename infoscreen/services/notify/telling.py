@@ -5,12 +5,14 @@ same incidents again and comes to the same; nothing is kept in memory.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 from infoscreen.clock import Clock
+from infoscreen.domain.alerts import Alert, AlertCode, Severity
+from infoscreen.domain.codes import Fact, Value
 from infoscreen.domain.notifying import NextNotice, NoticeStep, Rule, ToldSoFar, after, matches, next_step
 from infoscreen.progress import expect_within
 from infoscreen.services.loops import every
@@ -25,6 +27,9 @@ from infoscreen.storage.notify.notices import NoticePair
 POLL_SECONDS = 5.0
 AT_ONCE = 250
 MOST_NAMED = 20
+FAILS_AFTER = timedelta(minutes=1)
+"""A message that is taken at the second or third try is no reason for an alert."""
+
 TAGS_AGAIN = timedelta(minutes=1)
 
 
@@ -36,6 +41,14 @@ class Telling:
         self._clock = clock
         self._sources = sources
         self._step_before = clock.last_step
+        self._failing: list[StoredChannel] = []
+
+    def alerts(self) -> Iterator[Alert]:
+        """Return an alert for each channel that has not taken messages for a while."""
+        for channel in self._failing:
+            if channel.failing_since is not None and self._clock.now() - channel.failing_since >= FAILS_AFTER:
+                arguments: dict[str, Value] = {"channel": channel.name, "since": channel.failing_since}
+                yield Alert(Fact(AlertCode.CHANNEL_FAILS, arguments), Severity.WARNING)
 
     async def run(self) -> None:
         """Look at the incidents until cancelled."""
@@ -46,6 +59,7 @@ class Telling:
         async with self._store.read() as connection:
             known = await channels.every(connection)
             ruled = [one.rule for one in await rules.every(connection) if one.enabled]
+        self._failing = [one for one in known if one.enabled and one.failing_since is not None]
         if not known:
             return 0
         await self._after_a_step()

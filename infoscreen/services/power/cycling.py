@@ -86,13 +86,18 @@ async def run_cycle(
 
 def _worth_storing(stored: Cycle, cycle: Cycle) -> bool:
     """Tell whether the cycle differs by more than the time of its last reading."""
-    return (stored.stage, stored.off_sends, stored.off_sent_at, stored.off_seen_at, stored.fault) != (
-        cycle.stage,
-        cycle.off_sends,
-        cycle.off_sent_at,
-        cycle.off_seen_at,
-        cycle.fault,
-    ) or (stored.on_sends == 0) != (cycle.on_sends == 0)
+    return (
+        (stored.stage, stored.off_sends, stored.off_sent_at, stored.off_seen_at, stored.fault)
+        != (
+            cycle.stage,
+            cycle.off_sends,
+            cycle.off_sent_at,
+            cycle.off_seen_at,
+            cycle.fault,
+        )
+        or stored.on_since != cycle.on_since
+        or (stored.on_sends == 0) != (cycle.on_sends == 0)
+    )
 
 
 async def _store(cycle: Cycle, stored: Cycle, journal: Journal) -> Cycle:
@@ -139,11 +144,15 @@ async def _carry_out(do: Do, driver: PowerDriver, policy: CyclePolicy, *, attemp
                 case Do.READ:
                     return Read(await driver.status())
                 case Do.END:
-                    raise AssertionError
+                    pass
     except PowerError as error:
         return Failed(do, error.fault, error.detail)
     except TimeoutError:
         return Failed(do, PowerFault.NO_ANSWER, f"no answer within {CALL_SECONDS:g} s")
+    except Exception as error:
+        log.exception("a power driver failed", extra={"event": "power_driver_failed", "step": do})
+        return Failed(do, PowerFault.BAD_ANSWER, type(error).__name__)
+    raise AssertionError("the end is nothing to carry out")
 
 
 async def _last_word(driver: PowerDriver) -> None:

@@ -104,60 +104,72 @@ class Outlets:
 
         Raises:
             NotFound: there is no such client.
-            InvalidInput: the configuration makes no sense to its driver.
+            InvalidInput: the configuration makes no sense to its driver, or ``also_feeds`` names no client.
             OutletShared: another client has the same outlet, and ``shared`` was not given.
             SecretUnreadable: there is no key to encrypt secrets with, or the stored ones were encrypted with
                 another one and no new password is given.
         """
+        async with self._store.write() as connection:
+            await self.configure_in(connection, client_uuid, wanted, actor)
+        self._bus.publish(ClientChanged(client_uuid))
+
+    async def configure_in(
+        self, connection: Connection, client_uuid: str, wanted: WantedPower | None, actor: Actor
+    ) -> None:
+        """Do as ``configure`` in a transaction that is under way; the caller tells of the change."""
         if wanted is not None and (hidden := SECRET_NAMES & wanted.options.keys()):
             # Options are stored in the clear and shown.
             raise InvalidInput.of("power.options", FieldFault.OTHER, rule=f"{min(hidden)} is no option")
-        async with self._store.write() as connection:
-            if client_uuid not in await clients.for_change(connection, [client_uuid]):
-                raise NotFound(ErrorCode.NO_CLIENT, uuid=client_uuid)
-            now = self._clock.now()
-            if wanted is None:
-                if not await power.remove(connection, client_uuid):
-                    return
-                detail = None
-            else:
-                before = await power.get(connection, client_uuid)
-                secrets = self._merged(before, wanted)
-                after = ClientPower(
-                    client_uuid=client_uuid,
-                    driver=wanted.driver,
-                    address=wanted.address.strip(),
-                    outlet=wanted.outlet.strip(),
-                    username=wanted.username,
-                    sealed=self._sealed(client_uuid, secrets),
-                    identity=wanted.identity,
-                    options=dict(wanted.options),
-                    min_off_seconds=wanted.min_off_seconds,
-                    protected=wanted.protected,
-                    also_feeds=tuple(one for one in wanted.also_feeds if one != client_uuid),
-                    updated_at=now,
-                )
-                self._require_sense(after.with_secrets(secrets))
-                if not wanted.shared:
-                    await _require_alone(connection, after)
-                await power.put(connection, after)
-                detail = {
-                    "driver": after.driver,
-                    "address": after.address,
-                    "outlet": after.outlet,
-                    "protected": after.protected,
-                    "secrets": sorted(secrets),
-                }
-            await audit.record(connection, now, actor, "client.power", f"client/{client_uuid}", detail)
-        self._bus.publish(ClientChanged(client_uuid))
+        if client_uuid not in await clients.for_change(connection, [client_uuid]):
+            raise NotFound(ErrorCode.NO_CLIENT, uuid=client_uuid)
+        now = self._clock.now()
+        if wanted is None:
+            if await power.remove(connection, client_uuid):
+                await audit.record(connection, now, actor, "client.power", f"client/{client_uuid}", None)
+            return
+        secrets = self._merged(await power.get(connection, client_uuid), wanted)
+        after = ClientPower(
+            client_uuid=client_uuid,
+            driver=wanted.driver,
+            address=wanted.address.strip(),
+            outlet=wanted.outlet.strip(),
+            username=wanted.username,
+            sealed=self._sealed(client_uuid, secrets),
+            identity=wanted.identity,
+            options=dict(wanted.options),
+            min_off_seconds=wanted.min_off_seconds,
+            protected=wanted.protected,
+            also_feeds=tuple(one for one in wanted.also_feeds if one != client_uuid),
+            updated_at=now,
+        )
+        self._require_sense(after.with_secrets(secrets))
+        unknown = set(after.also_feeds) - (await clients.keep_targets(connection, after.also_feeds)).keys()
+        if unknown:
+            rule = f"{min(unknown)} is no client"
+            raise InvalidInput.of("power.also_feeds", FieldFault.OTHER, rule=rule)
+        if not wanted.shared:
+            await _require_alone(connection, after)
+        await power.put(connection, after)
+        detail = {
+            "driver": after.driver,
+            "address": after.address,
+            "outlet": after.outlet,
+            "protected": after.protected,
+            "secrets": sorted(secrets),
+        }
+        await audit.record(connection, now, actor, "client.power", f"client/{client_uuid}", detail)
 
     async def shown(self, client_uuid: str) -> ShownPower | None:
         """Return a client's outlet, None if it has none."""
         async with self._store.read() as connection:
-            found = await power.get(connection, client_uuid)
-            if found is None:
-                return None
-            shared_with = await sharing(connection, found)
+            return await self.shown_in(connection, client_uuid)
+
+    async def shown_in(self, connection: Connection, client_uuid: str) -> ShownPower | None:
+        """Do as ``shown`` in a transaction that is under way."""
+        found = await power.get(connection, client_uuid)
+        if found is None:
+            return None
+        shared_with = await sharing(connection, found)
         try:
             names = tuple(sorted(self._unsealed(found)))
         except SecretUnreadable:
@@ -233,13 +245,11 @@ class Outlets:
 
 async def sharing(connection: Connection, found: ClientPower) -> tuple[str, ...]:
     """Return the other clients whose power goes with this outlet."""
-    others = await power.of_outlet(connection, found.with_secrets({}).key)
-    fed = {one.client_uuid for one in others}.union(found.also_feeds, *(one.also_feeds for one in others))
-    return tuple(sorted(fed - {found.client_uuid}))
+    return tuple(sorted((await power.fed_by(connection, [found]))[found.client_uuid]))
 
 
 async def _require_alone(connection: Connection, after: ClientPower) -> None:
-    at_it = await power.of_outlet(connection, after.with_secrets({}).key)
+    at_it = await power.of_outlet(connection, after.key)
     others = sorted({one.client_uuid for one in at_it} - {after.client_uuid})
     if others:
         raise OutletShared(ErrorCode.OUTLET_SHARED, clients=", ".join(others[:3]))

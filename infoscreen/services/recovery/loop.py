@@ -79,6 +79,8 @@ class Recovering:
         lockout: LockoutPolicy,
         observer: Callable[[], Observer],
         new_id: Callable[[], str] = lambda: str(uuid4()),
+        *,
+        cycles_per_day: int = 3,
     ) -> None:
         """Prepare the loop.
 
@@ -92,7 +94,7 @@ class Recovering:
         self._commanding = commanding
         self._measures = measures
         self._observer = observer
-        self._builder = SnapshotBuilder(policy, lockout)
+        self._builder = SnapshotBuilder(policy, lockout, cycles_per_day)
         self._one_at_a_time = asyncio.Lock()
         self._step_before = clock.last_step
         self._is_first = True

@@ -24,6 +24,7 @@ from infoscreen.domain.recovery import (
     Pause,
     Population,
     RecoveryPolicy,
+    Rung,
     Scope,
     ScopeKind,
     Snapshot,
@@ -38,6 +39,7 @@ from infoscreen.storage.recovery import (
     decisions,
     incidents,
     ladders,
+    outlets,
     pauses,
     unwell,
 )
@@ -101,8 +103,9 @@ class Pauses:
 class SnapshotBuilder:
     """Builds snapshots; remembers between polls how many clients there are in each place."""
 
-    def __init__(self, policy: RecoveryPolicy, lockout: LockoutPolicy) -> None:
+    def __init__(self, policy: RecoveryPolicy, lockout: LockoutPolicy, cycles_per_day: int = 3) -> None:
         self._policy = policy
+        self._cycles_per_day = cycles_per_day
         # The last place is an operator's.
         self._lockout = LockoutPolicy(max(1, lockout.threshold - 1), lockout.window)
         self._populations: Mapping[Scope, Population] = {}
@@ -175,24 +178,29 @@ class SnapshotBuilder:
             uuid: Hold(one.by, one.until)
             for uuid, one in (await acknowledgements.holding(connection, now)).items()
         }
+        power = await outlets.of_unwell(
+            connection, now, self._cycles_per_day, self._policy.wait(Rung.POWER_CYCLE)
+        )
         patients: list[Patient] = []
         for number, row in enumerate(rows):
             if number % IN_A_ROW == IN_A_ROW - 1:
                 await asyncio.sleep(0)
             uuid, site = row[0], row[3]
+            outlet = power.get(uuid)
             patients.append(
                 Patient._make(
                     (
                         *row[:4],
                         network(row[4]),
                         *row[5:23],
-                        False,  # no outlets yet
+                        outlet is not None and outlet.obstacle is None,
                         known.get(uuid),
                         of_client.get(uuid, ()),
-                        flying.get(uuid),
+                        flying.get(uuid) or (outlet and outlet.busy),
                         locks.get(uuid),
                         paused.of(uuid, site),
                         taken_over.get(uuid),
+                        outlet and outlet.obstacle,
                         *row[23:27],
                     )
                 )

@@ -59,7 +59,8 @@ class Fault:
 class Device:
     """A device; times in seconds of the world's clock.
 
-    ``announces`` tells whether discovery names the keepalive. ``refuses`` is an error code with which every
+    ``announces`` tells whether discovery names the keepalive. ``power`` is what the judge is told of its
+    outlet. ``refuses`` is an error code with which every
     command is refused.
     """
 
@@ -78,7 +79,7 @@ class Device:
     start_seconds: float = 8.0
     says_crashed_at_boot: float = 0.0
     refuses: str | None = None
-    power: bool = False
+    power: bool | dict[str, Any] = False
 
     host: Host = Host.UP
     app: str = RUNNING
@@ -107,6 +108,13 @@ class Device:
     def is_well(self) -> bool:
         """Tell whether nothing is wrong with it."""
         return self.fault is None and self.host is Host.UP and self.app == RUNNING
+
+    @property
+    def has_outlet(self) -> bool:
+        """Tell whether its power can be switched."""
+        if isinstance(self.power, bool):
+            return self.power
+        return self.power.get("answers", "yes") == "yes" and not self.power.get("protected", False)
 
     @property
     def hears(self) -> bool:

@@ -105,6 +105,13 @@ class Score:
             fault.best = best if fault.best is None else fault.best
         fault.acted.append(now)
 
+    def cycled(self, device: Device, now: float) -> None:
+        """Judge that the daemon cut the power of a device."""
+        needless = self._needless(device, device.fault)
+        self.acts.append(Act(now, device.number, "power_cycle", needless))
+        if device.fault is not None and not needless:
+            device.fault.acted.append(now)
+
     def accepted(self, device: Device, action: str, now: float) -> None:
         """Take notice that a device carries a command out."""
 
@@ -209,6 +216,11 @@ class Score:
             (device, fault)
             for device, fault in self.faults
             if fault.heals_at is None
-            and fault.cured_by in ("restart_app", "reboot_host")
-            and fault.kind in ("crash", "service_failed", "stopped", "starting", "hang")
+            and (
+                (
+                    fault.cured_by in ("restart_app", "reboot_host")
+                    and fault.kind in ("crash", "service_failed", "stopped", "starting", "hang")
+                )
+                or (fault.cured_by == "power_cycle" and device.has_outlet and fault.kind in ("dead", "deaf"))
+            )
         ]

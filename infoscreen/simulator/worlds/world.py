@@ -25,6 +25,9 @@ from infoscreen.simulator.worlds.score import Score
 ZERO = datetime(2026, 1, 1, tzinfo=UTC)
 """What 0 on the world's clock is, as in ``docs/judge.md``."""
 
+OFF_SECONDS = 10.0
+"""How long the power is away in a power cycle."""
+
 Line = dict[str, Any]
 
 
@@ -125,7 +128,7 @@ class World:
         device.app_started = device.booted + 20
         if device.site is not None or device.power:
             told = {"uuid": device.uuid, "site": device.site}
-            self.tell("client", **told, **({"power": True} if device.power else {}))
+            self.tell("client", **told, **({"power": device.power} if device.power else {}))
         self.connect(device, device.link)
 
     def connect(self, device: Device, link: int) -> None:
@@ -380,6 +383,18 @@ class World:
             elif device.persistent:
                 expires = (datetime.fromisoformat(command["expires_at"]) - ZERO).total_seconds()
                 self._kept[device.number] = {"command": command, "expires": expires}
+
+        for cycle in answer.get("power_cycles", ()):
+            self._cycled(cycle)
+
+    def _cycled(self, cycle: Line) -> None:
+        """Let the power of devices go and come back; all of them boot."""
+        for uuid in cycle["switched"]:
+            device = self._by_uuid.get(uuid)
+            if device is not None and not device.removed:
+                self.score.cycled(device, self.now)
+                self.go_down(device, orderly=False)
+                self.later(OFF_SECONDS + device.boot_seconds, self.boot, device, device.life, "power_cycle")
 
     def _hear(self, device: Device, command: Line) -> None:
         if not device.hears or not self.broker_up or self.mute_commands:

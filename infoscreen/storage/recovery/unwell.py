@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Select, bindparam, func, select, text, update
 
 from infoscreen.domain.clients import Condition
+from infoscreen.domain.commands import AT_THE_OUTLET
 from infoscreen.domain.recovery import Sent
 from infoscreen.storage.columns import chunks, insert_or
 from infoscreen.storage.engine import Connection
@@ -81,7 +82,11 @@ _s = client_commands.c
 _SENT = (
     select(_s.client_uuid, _s.published_at, _s.accepted_at, _s.started_at, _s.error_code, _s.status)
     .join(clients, _c.uuid == _s.client_uuid)
-    .where(_s.published_at > bindparam("since"), _c.last_heard_at > _s.published_at)
+    .where(
+        _s.published_at > bindparam("since"),
+        _c.last_heard_at > _s.published_at,
+        _s.action.not_in(sorted(AT_THE_OUTLET)),
+    )
     .order_by(_s.published_at.desc())
     .limit(LATELY)
 )

@@ -1,6 +1,7 @@
 """Clients: finding them, describing them, acknowledging their failures, removing them."""
 
 from dataclasses import replace
+from functools import partial
 
 from aiohttp import web
 
@@ -9,6 +10,7 @@ from infoscreen.domain.accounts import Role
 from infoscreen.domain.clients import STALE, Condition
 from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import Forbidden, InvalidInput, NotFound, OutletShared, SecretUnreadable
+from infoscreen.domain.events import ClientChanged
 from infoscreen.domain.faults import FieldFault
 from infoscreen.storage import client_lists, clients, commands, screenshots, sites, waiting
 from infoscreen.storage.engine import Connection
@@ -84,14 +86,18 @@ async def edit_client(request: web.Request) -> web.StreamResponse:
     uuid = path_identifier(request, "uuid")
     changes = await read_body(request, ClientChanges)
     parts, actor = parts_of(request), actor_of(request)
-    if "power" in changes.model_fields_set:
+    if with_power := "power" in changes.model_fields_set:
         require_admin(actor)
-        wanted = None if changes.power is None else changes.power.wanted()
-        await parts.outlets.configure(uuid, wanted, actor)
     edit = changes.given()
     if isinstance(changes.site, int):
         edit["site"] = await _site_name(parts, changes.site)
-    return _answer(parts, await parts.fleet.edit(uuid, edit, actor))
+    if not with_power:
+        return _answer(parts, await parts.fleet.edit(uuid, edit, actor))
+    wanted = None if changes.power is None else changes.power.wanted()
+    configure = partial(parts.outlets.configure_in, client_uuid=uuid, wanted=wanted, actor=actor)
+    after = await parts.fleet.edit(uuid, edit, actor, within=configure)
+    parts.bus.publish(ClientChanged(uuid))
+    return _answer(parts, after)
 
 
 async def _site_name(parts: Parts, number: int) -> str:

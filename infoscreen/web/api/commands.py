@@ -5,7 +5,20 @@ from aiohttp import web
 from infoscreen.domain.accounts import Actor, Role
 from infoscreen.domain.commands import Action, Source
 from infoscreen.domain.error_codes import ErrorCode
-from infoscreen.domain.errors import CommandInFlight, Conflict, Forbidden, InvalidInput, LockedOut, NotFound
+from infoscreen.domain.errors import (
+    ClientStarting,
+    CommandInFlight,
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    LockedOut,
+    NoOutlet,
+    NotFound,
+    OutletInUse,
+    OutletProtected,
+    OutletShared,
+    TooManyCycles,
+)
 from infoscreen.storage import command_history, commands
 from infoscreen.storage.commands import CommandQuery
 from infoscreen.web.api import models
@@ -105,7 +118,10 @@ def _source(actor: Actor) -> Source:
     return Source.API if actor.via == "token" else Source.OPERATOR
 
 
-_REFUSALS = (InvalidInput, NotFound, Forbidden, CommandInFlight, LockedOut)
+_REFUSALS = (
+    *(InvalidInput, NotFound, Forbidden, CommandInFlight, LockedOut),
+    *(NoOutlet, OutletProtected, OutletShared, OutletInUse, ClientStarting, TooManyCycles),
+)
 
 ROUTES = (
     Route(
@@ -150,7 +166,7 @@ ROUTES = (
         request=BulkRequest,
         response=BatchModel,
         status=202,
-        problems=(InvalidInput,),
+        problems=(InvalidInput, Conflict),
         body_limit=BULK_BODY_LIMIT,
     ),
     Route(

@@ -93,7 +93,8 @@ class ClientFilters(Query):
     tag: Searched | None = Field(default=None, description="A whole tag, exactly as it is written.")
     q: Searched | None = Field(
         default=None,
-        description="Part of the name, host name, IP address or UUID, in upper or lower case.",
+        description="Words in any order: each is part of the name, host name, site, IP address, UUID, a tag "
+        "or a failed unit, without regard to case, accents and the spelling of umlauts.",
     )
     sort: Sort = "name"
 

@@ -6,6 +6,7 @@ from infoscreen.web.panel import (
     account,
     acts,
     assets,
+    audit,
     availability,
     bulk,
     caring,
@@ -20,6 +21,7 @@ from infoscreen.web.panel import (
     notifications,
     overview,
     pauses,
+    power,
     session,
     sites,
     sso,
@@ -51,6 +53,7 @@ from infoscreen.web.panel.forms import (
 from infoscreen.web.registry import Route
 
 ROUTES: tuple[Route, ...] = (
+    *power.ROUTES,
     Route("GET", "/assets/{version}/{name}", assets.get_asset, None, "A file of the panel", html=True),
     Route("GET", "/login", session.get_login, None, "Form to sign in", query=NextAddress, html=True),
     Route("POST", "/login", session.post_login, None, "Sign in", request=SignIn, html=True),
@@ -84,6 +87,16 @@ ROUTES: tuple[Route, ...] = (
         html=True,
     ),
     Route("GET", "/", overview.get_overview, Role.VIEWER, "Overview", html=True),
+    Route(
+        "GET",
+        "/clients.csv",
+        clients.get_clients_csv,
+        Role.VIEWER,
+        "Clients as CSV",
+        query=ClientsAddress,
+        content="text/csv",
+        html=True,
+    ),
     Route("GET", "/clients", clients.get_clients, Role.VIEWER, "Clients", query=ClientsAddress, html=True),
     Route(
         "GET", "/clients/{uuid}", client.get_client, Role.VIEWER, "A client", query=ClientAddress, html=True
@@ -345,6 +358,7 @@ ROUTES: tuple[Route, ...] = (
         manages_accounts=True,
     ),
     *devices.ROUTES,
+    *audit.ROUTES,
     *bulk.ROUTES,
     *factor.ROUTES,
     *sso.ROUTES,

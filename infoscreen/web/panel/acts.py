@@ -6,7 +6,19 @@ from infoscreen.domain.accounts import Role
 from infoscreen.domain.clients import Client
 from infoscreen.domain.commands import DISRUPTIVE, Action, ClientCommand, Source
 from infoscreen.domain.error_codes import ErrorCode
-from infoscreen.domain.errors import CommandInFlight, Conflict, InvalidInput, LockedOut, NotFound
+from infoscreen.domain.errors import (
+    ClientStarting,
+    CommandInFlight,
+    Conflict,
+    InvalidInput,
+    LockedOut,
+    NoOutlet,
+    NotFound,
+    OutletInUse,
+    OutletProtected,
+    OutletShared,
+    TooManyCycles,
+)
 from infoscreen.storage import client_lists, clients, commands
 from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.web.keys import parts_of
@@ -27,6 +39,9 @@ from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.rendering import page
 from infoscreen.web.registry import actor_of, path_uuid, read_form, read_query
 
+POWER_REFUSALS = (NoOutlet, OutletProtected, OutletInUse, OutletShared, ClientStarting, TooManyCycles)
+"""Why a power cycle is refused; ``flash`` has a message for each, by its slug."""
+
 MOST_RESTARTS = 500
 """So many at once; the next click takes the rest."""
 
@@ -44,7 +59,8 @@ async def get_command_question(request: web.Request) -> web.StreamResponse:
         question = questions.about_waiting(client, action, back, language_of(request))
         return await page(request, "confirm.html", here="clients", question=question)
     locked_until = await parts_of(request).commanding.lockout(client.uuid) if action in DISRUPTIVE else None
-    question = questions.about_command(client, action, locked_until, back, language_of(request))
+    refused = await parts_of(request).commanding.why_not(client.uuid, action, actor_of(request))
+    question = questions.about_command(client, action, locked_until, back, refused, language_of(request))
     return await page(request, "confirm.html", here="clients", question=question)
 
 
@@ -53,7 +69,7 @@ async def post_command(request: web.Request) -> web.StreamResponse:
     client = await _client_of(request)
     order = await read_form(request, Order)
     back = see_other(order.next or f"/clients/{client.uuid}")
-    if order.action is Action.SHUTDOWN_HOST and not questions.is_typed(client, order.typed):
+    if order.action in questions.TYPED and not questions.is_typed(client, order.typed):
         return flash.put(request, back, "mistyped", client=client.label)
     try:
         command = await parts_of(request).commanding.request(
@@ -79,6 +95,8 @@ async def post_command(request: web.Request) -> web.StreamResponse:
         )
     except LockedOut:
         return flash.put(request, back, "locked", client=client.label)
+    except POWER_REFUSALS as refusal:
+        return flash.put(request, back, refusal.slug)
     said = "requested" if command.waits_for is None else "waits"
     return flash.put(
         request, back, said, client=client.label, action=command.action, command_id=command.command_id

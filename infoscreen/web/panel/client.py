@@ -24,6 +24,7 @@ from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page
 from infoscreen.storage.recovery.pauses import PauseScope
 from infoscreen.web.keys import parts_of
+from infoscreen.web.panel import power
 from infoscreen.web.panel.availability import client_bars
 from infoscreen.web.panel.forms import ClientAddress
 from infoscreen.web.panel.health import health_of
@@ -96,6 +97,8 @@ async def get_client(request: web.Request) -> web.StreamResponse:
     locked_until = await parts.commanding.lockout(uuid)
     now = parts.clock.now()
     obstacles = obstacles_of(client, actor, in_flight, locked_until, language)
+    async with parts.store.read() as connection:
+        outlet = await power.block_of(request, connection, client, obstacles)
     listening = parts.link.state.connected
     return await page(
         request,
@@ -116,6 +119,7 @@ async def get_client(request: web.Request) -> web.StreamResponse:
         overridable=locked_until is not None and actor.role.may(Role.ADMIN),
         offers=offers_of(client, obstacles),
         why_not=obstacles.any or obstacles.disruptive,
+        power=outlet,
         health=health_of(client.health, language),
         health_until=None if client.health_at is None else client.health_at + HEALTH_LASTS,
         outdated=client.last_alive is not None

@@ -1,8 +1,8 @@
 """The table of clients: searched, filtered, sorted and paged by its address alone."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
 from types import MappingProxyType
 from urllib.parse import urlencode
 
@@ -19,8 +19,10 @@ from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import Page
 from infoscreen.web.keys import parts_of
+from infoscreen.web.panel import csv_files
 from infoscreen.web.panel.forms import ClientsAddress
 from infoscreen.web.panel.groups import CARED_FOR, GROUPS, LEFT_TO_PEOPLE, TITLES
+from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.rendering import page, wants
 from infoscreen.web.registry import read_query
 from infoscreen.words.language import N_
@@ -87,6 +89,11 @@ class ClientTable:
             wanted["sort"] = ""
         return _address({name: value for name, value in wanted.items() if value})
 
+    @property
+    def csv(self) -> str:
+        """Return the address of the same list as CSV."""
+        return "/clients.csv" + self.link().removeprefix("/clients")
+
     def following(self, shown: Page[Client]) -> str:
         """Return the address of the page after ``shown``."""
         first = str(self.address.first + len(shown.items))
@@ -121,6 +128,44 @@ async def get_clients(request: web.Request) -> web.StreamResponse:
         sites=sites,
         groups=TITLES,
         actions=list(Action),
+    )
+
+
+CSV_AT_ONCE = 500
+
+CSV_HEADER = (
+    *("uuid", "name", "hostname", "site", "tags", "ip", "mac", "status", "status_since_local"),
+    *("status_since_utc", "last_heartbeat_local", "last_heartbeat_utc", "software_version", "agent_version"),
+    *("process_status", "failed_services", "mqtt_reconnect_count", "description"),
+)
+
+
+async def get_clients_csv(request: web.Request) -> web.StreamResponse:
+    """Answer with all clients that the filter matches as CSV."""
+    parts = parts_of(request)
+    query = ClientTable(read_query(request, ClientsAddress), parts.clock.now()).query()
+    zone = language_of(request).zone
+
+    async def rows() -> AsyncIterator[Sequence[Sequence[object]]]:
+        cursor = None
+        while True:
+            async with parts.store.read() as connection:
+                found = await client_lists.search(connection, query, CSV_AT_ONCE, cursor)
+            yield [_csv_row(client, zone) for client in found.items]
+            cursor = found.next_cursor
+            if cursor is None:
+                return
+
+    return await csv_files.answer(request, "clients.csv", CSV_HEADER, rows())
+
+
+def _csv_row(client: Client, zone: tzinfo | None) -> Sequence[object]:
+    c, local, utc = client, csv_files.local, csv_files.utc
+    return (
+        *(c.uuid, c.name, c.hostname, c.site, ", ".join(c.tags), c.ip, c.mac, c.status.value),
+        *(local(c.status_since, zone), utc(c.status_since), local(c.last_alive, zone), utc(c.last_alive)),
+        *(c.software_version, c.agent_version, c.process_status and c.process_status.value),
+        *(", ".join(one.unit for one in c.failed_services), c.mqtt_reconnect_count, c.description),
     )
 
 

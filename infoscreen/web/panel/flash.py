@@ -56,6 +56,17 @@ MESSAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
                 "check again."
             ),
         ),
+        "power_saved": ("good", N_("The outlet was saved. Test it now.")),
+        "power_forgotten": ("good", N_("The outlet was forgotten.")),
+        "no-outlet": ("bad", N_("Nothing was switched: no outlet is configured.")),
+        "outlet-protected": ("bad", N_("Nothing was switched: the outlet is protected.")),
+        "outlet-in-use": ("bad", N_("Nothing was switched: the outlet is already being cycled.")),
+        "outlet-shared": (
+            "bad",
+            N_("Nothing was switched: the outlet also feeds clients that are not silent."),
+        ),
+        "client-starting": ("bad", N_("Nothing was switched: the client is starting or updating.")),
+        "power-cycle-limit": ("bad", N_("Nothing was switched: the limit of power cycles a day is reached.")),
         "undone": ("good", N_("Undone.")),
         "not_undone": ("bad", N_("Too late to undo, or changed by somebody in the meantime.")),
         "site_saved": ("good", N_("%(site)s was saved.")),

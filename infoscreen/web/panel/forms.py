@@ -102,6 +102,15 @@ class PageAddress(Address):
     cursor: Annotated[str, Field(max_length=1_000)] = ""
 
 
+class AuditAddress(Address):
+    """Which entries of the audit trail."""
+
+    actor: Annotated[Line, Field(max_length=100)] = ""
+    action: Annotated[Line, Field(max_length=60)] = ""
+    target: Annotated[Line, Field(max_length=200)] = ""
+    cursor: Annotated[str, Field(max_length=1_000)] = ""
+
+
 class ClientAddress(Address):
     """Which part of a client's history."""
 

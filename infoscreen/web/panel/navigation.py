@@ -35,6 +35,7 @@ ENTRIES: tuple[MenuEntry, ...] = (
     MenuEntry("incidents", "/incidents", N_("Incidents")),
     MenuEntry("availability", "/availability", N_("Availability")),
     MenuEntry("bulk", "/bulk", N_("Bulk actions"), MenuGroup.ADMINISTRATION),
+    MenuEntry("audit", "/audit", N_("Audit trail"), MenuGroup.ADMINISTRATION, Role.ADMIN),
     MenuEntry("device_new", "/devices/new", N_("Add a client"), MenuGroup.ADMINISTRATION, Role.ADMIN),
     MenuEntry("notifications", "/notifications", N_("Notifications"), MenuGroup.ADMINISTRATION, Role.ADMIN),
 )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from infoscreen.domain.accounts import Actor, Role
 from infoscreen.domain.clients import Client, Condition
-from infoscreen.domain.commands import DISRUPTIVE, Action, ClientCommand
+from infoscreen.domain.commands import AT_THE_OUTLET, DISRUPTIVE, Action, ClientCommand
 from infoscreen.words.language import N_, Language
 
 ICONS: Mapping[Action, str] = MappingProxyType(
@@ -19,6 +19,7 @@ ICONS: Mapping[Action, str] = MappingProxyType(
         Action.SCREENSHOT: "brand",
         Action.DISPLAY_ON: "online",
         Action.DISPLAY_OFF: "close",
+        Action.POWER_CYCLE: "shut_down",
     }
 )
 
@@ -69,7 +70,7 @@ class Offer:
     @property
     def danger(self) -> bool:
         """Tell whether it cannot be undone from here."""
-        return self.action is Action.SHUTDOWN_HOST
+        return self.action in AT_THE_OUTLET or self.action is Action.SHUTDOWN_HOST
 
 
 def offers_of(client: Client, obstacles: Obstacles) -> list[Offer]:
@@ -80,7 +81,7 @@ def offers_of(client: Client, obstacles: Obstacles) -> list[Offer]:
         for action in (Action.SCREENSHOT, Action.DISPLAY_ON, Action.DISPLAY_OFF)
         if action.value in able or (action is not Action.SCREENSHOT and "cec" in able)
     ]
-    disruptive = [action for action in Action if action in DISRUPTIVE]
+    disruptive = [action for action in Action if action in DISRUPTIVE - AT_THE_OUTLET]
     return [Offer(action, obstacles.to(action)) for action in (*disruptive, *extra)]
 
 

@@ -6,9 +6,11 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from infoscreen.domain.clients import Client, Condition
-from infoscreen.domain.commands import DISRUPTIVE, Action
+from infoscreen.domain.commands import AT_THE_OUTLET, DISRUPTIVE, Action
+from infoscreen.domain.errors import ClientStarting, OutletShared, Refused, TooManyCycles
 from infoscreen.words.language import N_, Language
 from infoscreen.words.names import ACTION_NOUNS, ACTIONS, EFFECTS
+from infoscreen.words.speaking import say
 
 TITLES: Mapping[Action, str] = MappingProxyType(
     {
@@ -18,8 +20,15 @@ TITLES: Mapping[Action, str] = MappingProxyType(
         Action.SCREENSHOT: N_("Take a screenshot of %(client)s?"),
         Action.DISPLAY_ON: N_("Switch on the display of %(client)s?"),
         Action.DISPLAY_OFF: N_("Switch off the display of %(client)s?"),
+        Action.POWER_CYCLE: N_("Power cycle %(client)s?"),
     }
 )
+
+OVERRIDABLE = (OutletShared, ClientStarting, TooManyCycles)
+"""Refusals of a power cycle that an administrator can override with a reason."""
+
+TYPED = frozenset({Action.SHUTDOWN_HOST, Action.POWER_CYCLE})
+"""Commands for which the client's name has to be typed."""
 
 MOST_UNTYPED = 10
 """A bulk act on more clients than this asks for their number to be typed."""
@@ -79,11 +88,28 @@ def about_waiting(client: Client, action: Action, back: str | None, language: La
 
 
 def about_command(
-    client: Client, action: Action, locked_until: datetime | None, back: str | None, language: Language
+    client: Client,
+    action: Action,
+    locked_until: datetime | None,
+    back: str | None,
+    refused: Refused | None,
+    language: Language,
 ) -> Question:
-    """Return the question before a command; with a lockout it is the question whether to override it."""
+    """Return the question before a command; with a lockout it is the question whether to override it.
+
+    ``refused`` is why a power cycle would be refused now.
+    """
     _ = language.gettext
-    overriding = locked_until is not None and action in DISRUPTIVE
+    locked = locked_until is not None and action in DISRUPTIVE
+    overriding = locked or isinstance(refused, OVERRIDABLE)
+    warnings = _warnings(client, locked_until if locked else None, action, language)
+    if refused is not None:
+        warnings.append(say(refused.fact, language))
+    reason = _("Reason (optional)")
+    if overriding:
+        reason = (
+            _("Reason (needed to override the lockout)") if locked else _("Reason (needed to override this)")
+        )
     back = back or f"/clients/{client.uuid}"
     hidden = {"action": action.value, "next": back}
     if overriding:
@@ -95,11 +121,11 @@ def about_command(
         action=f"/clients/{client.uuid}/commands",
         back=back,
         hidden=hidden,
-        danger=action is Action.SHUTDOWN_HOST or overriding,
-        warnings=_warnings(client, locked_until if overriding else None, language),
-        reason_label=_("Reason (needed to override the lockout)") if overriding else _("Reason (optional)"),
+        danger=action in TYPED or overriding,
+        warnings=warnings,
+        reason_label=reason,
         reason_required=overriding,
-        typed=client.label if action is Action.SHUTDOWN_HOST else None,
+        typed=client.label if action in TYPED else None,
     )
 
 
@@ -145,7 +171,7 @@ def is_typed(client: Client, typed: str) -> bool:
     return typed.strip().casefold() == client.label.strip().casefold()
 
 
-def _warnings(client: Client, locked_until: datetime | None, language: Language) -> list[str]:
+def _warnings(client: Client, locked_until: datetime | None, action: Action, language: Language) -> list[str]:
     _ = language.gettext
     warnings: list[str] = []
     if locked_until is not None:
@@ -153,6 +179,8 @@ def _warnings(client: Client, locked_until: datetime | None, language: Language)
             _("The lockout protects the client until %(time)s. Overriding it is written to the audit trail.")
             % {"time": language.moment(locked_until)}
         )
+    if action in AT_THE_OUTLET:
+        return warnings
     match client.status:
         case Condition.UNREACHABLE | Condition.SHUT_DOWN | Condition.OFF_HOURS | Condition.NEVER_SEEN:
             warnings.append(

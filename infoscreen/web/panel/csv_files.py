@@ -1,0 +1,64 @@
+"""Lists as CSV, written while they are read, and harmless in spreadsheets."""
+
+import csv
+import io
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, tzinfo
+
+from aiohttp import web
+
+from infoscreen.domain.visible import visible
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What spreadsheets take for the beginning of a formula."""
+
+MARK = "\ufeff"
+"""Spreadsheets take a file for UTF-8 only with this in front."""
+
+
+def cell(value: object) -> str:
+    """Return a value as a cell; text that would be a formula gets an apostrophe in front."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        return str(value)
+    text = visible(value, one_line=True)
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def utc(at: datetime | None) -> str | None:
+    """Return a time in UTC, to the second."""
+    return None if at is None else f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def local(at: datetime | None, zone: tzinfo | None) -> str | None:
+    """Return a time in the reader's zone, to the second; without one in that of this host."""
+    return None if at is None else f"{at.astimezone(zone):%Y-%m-%d %H:%M:%S}"
+
+
+async def answer(
+    request: web.Request,
+    name: str,
+    header: Sequence[str],
+    rows: AsyncIterator[Sequence[Sequence[object]]],
+) -> web.StreamResponse:
+    """Answer with a file; ``rows`` come in parts, each of which is sent before the next one is read."""
+    response = web.StreamResponse(headers={"Content-Disposition": f'attachment; filename="{name}"'})
+    response.content_type = "text/csv"
+    response.charset = "utf-8"
+    # The first part is read before anything is sent, so that a refusal is answered as one.
+    first = await anext(rows, None)
+    await response.prepare(request)
+    await response.write((MARK + _lines([header])).encode())
+    if first is not None:
+        await response.write(_lines(first).encode())
+        async for part in rows:
+            await response.write(_lines(part).encode())
+    await response.write_eof()
+    return response
+
+
+def _lines(rows: Sequence[Sequence[object]]) -> str:
+    written = io.StringIO()
+    csv.writer(written).writerows([cell(value) for value in row] for row in rows)
+    return written.getvalue()
