@@ -75,9 +75,13 @@ class Outcome:
     statuses: dict[str, list[tuple[datetime, str]]] = field(default_factory=dict)
     reasons: Counter[str] = field(default_factory=Counter)
 
-    def ever(self, *words: str) -> set[str]:
-        """Return the clients that ever had one of the statuses."""
-        return {uuid for uuid, told in self.statuses.items() if any(word in words for _, word in told)}
+    def ever(self, *words: str, after: datetime) -> set[str]:
+        """Return the clients that had one of the statuses after a time, when their rhythm was known."""
+        return {
+            uuid
+            for uuid, told in self.statuses.items()
+            if any(at > after and word in words for at, word in told)
+        }
 
 
 def fleet(plan: Plan) -> list[Device]:
@@ -218,12 +222,13 @@ def main() -> None:
     devices = fleet(plan)
     outcome = asyncio.run(played(plan, devices))
     dead = {one.uuid for one in devices if one.dies_at is not None}
+    silent = outcome.ever("unreachable", "hung", after=plan.begin + timedelta(hours=2))
     told = {
         "commands": len(outcome.published),
         "incidents": Counter(one["kind"] for one in outcome.incidents.values()),
         "dead": len(dead),
-        "found": len(outcome.ever("unreachable", "hung") & dead),
-        "healthy_shown_silent": len(outcome.ever("unreachable", "hung") - dead),
+        "found": len(silent & dead),
+        "healthy_shown_silent": len(silent - dead),
         "called": len(outcome.called.keys() & dead),
         "called_needlessly": len(outcome.called.keys() - dead),
         "reasons": outcome.reasons,

@@ -268,3 +268,20 @@ async def test_a_host_clock_that_was_set_back_holds_nothing_up_for_good(step: in
     sent = [one["at"] for one in await answers(lines) if one["published"]]
     assert sent
     assert 1_200 < sent[0] <= 1_320
+
+
+async def test_a_client_that_is_dark_outside_its_hours_is_off_hours_and_nothing_is_decided() -> None:
+    hours = {"hours": "Mo-Su 08:00-10:00", "time_zone": "Europe/Berlin"}
+    # 1970 began on a Thursday, at 1:00 in Berlin; at 7:00 there the hours are changed to begin now.
+    lines: list[dict[str, Any]] = [{"at": 0, "kind": "client", "uuid": ONE, **hours}]
+    lines += [{"at": at, **beat()} for at in range(0, 300, 20)]
+    lines += [{"at": at, "kind": "poll"} for at in range(300, 5_000, 100)]
+    lines.append({"at": 5_000, "kind": "client", "uuid": ONE, "hours": None})
+    lines += [{"at": at, "kind": "poll"} for at in range(5_100, 6_000, 100)]
+    found = await answers(lines)
+    statuses = [one["statuses"][ONE] for one in found if one["statuses"]]
+    assert statuses == ["online", "off_hours", "unreachable"]
+    early = [two for one in found if one["at"] < 5_000 for two in one["decisions"]]
+    assert early == []
+    assert [two["reason"] for one in found for two in one["decisions"]][-1] == "no_outlet"
+    assert all(one["published"] == [] for one in found)

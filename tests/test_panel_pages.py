@@ -32,6 +32,7 @@ async def test_what_is_left_out_of_the_pages_is_no_page(site: Site) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.browser
 async def test_every_page_is_accessible_and_fits_in_both_themes_and_widths(
     chromium: Browser, tmp_path: Path

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import update
 
 from infoscreen.domain.clients import Client, Condition, ProcessStatus, Sign, SignKind
 from infoscreen.domain.presence import conditions_of
@@ -29,6 +30,7 @@ from infoscreen.domain.showing import (
 )
 from infoscreen.storage import client_lists, client_totals
 from infoscreen.storage.client_lists import ClientQuery
+from infoscreen.storage.tables import clients
 from infoscreen.words.clients import signs as signs_in_words
 from infoscreen.words.language import language
 from tests.spine import MORNING, Spine, open_spine, sqlite_url, uuid_of, zulu
@@ -214,6 +216,7 @@ def test_only_within_hours_and_never_of_a_silent_client() -> None:
     since = MORNING - timedelta(hours=1)
     assert conditions_of(client, MORNING, since) == (Condition.NOT_SHOWING,)
     assert conditions_of(client, MORNING, since, within_hours=False) == (Condition.ONLINE,)
+    assert conditions_of(replace(client, within_hours=False), MORNING, since) == (Condition.ONLINE,)
     assert conditions_of(client, MORNING + 2 * MINUTE, since) == (Condition.UNREACHABLE,)
     crashed = replace(client, process_status=ProcessStatus.CRASHED)
     assert conditions_of(crashed, MORNING, since) == (Condition.CRASHED, Condition.NOT_SHOWING)
@@ -296,6 +299,16 @@ async def test_without_more_health_it_ends_by_itself(spine: Spine) -> None:
         spine.clock.advance(60)
         await spine.beat(U, process_status="running", boot_id="b", process_pid=7)
         await spine.watch.look()
+    assert (await spine.client(U)).status == "online"
+
+
+async def test_with_its_closing_it_ends(spine: Spine) -> None:
+    await minute(spine, screen_on=False)
+    assert await minute(spine, screen_on=False) == "not_showing"
+    async with spine.store.write() as connection:
+        values = {"own_hours": "Mo-Su 20:00-21:00", "within_hours": False}
+        await connection.execute(update(clients).values(**values))
+    await spine.watch.look()
     assert (await spine.client(U)).status == "online"
 
 

@@ -262,7 +262,8 @@ def conditions_of(
     else:
         if client.process_status is ProcessStatus.CRASHED or has_not_started(client, now):
             found.append(Condition.CRASHED)
-        if within_hours and client.not_showing_until is not None and client.not_showing_until > now:
+        open_now = within_hours and client.within_hours
+        if open_now and client.not_showing_until is not None and client.not_showing_until > now:
             found.append(Condition.NOT_SHOWING)
     return tuple(found) or (Condition.ONLINE,)
 

@@ -32,7 +32,9 @@ _FALLEN_SILENT = _due(
 )
 _FALLEN_MUTE = _due(text(INCOMPREHENSIBLE), _c.refused_until <= bindparam("now"))
 _NOT_STARTED = _due(text(STARTING), _c.start_due_at <= bindparam("now"))
-_NO_LONGER_DARK = _due(text(NOT_SHOWING), _c.not_showing_until <= bindparam("now"))
+_NO_LONGER_DARK = _due(
+    text(NOT_SHOWING), or_(_c.not_showing_until <= bindparam("now"), _c.within_hours.is_(False))
+)
 _OUT_OF_MAINTENANCE = _due(_c.status == Condition.MAINTENANCE, _c.maintenance_until <= bindparam("now"))
 _AWAITING_CLEAR = (
     select(_c.uuid, _c.service_failed_clear_requested_at)
@@ -68,7 +70,7 @@ async def not_started(connection: Connection, now: datetime) -> list[str]:
 
 
 async def no_longer_dark(connection: Connection, now: datetime) -> list[str]:
-    """Return clients that count as not showing, without a message that says so for too long."""
+    """Return clients that count as not showing, but are closed, or no message says so for too long."""
     return await _some(connection, _NO_LONGER_DARK, now=now)
 
 

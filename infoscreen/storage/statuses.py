@@ -2,14 +2,16 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import select, text
+from sqlalchemy import or_, select, text
 
 from infoscreen.domain.clients import Condition
 from infoscreen.storage.columns import chunks
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.tables import UNWELL, clients
 
-_UNWELL = select(clients.c.uuid, clients.c.status).where(text(UNWELL))
+_UNWELL = select(clients.c.uuid, clients.c.status).where(
+    or_(text(UNWELL), clients.c.status == Condition.OFF_HOURS)
+)
 
 
 async def of_unwell(connection: Connection) -> dict[str, Condition]:
