@@ -10,7 +10,7 @@ from functools import reduce
 from operator import add
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, delete, func, select, tuple_
 
 from infoscreen.domain.availability import DARK_CAUSES, FIELDS, Sums, minus
 from infoscreen.storage.availability_tables import availability_days, site_days
@@ -42,26 +42,22 @@ def _row(row: Sequence[Any]) -> DayRow:
 # --- summing up
 
 
-async def not_summed(
-    connection: Connection, day: str, end: datetime, named: Sequence[str], limit: int
-) -> list[str]:
-    """Return clients of sites that existed before the ``end`` of a day and have no sums of it."""
-    return await _not_summed(connection, day, end, _c.site.in_(named), limit)
+class Standing(NamedTuple):
+    """A client, and the newest day of which it has sums."""
+
+    uuid: str
+    created_at: datetime
+    site: str | None
+    newest: str | None
 
 
-async def not_summed_elsewhere(
-    connection: Connection, day: str, end: datetime, others: Sequence[str], limit: int
-) -> list[str]:
-    """Return the same of clients that are at none of these sites."""
-    return await _not_summed(connection, day, end, or_(_c.site.is_(None), _c.site.not_in(others)), limit)
+_NEWEST = select(func.max(_d.day)).where(_d.client_uuid == _c.uuid).scalar_subquery()
 
 
-async def _not_summed(
-    connection: Connection, day: str, end: datetime, here: ColumnElement[bool], limit: int
-) -> list[str]:
-    summed = select(_d.client_uuid).where(_d.client_uuid == _c.uuid, _d.day >= day)
-    statement = select(_c.uuid).where(here, ~summed.exists(), _c.created_at < end).limit(limit)
-    return sorted((await connection.scalars(statement)).all())
+async def standings(connection: Connection, after: str, limit: int) -> list[Standing]:
+    """Return the clients that come after a UUID, in order."""
+    statement = select(_c.uuid, _c.created_at, _c.site, _NEWEST).where(_c.uuid > after)
+    return [Standing(*row) for row in await connection.execute(statement.order_by(_c.uuid).limit(limit))]
 
 
 async def newest(connection: Connection, uuids: Collection[str]) -> dict[str, DayRow]:
@@ -118,10 +114,18 @@ async def save(
         )
 
 
-async def forget_before(connection: Connection, day: str) -> None:
-    """Delete the sums of days before; what is left tells the same as before."""
-    await connection.execute(delete(availability_days).where(_d.day < day))
-    await connection.execute(delete(site_days).where(_s.day < day))
+async def forget_before(connection: Connection, day: str, limit: int) -> int:
+    """Delete up to ``limit`` sums of days before, of clients and of sites each; return the larger number.
+
+    What is left tells the same as before.
+    """
+    most = 0
+    for table in (availability_days, site_days):
+        key = tuple_(*table.primary_key)
+        doomed = select(*table.primary_key).where(table.c.day < day).order_by(table.c.day).limit(limit)
+        gone: Any = await connection.execute(delete(table).where(key.in_(doomed)))
+        most = max(most, gone.rowcount)
+    return most
 
 
 # --- asking
