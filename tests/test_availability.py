@@ -13,7 +13,7 @@ from sqlalchemy import update
 
 from infoscreen.domain.availability import DARK_CAUSES, FIELDS, Cure, IntervalCause, Sums, field
 from infoscreen.domain.hours import HoursPolicy
-from infoscreen.services.availability import Availability, Kept, Pace
+from infoscreen.services.availability import Availability, Kept, Portions
 from infoscreen.services.hours import Hours
 from infoscreen.services.reporting import Grouping, Report, ReportQuery, ReportScope, report
 from infoscreen.services.schedules import Schedules
@@ -35,13 +35,13 @@ async def spine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield parts
 
 
-AT_ONCE = Pace(pause_seconds=0)
+AT_ONCE = Portions(pause_seconds=0)
 
 
-def availability_of(spine: Spine, pace: Pace = AT_ONCE, kept: timedelta = 400 * DAY) -> Availability:
+def availability_of(spine: Spine, portions: Portions = AT_ONCE, kept: timedelta = 400 * DAY) -> Availability:
     """Return a new one, as after a restart."""
     schedules = Schedules(spine.store, spine.clock, Hours(BERLIN), HoursPolicy())
-    return Availability(spine.store, spine.clock, spine.link, schedules, Kept(7 * DAY, kept), pace)
+    return Availability(spine.store, spine.clock, spine.link, schedules, Kept(7 * DAY, kept), portions)
 
 
 async def at_site(spine: Spine, uuid: str, site: str, **told: str) -> None:
@@ -255,7 +255,7 @@ async def test_after_a_long_absence_each_transaction_is_small_and_others_have_th
     spine.clock.advance(30 * 86_400)
     spine.link.listening_since = spine.clock.now()
     await pass_time(spine, spine.clock.now() + timedelta(hours=2), **everybody)
-    bounded = availability_of(spine, Pace(rows=8))
+    bounded = availability_of(spine, Portions(rows=8))
     counts = await counted(spine, bounded.sum_up(), ROWS)
     assert most_at_once([(0,), *counts], 0) == 8
     assert counts[-1] == (7 * 30,)
@@ -280,7 +280,7 @@ async def test_after_a_long_absence_each_transaction_is_small_and_others_have_th
     assert counts[-1] == (0,)
     assert await asked_of(spine, date(2026, 3, 2), date(2026, 3, 31), Grouping.CLIENT) == found
     # What is too old is forgotten likewise.
-    forgetting = availability_of(spine, Pace(rows=4), kept=10 * DAY)
+    forgetting = availability_of(spine, Portions(rows=4), kept=10 * DAY)
     counts = await counted(spine, forgetting.step(), ROWS, "SELECT count(*) FROM client_intervals")
     assert (most_at_once([(7 * 30, 14), *counts], 0), most_at_once([(7 * 30, 14), *counts], 1)) == (4, 4)
     assert counts[-1][1] == 7

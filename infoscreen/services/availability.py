@@ -68,7 +68,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Portions:
     """How many rows one transaction writes, and how long nothing is done after it.
 
     Whatever there is to be made up for, nobody else waits for long, and most of the processor stays free.
@@ -78,7 +78,7 @@ class Pace:
     pause_seconds: float = 0.1
 
 
-AT_LEISURE = Pace()
+SMALL = Portions()
 
 
 class Availability:
@@ -91,14 +91,14 @@ class Availability:
         link: Link,
         schedules: Schedules,
         kept: Kept,
-        pace: Pace = AT_LEISURE,
+        portions: Portions = SMALL,
     ) -> None:
         self._store = store
         self._clock = clock
         self._link = link
         self._schedules = schedules
         self._kept = kept
-        self._pace = pace
+        self._portions = portions
         self._step: ClockStep | None = clock.last_step
         self._begun = False
         self._summed: dict[str | None, str] = {}
@@ -154,7 +154,7 @@ class Availability:
             async with self._store.read() as connection:
                 page = await availability_days.standings(connection, after, PAGE)
             missing = _missing(page, {one.uuid: due.get(zones.get(one.site or "")) for one in page}, observed)
-            for part in _parts(missing, self._pace.rows):
+            for part in _parts(missing, self._portions.rows):
                 await self._sum_some(part, observed)
                 await self._pause()
             if len(page) < PAGE:
@@ -165,7 +165,7 @@ class Availability:
 
     async def _pause(self) -> None:
         expect_within()
-        await self._clock.sleep(self._pace.pause_seconds)
+        await self._clock.sleep(self._portions.pause_seconds)
 
     def _zone(self, name: str | None) -> ZoneInfo:
         try:
@@ -198,12 +198,12 @@ class Availability:
     async def _explain_some(self, before: datetime) -> bool:
         """Explain intervals, and correct what was summed up of them; tell whether there were any."""
         async with self._store.read() as connection:
-            dark = await availability.unexplained(connection, before, max(1, self._pace.rows // 4))
+            dark = await availability.unexplained(connection, before, max(1, self._portions.rows // 4))
             if not dark:
                 return False
             explained = await _explained(connection, dark)
             rows = await _affected(connection, dark)
-            chosen = _first_of(dark, rows, self._pace.rows)
+            chosen = _first_of(dark, rows, self._portions.rows)
             explained = [one for one in explained if one[0].client_uuid in chosen]
             ledger = await self._summed_again(connection, explained, rows)
         async with self._store.write() as connection:
@@ -261,7 +261,7 @@ class Availability:
         return spans
 
     async def _forget(self) -> None:
-        now, limit = self._clock.now(), self._pace.rows
+        now, limit = self._clock.now(), self._portions.rows
         intervals, day = now - self._kept.intervals, (now - self._kept.sums).date().isoformat()
         while True:
             async with self._store.write() as connection:
