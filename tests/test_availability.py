@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import update
 
+from infoscreen.domain.accounts import Role
 from infoscreen.domain.availability import DARK_CAUSES, FIELDS, Cure, IntervalCause, Sums, field
 from infoscreen.domain.hours import HoursPolicy
 from infoscreen.services.availability import Availability, Kept, Portions
@@ -21,6 +22,7 @@ from infoscreen.storage import availability, availability_days, sites
 from infoscreen.storage.tables import clients
 from tests.spine import Spine, open_spine, sqlite_url, uuid_of
 from tests.statements import statements_of
+from tests.web import Site
 
 U, V = uuid_of(1), uuid_of(2)
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -194,6 +196,17 @@ async def test_days_of_one_client_are_differences_of_totals(spine: Spine) -> Non
         ("2026-03-02", 12 * 3600),
         ("2026-03-03", 24 * 3600),
     ]
+
+
+async def test_the_page_writes_dates_as_the_panel_does(site: Site) -> None:
+    sums = {("2024-12-30", ""): (60,) * len(FIELDS), ("2024-12-31", ""): (60,) * len(FIELDS)}
+    async with site.spine.store.write() as connection:
+        await availability_days.save(connection, [], sums)
+    browser = await site.browser(Role.VIEWER)
+    for code, said in (("en", "30 Dec 2024 to 31 Dec 2024."), ("de", "30. Dez. 2024 bis 31. Dez. 2024.")):
+        told = {"Accept": "text/html", "Accept-Language": code}
+        async with browser.get("/availability?from=2024-12-30&to=2025-01-05", headers=told) as response:
+            assert said in await response.text()
 
 
 # --- how much at a time

@@ -226,7 +226,8 @@ class Availability:
             of_client = rows[client.uuid]
             first = next(n for n, row in enumerate(of_client) if row.until > began[client.uuid])
             start = client.created_at if observed is None else max(client.created_at, observed)
-            if first == 0 and start < of_client[0].until - LOOKED_BACK:
+            end = of_client[0].until
+            if first == 0 and not end - LOOKED_BACK <= start < end:
                 continue  # too long ago
             at, total = (start, NOTHING) if first == 0 else of_client[first - 1][2:]
             old = total
