@@ -115,6 +115,13 @@ async def save(
         )
 
 
+async def rename_site(connection: Connection, before: str, after: str) -> None:
+    """Give the sums of a site to its new name; an earlier site of that name may have some as well."""
+    rows = await connection.execute(select(_s.day, *(_s[name] for name in FIELDS)).where(_s.site == before))
+    await save(connection, [], {(row[0], after): tuple(row[1:]) for row in rows})
+    await connection.execute(delete(site_days).where(_s.site == before))
+
+
 async def forget_before(connection: Connection, day: str) -> None:
     """Delete the sums of days before; what is left tells the same as before."""
     await connection.execute(delete(availability_days).where(_d.day < day))
