@@ -139,7 +139,7 @@ class Availability:
         """Sum up the days that are over and were not yet, from the first on in which the daemon listened."""
         now = self._clock.now()
         async with self._store.read() as connection:
-            observed = await availability.first_observed(connection)
+            observed = await availability.observed_since(connection)
             zones = {one.name: one.time_zone for one in await sites.all_of_them(connection)}
         if observed is None:
             return
@@ -179,8 +179,7 @@ class Availability:
             some = list((await clients.get_many(connection, part)).values())
             last = await availability_days.newest(connection, part)
             starts = {
-                one.uuid: last[one.uuid].until if one.uuid in last else max(one.created_at, observed)
-                for one in some
+                one.uuid: last[one.uuid].until if one.uuid in last else _begin(one, observed) for one in some
             }
             ledger = await self._ledger(connection, some, min(starts.values(), default=observed))
         for client in some:
@@ -190,7 +189,7 @@ class Availability:
                 end = max(at, _end(day, zone))
                 sums = ledger.measure(client, at, end)
                 total = plus(total, sums)
-                ledger.add(DayRow(client.uuid, day, end, total), client.site, sums)
+                ledger.add(DayRow(client.uuid, day, end, total), sums)
                 at = end
         async with self._store.write() as connection:
             await ledger.save(connection)
@@ -221,12 +220,11 @@ class Availability:
         some = list((await clients.get_many(connection, affected)).values())
         ledger = await self._ledger(connection, some, min(began.values()) - LOOKED_BACK)
         ledger.explain(explained)
-        observed = await availability.first_observed(connection)
+        observed = await availability.observed_since(connection)
         for client in some:
             of_client = rows[client.uuid]
             first = next(n for n, row in enumerate(of_client) if row.until > began[client.uuid])
-            start = client.created_at if observed is None else max(client.created_at, observed)
-            end = of_client[0].until
+            start, end = _begin(client, observed), of_client[0].until
             if first == 0 and not end - LOOKED_BACK <= start < end:
                 continue  # too long ago
             at, total = (start, NOTHING) if first == 0 else of_client[first - 1][2:]
@@ -235,7 +233,7 @@ class Availability:
                 sums = ledger.measure(client, at, row.until)
                 change = minus(sums, minus(row.sums, old))
                 total, old, at = plus(total, sums), row.sums, row.until
-                ledger.add(row._replace(sums=total), client.site, change)
+                ledger.add(row._replace(sums=total), change)
         return ledger
 
     async def _ledger(self, connection: Connection, some: Sequence[Client], start: datetime) -> "_Ledger":
@@ -285,6 +283,11 @@ class _Due(NamedTuple):
     day: str
 
 
+def _begin(client: Client | Standing, observed: datetime | None) -> datetime:
+    """Return from when on a client is measured: nothing is known of the time before we listened."""
+    return client.created_at if observed is None else max(client.created_at, observed)
+
+
 def _yesterday(zone: ZoneInfo, now: datetime) -> str:
     """Return the last day that is over, for a while already."""
     return ((now - SETTLED_AFTER).astimezone(zone).date() - timedelta(days=1)).isoformat()
@@ -315,7 +318,7 @@ def _missing(
         upto = due[one.uuid]
         if upto is None or one.created_at >= _end(upto.day, upto.zone):
             continue
-        days = _days(one.newest or max(one.created_at, observed), *upto)
+        days = _days(one.newest or _begin(one, observed), *upto)
         if days:
             yield one.uuid, upto.zone, days
 
@@ -368,8 +371,8 @@ class _Ledger:
     intervals: dict[str, list[StatusInterval]]
     gaps: Spans
     shut: Mapping[str, Callable[[datetime, datetime], Spans]]
-    entries: list[tuple[DayRow, str, Sums]] = dataclass_field(default_factory=list)
-    """Rows to be written, and by what they change the sums of which site."""
+    entries: list[tuple[DayRow, Sums]] = dataclass_field(default_factory=list)
+    """Rows to be written, and by what they change the sums of the site."""
 
     def explain(self, explained: Iterable[_Explained]) -> None:
         """Take causes for known that are not stored yet."""
@@ -390,18 +393,19 @@ class _Ledger:
         own = [one for one in self.intervals.get(client.uuid, ()) if one.ended_at and one.ended_at > start]
         return measured([*own, present], self.gaps, self.shut[client.uuid](start, end), start, end)
 
-    def add(self, row: DayRow, site: str | None, change: Sums) -> None:
+    def add(self, row: DayRow, change: Sums) -> None:
         """Take in the sums of a day, and by what they change those of the site."""
-        self.entries.append((row, site or "", change))
+        self.entries.append((row, change))
 
     async def save(self, connection: Connection) -> None:
         """Write the rows of clients that were not deleted meanwhile."""
-        kept = await clients.keep(connection, {row.client_uuid for row, _, _ in self.entries})
-        entries = [one for one in self.entries if one[0].client_uuid in kept]
+        places = await availability_days.sites_of(connection, {row.client_uuid for row, _ in self.entries})
+        entries = [one for one in self.entries if one[0].client_uuid in places]
         changes: defaultdict[tuple[str, str], Sums] = defaultdict(lambda: NOTHING)
-        for row, site, change in entries:
-            changes[row.day, site] = plus(changes[row.day, site], change)
-        await availability_days.save(connection, [row for row, _, _ in entries], changes)
+        for row, change in entries:
+            key = row.day, places[row.client_uuid]
+            changes[key] = plus(changes[key], change)
+        await availability_days.save(connection, [row for row, _ in entries], changes)
 
 
 async def _explained(connection: Connection, some: Sequence[StatusInterval]) -> list[_Explained]:

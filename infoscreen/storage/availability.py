@@ -74,10 +74,10 @@ async def observe(
     await connection.execute(insert(observed_times).values(**values))
 
 
-async def first_observed(connection: Connection) -> datetime | None:
-    """Return when the daemon listened first, as far as that is kept."""
-    statement = select(_o.began_at).order_by(_o.id).limit(1)
-    found: datetime | None = await connection.scalar(statement)
+async def observed_since(connection: Connection) -> datetime | None:
+    """Return when the daemon began to listen, as far as that is kept."""
+    oldest = select(_o.began_at).order_by(_o.ended_at).limit(1)
+    found: datetime | None = await connection.scalar(oldest)
     return found
 
 

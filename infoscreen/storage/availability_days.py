@@ -60,6 +60,16 @@ async def standings(connection: Connection, after: str, limit: int) -> list[Stan
     return [Standing(*row) for row in await connection.execute(statement.order_by(_c.uuid).limit(limit))]
 
 
+async def sites_of(connection: Connection, uuids: Collection[str]) -> dict[str, str]:
+    """Return the sites of those of the clients that exist, and hold them as ``clients.for_change`` does."""
+    found: dict[str, str] = {}
+    for chunk in chunks(sorted(uuids)):
+        statement = select(_c.uuid, func.coalesce(_c.site, "")).where(_c.uuid.in_(chunk)).order_by(_c.uuid)
+        rows = await connection.execute(statement.with_for_update(key_share=True))
+        found.update((row[0], row[1]) for row in rows)
+    return found
+
+
 async def newest(connection: Connection, uuids: Collection[str]) -> dict[str, DayRow]:
     """Return the last row of each client that has any."""
     found: dict[str, DayRow] = {}
@@ -112,6 +122,13 @@ async def save(
                 for (day, site), sums in sorted(changes.items())
             ],
         )
+
+
+async def rename_site(connection: Connection, before: str, after: str) -> None:
+    """Give the sums of a site to its new name; an earlier site of that name may have some as well."""
+    rows = await connection.execute(select(_s.day, *(_s[name] for name in FIELDS)).where(_s.site == before))
+    await save(connection, [], {(row[0], after): tuple(row[1:]) for row in rows})
+    await connection.execute(delete(site_days).where(_s.site == before))
 
 
 async def forget_before(connection: Connection, day: str, limit: int) -> int:
