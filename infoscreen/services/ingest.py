@@ -186,7 +186,7 @@ class Ingest:
         outcome.moved = acked.moved
         outcome.unwanted += acked.rejections
         outcome.events += [CommandChanged(one.command_id, one.client_uuid) for one in acked.moved]
-        switched = await note_switched(connection, acked.moved, now, self._link().listening_since)
+        switched = await note_switched(connection, acked.moved, now, link.listening_since)
         entries = [entry for folding in switched for entry in folding.entries]
         await timeline.add(connection, self._quotas.kept(entries, outcome.ledger))
         outcome.events += [ClientChanged(one.client.uuid) for one in switched]
