@@ -181,3 +181,30 @@ async def test_days_of_one_client_are_differences_of_totals(spine: Spine) -> Non
         ("2026-03-02", 12 * 3600),
         ("2026-03-03", 24 * 3600),
     ]
+
+
+async def test_of_an_old_fleet_only_the_days_are_summed_up_since_we_listen(spine: Spine) -> None:
+    await _begin(spine, datetime(2026, 3, 2, 12, tzinfo=BERLIN))
+    async with spine.store.write() as connection:
+        await connection.exec_driver_sql("UPDATE clients SET created_at = '2025-03-02 00:00:00.000000'")
+    summing = availability_of(spine)
+    for day, rows in ((2, 0), (3, 1), (4, 2)):
+        spine.clock.advance((datetime(2026, 3, day, 13, tzinfo=BERLIN) - spine.clock.now()).total_seconds())
+        await summing.observe()
+        await summing.step()
+        async with spine.store.read() as connection:
+            found = await availability_days.since(connection, [U], datetime(2025, 1, 1, tzinfo=UTC))
+        assert [total(row.sums) for row in found.get(U, [])] == [12 * 3600, 36 * 3600][:rows]
+
+
+async def test_the_sums_of_a_site_go_with_its_name(spine: Spine) -> None:
+    await _begin(spine, datetime(2026, 3, 2, 12, tzinfo=BERLIN))
+    await at_site(spine, U, "Berlin")
+    await pass_time(spine, datetime(2026, 3, 3, 1, tzinfo=BERLIN), **{key(U): "running"})
+    await availability_of(spine).step()
+    for before, after in (("Berlin", "Mitte"), ("Mitte", "Berlin")):
+        async with spine.store.write() as connection:
+            await sites.rename(connection, before, after)
+        day = date(2026, 3, 2)
+        assert field((await asked(spine, day, day, scope=ReportScope.SITE, name=after)).total, "shown") > 0
+        assert not any((await asked(spine, day, day, scope=ReportScope.SITE, name=before)).total)

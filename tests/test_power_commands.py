@@ -23,6 +23,7 @@ from infoscreen.domain.errors import (
     OutletShared,
     PowerError,
     Refused,
+    StoreUnavailable,
     TooManyCycles,
 )
 from infoscreen.domain.history import Note
@@ -31,8 +32,11 @@ from infoscreen.services.power.cycles import PowerCycles, PowerPolicy
 from infoscreen.services.power.outlets import Outlets, WantedPower
 from infoscreen.services.power.permission import CycleLimits
 from infoscreen.services.recovery.loop import DAEMON
+from infoscreen.services.resealing import Resealing
 from infoscreen.services.secrets import Secrets
 from infoscreen.storage import command_history, commands, power_cycles
+from infoscreen.storage.engine import Connection, Store
+from infoscreen.storage.recovery.pauses import PauseScope
 from tests.api import ask
 from tests.fakes import FakeClock
 from tests.outlets import MAC, MemoryOutlet
@@ -84,14 +88,20 @@ class Rig:
         key = outlet.address + "/" + outlet.outlet
         return self.plugs.setdefault(key, MemoryOutlet(self.clock))  # type: ignore[arg-type]
 
-    def restart(self) -> None:
+    def restart(self, store: Any = None) -> None:
         """Begin with empty memory, as a new process does."""
         self.clock.kill_at, self.clock.sleeps = None, 0
         secrets = Secrets(self.secrets)
         self.outlets = Outlets(self.spine.store, self.clock, self.spine.bus, secrets, self.open)
         policy = PowerPolicy(TIMEOUTS)
         self.cycles = PowerCycles(
-            self.spine.store, self.clock, self.spine.bus, self.outlets, self.open, self.spine.measures, policy
+            store or self.spine.store,
+            self.clock,
+            self.spine.bus,
+            self.outlets,
+            self.open,
+            self.spine.measures,
+            policy,
         )
 
     async def plug(self, uuid: str, address: str = "plug", outlet: str = "1", **more: Any) -> MemoryOutlet:
@@ -420,6 +430,79 @@ async def test_the_recovery_does_not_switch_a_client_that_was_heard_again(one: R
     assert plug.switched() == []
 
 
+@pytest.mark.parametrize("hold", ["maintenance", "pause"])
+async def test_the_recovery_does_not_switch_what_people_have_taken_over_since(one: Rig, hold: str) -> None:
+    plug = await one.plug(U)
+    await silence(one)
+    command = await one.spine.commanding.request(U, Action.POWER_CYCLE, source=Source.RECOVERY, actor=DAEMON)
+    until = one.clock.now() + timedelta(hours=1)
+    if hold == "maintenance":
+        await one.spine.fleet.edit(U, {"maintenance_until": until}, ADMIN)
+    else:
+        await one.spine.pausing.pause(PauseScope.CLIENT, "somebody is there", until, ADMIN, client_uuid=U)
+    done = await one.ended(command)
+    assert (done.status, done.error_code) == (CommandStatus.FAILED, "not_allowed")
+    assert plug.switched() == []
+
+
+class SlowStore:
+    """The database, which can be gone, and whose next answer can be held back until something has ended."""
+
+    def __init__(self, store: Store) -> None:
+        self.real = store
+        self.gone = False
+        self.after: asyncio.Future[None] | None = None
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Connection]:
+        async with self.real.read() as connection:
+            yield connection
+        if self.after is not None and self.after is not asyncio.current_task():
+            await self.after
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[Connection]:
+        if self.gone:
+            raise StoreUnavailable("gone")
+        async with self.real.write() as connection:
+            yield connection
+
+
+async def test_a_cycle_that_ends_during_a_look_is_not_begun_again(one: Rig) -> None:
+    plug = await one.plug(U)
+    command = await one.request()
+    store = SlowStore(one.spine.store)
+    one.restart(store)
+    async with asyncio.TaskGroup() as group:
+        (stored,) = await one.cycles.take_up()
+        store.after = asyncio.ensure_future(one.cycles.carry_out(stored))
+        await asyncio.sleep(0)
+        await one.cycles.turn(group)
+    assert Note.OUTLET_RESUMED not in await one.notes(command)
+    assert plug.switched() == ["off", "on"]
+
+
+async def test_an_outlet_that_stays_off_is_an_alert_also_without_a_database(one: Rig) -> None:
+    plug = await killed_while_off(one)
+    plug.ignores_on = 10**6
+    store = SlowStore(one.spine.store)
+    one.restart(store)
+    seen: list[Any] = []
+    real = plug.on
+
+    async def on() -> None:
+        seen.extend(one.cycles.alerts())
+        if seen or one.clock.monotonic() > deadline:
+            plug.ignores_on, store.gone = 0, False
+        await real()
+
+    plug.on = on  # type: ignore[method-assign]
+    store.gone, deadline = True, one.clock.monotonic() + 300
+    await one.turn()
+    assert seen
+    assert list(one.cycles.alerts()) == []
+
+
 async def test_outlets_of_one_device_take_turns_and_a_site_is_staggered(one: Rig) -> None:
     first, second = await one.plug(U, "pdu", "1"), await one.plug(V, "pdu", "2")
     third = await one.plug(W, "elsewhere")
@@ -555,6 +638,18 @@ async def test_a_password_that_is_lost_in_the_middle_can_be_entered_again(one: R
     await one.turn()
     assert plug.power is PowerState.ON
     assert {outlet.secret for outlet in one.opened} == {"new"}
+
+
+async def test_a_key_that_is_replaced_in_the_middle_leaves_no_screen_dark(one: Rig) -> None:
+    plug = await killed_while_off(one)
+    new = bytes(reversed(range(32)))
+    assert await Resealing(one.spine.store, one.clock, Secrets([new, *one.secrets])).step() == 1
+    one.secrets = [new]
+    one.restart()
+    one.clock.until = one.clock.monotonic() + 300
+    await one.turn()
+    assert plug.power is PowerState.ON
+    assert one.opened[-1].secret == "s3cret"
 
 
 async def test_a_stop_in_the_middle_sends_on_and_the_next_start_makes_sure(one: Rig) -> None:

@@ -261,6 +261,65 @@ async def test_going_all_the_way_down_keeps_clients_and_commands(url: str) -> No
     assert await rows(url, "SELECT name FROM clients ORDER BY uuid") == [("Ärger",), (None,), ("berlin",)]
 
 
+async def test_the_newest_tables_come_and_go_on_a_filled_database(url: str) -> None:
+    await schema.upgrade(url)
+    user = f"(1, 'ada', '-', 'admin', '{NOW}')"
+    await rows(url, f"INSERT INTO users (id, username, password_hash, role, created_at) VALUES {user}")
+    for uuid, status in (("u1", "off_hours"), ("u2", "not_showing"), ("u3", "online")):
+        await rows(
+            url,
+            "INSERT INTO clients (uuid, created_at, status, status_since, tags, capabilities, site, signs)"
+            f" VALUES ('{uuid}', '{NOW}', '{status}', '{NOW}', '[]', '[]', 'Berlin', '[]')",
+        )
+    for number, uuid, action, status, waits in (
+        (1, "u1", "reboot_host", "published", "NULL"),
+        (2, "u1", "restart_app", "queued", "'turn'"),
+        (3, "u1", "restart_app", "queued", "'client'"),
+        (4, "u2", "power_cycle", "execution_started", "NULL"),
+    ):
+        await rows(
+            url,
+            "INSERT INTO client_commands (command_id, client_uuid, action, status, source, created_at,"
+            " expires_at, deadline_at, batch_id, waits_for)"
+            f" VALUES ('c{number}', '{uuid}', '{action}', '{status}', 'operator', '{NOW}', '{NOW}', '{NOW}',"
+            f" 'b1', {waits})",
+        )
+        await rows(
+            url,
+            "INSERT INTO command_events (command_id, client_uuid, at, to_status, by)"
+            f" VALUES ('c{number}', '{uuid}', '{NOW}', '{status}', 'ada')",
+        )
+    for statement in (
+        "INSERT INTO power_cycles (command_id, client_uuid, outlet_key, outlet, cycle, began_at)"
+        f" VALUES ('c4', 'u2', 'k', '{{}}', '{{}}', '{NOW}')",
+        "INSERT INTO bulk_actions (batch_id, action, source, actor, at, clients)"
+        f" VALUES ('b1', 'restart_app', 'operator', 'ada', '{NOW}', 1)",
+        "INSERT INTO bulk_results (batch_id, position, client_uuid, outcome)"
+        " VALUES ('b1', 0, 'u1', 'queued')",
+        "INSERT INTO client_intervals (client_uuid, condition, began_at, ended_at)"
+        f" VALUES ('u2', 'online', '{NOW}', '{NOW}')",
+        f"INSERT INTO sites (name, hours, created_at) VALUES ('Berlin', 'Mo-Fr 08:00-20:00', '{NOW}')",
+        "INSERT INTO recovery_codes (user_id, code_hash) VALUES (1, 'x')",
+        "INSERT INTO identities (issuer, subject, user_id) VALUES ('i', 's', 1)",
+    ):
+        await rows(url, statement)
+    await migrate(url, "downgrade", "a0711f1ca702")
+    assert await rows(url, "SELECT uuid, status FROM clients ORDER BY uuid") == [
+        ("u1", "unreachable"),
+        ("u2", "online"),
+        ("u3", "online"),
+    ]
+    # The version before would have sent what waits, and knows nothing of outlets.
+    assert await rows(url, "SELECT command_id, status FROM client_commands ORDER BY command_id") == [
+        ("c1", "published"),
+        ("c2", "cancelled"),
+        ("c3", "cancelled"),
+    ]
+    await schema.upgrade(url)
+    assert await rows(url, "SELECT name, hours FROM sites") == [("Berlin", None)]
+    assert await rows(url, "SELECT hours, within_hours FROM clients") == [("24/7", True)] * 3
+
+
 async def test_the_recovery_comes_and_goes_and_its_clients_stay(url: str) -> None:
     await migrate(url, "upgrade", "d3e4f5a6b7c8")
     await fill_newer(url)

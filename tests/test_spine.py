@@ -18,7 +18,15 @@ from infoscreen.domain.errors import (
     NotQueued,
 )
 from infoscreen.domain.events import ClientChanged, TimelineKind
-from infoscreen.storage import client_deadlines, client_lists, clients, rejected, screenshots, timeline
+from infoscreen.storage import (
+    client_deadlines,
+    client_lists,
+    clients,
+    rejected,
+    schedules,
+    screenshots,
+    timeline,
+)
 from infoscreen.storage.client_lists import ClientQuery
 from infoscreen.wire.messages import Command
 from tests.spine import ADMIN, OPERATOR, Spine, open_spine, sqlite_url, uuid_of, zulu
@@ -751,6 +759,23 @@ async def test_the_loops_look_through_partial_indexes_and_never_walk_the_fleet(t
                 walks = [step for step in steps if step.startswith("SCAN") and "INDEX" not in step]
                 assert walks == [], one[0]
         assert len(selects) > 6
+
+
+async def test_clients_are_not_found_by_what_all_have_in_common(tmp_path: Path) -> None:
+    """SQLite would rather read all that are online, or that are dark at night, than the few that are due."""
+    async with open_spine(sqlite_url(tmp_path)) as spine:
+        now, hour = spine.clock.now(), timedelta(hours=1)
+        async with spine.store.read() as connection:
+            for index, ask in {
+                "ix_clients_watched": client_deadlines.fallen_silent(connection, now, hour, hour),
+                "ix_clients_starting": client_deadlines.not_started(connection, now),
+                "ix_clients_opened_silent": schedules.missed(connection, now, hour),
+            }.items():
+                with statements_of(spine.store) as asked:
+                    assert await ask == []
+                found = [step for step in await steps_of(connection, asked[0]) if "clients" in step]
+                assert found
+                assert all(f" {index} " in step for step in found), found
 
 
 async def test_a_failure_that_is_acknowledged_again_while_the_first_is_cleared_is_cleared_too(

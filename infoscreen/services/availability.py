@@ -117,29 +117,22 @@ class Availability:
         """Sum up the days that are over and were not yet."""
         now = self._clock.now()
         async with self._store.read() as connection:
-            zones = {one.name: one.time_zone for one in await sites.all_of_them(connection)}
-        for zone in {None, *zones.values()}:
+            zones = {one.time_zone for one in await sites.all_of_them(connection)}
+            observed = await availability.observed_since(connection)
+        for zone in {None, *zones}:
             there = self._zone(zone)
             day = _yesterday(there, now)
-            if self._summed.get(str(zone)) == day:
+            end = _end(date.fromisoformat(day), there)
+            if self._summed.get(str(zone)) == day or observed is None or observed >= end:
                 continue
-            named = [name for name, of_site in zones.items() if of_site == zone]
-            others = [name for name, of_site in zones.items() if of_site != zone]
-            while True:
-                async with self._store.write() as connection:
-                    uuids = (
-                        await availability_days.not_summed(
-                            connection, day, _end(date.fromisoformat(day), there), named, AT_ONCE
-                        )
-                        if zone is not None
-                        else await availability_days.not_summed_elsewhere(
-                            connection, day, _end(date.fromisoformat(day), there), others, AT_ONCE
-                        )
-                    )
-                    await self._sum_some(connection, uuids, there, day)
+            uuids = [""]
+            while uuids:
+                async with self._store.read() as connection:
+                    uuids = await availability_days.not_summed(connection, day, end, zone, uuids[-1], AT_ONCE)
+                if uuids:
+                    async with self._store.write() as connection:
+                        await self._sum_some(connection, uuids, there, day)
                 await asyncio.sleep(0)
-                if len(uuids) < AT_ONCE:
-                    break
             self._summed[str(zone)] = day
 
     def _zone(self, name: str | None) -> ZoneInfo:
@@ -154,7 +147,10 @@ class Availability:
         """Append sums of the days up to ``until`` for clients that have none of it."""
         some = list((await clients.for_change(connection, uuids)).values())
         last = await availability_days.newest(connection, uuids)
-        starts = {one.uuid: last[one.uuid].until if one.uuid in last else one.created_at for one in some}
+        observed = await availability.observed_since(connection)
+        starts = {
+            one.uuid: last[one.uuid].until if one.uuid in last else _begin(one, observed) for one in some
+        }
         ledger = await self._ledger(connection, some, min(starts.values(), default=self._clock.now()))
         for client in some:
             before = last.get(client.uuid)
@@ -176,12 +172,14 @@ class Availability:
         affected = [uuid for uuid, of_client in rows.items() if of_client[-1].until > began[uuid]]
         some = list((await clients.get_many(connection, affected)).values())
         ledger = await self._ledger(connection, some, min(began.values()) - LOOKED_BACK)
+        observed = await availability.observed_since(connection)
         for client in some:
             of_client = rows[client.uuid]
             first = next(n for n, row in enumerate(of_client) if row.until > began[client.uuid])
-            if first == 0 and client.created_at < of_client[0].until - LOOKED_BACK:
+            start, end = _begin(client, observed), of_client[0].until
+            if first == 0 and not end - LOOKED_BACK <= start < end:
                 continue  # too long ago
-            at, total = (client.created_at, NOTHING) if first == 0 else of_client[first - 1][2:]
+            at, total = (start, NOTHING) if first == 0 else of_client[first - 1][2:]
             old = total
             for row in of_client[first:]:
                 sums = ledger.measure(client, at, row.until)
@@ -221,6 +219,11 @@ class Availability:
                     break
         async with self._store.write() as connection:
             await availability_days.forget_before(connection, (now - self._kept.sums).date().isoformat())
+
+
+def _begin(client: Client, observed: datetime | None) -> datetime:
+    """Return from when on a client is measured: nothing is known of the time before we listened."""
+    return client.created_at if observed is None else max(client.created_at, observed)
 
 
 def _yesterday(zone: ZoneInfo, now: datetime) -> str:

@@ -67,6 +67,9 @@ class Hours:
 
     def __init__(self, zone: tzinfo = UTC) -> None:
         self.zone = zone if isinstance(zone, ZoneInfo) else ZoneInfo("UTC")
+        self._asked_at: datetime | None = None
+        self._spans: dict[Schedule, Span] = {}
+        """Those at the time that was asked for last: the clients of a site have the same hours."""
 
     def check(self, schedule: Schedule) -> None:
         """Raise ``BadHours`` if the schedule cannot be used."""
@@ -74,6 +77,13 @@ class Hours:
 
     def span_at(self, schedule: Schedule, now: datetime) -> Span:
         """Return the span of a schedule around a time; raise ``BadHours``."""
+        if now != self._asked_at:
+            self._asked_at, self._spans = now, {}
+        if schedule not in self._spans:
+            self._spans[schedule] = self._span_at(schedule, now)
+        return self._spans[schedule]
+
+    def _span_at(self, schedule: Schedule, now: datetime) -> Span:
         read = self._read(schedule)
         within = _is_open(read, now)
         until = _next_change(read, now, within)

@@ -74,6 +74,13 @@ async def observe(
     await connection.execute(insert(observed_times).values(**values))
 
 
+async def observed_since(connection: Connection) -> datetime | None:
+    """Return when the daemon began to listen, as far as that is kept."""
+    oldest = select(_o.began_at).order_by(_o.ended_at).limit(1)
+    found: datetime | None = await connection.scalar(oldest)
+    return found
+
+
 async def gaps(connection: Connection, start: datetime, end: datetime) -> list[Gap]:
     """Return the times between ``start`` and ``end`` in which the daemon did not listen, in order."""
     statement = select(_o.began_at, _o.ended_at, _o.gap_cause).where(_o.ended_at > start).order_by(_o.id)

@@ -16,6 +16,7 @@ from infoscreen.domain.availability import DARK_CAUSES, FIELDS, Sums, minus
 from infoscreen.storage.availability_tables import availability_days, site_days
 from infoscreen.storage.columns import chunks, insert_or
 from infoscreen.storage.engine import Connection
+from infoscreen.storage.site_tables import sites
 from infoscreen.storage.tables import client_tags, clients
 
 _d, _s, _c = availability_days.c, site_days.c, clients.c
@@ -43,25 +44,21 @@ def _row(row: Sequence[Any]) -> DayRow:
 
 
 async def not_summed(
-    connection: Connection, day: str, end: datetime, named: Sequence[str], limit: int
+    connection: Connection, day: str, end: datetime, zone: str | None, after: str, limit: int
 ) -> list[str]:
-    """Return clients of sites that existed before the ``end`` of a day and have no sums of it."""
-    return await _not_summed(connection, day, end, _c.site.in_(named), limit)
+    """Return clients that existed before the ``end`` of a day and have no sums of it, in order.
 
-
-async def not_summed_elsewhere(
-    connection: Connection, day: str, end: datetime, others: Sequence[str], limit: int
-) -> list[str]:
-    """Return the same of clients that are at none of these sites."""
-    return await _not_summed(connection, day, end, or_(_c.site.is_(None), _c.site.not_in(others)), limit)
-
-
-async def _not_summed(
-    connection: Connection, day: str, end: datetime, here: ColumnElement[bool], limit: int
-) -> list[str]:
+    Those of sites with a time zone, or without ``zone`` all others; from the one ``after``.
+    """
+    named = select(sites.c.name)
+    if zone is None:
+        elsewhere = named.where(sites.c.time_zone.is_not(None))
+        here = or_(_c.site.is_(None), _c.site.not_in(elsewhere))
+    else:
+        here = _c.site.in_(named.where(sites.c.time_zone == zone))
     summed = select(_d.client_uuid).where(_d.client_uuid == _c.uuid, _d.day >= day)
-    statement = select(_c.uuid).where(here, ~summed.exists(), _c.created_at < end).limit(limit)
-    return sorted((await connection.scalars(statement)).all())
+    statement = select(_c.uuid).where(_c.uuid > after, here, ~summed.exists(), _c.created_at < end)
+    return list((await connection.scalars(statement.order_by(_c.uuid).limit(limit))).all())
 
 
 async def newest(connection: Connection, uuids: Collection[str]) -> dict[str, DayRow]:
@@ -116,6 +113,13 @@ async def save(
                 for (day, site), sums in sorted(changes.items())
             ],
         )
+
+
+async def rename_site(connection: Connection, before: str, after: str) -> None:
+    """Give the sums of a site to its new name; an earlier site of that name may have some as well."""
+    rows = await connection.execute(select(_s.day, *(_s[name] for name in FIELDS)).where(_s.site == before))
+    await save(connection, [], {(row[0], after): tuple(row[1:]) for row in rows})
+    await connection.execute(delete(site_days).where(_s.site == before))
 
 
 async def forget_before(connection: Connection, day: str) -> None:

@@ -7,12 +7,23 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, TextClause, bindparam, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Select,
+    TextClause,
+    bindparam,
+    or_,
+    select,
+    text,
+    union_all,
+    update,
+)
 
 from infoscreen.domain.clients import Condition
-from infoscreen.storage.columns import one_of
+from infoscreen.storage.columns import Common, one_of
 from infoscreen.storage.engine import Connection
-from infoscreen.storage.tables import INCOMPREHENSIBLE, NOT_SHOWING, STARTING, WATCHED, clients
+from infoscreen.storage.tables import INCOMPREHENSIBLE, NOT_SHOWING, ONLINE, WATCHED, clients
 
 AT_ONCE = 1_000
 """So many are returned; those that are left show at the next look."""
@@ -25,13 +36,13 @@ def _due(*conditions: ColumnElement[bool] | TextClause) -> Select[Any]:
     return select(_c.uuid).where(*conditions).limit(AT_ONCE)
 
 
-_FALLEN_SILENT = _due(
-    one_of(_c.status, WATCHED),
-    or_(_c.stale_at <= bindparam("now"), _c.stale_at > bindparam("latest")),
-    _c.stale_after_seconds <= bindparam("listened"),
-)
+_watched = (Common(one_of(_c.status, WATCHED)), _c.stale_after_seconds <= bindparam("listened"))
+_FALLEN_SILENT = union_all(
+    select(_c.uuid).where(*_watched, _c.stale_at <= bindparam("now")),
+    select(_c.uuid).where(*_watched, _c.stale_at > bindparam("latest")),
+).limit(AT_ONCE)
 _FALLEN_MUTE = _due(text(INCOMPREHENSIBLE), _c.refused_until <= bindparam("now"))
-_NOT_STARTED = _due(text(STARTING), _c.start_due_at <= bindparam("now"))
+_NOT_STARTED = _due(Common(text(ONLINE)), _c.start_due_at.is_not(None), _c.start_due_at <= bindparam("now"))
 _NO_LONGER_DARK = _due(
     text(NOT_SHOWING), or_(_c.not_showing_until <= bindparam("now"), _c.within_hours.is_(False))
 )
@@ -43,7 +54,9 @@ _AWAITING_CLEAR = (
 )
 
 
-async def _some(connection: Connection, due: Select[Any], **bounds: datetime | float) -> list[str]:
+async def _some(
+    connection: Connection, due: Select[Any] | CompoundSelect[Any], **bounds: datetime | float
+) -> list[str]:
     return list((await connection.scalars(due, bounds)).all())
 
 

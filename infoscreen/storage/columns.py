@@ -20,6 +20,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
 from infoscreen.domain.clients import (
@@ -205,6 +208,25 @@ def one_of(column: ColumnElement[Any], words: Iterable[StrEnum]) -> ColumnElemen
     does not look into bound values.
     """
     return column.in_([literal_column(f"'{word}'") for word in sorted(words)])
+
+
+class Common(FunctionElement[bool]):
+    """A condition that most rows may meet, in the words of a partial index.
+
+    SQLite knows nothing of the numbers of rows and would look for all of them by an index of this column.
+    """
+
+    inherit_cache = True
+
+
+@compiles(Common)
+def _plainly(element: Common, compiler: SQLCompiler, **more: Any) -> str:
+    return compiler.process(element.clauses, **more)
+
+
+@compiles(Common, "sqlite")
+def _with_its_likelihood(element: Common, compiler: SQLCompiler, **more: Any) -> str:
+    return f"likelihood({compiler.process(element.clauses, **more)}, 0.999)"
 
 
 CHUNK = 500

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, bindparam, or_, select, text, update
+from sqlalchemy import Select, bindparam, select, text, union_all, update
 
 from infoscreen.domain.hours import HoursSource
-from infoscreen.storage.columns import chunks
+from infoscreen.storage.columns import Common, chunks
 from infoscreen.storage.engine import Connection
-from infoscreen.storage.tables import CLOSED_SILENT, OPENED_SILENT, clients
+from infoscreen.storage.tables import CLOSED_SILENT, SILENT_BY_HOURS, clients
 
 AT_ONCE = 1_000
 
@@ -101,15 +101,15 @@ async def save(connection: Connection, found: Iterable[tuple[str, HoursInForce]]
 
 
 _CLOSED = select(_c.uuid).where(text(CLOSED_SILENT)).limit(AT_ONCE)
-_OPENED = (
-    select(_c.uuid)
-    .where(
-        text(OPENED_SILENT),
-        or_(_c.expected_by <= bindparam("now"), _c.expected_by.is_(None)),
-        _c.stale_after_seconds <= bindparam("listened"),
-    )
-    .limit(AT_ONCE)
+_opened = (
+    Common(text(SILENT_BY_HOURS)),
+    text("within_hours"),
+    _c.stale_after_seconds <= bindparam("listened"),
 )
+_OPENED = union_all(
+    select(_c.uuid).where(*_opened, _c.expected_by <= bindparam("now")),
+    select(_c.uuid).where(*_opened, _c.expected_by.is_(None)),
+).limit(AT_ONCE)
 
 
 async def closed_silent(connection: Connection) -> list[str]:

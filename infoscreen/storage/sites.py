@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Row, delete, func, insert, select, update
 
 from infoscreen.domain.sites import Site
-from infoscreen.storage import client_index
+from infoscreen.storage import availability_days, client_index
 from infoscreen.storage.columns import chunks, insert_or
 from infoscreen.storage.engine import Connection
 from infoscreen.storage.notify_tables import rules
@@ -84,9 +84,10 @@ async def save(connection: Connection, number: int, values: dict[str, Any]) -> N
 
 
 async def rename(connection: Connection, before: str, after: str) -> None:
-    """Let everything that names a site use its new name: clients, incidents, pauses and rules."""
+    """Let everything that names a site use its new name: clients, incidents, pauses, sums and rules."""
     for table in (clients, incidents, recovery_pauses):
         await connection.execute(update(table).where(table.c.site == before).values(site=after))
+    await availability_days.rename_site(connection, before, after)
     await client_index.note_site(connection, after)
     for number, settings in (await connection.execute(select(rules.c.id, rules.c.settings))).all():
         names = settings.get("sites") or []

@@ -63,7 +63,8 @@ WATCHED = frozenset({Condition.ONLINE, Condition.CRASHED, Condition.NOT_SHOWING}
 UNWELL = f"status NOT IN ('{Condition.ONLINE}', '{Condition.NEVER_SEEN}', '{Condition.OFF_HOURS}')"
 ONLINE = f"status = '{Condition.ONLINE}'"
 CLOSED_SILENT = f"status IN ('{Condition.HUNG}', '{Condition.UNREACHABLE}') AND NOT within_hours"
-OPENED_SILENT = f"status = '{Condition.OFF_HOURS}' AND within_hours"
+SILENT_BY_HOURS = f"status = '{Condition.OFF_HOURS}'"
+OPENED_SILENT = f"{SILENT_BY_HOURS} AND within_hours"
 INCOMPREHENSIBLE = f"status = '{Condition.INCOMPREHENSIBLE}'"
 """Conditions of partial indexes; a query must say them in the very same words to use the index."""
 

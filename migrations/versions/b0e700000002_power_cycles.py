@@ -18,7 +18,7 @@ IN_FLIGHT = "uq_client_commands_in_flight"
 
 
 def _count_in_flight(actions: str) -> None:
-    where = sa.text(f"status IN ({OPEN}) AND action IN ({actions})")
+    where = sa.text(f"status IN ({OPEN}) AND action IN ({actions}) AND waits_for IS NULL")
     op.drop_index(IN_FLIGHT, table_name="client_commands")
     op.create_index(
         IN_FLIGHT,

@@ -13,7 +13,7 @@ from functools import partial
 
 from infoscreen.clock import Clock
 from infoscreen.domain.alerts import Alert, AlertCode, Severity
-from infoscreen.domain.clients import Condition
+from infoscreen.domain.clients import UNCLEAR, Condition
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import OPEN, ClientCommand, Source, Timeouts
 from infoscreen.domain.errors import PowerError, SecretUnreadable, StoreUnavailable
@@ -42,6 +42,7 @@ from infoscreen.services.power.reaching import ReachedOutlet
 from infoscreen.storage import clients, command_history, commands, outbox, power, power_cycles
 from infoscreen.storage.engine import Connection, Store
 from infoscreen.storage.power_cycles import StoredCycle, WaitingCycle
+from infoscreen.storage.recovery import pauses
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,10 @@ class PowerPolicy:
     limits: CycleLimits = field(default_factory=CycleLimits)
     stagger: timedelta = timedelta(seconds=2)
     cycle: CyclePolicy = field(default_factory=CyclePolicy)
+
+
+_LEFT_ALONE = UNCLEAR | {Condition.MAINTENANCE, Condition.OFF_HOURS, Condition.SHUT_DOWN}
+"""Conditions in which the recovery does nothing; a cycle may have waited for minutes for its outlet."""
 
 
 class _WithdrawnError(Exception):
@@ -124,10 +129,12 @@ class PowerCycles:
 
     async def turn(self, group: asyncio.TaskGroup) -> None:
         """Go on with what was begun and nobody carries out, then begin what can begin now."""
+        running = set(self._running)
         async with self._store.read() as connection:
             unfinished = await power_cycles.unfinished(connection)
         for stored in unfinished:
-            if stored.command_id not in self._running:
+            # One that was running before the look may have ended since.
+            if stored.command_id not in running:
                 self._begin(group, stored, resuming=True)
         for stored in await self.take_up():
             self._begin(group, stored)
@@ -276,6 +283,7 @@ class PowerCycles:
     async def _journal(self, run: _Run, cycle: Cycle) -> None:
         """Store how far the cycle is, and move its command along; refuse to begin what was withdrawn."""
         stored = run.stored
+        self._note_darkness(run, cycle)  # whether or not the database answers
         async with self._store.write() as connection:
             now = self._clock.now()
             held = await commands.for_change(connection, [stored.command_id])
@@ -295,7 +303,6 @@ class PowerCycles:
             await power_cycles.save(connection, stored.command_id, cycle, now)
         run.stored = replace(stored, cycle=cycle)
         run.notes.clear()
-        self._note_darkness(run, cycle)
         if command is not None and step is not None:
             self._tell(step.command, was=command)
         if cycle.stage is CycleStage.ENDED:
@@ -310,6 +317,9 @@ class PowerCycles:
             client = await clients.get(connection, command.client_uuid)
             if client is None or client.status is Condition.ONLINE:
                 raise _WithdrawnError(PowerFault.CLIENT_IS_BACK)
+            paused = await pauses.of_client(connection, client.uuid, client.site, now)
+            if paused or client.status in _LEFT_ALONE:
+                raise _WithdrawnError(PowerFault.NOT_ALLOWED)
 
     def _note_darkness(self, run: _Run, cycle: Cycle) -> None:
         waits = cycle.stage is CycleStage.TURNING_ON and cycle.on_seen_at is None
@@ -327,8 +337,8 @@ class PowerCycles:
                 current = await power.get(connection, was.client_uuid)
         except (StoreUnavailable, TimeoutError):
             current = None
-        if current is not None and current.updated_at != was.updated_at:
-            was = current if _is_same(was, current) else was
+        if current is not None and _is_same(was, current):
+            was = current  # it may have another address or password now, or be sealed with a newer key
         try:
             return self._outlets.opened(was)
         except SecretUnreadable as error:
