@@ -22,7 +22,10 @@ PENDING_COOKIE = "infoscreen_pending"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 DATABASE_SECONDS = 0.25
-"""So much time of the database a request that only reads may take. Event streams last, and take little."""
+"""So much time of the database a request that only reads may take, and each part of a list as CSV.
+
+Event streams last, and take little.
+"""
 
 
 @web.middleware
