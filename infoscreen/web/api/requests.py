@@ -64,7 +64,7 @@ def _none_if_blank(given: Any) -> Any:
 
 
 def in_calendar(at: D) -> D:
-    """Return the time or day; raise ``ValueError`` near the edges of the calendar, where conversions overflow."""
+    """Return it; raise ``ValueError`` near the edges of the calendar, where conversions overflow."""
     if not 1970 <= at.year <= 9000:
         raise BadValue(FieldFault.YEAR_NOT_ALLOWED, first="1970", last="9000")
     return at
