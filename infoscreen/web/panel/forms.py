@@ -54,6 +54,11 @@ def is_canonical(text: str) -> bool:
         return False
 
 
+def listed_uuids(text: str) -> list[str]:
+    """Return the UUIDs that a form lists, each once; what is none is left out."""
+    return list(dict.fromkeys(filter(is_canonical, text.split(","))))
+
+
 def _canonical(text: str) -> str:
     if not is_canonical(text):
         raise BadValue(FieldFault.NOT_A_UUID)
@@ -198,8 +203,8 @@ class FailuresForm(Form):
 
     @property
     def uuids(self) -> list[str]:
-        """Return the clients."""
-        return [uuid for uuid in self.client_uuids.split(",") if uuid]
+        """Return the clients, each once."""
+        return listed_uuids(self.client_uuids)
 
 
 class Order(Form):
@@ -230,8 +235,8 @@ class BulkForm(Form):
 
     @property
     def uuids(self) -> list[str]:
-        """Return the clients, each once; what is no UUID is left out."""
-        return list(dict.fromkeys(filter(is_canonical, self.client_uuids.split(","))))
+        """Return the clients, each once."""
+        return listed_uuids(self.client_uuids)
 
 
 class Restarts(Form):
@@ -242,8 +247,8 @@ class Restarts(Form):
 
     @property
     def uuids(self) -> list[str]:
-        """Return the clients."""
-        return [uuid for uuid in self.client_uuids.split(",") if uuid]
+        """Return the clients, each once."""
+        return listed_uuids(self.client_uuids)
 
 
 class Removal(Form):
@@ -344,8 +349,8 @@ class CareForm(Form):
 
     @property
     def uuids(self) -> list[str]:
-        """Return the clients."""
-        return [uuid for uuid in self.client_uuids.split(",") if uuid]
+        """Return the clients, each once."""
+        return listed_uuids(self.client_uuids)
 
 
 class TakenOver(Form):
