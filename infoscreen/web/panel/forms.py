@@ -43,6 +43,7 @@ def see_other(location: str) -> web.Response:
 OwnPath = Annotated[str, StringConstraints(max_length=2_000), BeforeValidator(own_path)]
 Line = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)]
 Optional = BeforeValidator(_none_if_blank)
+Number = Annotated[int, Field(ge=1, lt=2**31)]
 Waits = Literal["", "1d", "3d", "7d"]
 
 
