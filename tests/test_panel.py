@@ -549,6 +549,12 @@ async def test_all_crashed_apps_are_restarted_with_one_button_that_names_them(si
     await site.spine.request(CRASHED, Action.REBOOT_HOST)
     done = await send(browser, "/crashed/restart", client_uuids=listed[1])
     assert "App-Neustarts: 1 angefordert, 1 nicht möglich." in done.words
+    for nobody in ("", ",", "x" * 100):
+        # PostgreSQL refuses to store what is longer than a UUID.
+        assert (
+            "Kein Gerät ist ausgewählt"
+            in (await send(browser, "/crashed/restart", client_uuids=nobody)).words
+        )
 
 
 async def test_restarting_more_than_ten_asks_for_their_number(site: Site) -> None:

@@ -244,3 +244,9 @@ async def test_every_message_has_a_preview(site: Site, language: str) -> None:
 def test_every_kind_and_step_has_a_name() -> None:
     assert set(KIND_NAMES) == set(IncidentKind)
     assert set(STEP_NAMES) == set(NoticeStep)
+
+
+async def test_only_numbers_that_a_channel_can_have_filter_the_messages(site: Site) -> None:
+    admin = await site.browser(Role.ADMIN)
+    for channel, status in (("", 200), ("7", 200), ("0", 422), ("9999999999", 422), ("x", 422)):
+        assert (await look(admin, f"/notifications?channel={channel}")).status == status, channel

@@ -27,6 +27,7 @@ from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import encode_cursor
 from infoscreen.web.api.availability import AvailabilityQuery
 from infoscreen.web.keys import parts_of
+from infoscreen.web.panel import csv_files
 from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.rendering import page
 from infoscreen.web.registry import read_query
@@ -149,7 +150,7 @@ async def get_csv(request: web.Request) -> web.StreamResponse:
     query = replace(asked.query(_today(request)), grouping=asked.group or Grouping.CLIENT)
     async with parts_of(request).store.read() as connection:
         found = await report(connection, query)
-    body = "\ufeff" + csv_of(found)
+    body = csv_files.MARK + csv_of(found)
     name = f"availability-{found.first}-{found.last}.csv"
     return web.Response(
         body=body.encode(),
@@ -172,13 +173,9 @@ def csv_of(found: Report) -> str:
         meant = shown + sum(darkness)
         rest = [field(one.sums, name) for name in ("maintenance", "off_hours", "unobserved")]
         share = "" if not meant else f"{shown / meant:.6f}"
-        texts = [_harmless(text) for text in (one.key, one.label, one.site or "")]
+        texts = [csv_files.cell(text) for text in (one.key, one.label, one.site)]
         writer.writerow([*texts, share, shown, *darkness, *rest])
     return written.getvalue()
-
-
-def _harmless(text: str) -> str:
-    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
 
 
 def _today(request: web.Request) -> date:
