@@ -220,7 +220,6 @@ async def test_messages_are_listed_with_what_became_of_them(site: Site) -> None:
     found = re.search(r'href="(/notifications\?cursor=[^"]+)" rel="next"', first.text)
     assert found is not None
     assert "Hallo" in (await look(browser, found[1].replace("&amp;", "&").partition("#")[0])).words
-    assert (await look(browser, "/notifications?cursor=nonsense")).status == 422
 
 
 @pytest.mark.parametrize("language", ["de", "en"])
