@@ -185,7 +185,7 @@ async def test_a_rule_is_added_changed_and_removed(site: Site) -> None:
         ({"delay": "-1"}, "Wartezeit"),
         ({"delay": "nan"}, "Wartezeit"),
         ({"sites": "x" * 201}, "Standorte"),
-        ({"tags": "\n".join(map(str, range(501)))}, "Tags"),
+        ({"tags": "\n".join(map(str, range(501)))}, "Schlagwörter"),
     ],
 )
 async def test_what_is_wrong_with_a_rule_is_told_in_the_form(
