@@ -96,6 +96,11 @@ class Language:
         dot = "." if self.code == "de" else ""
         return f"{WEEKDAYS[self.code][day.weekday()]} {day.day}{dot} {self.months[day.month - 1]}"
 
+    def full_date(self, day: date) -> str:
+        """Return a date with its year."""
+        dot = "." if self.code == "de" else ""
+        return f"{day.day}{dot} {self.months[day.month - 1]} {day.year}"
+
     def day(self, at: datetime) -> str:
         """Return the day of a time, with its weekday and without the year if it is this one."""
         there = at.astimezone(self.zone or UTC)

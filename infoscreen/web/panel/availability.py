@@ -249,7 +249,7 @@ async def client_bars(request: web.Request, connection: Connection, client: Clie
         stretches[: -MOST_STRETCHES - 1 : -1],
         percent,
         outages,
-        [line_of(sums, language, day, day) for day, sums in rows],
+        [line_of(sums, language, day, language.weekday(date.fromisoformat(day))) for day, sums in rows],
     )
 
 

@@ -181,6 +181,7 @@ def _environment(tongue: Language) -> Environment:
         iso=_iso,
         moment=tongue.moment,
         weekday=tongue.weekday,
+        full_date=tongue.full_date,
         clock=tongue.clock,
         day=tongue.day,
         utc=tongue.utc,
