@@ -141,6 +141,10 @@ class Language:
         written = f"{value:,.{digits}f}"
         return written.translate(str.maketrans(",.", ".,")) if self.code == "de" else written
 
+    def percent(self, value: float, digits: int = 0) -> str:
+        """Return a share in percent; only German puts a space before the sign."""
+        return self.number(value, digits) + (" %" if self.code == "de" else "%")
+
 
 @cache
 def language(code: str) -> Language:

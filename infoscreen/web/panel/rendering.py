@@ -186,6 +186,7 @@ def _environment(tongue: Language) -> Environment:
         day=tongue.day,
         utc=tongue.utc,
         number=tongue.number,
+        percent=tongue.percent,
         counted=_counted_in(tongue),
         seconds=_seconds_in(tongue),
         skew=_skew_in(tongue),
