@@ -96,6 +96,11 @@ class Language:
         dot = "." if self.code == "de" else ""
         return f"{WEEKDAYS[self.code][day.weekday()]} {day.day}{dot} {self.months[day.month - 1]}"
 
+    def full_date(self, day: date) -> str:
+        """Return a date with its year."""
+        dot = "." if self.code == "de" else ""
+        return f"{day.day}{dot} {self.months[day.month - 1]} {day.year}"
+
     def day(self, at: datetime) -> str:
         """Return the day of a time, with its weekday and without the year if it is this one."""
         there = at.astimezone(self.zone or UTC)
@@ -135,6 +140,10 @@ class Language:
         """Return a number with this language's decimal and grouping signs."""
         written = f"{value:,.{digits}f}"
         return written.translate(str.maketrans(",.", ".,")) if self.code == "de" else written
+
+    def percent(self, value: float, digits: int = 0) -> str:
+        """Return a share in percent; only German puts a space before the sign."""
+        return self.number(value, digits) + (" %" if self.code == "de" else "%")
 
 
 @cache

@@ -246,7 +246,7 @@ async def client_bars(request: web.Request, connection: Connection, client: Clie
         stretches[: -MOST_STRETCHES - 1 : -1],
         percent,
         outages,
-        [line_of(sums, language, day, day) for day, sums in rows],
+        [line_of(sums, language, day, language.weekday(date.fromisoformat(day))) for day, sums in rows],
     )
 
 
@@ -254,6 +254,6 @@ def _stretch(
     look: str, begin: datetime, end: datetime, now: datetime, condition: Condition | None, language: Language
 ) -> BarPart:
     name = language.gettext(N_("Not observed")) if condition is None else word(condition, language)
-    title = f"{language.clock(begin)} - {language.clock(end)}: {name}"
+    title = f"{language.moment(begin)} - {language.moment(end)}: {name}"
     width = max(0.2, 100 * ((end - begin) / DAY))
     return BarPart(look, round(width, 3), title, round(100 - 100 * ((now - begin) / DAY), 3))

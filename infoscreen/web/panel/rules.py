@@ -195,7 +195,7 @@ EMPTY: dict[str, Any] = {
 }
 
 REMOVE, VERB = N_("Remove the rule %(rule)s?"), N_("Remove")
-REMOVED = N_("What it alone tells is not told any more. Messages that wait are still sent.")
+REMOVED = N_("Incidents that only this rule reports are no longer reported. Waiting messages are still sent.")
 
 ROUTES = (
     Route("GET", f"{HOME}/rules/new", get_new_rule, Role.ADMIN, "Form to add a rule", html=True),
