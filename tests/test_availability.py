@@ -1,22 +1,28 @@
 """Sums of days: by the calendar of the site, corrected when a cause is found, and never by the retention."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from sqlalchemy import update
 
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.availability import DARK_CAUSES, FIELDS, Cure, IntervalCause, Sums, field
 from infoscreen.domain.hours import HoursPolicy
-from infoscreen.services.availability import Availability, Kept
+from infoscreen.services.availability import Availability, Kept, Portions
 from infoscreen.services.hours import Hours
 from infoscreen.services.reporting import Grouping, Report, ReportQuery, ReportScope, report
 from infoscreen.services.schedules import Schedules
 from infoscreen.storage import availability, availability_days, sites
+from infoscreen.storage.tables import clients
 from tests.api import ask
 from tests.spine import Spine, open_spine, sqlite_url, uuid_of
+from tests.statements import statements_of
 from tests.web import Site
 
 U, V = uuid_of(1), uuid_of(2)
@@ -32,10 +38,13 @@ async def spine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield parts
 
 
-def availability_of(spine: Spine) -> Availability:
+AT_ONCE = Portions(pause_seconds=0)
+
+
+def availability_of(spine: Spine, portions: Portions = AT_ONCE, kept: timedelta = 400 * DAY) -> Availability:
     """Return a new one, as after a restart."""
     schedules = Schedules(spine.store, spine.clock, Hours(BERLIN), HoursPolicy())
-    return Availability(spine.store, spine.clock, spine.link, schedules, Kept(7 * DAY, 400 * DAY))
+    return Availability(spine.store, spine.clock, spine.link, schedules, Kept(7 * DAY, kept), portions)
 
 
 async def at_site(spine: Spine, uuid: str, site: str, **told: str) -> None:
@@ -54,6 +63,10 @@ async def pass_time(spine: Spine, until: datetime, **uuids: str) -> None:
         for uuid, status in uuids.items():
             await spine.beat(uuid.replace("_", "-").removeprefix("u"), process_status=status)
         await observing.observe()
+
+
+async def asked_of(spine: Spine, first: date, last: date, grouping: Grouping) -> Report:
+    return await asked(spine, first, last, grouping=grouping)
 
 
 async def asked(spine: Spine, first: date, last: date, **more: object) -> Report:
@@ -223,3 +236,105 @@ async def test_days_at_the_edges_of_the_calendar_are_refused(site: Site, asked_f
             assert response.status == 422, path
     refused = await ask(viewer, "GET", f"/api/availability?{asked_for}", status=422)
     assert refused["errors"][0]["code"] == "year_not_allowed"
+
+
+async def test_the_page_writes_dates_as_the_panel_does(site: Site) -> None:
+    sums = {("2024-12-30", ""): (60,) * len(FIELDS), ("2024-12-31", ""): (60,) * len(FIELDS)}
+    async with site.spine.store.write() as connection:
+        await availability_days.save(connection, [], sums)
+    browser = await site.browser(Role.VIEWER)
+    for code, said in (("en", "30 Dec 2024 to 31 Dec 2024."), ("de", "30. Dez. 2024 bis 31. Dez. 2024.")):
+        told = {"Accept": "text/html", "Accept-Language": code}
+        async with browser.get("/availability?from=2024-12-30&to=2025-01-05", headers=told) as response:
+            assert said in await response.text()
+
+
+# --- how much at a time
+
+
+async def counted(spine: Spine, step: Coroutine[Any, Any, None], *asked: str) -> list[tuple[int, ...]]:
+    """Return what the questions answer in each pause of a step, and after it."""
+
+    async def answers() -> tuple[int, ...]:
+        async with spine.store.read() as connection:
+            return tuple([(await connection.exec_driver_sql(one)).scalar_one() for one in asked])
+
+    found, task = [], asyncio.create_task(step)
+    while not task.done():
+        asleep = asyncio.create_task(spine.clock.wait_for_sleepers())
+        await asyncio.wait({task, asleep}, return_when=asyncio.FIRST_COMPLETED)
+        asleep.cancel()
+        found.append(await answers())
+        spine.clock.advance(0.1)
+    await task
+    return found
+
+
+def most_at_once(counts: list[tuple[int, ...]], which: int) -> int:
+    return max(abs(after[which] - before[which]) for before, after in pairwise(counts))
+
+
+ROWS = "SELECT count(*) FROM availability_days"
+
+
+async def test_nothing_is_done_for_the_time_before_the_daemon_listened_first(spine: Spine) -> None:
+    await spine.beat(U, process_status="running")
+    async with spine.store.write() as connection:
+        await connection.execute(update(clients).values(created_at=spine.clock.now() - 300 * DAY))
+    with statements_of(spine.store) as asked:
+        await availability_of(spine).sum_up()
+        await _begin(spine, datetime(2026, 3, 2, 12, tzinfo=BERLIN))
+        before = len(asked)
+        await availability_of(spine).sum_up()
+    assert not [text for text, _ in asked if "availability_days" in text]
+    assert not [text for text, _ in asked[before:] if "FROM clients" in text]
+    await pass_time(spine, datetime(2026, 3, 3, 1, tzinfo=BERLIN), **{key(U): "running"})
+    await availability_of(spine).step()
+    found = await asked_of(spine, date(2026, 1, 1), date(2026, 3, 2), Grouping.DAY)
+    assert [(one.key, total(one.sums)) for one in found.groups] == [("2026-03-02", 12 * 3600)]
+    async with spine.store.read() as connection:
+        assert (await connection.exec_driver_sql(ROWS)).scalar_one() == 1
+
+
+async def test_after_a_long_absence_each_transaction_is_small_and_others_have_their_turn(
+    spine: Spine,
+) -> None:
+    await _begin(spine, datetime(2026, 3, 2, tzinfo=BERLIN))
+    everybody = {key(uuid_of(number)): "running" for number in range(1, 8)}
+    for number in range(2, 8):
+        await spine.beat(uuid_of(number), process_status="running")
+    await pass_time(spine, datetime(2026, 3, 2, 2, tzinfo=BERLIN), **everybody)
+    await pass_time(spine, datetime(2026, 3, 2, 4, tzinfo=BERLIN), **dict.fromkeys(everybody, "crashed"))
+    spine.clock.advance(30 * 86_400)
+    spine.link.listening_since = spine.clock.now()
+    await pass_time(spine, spine.clock.now() + timedelta(hours=2), **everybody)
+    bounded = availability_of(spine, Portions(rows=8))
+    counts = await counted(spine, bounded.sum_up(), ROWS)
+    assert most_at_once([(0,), *counts], 0) == 8
+    assert counts[-1] == (7 * 30,)
+    found = await asked_of(spine, date(2026, 3, 2), date(2026, 3, 31), Grouping.CLIENT)
+    assert len(found.groups) == 7
+    for one in found.groups:
+        assert field(one.sums, "shown") == 130 * 60
+        assert field(one.sums, "dark_app") == 110 * 60
+        assert total(one.sums) == 30 * 86_400 - 3600  # of summer time
+    # Nothing is missing any more, also after another start.
+    with statements_of(spine.store) as asked:
+        await availability_of(spine).sum_up()
+    assert not [
+        text for text, _ in asked if text.startswith(("INSERT", "UPDATE", "DELETE", "BEGIN IMMEDIATE"))
+    ]
+    # Causes are found a few at a time, and correct no more sums than that.
+    unexplained = "SELECT count(*) FROM client_intervals WHERE cause IS NULL AND condition <> 'online'"
+    async with spine.store.read() as connection:
+        assert (before := (await connection.exec_driver_sql(unexplained)).scalar_one()) >= 7
+    counts = await counted(spine, bounded.explain(), unexplained)
+    assert 1 <= most_at_once([(before,), *counts], 0) <= 2
+    assert counts[-1] == (0,)
+    assert await asked_of(spine, date(2026, 3, 2), date(2026, 3, 31), Grouping.CLIENT) == found
+    # What is too old is forgotten likewise.
+    forgetting = availability_of(spine, Portions(rows=4), kept=10 * DAY)
+    counts = await counted(spine, forgetting.step(), ROWS, "SELECT count(*) FROM client_intervals")
+    assert (most_at_once([(7 * 30, 14), *counts], 0), most_at_once([(7 * 30, 14), *counts], 1)) == (4, 4)
+    assert counts[-1][1] == 7
+    assert 0 < counts[-1][0] < 7 * 12

@@ -77,6 +77,7 @@ async def pass_time(
     minutes: float,
     *crashed: str,
     silent: Collection[str] = (),
+    dark: Collection[str] = (),
     answer: str = "completed",
     error_code: str | None = None,
 ) -> None:
@@ -84,6 +85,9 @@ async def pass_time(
     for _ in range(round(2 * minutes)):
         spine.clock.advance(30)
         await beat(spine, crashed, silent)
+        if dark:
+            health = {"timestamp": zulu(spine.clock.now()), "health_metrics": {"screen_on": False}}
+            await spine.hear(*((f"{uuid}/health", health) for uuid in dark))
         await spine.watch.look()
         await spine.watch.sweep()
         await spine.recovering.poll()
@@ -146,6 +150,32 @@ async def test_a_client_that_is_well_again_ends_its_attempt(spine: Spine) -> Non
     assert (await standing(spine)).reason is Reason.RELAPSE_WATCH
     assert await phase_of(spine) is Phase.WELL
     assert spine.measures.counts["recovered",] == 1
+
+
+async def test_the_application_of_a_dark_screen_is_restarted(spine: Spine) -> None:
+    await pass_time(spine, 5, dark=[U])
+    assert (await spine.client(U)).status is Condition.NOT_SHOWING
+    assert {(one.client_uuid, one.action) for one in await asked_for(spine)} == {(U, Action.RESTART_APP)}
+
+
+async def test_a_screen_that_was_switched_off_on_command_is_left_alone_until_it_is_switched_on(
+    spine: Spine,
+) -> None:
+    await spine.hear((f"{U}/discovery", {"uuid": U, "capabilities": ["restart_app", "cec"]}))
+    await switch(spine, Action.DISPLAY_OFF)
+    await pass_time(spine, 45, dark=[U])
+    assert (await spine.client(U)).status is Condition.ONLINE
+    assert await asked_for(spine) == []
+    assert await tried(spine) == []
+    await switch(spine, Action.DISPLAY_ON)
+    await pass_time(spine, 5, dark=[U])
+    assert {(one.client_uuid, one.action) for one in await asked_for(spine)} == {(U, Action.RESTART_APP)}
+
+
+async def switch(spine: Spine, action: Action) -> None:
+    command = await spine.request(U, action)
+    await spine.outbox.step()
+    await spine.ack(command, "completed")
 
 
 async def test_a_crash_between_the_attempt_and_its_command_is_decided_again_and_never_doubled(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import update
 
 from infoscreen.domain.clients import Client, Condition, ProcessStatus, Sign, SignKind
+from infoscreen.domain.commands import Action, ClientCommand, CommandStatus, Source
 from infoscreen.domain.presence import conditions_of
 from infoscreen.domain.recovery import Rung
 from infoscreen.domain.recovery.ladder import Trouble, entry
@@ -21,6 +22,7 @@ from infoscreen.domain.showing import (
     NEEDED,
     Picture,
     Sight,
+    after_command,
     counting,
     is_moving,
     is_prompt,
@@ -228,6 +230,71 @@ def test_the_ladder_begins_with_a_restart() -> None:
     assert entry(Trouble.NOT_SHOWING) is Rung.RESTART_APP
 
 
+# --- switched off by our own command
+
+
+def command_of(
+    action: Action, status: CommandStatus = CommandStatus.COMPLETED, minute: int = 0
+) -> ClientCommand:
+    at = MORNING + minute * MINUTE
+    return ClientCommand(
+        command_id=f"{action}{minute}",
+        client_uuid=U,
+        action=action,
+        status=status,
+        source=Source.OPERATOR,
+        requested_by=1,
+        reason=None,
+        created_at=at,
+        expires_at=at + MINUTE,
+        deadline_at=at + MINUTE,
+        last_publish_at=at,
+    )
+
+
+STOPPED = Sight(MORNING, screen_on=False, expects=True, status=ProcessStatus.STOPPED)
+
+
+def seen_after(signs: list[Sign]) -> set[SignKind]:
+    """Return what counts after three messages of a dark screen without an application."""
+    for number in range(3):
+        signs = seen(signs, STOPPED, MORNING + (number + 60) * MINUTE, AFTER)
+    return kinds(signs)
+
+
+def test_what_we_switched_off_is_no_sign_until_a_newer_command_wants_it_on() -> None:
+    off = after_command(told(STOPPED, STOPPED), command_of(Action.DISPLAY_OFF), None)
+    # The application is still meant to run.
+    assert kinds(off) == seen_after(off) == {SignKind.NOT_RUNNING}
+    # A message from before it went off does not end it.
+    assert seen_after(seen(off, GOOD, MORNING + MINUTE, AFTER)) == {SignKind.NOT_RUNNING}
+    for action in (Action.DISPLAY_ON, Action.REBOOT_HOST):
+        on = after_command(off, command_of(action, minute=1), None)
+        assert seen_after(on) == {SignKind.SCREEN_OFF, SignKind.NOT_RUNNING}
+    for command in (
+        command_of(Action.DISPLAY_ON, minute=-1),  # an older one, told of late
+        command_of(Action.DISPLAY_ON, CommandStatus.FAILED, minute=1),
+        command_of(Action.RESTART_APP, minute=1),
+        command_of(Action.SCREENSHOT, minute=1),
+    ):
+        assert seen_after(after_command(off, command, None)) == {SignKind.NOT_RUNNING}
+    for status in set(CommandStatus) - {CommandStatus.COMPLETED}:
+        assert after_command([], command_of(Action.DISPLAY_OFF, status), None) == []
+
+
+def test_after_a_shutdown_nothing_is_a_sign_unless_it_failed_or_the_host_is_back() -> None:
+    for status in (CommandStatus.EXECUTION_STARTED, CommandStatus.COMPLETED):
+        assert seen_after(after_command([], command_of(Action.SHUTDOWN_HOST, status), None)) == set()
+    # Told of after the host was started again.
+    late = after_command([], command_of(Action.SHUTDOWN_HOST), MORNING + MINUTE)
+    assert late == []
+    off = after_command([], command_of(Action.DISPLAY_OFF), None)
+    going = after_command(off, command_of(Action.SHUTDOWN_HOST, CommandStatus.EXECUTION_STARTED, 1), None)
+    assert seen_after(going) == set()
+    failed = after_command(going, command_of(Action.SHUTDOWN_HOST, CommandStatus.FAILED, 1), None)
+    assert failed == off
+
+
 # --- through ingest, on both databases
 
 
@@ -318,6 +385,54 @@ async def test_a_dark_client_that_falls_silent_is_silent(spine: Spine) -> None:
     spine.clock.advance(600)
     await spine.watch.look()
     assert (await spine.client(U)).status == "unreachable"
+
+
+async def told_to(spine: Spine, action: Action, *answers: str) -> Condition:
+    """Let an operator request a command, and the device answer; return its status."""
+    command = await spine.request(U, action)
+    await spine.outbox.step()
+    for answer in answers:
+        await spine.ack(command, answer)
+    return (await spine.client(U)).status
+
+
+async def test_a_screen_that_was_switched_off_on_command_is_not_dark(spine: Spine) -> None:
+    await minute(spine, screen_on=False)
+    assert await minute(spine, screen_on=False) == "not_showing"
+    await spine.hear((f"{U}/discovery", {"uuid": U, "capabilities": ["cec"]}))
+    assert await told_to(spine, Action.DISPLAY_OFF, "accepted") == "not_showing"
+    assert await told_to(spine, Action.DISPLAY_OFF, "completed") == "online"
+    assert {await minute(spine, screen_on=on) for on in (True, *[False] * 40)} == {"online"}
+    # A restart of the application does not switch it on.
+    await spine.beat(U, process_status="running", boot_id="b", process_pid=8)
+    for _ in range(3):
+        spine.clock.advance(60)
+        body = {"timestamp": zulu(spine.clock.now()), "health_metrics": {"screen_on": False}}
+        await spine.beat(U, process_status="running", boot_id="b", process_pid=8)
+        await spine.hear((f"{U}/health", body))
+        assert (await spine.client(U)).status == "online"
+    assert await told_to(spine, Action.DISPLAY_ON, "accepted", "completed") == "online"
+    await minute(spine, screen_on=False)
+    assert await minute(spine, screen_on=False) == "not_showing"
+
+
+async def test_a_host_that_starts_again_shows_again_what_was_switched_off(spine: Spine) -> None:
+    await minute(spine)
+    await spine.hear((f"{U}/discovery", {"uuid": U, "capabilities": ["display_off"]}))
+    assert await told_to(spine, Action.DISPLAY_OFF, "completed") == "online"
+    assert {await minute(spine, screen_on=False) for _ in range(3)} == {"online"}
+    for boot in ("c", "b"):  # and back, as ``minute`` has it
+        spine.clock.advance(60)
+        await spine.beat(U, process_status="running", boot_id=boot, process_pid=7)
+    assert (await spine.client(U)).signs == []
+    await minute(spine, screen_on=False)
+    assert await minute(spine, screen_on=False) == "not_showing"
+
+
+async def test_a_host_that_is_shut_down_is_not_dark_while_it_goes(spine: Spine) -> None:
+    await minute(spine)
+    assert await told_to(spine, Action.SHUTDOWN_HOST, "accepted", "execution_started") == "online"
+    assert {await minute(spine, screen_on=False) for _ in range(3)} == {"online"}
 
 
 @pytest.mark.parametrize(

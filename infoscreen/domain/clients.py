@@ -112,7 +112,8 @@ class Sign(NamedTuple):
     """A sign that nothing is shown, seen so many ``times`` in a row, but counted no further than needed.
 
     ``since`` and ``seen_at`` are receipts; ``told_at`` is of the device's clock: the last frame, the last
-    change of the picture, or the capture that was counted last.
+    change of the picture, or the capture that was counted last. Zero times: we switched it off ourselves by a
+    command that was asked for at ``since``, and nothing counts (``showing.after_command``).
     """
 
     kind: SignKind

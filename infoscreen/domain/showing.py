@@ -1,7 +1,8 @@
 """Does the screen show what it should? Signs that it is dark or stuck, from health messages.
 
 Times of a message are compared with its own timestamp only, so a wrong clock does no harm. What is missing
-says nothing, neither good nor bad.
+says nothing, neither good nor bad. What we switched off ourselves is meant to be dark: signs of it are
+replaced by one that was seen zero times, which lasts until somebody wants it otherwise.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from infoscreen.domain.clients import ProcessStatus, Sign, SignKind
+from infoscreen.domain.commands import Action, ClientCommand, CommandStatus
 
 LONGEST_CREDIBLE = timedelta(days=365)
 """A frame older than this is no time but a default, as the first second of 1970 is."""
@@ -41,6 +43,21 @@ NEEDED: Mapping[SignKind, int] = MappingProxyType(
     }
 )
 """How many messages, or captures, in a row make a sign count."""
+
+_PICTURE = frozenset(SignKind) - {SignKind.NOT_RUNNING}
+DARKENING: Mapping[Action, frozenset[SignKind]] = MappingProxyType(
+    {Action.DISPLAY_OFF: _PICTURE, Action.SHUTDOWN_HOST: frozenset(SignKind)}
+)
+"""Signs that are meant to be there after a command."""
+
+BRIGHTENING: Mapping[Action, frozenset[SignKind]] = MappingProxyType(
+    {
+        Action.DISPLAY_ON: _PICTURE,
+        Action.REBOOT_HOST: frozenset(SignKind),
+        Action.RESTART_APP: frozenset({SignKind.NOT_RUNNING}),
+    }
+)
+"""Signs that are not meant to be there any more after a command."""
 
 MOVING = frozenset(
     {"video", "movie", "film", "clip", "animation", "stream", "livestream", "live", "tv", "camera"}
@@ -111,7 +128,9 @@ def seen(signs: Sequence[Sign], sight: Sight, now: datetime, frozen_after: timed
     after = []
     for kind, (reading, told_at) in _readings(sight, frozen_after).items():
         before = known.get(kind)
-        if reading is Hint.BAD:
+        if before is not None and _is_meant(before):
+            after.append(before)
+        elif reading is Hint.BAD:
             after.append(_confirmed(before, kind, told_at, now))
         elif reading is Hint.UNKNOWN and before is not None and _lasts(before, now):
             after.append(before)
@@ -126,6 +145,57 @@ def counting(signs: Sequence[Sign]) -> list[Sign]:
 def not_showing_until(signs: Sequence[Sign]) -> datetime | None:
     """Return until when the signs count without another message; None if there are not enough."""
     return max((one.seen_at + LASTS for one in counting(signs)), default=None)
+
+
+def meant(signs: Sequence[Sign]) -> list[Sign]:
+    """Return what we switched off ourselves; only a restart of the host ends it, none of the application."""
+    return [one for one in signs if _is_meant(one)]
+
+
+def after_command(
+    signs: Sequence[Sign], command: ClientCommand, boot_heard_at: datetime | None
+) -> list[Sign]:
+    """Return the signs after a device has told how far it is with a command.
+
+    Args:
+        signs: those before.
+        command: with what the device has told.
+        boot_heard_at: when the device told of its present boot first. One after the command was sent makes
+            void what the command switched off.
+    """
+    known = {one.kind: one for one in signs}
+    action, status, since = command.action, command.status, command.created_at
+    if action in DARKENING and status in _DARK_BY[action]:
+        sent_at = command.last_publish_at
+        if boot_heard_at is not None and sent_at is not None and boot_heard_at > sent_at:
+            return list(signs)
+        for kind in DARKENING[action]:
+            # A shutdown that fails later leaves what was switched off before.
+            if action is Action.DISPLAY_OFF or kind not in known or not _is_meant(known[kind]):
+                known[kind] = Sign(kind, 0, since, since)
+    elif action is Action.SHUTDOWN_HOST and status is CommandStatus.FAILED:
+        known = {kind: one for kind, one in known.items() if not (_is_meant(one) and one.since == since)}
+    elif action in BRIGHTENING and status is CommandStatus.COMPLETED:
+        ended = BRIGHTENING[action]
+        known = {
+            kind: one
+            for kind, one in known.items()
+            if not (_is_meant(one) and kind in ended and one.since <= since)
+        }
+    return [known[kind] for kind in SignKind if kind in known]
+
+
+_DARK_BY: Mapping[Action, frozenset[CommandStatus]] = MappingProxyType(
+    {
+        Action.DISPLAY_OFF: frozenset({CommandStatus.COMPLETED}),
+        # A host that goes down may not have the time to say more.
+        Action.SHUTDOWN_HOST: frozenset({CommandStatus.EXECUTION_STARTED, CommandStatus.COMPLETED}),
+    }
+)
+
+
+def _is_meant(sign: Sign) -> bool:
+    return sign.times == 0
 
 
 def _confirmed(before: Sign | None, kind: SignKind, told_at: datetime | None, now: datetime) -> Sign:

@@ -22,6 +22,7 @@ from infoscreen.domain.presence import StalePolicy
 from infoscreen.services.acks import save_acks
 from infoscreen.services.beats import Beats
 from infoscreen.services.bus import Bus
+from infoscreen.services.displays import note_switched
 from infoscreen.services.lag import Lag
 from infoscreen.services.log_lines import dropped_entry
 from infoscreen.services.ports import Incoming, LinkState, Measures
@@ -185,6 +186,10 @@ class Ingest:
         outcome.moved = acked.moved
         outcome.unwanted += acked.rejections
         outcome.events += [CommandChanged(one.command_id, one.client_uuid) for one in acked.moved]
+        switched = await note_switched(connection, acked.moved, now, self._link().listening_since)
+        entries = [entry for folding in switched for entry in folding.entries]
+        await timeline.add(connection, self._quotas.kept(entries, outcome.ledger))
+        outcome.events += [ClientChanged(one.client.uuid) for one in switched]
         lines = [entry for uuid, entry in batch.logs if uuid not in strangers]
         known = await clients.keep(connection, {overrun.uuid for overrun in overruns})
         lines += [dropped_entry(one, now) for one in overruns if one.uuid in known]

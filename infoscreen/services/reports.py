@@ -4,7 +4,7 @@ No I/O in here; ``ingest`` loads, folds and saves.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, assert_never
@@ -27,7 +27,7 @@ from infoscreen.domain.presence import (
     condition_of,
     start_due_at,
 )
-from infoscreen.domain.showing import is_prompt, not_showing_until, seen
+from infoscreen.domain.showing import is_prompt, meant, not_showing_until, seen
 from infoscreen.domain.verification import moved
 from infoscreen.services.beats import Beats, Run, digest
 from infoscreen.services.sights import sight_of
@@ -171,7 +171,7 @@ def _take_run(
         else client.heartbeats_since_boot + run.count,
         unread_fields=_unread(client, "heartbeat", run.unread),
         boot_seen_at=_boot_seen(newest, now) if turn.rebooted else client.boot_seen_at,
-        **(_NO_SIGNS if turn.rebooted or new_start else {}),
+        **_signs_after_start(client, host=turn.rebooted, app=bool(new_start)),
         start_due_at=start_due_at(client, newest.process_status, now, policy, rebooted=turn.rebooted),
         **_known(
             process_status=newest.process_status,
@@ -190,8 +190,11 @@ def _take_run(
         _tell(folding, now, TimelineKind.REBOOT, Fact(Happening.REBOOTED), {"boot_id": newest.boot_id})
 
 
-_NO_SIGNS: Mapping[str, Any] = {"signs": [], "not_showing_until": None}
-"""What was seen of the screen is outdated once the application has started again."""
+def _signs_after_start(client: Client, *, host: bool, app: bool) -> dict[str, Any]:
+    """Return what is left of what was seen of the screen before the application or the host started."""
+    if host or client.shut_down_at is not None:
+        return {"signs": [], "not_showing_until": None}
+    return {"signs": meant(client.signs), "not_showing_until": None} if app else {}
 
 
 def _app_first_told(
@@ -339,7 +342,7 @@ def _with_health(
         new_start = _app_first_told(client, actual.started_at, actual.pid, skew, said_at, now)
         if new_start:
             told |= new_start
-            client = replace(client, **_NO_SIGNS)
+            client = replace(client, **_signs_after_start(client, host=False, app=True))
         if says_new(actual, client):
             folding.said = 0  # it contradicts the last heartbeat, whose repetition must then be read again
         told |= _known(**{field: getattr(actual, name) for name, field in _STATE})

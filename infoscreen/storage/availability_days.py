@@ -10,13 +10,12 @@ from functools import reduce
 from operator import add
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, delete, func, select, tuple_
 
 from infoscreen.domain.availability import DARK_CAUSES, FIELDS, Sums, minus
 from infoscreen.storage.availability_tables import availability_days, site_days
 from infoscreen.storage.columns import chunks, insert_or
 from infoscreen.storage.engine import Connection
-from infoscreen.storage.site_tables import sites
 from infoscreen.storage.tables import client_tags, clients
 
 _d, _s, _c = availability_days.c, site_days.c, clients.c
@@ -43,22 +42,32 @@ def _row(row: Sequence[Any]) -> DayRow:
 # --- summing up
 
 
-async def not_summed(
-    connection: Connection, day: str, end: datetime, zone: str | None, after: str, limit: int
-) -> list[str]:
-    """Return clients that existed before the ``end`` of a day and have no sums of it, in order.
+class Standing(NamedTuple):
+    """A client, and the newest day of which it has sums."""
 
-    Those of sites with a time zone, or without ``zone`` all others; from the one ``after``.
-    """
-    named = select(sites.c.name)
-    if zone is None:
-        elsewhere = named.where(sites.c.time_zone.is_not(None))
-        here = or_(_c.site.is_(None), _c.site.not_in(elsewhere))
-    else:
-        here = _c.site.in_(named.where(sites.c.time_zone == zone))
-    summed = select(_d.client_uuid).where(_d.client_uuid == _c.uuid, _d.day >= day)
-    statement = select(_c.uuid).where(_c.uuid > after, here, ~summed.exists(), _c.created_at < end)
-    return list((await connection.scalars(statement.order_by(_c.uuid).limit(limit))).all())
+    uuid: str
+    created_at: datetime
+    site: str | None
+    newest: str | None
+
+
+_NEWEST = select(func.max(_d.day)).where(_d.client_uuid == _c.uuid).scalar_subquery()
+
+
+async def standings(connection: Connection, after: str, limit: int) -> list[Standing]:
+    """Return the clients that come after a UUID, in order."""
+    statement = select(_c.uuid, _c.created_at, _c.site, _NEWEST).where(_c.uuid > after)
+    return [Standing(*row) for row in await connection.execute(statement.order_by(_c.uuid).limit(limit))]
+
+
+async def sites_of(connection: Connection, uuids: Collection[str]) -> dict[str, str]:
+    """Return the sites of those of the clients that exist, and hold them as ``clients.for_change`` does."""
+    found: dict[str, str] = {}
+    for chunk in chunks(sorted(uuids)):
+        statement = select(_c.uuid, func.coalesce(_c.site, "")).where(_c.uuid.in_(chunk)).order_by(_c.uuid)
+        rows = await connection.execute(statement.with_for_update(key_share=True))
+        found.update((row[0], row[1]) for row in rows)
+    return found
 
 
 async def newest(connection: Connection, uuids: Collection[str]) -> dict[str, DayRow]:
@@ -122,10 +131,18 @@ async def rename_site(connection: Connection, before: str, after: str) -> None:
     await connection.execute(delete(site_days).where(_s.site == before))
 
 
-async def forget_before(connection: Connection, day: str) -> None:
-    """Delete the sums of days before; what is left tells the same as before."""
-    await connection.execute(delete(availability_days).where(_d.day < day))
-    await connection.execute(delete(site_days).where(_s.day < day))
+async def forget_before(connection: Connection, day: str, limit: int) -> int:
+    """Delete up to ``limit`` sums of days before, of clients and of sites each; return the larger number.
+
+    What is left tells the same as before.
+    """
+    most = 0
+    for table in (availability_days, site_days):
+        key = tuple_(*table.primary_key)
+        doomed = select(*table.primary_key).where(table.c.day < day).order_by(table.c.day).limit(limit)
+        gone: Any = await connection.execute(delete(table).where(key.in_(doomed)))
+        most = max(most, gone.rowcount)
+    return most
 
 
 # --- asking

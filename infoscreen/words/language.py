@@ -87,27 +87,30 @@ class Language:
         clock = f"{there:%H:%M:%S}"
         if there.date() == self.today:
             return clock
-        day = f"{there.day}." if self.code == "de" else str(there.day)
-        year = "" if self.today is not None and there.year == self.today.year else f" {there.year}"
-        return f"{day} {self.months[there.month - 1]}{year}, {clock}"
+        return f"{self.calendar_day(there.date())}, {clock}"
+
+    def calendar_day(self, day: date) -> str:
+        """Return a date, without the year if it is this one."""
+        is_this_year = self.today is not None and day.year == self.today.year
+        return self._day_and_month(day) if is_this_year else self.full_date(day)
 
     def weekday(self, day: date) -> str:
         """Return a date with the day of the week, short."""
-        dot = "." if self.code == "de" else ""
-        return f"{WEEKDAYS[self.code][day.weekday()]} {day.day}{dot} {self.months[day.month - 1]}"
+        return f"{WEEKDAYS[self.code][day.weekday()]} {self._day_and_month(day)}"
 
     def full_date(self, day: date) -> str:
         """Return a date with its year."""
+        return f"{self._day_and_month(day)} {day.year}"
+
+    def _day_and_month(self, day: date) -> str:
         dot = "." if self.code == "de" else ""
-        return f"{day.day}{dot} {self.months[day.month - 1]} {day.year}"
+        return f"{day.day}{dot} {self.months[day.month - 1]}"
 
     def day(self, at: datetime) -> str:
         """Return the day of a time, with its weekday and without the year if it is this one."""
-        there = at.astimezone(self.zone or UTC)
-        number = f"{there.day}." if self.code == "de" else str(there.day)
-        year = "" if self.today is not None and there.year == self.today.year else f" {there.year}"
-        named = f"{WEEKDAYS[self.code][there.weekday()]}, {number} {self.months[there.month - 1]}{year}"
-        return self.gettext(N_("Today, %(day)s")) % {"day": named} if there.date() == self.today else named
+        there = at.astimezone(self.zone or UTC).date()
+        named = f"{WEEKDAYS[self.code][there.weekday()]}, {self.calendar_day(there)}"
+        return self.gettext(N_("Today, %(day)s")) % {"day": named} if there == self.today else named
 
     def utc(self, at: datetime) -> str:
         """Return a time in UTC with its date."""
