@@ -122,6 +122,7 @@ async def get_availability(request: web.Request) -> web.StreamResponse:
         here="availability",
         asked=asked,
         query=query,
+        last=by_site.last,
         total=line_of(by_site.total, language),
         lines=[line_of(one.sums, language, one.key, one.label) for one in by_site.groups],
         worst=[
