@@ -14,6 +14,7 @@ from infoscreen.domain.commands import Action, Source
 from infoscreen.domain.recovery import Meanwhile
 from infoscreen.domain.sites import SiteEdit
 from infoscreen.services.accounts import CLI
+from infoscreen.services.power.outlets import WantedPower
 from infoscreen.storage.recovery.pauses import PauseScope
 from infoscreen.web.registry import Route
 from infoscreen.web.routes import ROUTES
@@ -29,7 +30,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "/clients/{uuid}": tuple(f"/clients/{uuid}" for uuid in (CRASHED, FAILED, HUNG)),
     "/clients/{uuid}/edit": (f"/clients/{ONLINE}/edit",),
     "/clients/{uuid}/remove": (f"/clients/{ONLINE}/remove",),
-    "/clients/{uuid}/commands/{action}": (f"/clients/{ONLINE}/commands/shutdown_host",),
+    "/clients/{uuid}/power": (f"/clients/{HUNG}/power", f"/clients/{ONLINE}/power"),
+    "/clients/{uuid}/commands/{action}": (
+        f"/clients/{ONLINE}/commands/shutdown_host",
+        f"/clients/{HUNG}/commands/power_cycle",
+    ),
     "/clients/{uuid}/recovery/pause": (f"/clients/{HUNG}/recovery/pause",),
     "/clients/{uuid}/recovery/acknowledge": (f"/clients/{CRASHED}/recovery/acknowledge",),
     "/crashed/restart": ("/crashed/restart",),
@@ -97,6 +102,8 @@ async def furnish(site: Site) -> dict[str, str]:
     spine = site.spine
     await settle_fleet(spine)
     await crash(spine, ONLINE)
+    outlet = WantedPower(driver="shelly", address="192.0.2.8", outlet="0", also_feeds=(CRASHED,))
+    await site.parts.outlets.configure(HUNG, outlet, ADMIN)
     command = await spine.request(CRASHED, Action.RESTART_APP)
     batch = await spine.bulk.request(
         [FAILED, HUNG, CRASHED], Action.SCREENSHOT, source=Source.OPERATOR, actor=OPERATOR

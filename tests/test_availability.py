@@ -20,6 +20,7 @@ from infoscreen.services.reporting import Grouping, Report, ReportQuery, ReportS
 from infoscreen.services.schedules import Schedules
 from infoscreen.storage import availability, availability_days, sites
 from infoscreen.storage.tables import clients
+from tests.api import ask
 from tests.spine import Spine, open_spine, sqlite_url, uuid_of
 from tests.statements import statements_of
 from tests.web import Site
@@ -223,6 +224,18 @@ async def test_the_sums_of_a_site_go_with_its_name(spine: Spine) -> None:
         day = date(2026, 3, 2)
         assert field((await asked(spine, day, day, scope=ReportScope.SITE, name=after)).total, "shown") > 0
         assert not any((await asked(spine, day, day, scope=ReportScope.SITE, name=before)).total)
+
+
+@pytest.mark.parametrize(
+    "asked_for", ["from=9999-12-31", "to=0001-01-01", "from=0001-01-01&to=0001-01-02&scope=tag:x&group=day"]
+)
+async def test_days_at_the_edges_of_the_calendar_are_refused(site: Site, asked_for: str) -> None:
+    viewer = await site.program(Role.VIEWER)
+    for path in ("/api/availability", "/availability", "/availability.csv"):
+        async with viewer.get(f"{path}?{asked_for}") as response:
+            assert response.status == 422, path
+    refused = await ask(viewer, "GET", f"/api/availability?{asked_for}", status=422)
+    assert refused["errors"][0]["code"] == "year_not_allowed"
 
 
 async def test_the_page_writes_dates_as_the_panel_does(site: Site) -> None:

@@ -462,6 +462,28 @@ async def test_the_clock_of_the_host_moves_waits_along(spine: Spine) -> None:
     assert (moved.status, moved.wait_until) == (S.QUEUED, moved.expires_at)
 
 
+@pytest.mark.parametrize("days", [-30, 30])
+async def test_the_clock_of_the_host_moves_a_second_wait_along(spine: Spine, days: int) -> None:
+    await silence(spine)
+    waits = await spine.request(U, when_back=True, expires_in=timedelta(days=1))
+    spine.clock.advance(60)
+    await spine.beat(U)
+    await run_for(spine, 0.5)
+    spine.clock.advance(POLICY.expiry.total_seconds() + 1)
+    await spine.watch.sweep()
+    assert (await spine.command(waits)).waits_for is Waiting.CLIENT
+    spine.clock.set_wall_time(spine.clock.now() + timedelta(days=days))
+    await spine.watch.sweep()
+    moved = await spine.command(waits)
+    assert moved.wait_until is not None
+    assert timedelta(hours=23) < moved.wait_until - spine.clock.now() < timedelta(days=1)
+    spine.clock.advance(60)
+    await spine.beat(U)
+    await run_for(spine, 0.5)
+    assert (await spine.command(waits)).status is S.PUBLISHED
+    assert len(spine.publisher.sent) == 2
+
+
 @on_both
 async def test_concurrent_requests_and_releases_leave_one_in_flight(spine: Spine) -> None:
     uuids = await hear_all(spine, 6)

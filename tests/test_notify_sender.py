@@ -310,15 +310,30 @@ async def test_nobody_listening_is_a_failure_with_a_reason() -> None:
     assert "refused" in outcome.detail
 
 
+WORKFLOW = "workflows://localhost/workflow/signature"
+SLACK = "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"{WORKFLOW}?Template=/etc/passwd",
+        f"{WORKFLOW}?a=b;template=/etc/passwd",
+        f"{WORKFLOW}#x?template=/etc/passwd",
+        f"{SLACK}/#general?template=/etc/passwd",
+        f"{SLACK}/#general?template%20=/etc/passwd",
+    ],
+)
+async def test_no_file_of_this_host_is_sent_as_a_template(url: str) -> None:
+    answer = await sender().check(ChannelKind.APPRISE, url)
+    assert (answer.ok, answer.fault) == (False, DeliveryFault.NOT_UNDERSTOOD)
+    assert (await sender().check(ChannelKind.APPRISE, url.partition("?")[0])).ok
+
+
 async def test_an_apprise_url_is_checked_without_connecting() -> None:
     async with http_receiver() as receiver:
         good = await sender().check(ChannelKind.APPRISE, f"ntfy://{receiver.host}/topic1")
         bad = await sender().check(ChannelKind.APPRISE, "nosuchscheme://host/secret-part")
-        # A file of this host would be read.
-        template = await sender().check(
-            ChannelKind.APPRISE, "workflows://localhost/workflow/signature?Template=/etc/passwd"
-        )
-    assert (template.ok, template.fault) == (False, DeliveryFault.NOT_UNDERSTOOD)
     assert (good.ok, bad.ok, bad.fault) == (True, False, DeliveryFault.NOT_UNDERSTOOD)
     assert "secret-part" not in bad.detail
     assert receiver.got == []

@@ -190,6 +190,7 @@ class Liar:
         self.discovery: Callable[[dict[str, Any]], Any] = dict
         self.sign_with: Any = self.key
         self.userinfo: Any = {}
+        self.strange_keys: list[Any] = []
         self.forge: str | None = None
         self.nonce = ""
         self.hang = asyncio.Event()
@@ -211,7 +212,8 @@ class Liar:
         return said if isinstance(said, web.StreamResponse) else web.json_response(said)
 
     async def jwks(self, _: web.Request) -> web.StreamResponse:
-        return web.json_response(KeySet([self.key]).as_dict(private=False))
+        keys = KeySet([self.key]).as_dict(private=False)["keys"]
+        return web.json_response({"keys": [*self.strange_keys, *keys]})
 
     async def token(self, request: web.Request) -> web.StreamResponse:
         now = int(SystemClock().now().timestamp())
@@ -422,6 +424,12 @@ DISCOVERIES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "an error": lambda _: web.Response(status=500),
     "elsewhere": lambda told: web.Response(status=302, headers={"Location": f"{told['issuer']}/jwks"}),
 }
+
+
+async def test_keys_and_methods_that_nobody_knows_yet_are_passed_over(trusting: Site, liar: Liar) -> None:
+    liar.strange_keys = [{"kty": "EC", "crv": "P-999", "x": "a", "y": "b"}, {"kty": "RSA"}, "x", None]
+    liar.discovery = lambda told: {**told, "token_endpoint_auth_methods_supported": None}
+    assert await attempt(trusting, liar) == 303
 
 
 @pytest.mark.parametrize("lie", DISCOVERIES)

@@ -88,7 +88,7 @@ async def test_any_problem_is_taken_care_of_and_given_back(site: Site, client: s
     assert 'value="hold"' in (await look(browser, f"{path}/acknowledge")).text
     taken = await send(browser, f"{path}/acknowledge", comment="Leiter holen", lasts="1h", recovery="hold")
     said = re.sub(r"\s+([.,])", r"\1", taken.words)
-    assert "operator kümmert sich darum. Leiter holen seit 07:10:00, bis 08:10:00." in said
+    assert "operator kümmert sich darum. Leiter holen · seit 07:10:00, bis 08:10:00." in said
     overview = await look(browser, "/")
     assert overview.title.startswith("(3) ")
     assert "quittiert · operator" in overview.words

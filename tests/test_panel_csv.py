@@ -2,10 +2,17 @@
 
 import csv
 import io
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from sqlalchemy import text
 
 from infoscreen.domain.accounts import Role
+from infoscreen.storage.budget import LEAST_SECONDS, limited
+from infoscreen.web.keys import PARTS
+from infoscreen.web.panel import csv_files
 from infoscreen.web.panel.csv_files import FORMULA, cell
 from tests.panel import CRASHED, HUNG, NAMES, look, settle_fleet
 from tests.spine import ADMIN, uuid_of, zulu
@@ -69,3 +76,24 @@ async def test_the_audit_trail_is_shown_filtered_and_written(site: Site) -> None
     olga = await site.browser(Role.OPERATOR)
     for path in ("/audit", "/audit.csv"):
         assert (await look(olga, path)).status == 403
+
+
+async def test_a_long_file_may_take_more_of_the_database_than_a_page(site: Site) -> None:
+    """Each part has a budget of its own: a file of all clients of a large fleet once broke off."""
+    store, clock, parts = site.spine.store, site.spine.clock, 20
+
+    async def rows() -> AsyncIterator[Sequence[Sequence[object]]]:
+        for part in range(parts):
+            async with store.read() as connection:
+                await connection.execute(text("SELECT 1"))
+            yield [[part]]
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        with limited(LEAST_SECONDS / 1_000, clock.monotonic):
+            return await csv_files.answer(request, "parts.csv", ["part"], rows())
+
+    app = web.Application()
+    app[PARTS] = site.parts
+    app.router.add_get("/", handler)
+    async with TestClient(TestServer(app)) as browser, browser.get("/") as response:
+        assert len((await response.text()).splitlines()) == 1 + parts

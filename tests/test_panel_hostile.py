@@ -130,8 +130,7 @@ async def test_what_a_device_says_is_text_everywhere(chromium: Browser, site: Si
             assert not UNSEEN.search(shown), (path, UNSEEN.search(shown))
             assert await page.title() != "taken", path
             assert await page.locator("body script, body img[src=x], [onerror]").count() == 0, path
-            sizes = () if path.startswith("/clients/") else (DESKTOP, PHONE)
-            for size in sizes:
+            for size in (DESKTOP, PHONE):
                 await page.set_viewport_size(size)
                 assert await opened.width() <= size["width"], await page.evaluate(WIDE, size["width"])
         await opened.open(f"/clients/{clients['markup']}")

@@ -58,6 +58,12 @@ async def test_who_may_only_look_gets_no_form(site: Site) -> None:
     await text_of(viewer, "/sites/99", 404)
 
 
+async def test_the_hours_of_today_are_shown_whole(site: Site) -> None:
+    browser = await site.browser(Role.OPERATOR)
+    shown = await text_of(browser, "/sites/new")
+    assert shown.count("00:00-24:00") == 14
+
+
 async def test_a_client_has_hours_of_its_own_in_its_form_and_leads_to_its_site(site: Site) -> None:
     made = await site.spine.sites.create("Messe", {"hours": "Mo-Fr 08:00-18:00", "phone": "+49 7"}, ADMIN)
     await site.spine.beat(uuid_of(1))

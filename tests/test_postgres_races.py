@@ -16,9 +16,12 @@ from sqlalchemy.util import await_only
 
 from infoscreen.domain.commands import Action, Source
 from infoscreen.domain.errors import CommandInFlight, Conflict, NotFound, Refused
+from infoscreen.domain.notifying import ChannelKind
 from infoscreen.domain.recovery import RecoveryPolicy
+from infoscreen.notify.process import ProcessSender
 from infoscreen.storage.recovery.pauses import PauseScope
 from tests.spine import ADMIN, OPERATOR, Spine, open_spine, uuid_of, zulu
+from tests.web import notifying_of
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 
@@ -188,6 +191,28 @@ async def test_a_cancellation_and_the_outbox_never_both_win(spine: Spine) -> Non
         sent = any(message.payload for message in spine.publisher.sent)
         assert sent == isinstance(cancelled, Conflict)
         await spine.fleet.remove(U, ADMIN)
+
+
+async def test_a_name_is_given_once(spine: Spine) -> None:
+    notifying = notifying_of(spine, ProcessSender(spine.clock, None, allow_private=True))
+    kinds: list[Callable[[str], Awaitable[Any]]] = [
+        lambda name: spine.sites.create(name, {}, ADMIN),
+        lambda name: notifying.add_rule(name, {}, ADMIN),
+        lambda name: notifying.add_channel(name, ChannelKind.WEBHOOK, "https://a.example/", "en", ADMIN),
+    ]
+    before = await spine.sites.create("Messe", {}, ADMIN)
+
+    async def rename_site(spine: Spine, name: str) -> object:
+        return await spine.sites.edit(before.id, {"name": name}, ADMIN)
+
+    for seed in SEEDS:
+        for give in kinds:
+            name = f"name {seed}"
+            acts: list[Act] = [lambda _, give=give, name=name: give(name)] * 3  # type: ignore[misc]
+            if give is kinds[0]:
+                acts.append(lambda spine, name=name: rename_site(spine, name))  # type: ignore[misc]
+            done = await interleaved(spine, seed, *acts)
+            assert sum(isinstance(one, Conflict) for one in done) == len(acts) - 1
 
 
 async def test_a_reader_sees_one_state(spine: Spine) -> None:

@@ -32,6 +32,7 @@ from infoscreen.services.power.cycles import PowerCycles, PowerPolicy
 from infoscreen.services.power.outlets import Outlets, WantedPower
 from infoscreen.services.power.permission import CycleLimits
 from infoscreen.services.recovery.loop import DAEMON
+from infoscreen.services.resealing import Resealing
 from infoscreen.services.secrets import Secrets
 from infoscreen.storage import command_history, commands, power_cycles
 from infoscreen.storage.engine import Connection, Store
@@ -637,6 +638,18 @@ async def test_a_password_that_is_lost_in_the_middle_can_be_entered_again(one: R
     await one.turn()
     assert plug.power is PowerState.ON
     assert {outlet.secret for outlet in one.opened} == {"new"}
+
+
+async def test_a_key_that_is_replaced_in_the_middle_leaves_no_screen_dark(one: Rig) -> None:
+    plug = await killed_while_off(one)
+    new = bytes(reversed(range(32)))
+    assert await Resealing(one.spine.store, one.clock, Secrets([new, *one.secrets])).step() == 1
+    one.secrets = [new]
+    one.restart()
+    one.clock.until = one.clock.monotonic() + 300
+    await one.turn()
+    assert plug.power is PowerState.ON
+    assert one.opened[-1].secret == "s3cret"
 
 
 async def test_a_stop_in_the_middle_sends_on_and_the_next_start_makes_sure(one: Rig) -> None:

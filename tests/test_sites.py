@@ -111,6 +111,8 @@ async def test_sites_are_listed_page_by_page(site: Site) -> None:
         ({"hours": "Mo-Fr 08:00-18:00; Sax 09:00"}, "hours", "not_opening_hours"),
         ({"time_zone": "Mars/Olympus"}, "time_zone", "no_such_time_zone"),
         ({"time_zone": "../../etc/passwd"}, "time_zone", "no_such_time_zone"),
+        ({"time_zone": "posix/Europe/Berlin"}, "time_zone", "no_such_time_zone"),
+        ({"time_zone": "localtime"}, "time_zone", "no_such_time_zone"),
         ({"country": "XX"}, "country", "no_such_country"),
         ({"country": "Germany"}, "country", "no_such_country"),
         ({"enforce": "gently"}, "enforce", "not_one_of"),

@@ -18,9 +18,14 @@ from infoscreen.web.application import create_app
 from infoscreen.web.keys import ERROR_PAGE, PARTS
 from infoscreen.web.problems import Problem
 from infoscreen.web.registry import BODY_LIMIT, BODY_TIMEOUT_SECONDS
+from tests.api import ask
+from tests.spine import uuid_of
 from tests.web import PASSWORD, Site
 
 PROBLEM = "application/problem+json"
+CLIENT = f"/api/clients/{uuid_of(1)}"
+LOGIN = {"username": "a", "password": "x"}
+OUTLET = {"driver": "shelly", "address": "10.0.0.9"}
 
 
 @pytest.fixture
@@ -150,6 +155,33 @@ async def test_a_body_that_grows_when_unpacked_is_refused(admin: ClientSession) 
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     async with admin.post("/api/users", data=packed, headers=headers) as response:
         await problem(response, 413, "body-too-large")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "field", "code"),
+    [
+        ("POST", "/api/auth/login", {**LOGIN, "code": 31415}, "code", "not_text"),
+        (
+            "POST",
+            "/api/auth/login",
+            {**LOGIN, "code": "31415" * 30},
+            "code",
+            "too_long",
+        ),
+        ("PATCH", "/api/users/1", {"password": 31415}, "password", "not_text"),
+        ("PATCH", CLIENT, {"power": {**OUTLET, "password": 31415}}, "power.password", "not_text"),
+        ("PATCH", CLIENT, {"power": {**OUTLET, "password": "31415" * 200}}, "power.password", "too_long"),
+        ("PATCH", CLIENT, {"power": [{"password": "31415"}]}, "power", "not_an_object"),
+    ],
+)
+async def test_a_wrong_secret_is_not_repeated(
+    site: Site, method: str, path: str, body: dict[str, Any], field: str, code: str
+) -> None:
+    await site.spine.beat(uuid_of(1), process_status="running")
+    admin = await site.program(Role.ADMIN, manages_accounts=True)
+    refused = await ask(admin, method, path, status=422, json=body)
+    assert [(one["field"], one["code"]) for one in refused["errors"]] == [(field, code)]
+    assert "31415" not in json.dumps(refused)
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,10 @@ TEXTS = [
     "0001-01-01T00:00:00+14:00",
     "9999-12-31T23:59:59-14:00",
     "2026-02-30T00:00:00Z",
+    "9999999999",
     "9999999999999",
+    "0001-01-01",
+    "9999-12-31",
 ]
 RAW = ["%00", "%ff%fe", "%ed%a0%80", "%", "%zz", "%2e%2e%2f", "%c0%af"]
 VALUES: list[Any] = [
@@ -203,7 +206,7 @@ class _Existing(dict[str, str]):
 
 
 def fields_of(model: type[BaseModel] | None) -> list[str]:
-    return [] if model is None else list(model.model_fields)
+    return [] if model is None else [one.alias or name for name, one in model.model_fields.items()]
 
 
 def requests_to(route: Route, command_id: str, random: Random) -> Iterator[Request]:

@@ -312,6 +312,7 @@ READS = {
     "services/hours.py": "errors of the library that reads hours",
     "mqtt/login_log.py": "the log of mosquitto",
     "provisioning/broker_log.py": "the log of mosquitto",
+    "domain/letters.py": "names of clients and words of a search",
     "domain/enrolment.py": "codes and passwords of devices",
     "web/panel/account.py": "names of browsers",
     "web/openapi.py": "addresses of routes",

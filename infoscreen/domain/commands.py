@@ -288,20 +288,26 @@ def moved_by_step(
     """Return an unfinished command after the daemon's clock was set, None when it was begun later than that.
 
     Its deadline moves along, so that it has neither less nor more time than it was given. What was sent stays
-    as it is, since the device has a clock of its own; what was not, moves altogether. After a small step back
-    a command may not be told from a newer one; it then has at most that much longer.
+    as it is, since the device has a clock of its own; what was not, or waits again, moves altogether. After a
+    small step back a command may not be told from a newer one; it then has at most that much longer.
     """
     begun = command.started_at or command.created_at
     if not (begun < stepped_at if step > timedelta() else begun > now):
         return None
-    moved = replace(command, deadline_at=command.deadline_at + step)
-    if command.last_publish_at is not None:
+    moved = replace(
+        command,
+        deadline_at=command.deadline_at + step,
+        wait_until=None if command.wait_until is None else command.wait_until + step,
+    )
+    sent_at = command.last_publish_at
+    if sent_at is not None and command.waits_for is None:
         return moved
     return replace(
         moved,
         created_at=command.created_at + step,
         expires_at=command.expires_at + step,
-        wait_until=None if command.wait_until is None else command.wait_until + step,
+        # Its client is waited for since then.
+        last_publish_at=None if sent_at is None else sent_at + step,
     )
 
 

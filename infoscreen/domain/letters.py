@@ -10,7 +10,7 @@ _SINGLE = str.maketrans(
 
 
 def plain(text: str) -> str:
-    """Return lower-case letters without accents: ``ÄRZTEHAUS`` and ``Straße`` are arztehaus and strasse."""
+    """Return lower-case letters without accents and in their usual forms, with single blanks."""
     apart = unicodedata.normalize("NFKD", text.casefold())
     bare = "".join(char for char in apart if not unicodedata.combining(char))
     return " ".join(bare.casefold().translate(_SINGLE).split())

@@ -16,7 +16,7 @@ import socket
 import ssl
 import sys
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from infoscreen.domain.targets import is_public
 
@@ -82,11 +82,13 @@ def _apprise(order: dict[str, Any]) -> dict[str, Any]:
     answers = _noted_answers()
     sender = apprise.Apprise()
     with apprise.LogCapture(level=logging.WARNING, fmt="%(message)s") as said:  # type: ignore[no-untyped-call]
-        if any(name.lower() == "template" for name in parse_qs(urlsplit(order["url"]).query)):
-            # Some services read a file of this host under that name.
-            return {"ok": False, "unknown": True, "detail": "template files are not supported"}
         if not sender.add(order["url"]):
             return {"ok": False, "unknown": True, "detail": said.getvalue()}
+        # Asked of the service itself: Apprise reads URLs in ways of its own, such as options behind a "#".
+        templates = [getattr(service, "template", None) for service in sender]
+        if any(isinstance(one, apprise.AppriseAttachment) and len(one) for one in templates):
+            # A file of this host would be sent.
+            return {"ok": False, "unknown": True, "detail": "template files are not supported"}
         if order["op"] == "check":
             return {"ok": True, "detail": ""}
         done = sender.notify(title=order["title"], body=order["body"], body_format=apprise.NotifyFormat.TEXT)

@@ -12,7 +12,7 @@ import logging
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
@@ -22,7 +22,7 @@ from urllib.parse import quote_plus, urlencode, urlsplit
 from aiohttp import ClientError, ClientSession, ClientTimeout, encode_basic_auth
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
+from joserfc.jwk import Key, KeySet
 
 from infoscreen.clock import Clock
 from infoscreen.domain.error_codes import ErrorCode
@@ -237,17 +237,17 @@ class OpenIdProvider:
                 raise _unavailable("discovery", f"status {status}, issuer {str(told.get('issuer'))[:100]}")
             where = self._address(told, "jwks_uri")
             status, found = await self._ask(session, "GET", where)
-        try:
-            # A shared key would let everybody who knows it sign.
-            keys = KeySet.import_key_set({"keys": [one for one in found["keys"] if one["kty"] != "oct"]})
-        except (JoseError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise _unavailable("keys", f"status {status}, {type(error).__name__}") from None
-        methods = told.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
+        keys = _usable(found.get("keys"))
+        if not keys:
+            raise _unavailable("keys", f"status {status}, no key that can be used")
+        methods = told.get("token_endpoint_auth_methods_supported")
+        if not isinstance(methods, list):
+            methods = ["client_secret_basic"]
         return _Metadata(
             authorization=self._address(told, "authorization_endpoint"),
             token=self._address(told, "token_endpoint"),
             userinfo=self._address(told, "userinfo_endpoint") if "userinfo_endpoint" in told else None,
-            keys=keys,
+            keys=KeySet(keys),
             secret_in_body="client_secret_basic" not in methods and "client_secret_post" in methods,
             fetched_at=self._clock.monotonic(),
         )
@@ -295,6 +295,16 @@ class OpenIdProvider:
         except (ValueError, RecursionError):
             told = {}
         return response.status, told if isinstance(told, dict) else {}
+
+
+def _usable(found: object) -> list[Key]:
+    """Return the asymmetric keys of a list; those that cannot be read are passed over (RFC 7517, 5)."""
+    keys: list[Key] = []
+    for one in found if isinstance(found, list) else ():
+        # A shared key would let everybody who knows it sign.
+        with suppress(JoseError, KeyError, TypeError, ValueError, AttributeError):
+            keys += KeySet.import_key_set({"keys": [one]}).keys if one["kty"] != "oct" else []
+    return keys
 
 
 def _text(value: object) -> bool:

@@ -153,19 +153,21 @@ class Bulk:
             clients=len(uuids),
         )
         detail = {"batch_id": one.batch_id, "reason": reason, "filter": one.query, "clients": len(uuids)}
-        async with self._store.write() as connection:
-            await bulk.begin(connection, one, uuids)
-            await audit.record(connection, one.at, actor, f"command.{action}", "many", detail)
-        log.info(
-            "bulk request of commands",
-            extra={
-                "event": "bulk_requested",
-                "batch_id": one.batch_id,
-                "action": action,
-                "actor": actor.name,
-            },
-        )
-        results = await self._work_off(one)
+        # Held from the beginning: otherwise ``step`` might take it up first, and the results with it.
+        async with self._working:
+            async with self._store.write() as connection:
+                await bulk.begin(connection, one, uuids)
+                await audit.record(connection, one.at, actor, f"command.{action}", "many", detail)
+            log.info(
+                "bulk request of commands",
+                extra={
+                    "event": "bulk_requested",
+                    "batch_id": one.batch_id,
+                    "action": action,
+                    "actor": actor.name,
+                },
+            )
+            results = await self._work_off(one)
         counts = dict(Counter(result.outcome.value for result in results))
         return CommandBatch(one.batch_id, results, counts)
 
@@ -176,7 +178,8 @@ class Bulk:
         async with self._store.read() as connection:
             left = await bulk.with_pending(connection)
             found = [await bulk.get(connection, batch_id) for batch_id in left]
-        return sum([len(await self._work_off(one)) for one in found if one is not None])
+        async with self._working:
+            return sum([len(await self._work_off(one)) for one in found if one is not None])
 
     async def stop(self, batch_id: str, actor: Actor) -> int:
         """Withdraw what was not sent yet; return for how many clients. Doing it twice is fine.
@@ -242,9 +245,8 @@ class Bulk:
 
     async def _work_off(self, one: BulkAction) -> list[BulkResult]:
         results: list[BulkResult] = []
-        async with self._working:
-            while some := await self._work_off_some(one):
-                results += some
+        while some := await self._work_off_some(one):
+            results += some
         return results
 
     async def _work_off_some(self, one: BulkAction) -> list[BulkResult]:

@@ -126,6 +126,9 @@ def _parsed(text: str, time_zone: str, country: str | None) -> _Read:
         hours = OpeningHours(text, timezone=zone, country=country, max_interval_days=FURTHEST_DAYS)
     except UnknownCountryError:
         raise BadHours("country", Fact(FieldFault.NO_SUCH_COUNTRY)) from None
+    except TypeError:
+        # The library knows fewer zones than the host, which has "localtime", "posix/Europe/Berlin" and so on.
+        raise BadHours("time_zone", Fact(FieldFault.NO_SUCH_TIME_ZONE)) from None
     except ParserError as error:
         raise BadHours("hours", _not_read(text, str(error))) from None
     return _Read(hours, zone)

@@ -39,18 +39,18 @@ class Sites:
             InvalidInput: its hours, time zone or country cannot be used.
         """
         async with self._store.write() as connection:
-            if name in await sites.by_names(connection, [name]):
-                raise Conflict(ErrorCode.SITE_EXISTS, name=name)
             site = await self.enter(connection, name, values, actor)
         self._bus.publish(RecoveryChanged())
         return site
 
     async def enter(self, connection: Connection, name: str, values: SiteEdit, actor: Actor) -> Site:
-        """Do the same in a transaction of the caller's, where no site has that name."""
+        """Do the same in a transaction of the caller's."""
         now = self._clock.now()
         site = replace(Site(id=0, name=name, created_at=now), **_without_name(values))
         self._check(site)
         number = await sites.create(connection, {"name": name, "created_at": now, **_without_name(values)})
+        if number is None:
+            raise Conflict(ErrorCode.SITE_EXISTS, name=name)
         site = replace(site, id=number)
         # Clients that were entered by hand may name it already.
         await self.schedules.site_changed(connection, site, now)
@@ -84,10 +84,9 @@ class Sites:
         if told.keys() & {"hours", "time_zone", "country"}:
             self._check(after)
         if after.name != before.name:
-            if after.name in await sites.by_names(connection, [after.name]):
-                raise Conflict(ErrorCode.SITE_EXISTS, name=after.name)
             await sites.rename(connection, before.name, after.name)
-        await sites.save(connection, before.id, told)
+        if not await sites.save(connection, before.id, told):
+            raise Conflict(ErrorCode.SITE_EXISTS, name=after.name)
         now = self._clock.now()
         await self.schedules.site_changed(connection, after, now)
         await audit.record(connection, now, actor, "site.edit", f"site/{before.id}", _told(told))

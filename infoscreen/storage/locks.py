@@ -12,6 +12,7 @@ class AdvisoryLock(IntEnum):
     UPGRADE = 0x1F05C4EE
     PAUSES = 0x1F05C4EF
     USER_NAMES = 0x1F05C4F0
+    NOTICE_NAMES = 0x1F05C4F1
 
 
 async def hold(connection: AsyncConnection, lock: AdvisoryLock) -> None:

@@ -24,7 +24,7 @@ from infoscreen.domain.errors import DatabaseNotReady, StoreTrouble, StoreUnavai
 from infoscreen.resources import resource
 from infoscreen.storage import address as addresses
 from infoscreen.storage import locks
-from infoscreen.storage.engine import Store
+from infoscreen.storage.engine import BUSY_ATTEMPTS, Store
 from infoscreen.storage.locks import AdvisoryLock
 from infoscreen.storage.trouble import naming_trouble
 
@@ -133,6 +133,10 @@ def _what_is_empty(store: Store) -> str:
     return f"is an empty file: the database is lost. {LOST}"
 
 
+OTHER_UPGRADE_SECONDS = 60
+"""How long an upgrade of an SQLite database waits for another one, or for whoever else writes."""
+
+
 async def upgrade(url: str) -> Upgrade:
     """Migrate to the newest revision; an SQLite file is created if need be.
 
@@ -165,7 +169,7 @@ async def migration(url: str) -> AsyncIterator[AsyncConnection]:
         with _trouble_named(store.name), _file_made(sqlite_file(url)):
             async with store.writers.connect() as connection:
                 if connection.dialect.name == "sqlite":
-                    await _foreign_keys_off(connection)
+                    await _prepare_sqlite(connection)
                     await connection.execution_options(infoscreen_immediate=True)
                 async with connection.begin():
                     await locks.hold(connection, AdvisoryLock.UPGRADE)
@@ -290,12 +294,14 @@ def _run_upgrade(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
-async def _foreign_keys_off(connection: AsyncConnection) -> None:
-    # Inside a transaction the pragma does nothing, and SQLAlchemy would begin one; so below it.
+async def _prepare_sqlite(connection: AsyncConnection) -> None:
+    """Switch foreign keys off, and wait for another upgrade as PostgreSQL's lock does."""
+    # Inside a transaction the first pragma does nothing, and SQLAlchemy would begin one; so below it.
     driver = (await connection.get_raw_connection()).driver_connection
     if driver is None:
         raise RuntimeError("a connection that was just opened has no driver connection")
-    await (await driver.execute("PRAGMA foreign_keys=OFF")).close()
+    for pragma in ("foreign_keys=OFF", f"busy_timeout={OTHER_UPGRADE_SECONDS * 1000 // BUSY_ATTEMPTS}"):
+        await (await driver.execute(f"PRAGMA {pragma}")).close()
 
 
 async def _check_foreign_keys(connection: AsyncConnection) -> None:

@@ -5,7 +5,8 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy.exc import IntegrityError
 
 from infoscreen.domain.sites import Site
 from infoscreen.storage import availability_days, client_index
@@ -70,17 +71,23 @@ async def ensure(connection: Connection, names: Iterable[str], now: datetime) ->
         await connection.execute(statement, rows)
 
 
-async def create(connection: Connection, values: dict[str, Any]) -> int:
-    """Insert a site; return its number."""
-    done = await connection.execute(insert(sites).values(**values))
-    key = done.inserted_primary_key
-    return 0 if key is None else int(key[0])
+async def create(connection: Connection, values: dict[str, Any]) -> int | None:
+    """Insert a site; return its number, or None if there is one of its name."""
+    statement = insert_or(connection, sites).values(**values).on_conflict_do_nothing(index_elements=["name"])
+    number: int | None = await connection.scalar(statement.returning(_c.id))
+    return number
 
 
-async def save(connection: Connection, number: int, values: dict[str, Any]) -> None:
-    """Write columns of a site."""
-    if values:
-        await connection.execute(update(sites).where(_c.id == number).values(**values))
+async def save(connection: Connection, number: int, values: dict[str, Any]) -> bool:
+    """Write columns of a site; return False if another one has its name."""
+    if not values:
+        return True
+    try:
+        async with connection.begin_nested():
+            await connection.execute(update(sites).where(_c.id == number).values(**values))
+    except IntegrityError:
+        return False
+    return True
 
 
 async def rename(connection: Connection, before: str, after: str) -> None:

@@ -22,7 +22,10 @@ PENDING_COOKIE = "infoscreen_pending"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 DATABASE_SECONDS = 0.25
-"""So much time of the database a request that only reads may take. Event streams last, and take little."""
+"""So much time of the database a request that only reads may take, and each part of a list as CSV.
+
+Event streams last, and take little.
+"""
 
 
 @web.middleware
@@ -66,49 +69,48 @@ def bearer_token(request: web.Request) -> str | None:
 
 def session_token(request: web.Request) -> str | None:
     """Return the session token in the cookie of this scheme."""
-    return request.cookies.get(_cookie_name(request, COOKIE))
+    return request.cookies.get(cookie_name(request, COOKIE))
 
 
 def knock_of(request: web.Request) -> Knock:
     """Return from where somebody wants to sign in, and what proves that they have done so before."""
-    device = request.cookies.get(_cookie_name(request, DEVICE_COOKIE))
+    device = request.cookies.get(cookie_name(request, DEVICE_COOKIE))
     return Knock(client_address(request), device or None, session_token(request))
 
 
 def set_cookies(request: web.Request, response: web.StreamResponse, signed_in: SignedIn) -> None:
     """Hand the browser its session, and mark it as known; scripts cannot read it, other sites not send it."""
-    _set_cookie(request, response, COOKIE, signed_in.token, SESSION_LIFETIME)
+    set_cookie(request, response, COOKIE, signed_in.token, SESSION_LIFETIME)
     if signed_in.device is not None:
-        _set_cookie(request, response, DEVICE_COOKIE, signed_in.device, DEVICE_LIFETIME)
+        set_cookie(request, response, DEVICE_COOKIE, signed_in.device, DEVICE_LIFETIME)
 
 
 def pending_token(request: web.Request) -> str | None:
     """Return the token of a sign-in that waits for its code."""
-    return request.cookies.get(_cookie_name(request, PENDING_COOKIE))
+    return request.cookies.get(cookie_name(request, PENDING_COOKIE))
 
 
 def set_pending_cookie(request: web.Request, response: web.StreamResponse, pending: Pending) -> None:
     """Let the browser remember that its password was right."""
-    _set_cookie(request, response, PENDING_COOKIE, pending.token, PENDING_LASTS)
+    set_cookie(request, response, PENDING_COOKIE, pending.token, PENDING_LASTS)
 
 
 def clear_pending_cookie(request: web.Request, response: web.StreamResponse) -> None:
     """Make the browser forget it."""
-    name = _cookie_name(request, PENDING_COOKIE)
-    response.del_cookie(name, httponly=True, samesite="Lax", secure=is_https(request))
+    clear_cookie(request, response, PENDING_COOKIE)
 
 
 def clear_session_cookie(request: web.Request, response: web.StreamResponse) -> None:
     """Make the browser forget its session token."""
-    name = _cookie_name(request, COOKIE)
-    response.del_cookie(name, httponly=True, samesite="Lax", secure=is_https(request))
+    clear_cookie(request, response, COOKIE)
 
 
-def _set_cookie(
+def set_cookie(
     request: web.Request, response: web.StreamResponse, name: str, value: str, lifetime: timedelta
 ) -> None:
+    """Set a cookie that scripts cannot read and other sites not send."""
     response.set_cookie(
-        _cookie_name(request, name),
+        cookie_name(request, name),
         value,
         max_age=int(lifetime.total_seconds()),
         httponly=True,
@@ -117,6 +119,12 @@ def _set_cookie(
     )
 
 
-def _cookie_name(request: web.Request, name: str) -> str:
+def clear_cookie(request: web.Request, response: web.StreamResponse, name: str) -> None:
+    """Make the browser forget a cookie."""
+    response.del_cookie(cookie_name(request, name), httponly=True, samesite="Lax", secure=is_https(request))
+
+
+def cookie_name(request: web.Request, name: str) -> str:
+    """Return what a cookie is called."""
     # With this prefix browsers take the cookie only over https and only from this very host.
     return f"__Host-{name}" if is_https(request) else name

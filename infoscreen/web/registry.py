@@ -7,9 +7,9 @@ of errors: they raise a ``Refused`` and the middleware tells it.
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, TypeVar, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 from uuid import UUID
 
 from aiohttp import web
@@ -221,14 +221,41 @@ def _field_error(error: ErrorDetails, model: type[BaseModel]) -> FieldError:
     name = ".".join(str(part) for part in error["loc"])[:100]
     if error["type"] == "extra_forbidden" and len(error["loc"]) == 1:
         return FieldError(name, _unknown(model))
-    fault = fault_of(error["type"], error.get("ctx"))
-    declared = model.model_fields.get(str(error["loc"][0])) if error["loc"] else None
-    if fault.code in (FieldFault.MISSING, FieldFault.NOT_JSON) or declared is None:
-        return FieldError(name, fault)
-    if declared.annotation is SecretStr:
+    declared = _declared_at(model, error["loc"])
+    # Of a secret, pydantic counts items.
+    is_text = declared is not model and _holds_secret(declared)
+    kind = (
+        f"string_{error['type']}" if is_text and error["type"] in ("too_short", "too_long") else error["type"]
+    )
+    fault = fault_of(kind, error.get("ctx"))
+    if (
+        fault.code in (FieldFault.MISSING, FieldFault.NOT_JSON)
+        or declared is model
+        or _holds_secret(declared)
+    ):
         return FieldError(name, fault)
     given = json.dumps(error["input"], default=str)
     return FieldError(name, fault, given if len(given) <= 80 else given[:77] + "...")
+
+
+def _declared_at(model: type[BaseModel], path: Sequence[int | str]) -> Any:
+    """Return the type of what a path leads to, as far as fields on the way are declared."""
+    declared: Any = model
+    for name in path:
+        inner = [one for one in (declared, *get_args(declared)) if _is_model(one)]
+        found = [one.model_fields[name].annotation for one in inner if name in one.model_fields]
+        declared = found[0] if found else declared
+    return declared
+
+
+def _holds_secret(declared: Any) -> bool:
+    if _is_model(declared):
+        return any(_holds_secret(one.annotation) for one in declared.model_fields.values())
+    return declared is SecretStr or any(map(_holds_secret, get_args(declared)))
+
+
+def _is_model(declared: Any) -> bool:
+    return not get_args(declared) and isinstance(declared, type) and issubclass(declared, BaseModel)
 
 
 def _unknown(model: type[BaseModel]) -> Fact[FieldFault]:

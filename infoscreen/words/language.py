@@ -91,14 +91,20 @@ class Language:
 
     def calendar_day(self, day: date) -> str:
         """Return a date, without the year if it is this one."""
-        dot = "." if self.code == "de" else ""
-        year = "" if self.today is not None and day.year == self.today.year else f" {day.year}"
-        return f"{day.day}{dot} {self.months[day.month - 1]}{year}"
+        is_this_year = self.today is not None and day.year == self.today.year
+        return self._day_and_month(day) if is_this_year else self.full_date(day)
 
     def weekday(self, day: date) -> str:
         """Return a date with the day of the week, short."""
+        return f"{WEEKDAYS[self.code][day.weekday()]} {self._day_and_month(day)}"
+
+    def full_date(self, day: date) -> str:
+        """Return a date with its year."""
+        return f"{self._day_and_month(day)} {day.year}"
+
+    def _day_and_month(self, day: date) -> str:
         dot = "." if self.code == "de" else ""
-        return f"{WEEKDAYS[self.code][day.weekday()]} {day.day}{dot} {self.months[day.month - 1]}"
+        return f"{day.day}{dot} {self.months[day.month - 1]}"
 
     def day(self, at: datetime) -> str:
         """Return the day of a time, with its weekday and without the year if it is this one."""
@@ -137,6 +143,10 @@ class Language:
         """Return a number with this language's decimal and grouping signs."""
         written = f"{value:,.{digits}f}"
         return written.translate(str.maketrans(",.", ".,")) if self.code == "de" else written
+
+    def percent(self, value: float, digits: int = 0) -> str:
+        """Return a share in percent; only German puts a space before the sign."""
+        return self.number(value, digits) + (" %" if self.code == "de" else "%")
 
 
 @cache

@@ -37,7 +37,8 @@ REASONS: Mapping[Reason, Text] = MappingProxyType(
         ),
         R.FLEET_SETTLING: N_("Most clients of the outage are back; the others get some more time."),
         R.SITE_OUTAGE: N_(
-            "%(silent)s of %(well)s clients at %(site)s fell silent together: that is the site, not they."
+            "%(silent)s of %(well)s clients at %(site)s fell silent together: the cause is the site, not the "
+            "clients."
         ),
         R.SITE_SETTLING: N_("Most clients at %(site)s are back; the others get some more time."),
         R.NETWORK_OUTAGE: N_(

@@ -337,8 +337,8 @@ class PowerCycles:
                 current = await power.get(connection, was.client_uuid)
         except (StoreUnavailable, TimeoutError):
             current = None
-        if current is not None and current.updated_at != was.updated_at:
-            was = current if _is_same(was, current) else was
+        if current is not None and _is_same(was, current):
+            was = current  # it may have another address or password now, or be sealed with a newer key
         try:
             return self._outlets.opened(was)
         except SecretUnreadable as error:

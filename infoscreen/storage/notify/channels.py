@@ -8,7 +8,9 @@ from typing import Any
 from sqlalchemy import Row, case, delete, func, insert, select, update
 
 from infoscreen.domain.notifying import ChannelKind
+from infoscreen.storage import locks
 from infoscreen.storage.engine import Connection
+from infoscreen.storage.locks import AdvisoryLock
 from infoscreen.storage.notify_tables import channels
 from infoscreen.storage.paging import Page, cursor_id, numbered_page
 
@@ -63,7 +65,8 @@ async def get(connection: Connection, channel_id: int) -> StoredChannel | None:
 
 
 async def named(connection: Connection, name: str) -> StoredChannel | None:
-    """Return the channel of a name, None if there is none."""
+    """Return the channel of a name, None if there is none; others that give names wait until the end."""
+    await locks.hold(connection, AdvisoryLock.NOTICE_NAMES)
     row = (await connection.execute(_ALL.where(channels.c.name == name))).one_or_none()
     return None if row is None else _channel(row)
 

@@ -11,7 +11,9 @@ from sqlalchemy import Row, delete, func, insert, select, update
 from infoscreen.domain.notifying import Rule
 from infoscreen.domain.opening_hours import parsed
 from infoscreen.domain.recovery import IncidentKind
+from infoscreen.storage import locks
 from infoscreen.storage.engine import Connection
+from infoscreen.storage.locks import AdvisoryLock
 from infoscreen.storage.notify_tables import rules
 from infoscreen.storage.paging import Page, cursor_id, numbered_page
 
@@ -86,7 +88,8 @@ async def get(connection: Connection, rule_id: int) -> StoredRule | None:
 
 
 async def named(connection: Connection, name: str) -> StoredRule | None:
-    """Return the rule of a name, None if there is none."""
+    """Return the rule of a name, None if there is none; others that give names wait until the end."""
+    await locks.hold(connection, AdvisoryLock.NOTICE_NAMES)
     row = (await connection.execute(_ALL.where(rules.c.name == name))).one_or_none()
     return None if row is None else _rule(row)
 

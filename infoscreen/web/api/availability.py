@@ -1,11 +1,11 @@
 """Availability: how long was shown what should have been shown, and why not."""
 
 from datetime import date, timedelta
-from typing import Self
+from typing import Annotated, Self
 from uuid import UUID
 
 from aiohttp import web
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.availability import DARK_CAUSES, Cure, IntervalCause, Sums, field
@@ -19,12 +19,15 @@ from infoscreen.services.reporting import (
     ReportScope,
     report,
 )
+from infoscreen.web.api.requests import in_calendar
 from infoscreen.web.keys import parts_of
 from infoscreen.web.registry import Route, read_query, reply
 from infoscreen.web.shapes import Answer, Query
 
 DEFAULT_DAYS = 30
 MOST_DAYS = 1_100
+
+Day = Annotated[date, AfterValidator(in_calendar)]
 
 
 class AvailabilityQuery(Query):
@@ -33,8 +36,8 @@ class AvailabilityQuery(Query):
     scope: str = Field(
         default="fleet", max_length=300, description="`fleet`, `site:NAME`, `tag:NAME` or `client:UUID`."
     )
-    first: date | None = Field(default=None, alias="from", description="The first day.")
-    last: date | None = Field(default=None, alias="to", description="The last day.")
+    first: Day | None = Field(default=None, alias="from", description="The first day.")
+    last: Day | None = Field(default=None, alias="to", description="The last day.")
     group: Grouping | None = Field(default=None, description="Sums of the parts as well.")
     limit: int = Field(default=100, ge=1, le=MOST_CLIENTS, description="Of clients, the darkest.")
 

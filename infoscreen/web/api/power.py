@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated
 
 from aiohttp import web
-from pydantic import Field, StringConstraints
+from pydantic import Field, SecretStr, StringConstraints
 
 from infoscreen.domain.accounts import Actor, Role
 from infoscreen.domain.error_codes import ErrorCode
@@ -21,7 +21,7 @@ MOST_SHARING = 50
 
 Short = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Address = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
-Password = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+Password = Annotated[SecretStr, Field(min_length=1, max_length=500)]
 OptionName = Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,40}$")]
 OptionValue = Annotated[str, StringConstraints(max_length=500)]
 
@@ -52,11 +52,15 @@ class PowerChange(Body):
 
     def wanted(self) -> WantedPower:
         """Return the outlet as it is to be configured."""
-        secrets: dict[str, str | None] = {}
-        if "password" in self.model_fields_set:
-            secrets["password"] = self.password
-        if "privacy_password" in self.model_fields_set:
-            secrets["privacy_secret"] = self.privacy_password
+        given = (
+            ("password", "password", self.password),
+            ("privacy_password", "privacy_secret", self.privacy_password),
+        )
+        secrets = {
+            name: None if secret is None else secret.get_secret_value()
+            for field, name, secret in given
+            if field in self.model_fields_set
+        }
         return WantedPower(
             driver=self.driver,
             address=self.address,

@@ -1,7 +1,7 @@
 """What may be asked about clients and commands, and what may be asked of them."""
 
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, Self, cast
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
@@ -25,6 +25,8 @@ from infoscreen.storage.rejected import KEPT
 from infoscreen.web.api.identifiers import Identifier
 from infoscreen.web.api.power import PowerChange
 from infoscreen.web.shapes import Body, Paging, Query
+
+D = TypeVar("D", bound=date)
 
 LONGEST_REASON = 2_000
 """The wire contract's limit: devices are told the reason too."""
@@ -61,8 +63,8 @@ def _none_if_blank(given: Any) -> Any:
     return None if isinstance(given, str) and not given.strip() else given
 
 
-def in_calendar(at: datetime) -> datetime:
-    """Return the time; raise ``ValueError`` near the edges of the calendar, where conversions overflow."""
+def in_calendar(at: D) -> D:
+    """Return it; raise ``ValueError`` near the edges of the calendar, where conversions overflow."""
     if not 1970 <= at.year <= 9000:
         raise BadValue(FieldFault.YEAR_NOT_ALLOWED, first="1970", last="9000")
     return at

@@ -119,6 +119,8 @@ async def post_restarts(request: web.Request) -> web.StreamResponse:
     uuids = form.uuids
     if len(uuids) > questions.MOST_UNTYPED and form.typed != str(len(uuids)):
         return flash.put(request, see_other("/"), "miscounted")
+    if not uuids:
+        return flash.put(request, see_other("/"), "none_chosen")
     batch = await parts_of(request).bulk.request(
         uuids, Action.RESTART_APP, source=Source.OPERATOR, actor=actor_of(request)
     )

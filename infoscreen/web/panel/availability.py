@@ -27,6 +27,7 @@ from infoscreen.storage.engine import Connection
 from infoscreen.storage.paging import encode_cursor
 from infoscreen.web.api.availability import AvailabilityQuery
 from infoscreen.web.keys import parts_of
+from infoscreen.web.panel import csv_files
 from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.rendering import page
 from infoscreen.web.registry import read_query
@@ -121,8 +122,7 @@ async def get_availability(request: web.Request) -> web.StreamResponse:
         here="availability",
         asked=asked,
         query=query,
-        first_day=language.calendar_day(query.first),
-        last_day=language.calendar_day(by_site.last),
+        last=by_site.last,
         total=line_of(by_site.total, language),
         lines=[line_of(one.sums, language, one.key, one.label) for one in by_site.groups],
         worst=[
@@ -150,7 +150,7 @@ async def get_csv(request: web.Request) -> web.StreamResponse:
     query = replace(asked.query(_today(request)), grouping=asked.group or Grouping.CLIENT)
     async with parts_of(request).store.read() as connection:
         found = await report(connection, query)
-    body = "\ufeff" + csv_of(found)
+    body = csv_files.MARK + csv_of(found)
     name = f"availability-{found.first}-{found.last}.csv"
     return web.Response(
         body=body.encode(),
@@ -173,13 +173,9 @@ def csv_of(found: Report) -> str:
         meant = shown + sum(darkness)
         rest = [field(one.sums, name) for name in ("maintenance", "off_hours", "unobserved")]
         share = "" if not meant else f"{shown / meant:.6f}"
-        texts = [_harmless(text) for text in (one.key, one.label, one.site or "")]
+        texts = [csv_files.cell(text) for text in (one.key, one.label, one.site)]
         writer.writerow([*texts, share, shown, *darkness, *rest])
     return written.getvalue()
-
-
-def _harmless(text: str) -> str:
-    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
 
 
 def _today(request: web.Request) -> date:
@@ -250,7 +246,7 @@ async def client_bars(request: web.Request, connection: Connection, client: Clie
         stretches[: -MOST_STRETCHES - 1 : -1],
         percent,
         outages,
-        [line_of(sums, language, day, day) for day, sums in rows],
+        [line_of(sums, language, day, language.weekday(date.fromisoformat(day))) for day, sums in rows],
     )
 
 
@@ -258,6 +254,6 @@ def _stretch(
     look: str, begin: datetime, end: datetime, now: datetime, condition: Condition | None, language: Language
 ) -> BarPart:
     name = language.gettext(N_("Not observed")) if condition is None else word(condition, language)
-    title = f"{language.clock(begin)} - {language.clock(end)}: {name}"
+    title = f"{language.moment(begin)} - {language.moment(end)}: {name}"
     width = max(0.2, 100 * ((end - begin) / DAY))
     return BarPart(look, round(width, 3), title, round(100 - 100 * ((now - begin) / DAY), 3))

@@ -8,6 +8,9 @@ from datetime import UTC, datetime, tzinfo
 from aiohttp import web
 
 from infoscreen.domain.visible import visible
+from infoscreen.storage.budget import limited
+from infoscreen.web.auth import DATABASE_SECONDS
+from infoscreen.web.keys import parts_of
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What spreadsheets take for the beginning of a formula."""
@@ -46,14 +49,20 @@ async def answer(
     response = web.StreamResponse(headers={"Content-Disposition": f'attachment; filename="{name}"'})
     response.content_type = "text/csv"
     response.charset = "utf-8"
+    monotonic = parts_of(request).clock.monotonic
+
+    async def following() -> Sequence[Sequence[object]] | None:
+        # Each part may take what a page may, however many there are.
+        with limited(DATABASE_SECONDS, monotonic):
+            return await anext(rows, None)
+
     # The first part is read before anything is sent, so that a refusal is answered as one.
-    first = await anext(rows, None)
+    part = await following()
     await response.prepare(request)
     await response.write((MARK + _lines([header])).encode())
-    if first is not None:
-        await response.write(_lines(first).encode())
-        async for part in rows:
-            await response.write(_lines(part).encode())
+    while part is not None:
+        await response.write(_lines(part).encode())
+        part = await following()
     await response.write_eof()
     return response
 

@@ -94,6 +94,7 @@ MESSAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "password_changed": ("good", N_("The password was changed. All other browsers were signed out.")),
         "factor_removed": ("good", N_("The second factor was removed. All other browsers were signed out.")),
         "session_ended": ("good", N_("The browser was signed out.")),
+        "stale_link": ("bad", N_("This link is out of date or wrong. Left out: %(parts)s.")),
         "signed_out": ("good", N_("You are signed out.")),
     }
 )

@@ -43,6 +43,7 @@ def see_other(location: str) -> web.Response:
 OwnPath = Annotated[str, StringConstraints(max_length=2_000), BeforeValidator(own_path)]
 Line = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)]
 Optional = BeforeValidator(_none_if_blank)
+Number = Annotated[int, Field(ge=1, lt=2**31)]
 Waits = Literal["", "1d", "3d", "7d"]
 
 
@@ -52,6 +53,11 @@ def is_canonical(text: str) -> bool:
         return str(UUID(text)) == text
     except ValueError:
         return False
+
+
+def listed_uuids(text: str) -> list[str]:
+    """Return the UUIDs that a form lists, each once; what is none is left out."""
+    return list(dict.fromkeys(filter(is_canonical, text.split(","))))
 
 
 def _canonical(text: str) -> str:
@@ -198,8 +204,8 @@ class FailuresForm(Form):
 
     @property
     def uuids(self) -> list[str]:
-        """Return the clients."""
-        return [uuid for uuid in self.client_uuids.split(",") if uuid]
+        """Return the clients, each once."""
+        return listed_uuids(self.client_uuids)
 
 
 class Order(Form):
@@ -230,8 +236,8 @@ class BulkForm(Form):
 
     @property
     def uuids(self) -> list[str]:
-        """Return the clients, each once; what is no UUID is left out."""
-        return list(dict.fromkeys(filter(is_canonical, self.client_uuids.split(","))))
+        """Return the clients, each once."""
+        return listed_uuids(self.client_uuids)
 
 
 class Restarts(Form):
@@ -242,8 +248,8 @@ class Restarts(Form):
 
     @property
     def uuids(self) -> list[str]:
-        """Return the clients."""
-        return [uuid for uuid in self.client_uuids.split(",") if uuid]
+        """Return the clients, each once."""
+        return listed_uuids(self.client_uuids)
 
 
 class Removal(Form):
@@ -344,8 +350,8 @@ class CareForm(Form):
 
     @property
     def uuids(self) -> list[str]:
-        """Return the clients."""
-        return [uuid for uuid in self.client_uuids.split(",") if uuid]
+        """Return the clients, each once."""
+        return listed_uuids(self.client_uuids)
 
 
 class TakenOver(Form):

@@ -14,7 +14,7 @@ from infoscreen.storage.notify.messages import StoredMessage
 from infoscreen.web.keys import parts_of
 from infoscreen.web.panel import channels, rules
 from infoscreen.web.panel.channels import HOME
-from infoscreen.web.panel.forms import Address
+from infoscreen.web.panel.forms import Address, Number, Optional
 from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.rendering import page
 from infoscreen.web.registry import Route, read_query
@@ -28,7 +28,7 @@ MOST, MESSAGES, LONGEST = 50, 50, 200
 class NotificationsAddress(Address):
     """Which page of the messages, and of which channel."""
 
-    channel: Annotated[str, Field(max_length=10, pattern="^[0-9]*$")] = ""
+    channel: Annotated[Number | None, Optional] = None
     cursor: Annotated[str, Field(max_length=1_000)] = ""
 
 
@@ -45,11 +45,10 @@ async def get_notifications(request: web.Request) -> web.StreamResponse:
     asked = read_query(request, NotificationsAddress)
     notifying, language = parts_of(request).notifying, language_of(request)
     listed = (await notifying.channels(MOST)).items
-    chosen = int(asked.channel) if asked.channel else None
-    sent = await notifying.messages(MESSAGES, asked.cursor or None, chosen)
+    sent = await notifying.messages(MESSAGES, asked.cursor or None, asked.channel)
     following = None
     if sent.next_cursor is not None:
-        fields = {"cursor": sent.next_cursor} | ({"channel": asked.channel} if asked.channel else {})
+        fields = {"cursor": sent.next_cursor} | ({"channel": str(asked.channel)} if asked.channel else {})
         following = f"{HOME}?{urlencode(fields)}#messages-title"
     return await page(
         request,
@@ -60,7 +59,7 @@ async def get_notifications(request: web.Request) -> web.StreamResponse:
         names={one.id: one.name for one in listed},
         rules=[(one, rules.filled(one.settings)) for one in (await notifying.rules(MOST)).items],
         sent=[(one, about(one, language)) for one in sent.items],
-        chosen=chosen,
+        chosen=asked.channel,
         first=not asked.cursor,
         following=following,
         has_key=notifying.has_key,

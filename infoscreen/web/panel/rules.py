@@ -15,7 +15,7 @@ from infoscreen.web.keys import parts_of
 from infoscreen.web.panel import flash
 from infoscreen.web.panel.channels import HOME
 from infoscreen.web.panel.faults import ShownFault, faults_of
-from infoscreen.web.panel.forms import Form, Line, Optional, see_other
+from infoscreen.web.panel.forms import Form, Line, Number, Optional, see_other
 from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.questions import Question
 from infoscreen.web.panel.rendering import page
@@ -29,7 +29,6 @@ MOST = 500
 DAYS = 30
 
 Names = Annotated[str, Field(max_length=20_000)]
-Number = Annotated[int, Field(ge=1, lt=2**31)]
 Minutes = Annotated[Annotated[float, Field(ge=0, le=DAYS * 1_440, allow_inf_nan=False)] | None, Optional]
 LongMinutes = Annotated[Annotated[float, Field(ge=1, le=DAYS * 1_440, allow_inf_nan=False)] | None, Optional]
 Hours = Annotated[Annotated[float, Field(ge=0.1, le=DAYS * 24, allow_inf_nan=False)] | None, Optional]
@@ -196,7 +195,7 @@ EMPTY: dict[str, Any] = {
 }
 
 REMOVE, VERB = N_("Remove the rule %(rule)s?"), N_("Remove")
-REMOVED = N_("What it alone tells is not told any more. Messages that wait are still sent.")
+REMOVED = N_("Incidents that only this rule reports are no longer reported. Waiting messages are still sent.")
 
 ROUTES = (
     Route("GET", f"{HOME}/rules/new", get_new_rule, Role.ADMIN, "Form to add a rule", html=True),

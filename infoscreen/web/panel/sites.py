@@ -107,9 +107,10 @@ def runbook_of(site: Site) -> Markup | None:
 def days_of(hours: Hours, schedule: Schedule, now: datetime) -> list[HoursDay]:
     """Return the coming two weeks of a schedule, day by day; raise ``BadHours``."""
     zone = hours.zone_of(schedule)
-    today = now.astimezone(zone).date()
+    local = now.astimezone(zone)
+    today, midnight = local.date(), local.replace(hour=0, minute=0, second=0, microsecond=0)
     found: dict[date, list[tuple[int, int]]] = {today + timedelta(days=day): [] for day in range(DAYS)}
-    for one in intervals_shown(hours, schedule, now):
+    for one in intervals_shown(hours, schedule, midnight):
         start, end = one.start.astimezone(zone), one.end.astimezone(zone)
         day = start.date()
         while one.within and day <= end.date():

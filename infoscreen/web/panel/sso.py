@@ -5,6 +5,7 @@ What must be the same on the way back (state, nonce, verifier) is in a cookie of
 
 import base64
 import json
+from datetime import timedelta
 from hmac import compare_digest
 from typing import Annotated
 
@@ -14,9 +15,8 @@ from pydantic import Field
 from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import IdentityRefused, NotFound, Refused
 from infoscreen.services.single_sign_on import SingleSignOn
-from infoscreen.web.auth import knock_of, set_cookies
+from infoscreen.web.auth import clear_cookie, cookie_name, knock_of, set_cookie, set_cookies
 from infoscreen.web.keys import parts_of
-from infoscreen.web.origin import is_https
 from infoscreen.web.panel.forms import Address, NextAddress, own_path, see_other
 from infoscreen.web.panel.language import language_of
 from infoscreen.web.panel.rendering import bare_page
@@ -25,7 +25,7 @@ from infoscreen.web.registry import Route, read_query
 
 COOKIE = "infoscreen_sso"
 CALLBACK = "/login/sso/callback"
-SECONDS = 600
+LASTS = timedelta(minutes=10)
 """How long somebody may take at the provider."""
 
 
@@ -48,15 +48,7 @@ async def get_sso(request: web.Request) -> web.StreamResponse:
     # Not quoted again: it is the provider's own address.
     response = web.Response(status=303, headers={"Location": asked.url})
     kept = json.dumps([asked.state, asked.nonce, asked.verifier, following])
-    response.set_cookie(
-        COOKIE,
-        base64.urlsafe_b64encode(kept.encode()).decode(),
-        max_age=SECONDS,
-        path="/login/sso",
-        httponly=True,
-        samesite="Lax",
-        secure=is_https(request),
-    )
+    set_cookie(request, response, COOKIE, base64.urlsafe_b64encode(kept.encode()).decode(), LASTS)
     return response
 
 
@@ -74,7 +66,7 @@ async def get_callback(request: web.Request) -> web.StreamResponse:
         return _failed(request, following, refusal)
     response = see_other(following)
     set_cookies(request, response, signed_in)
-    _forget(request, response)
+    clear_cookie(request, response, COOKIE)
     return response
 
 
@@ -92,7 +84,7 @@ def _redirect_uri(request: web.Request) -> str:
 def _kept(request: web.Request) -> tuple[str, str, str, str]:
     """Return state, nonce, verifier and where to go afterwards; empty ones if the cookie is none of ours."""
     try:
-        kept = json.loads(base64.urlsafe_b64decode(request.cookies.get(COOKIE, "")))
+        kept = json.loads(base64.urlsafe_b64decode(request.cookies.get(cookie_name(request, COOKIE), "")))
         state, nonce, verifier, following = (str(one) for one in kept)
     except (ValueError, TypeError, RecursionError):
         return "", "", "", "/"
@@ -110,12 +102,8 @@ def _failed(request: web.Request, following: str, refusal: Refused) -> web.Respo
         error=refusal_text(refusal, language_of(request), ""),
         sso=True,
     )
-    _forget(request, response)
+    clear_cookie(request, response, COOKIE)
     return response
-
-
-def _forget(request: web.Request, response: web.StreamResponse) -> None:
-    response.del_cookie(COOKIE, path="/login/sso", httponly=True, samesite="Lax", secure=is_https(request))
 
 
 ROUTES = (
