@@ -19,7 +19,7 @@ from infoscreen.domain.sites import Site
 from infoscreen.services.hours import BadHours, Hours
 from infoscreen.services.recovery.explain import explain
 from infoscreen.storage import client_totals, sites
-from infoscreen.storage.recovery import decisions, incidents, ladders
+from infoscreen.storage.recovery import decisions, incidents, ladders, unwell
 from infoscreen.storage.recovery.incidents import StoredIncident
 from tests.api import ask
 from tests.spine import ADMIN, MORNING, Spine, sqlite_url
@@ -129,6 +129,9 @@ async def test_a_site_that_does_not_come_back_is_one_outage_and_no_five_calls(sp
     assert (outage.site, outage.members) == ("Depot", 5)
     assert outage.began_at == EXPECTED
     assert {await reason(spine, uuid) for uuid in DARK} == {Reason.SITE_OUTAGE}
+    async with spine.store.read() as connection:
+        by_chance = await unwell.silences(connection, "2000-01-01")
+    assert by_chance.silences == 0
     await until(spine, EXPECTED + timedelta(minutes=40))
     assert await outages(spine) == []
 

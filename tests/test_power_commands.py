@@ -28,6 +28,7 @@ from infoscreen.domain.errors import (
 )
 from infoscreen.domain.history import Note
 from infoscreen.domain.power import Outlet, PowerFault, PowerState
+from infoscreen.domain.power.outlet import OutletObstacle
 from infoscreen.services.power.cycles import PowerCycles, PowerPolicy
 from infoscreen.services.power.outlets import Outlets, WantedPower
 from infoscreen.services.power.permission import CycleLimits
@@ -36,6 +37,7 @@ from infoscreen.services.resealing import Resealing
 from infoscreen.services.secrets import Secrets
 from infoscreen.storage import command_history, commands, power_cycles
 from infoscreen.storage.engine import Connection, Store
+from infoscreen.storage.recovery import outlets
 from infoscreen.storage.recovery.pauses import PauseScope
 from tests.api import ask
 from tests.fakes import FakeClock
@@ -320,6 +322,22 @@ async def test_a_shared_outlet_is_switched_only_when_nobody_else_would_go_dark(
     forced = await rig.request(force=True, reason="both hang")
     assert (await rig.ended(forced)).status is CommandStatus.COMPLETED
     assert Note.SAFETY_OVERRIDDEN in await rig.notes(forced)
+
+
+async def test_an_outlet_is_protected_for_all_that_have_it_if_one_says_so(rig: Rig) -> None:
+    await rig.plug(U)
+    await rig.plug(V, shared=True)
+    await silence(rig)
+    command = await rig.request()
+    plug = await rig.plug(V, shared=True, protected=True)
+    done = await rig.ended(command)
+    assert (done.status, done.error_code) == (CommandStatus.FAILED, "not_allowed")
+    with pytest.raises(OutletProtected):
+        await rig.request(force=True, reason="hangs")
+    async with rig.spine.store.read() as connection:
+        seen = await outlets.of_unwell(connection, rig.clock.now(), 3, timedelta(minutes=15))
+    assert {seen[one].obstacle for one in (U, V)} == {OutletObstacle.PROTECTED}
+    assert plug.switched() == []
 
 
 async def test_at_most_three_a_day_for_the_outlet_whoever_asks(rig: Rig) -> None:

@@ -51,6 +51,15 @@ async def fed_by(connection: Connection, outlets: Collection[ClientPower]) -> di
     return found
 
 
+async def protected(connection: Connection, outlet_keys: Collection[str]) -> set[str]:
+    """Return which of the outlets are protected; one client at it that says so is enough."""
+    found: set[str] = set()
+    for chunk in chunks(sorted(outlet_keys)):
+        statement = select(_c.outlet_key).where(_c.outlet_key.in_(chunk), _c.protected.is_(True))
+        found.update((await connection.scalars(statement)).all())
+    return found
+
+
 async def of_outlet(connection: Connection, outlet_key: str) -> list[ClientPower]:
     """Return what is configured for the same outlet, for any client."""
     return [_power(row) for row in await connection.execute(_ALL.where(_c.outlet_key == outlet_key))]

@@ -184,7 +184,8 @@ class _Round:
         if missed:
             single = [case for case in single if not case.missed]
             populations, rate = self.snapshot.populations, self.snapshot.silences
-            self._join(causes_of_openings(missed, outages, populations, rate, self.now), missed)
+            fresh -= self._join(causes_of_openings(missed, outages, populations, rate, self.now), missed)
+            outages = self.book.open(*OUTAGES)
         if not single or len(single) + len(known) < 2:
             return fresh
         dark = [dark_of(case, self.policy) for case in (*known, *single)]

@@ -58,6 +58,7 @@ async def permission(
     known = await clients.get_many(connection, {*wanted, *(one for ones in fed.values() for one in ones)})
     switched = await power_cycles.switched_since(connection, now - DAY, keys)
     in_use = await power_cycles.in_use(connection, set(keys.values()))
+    protected = await power.protected(connection, set(keys.values()))
     taken: set[str] = set()
     for uuid, order in sorted(wanted.items()):
         outlet = outlets.get(uuid)
@@ -65,7 +66,7 @@ async def permission(
             told.refused[uuid] = Forbidden(ErrorCode.ROLE_TOO_LOW, needed=Role.ADMIN, role=order.actor.role)
         elif outlet is None:
             told.refused[uuid] = NoOutlet(ErrorCode.NO_OUTLET, uuid=uuid)
-        elif outlet.protected:
+        elif outlet.key in protected:
             told.refused[uuid] = OutletProtected(ErrorCode.OUTLET_PROTECTED)
         elif outlet.key in in_use | taken:
             told.refused[uuid] = OutletInUse(ErrorCode.OUTLET_IN_USE)
@@ -127,7 +128,7 @@ async def may_still(
     if await power_cycles.switched_since(connection, since, {outlet.client_uuid: outlet.key}):
         return False
     current = await power.get(connection, outlet.client_uuid)
-    if current is None or current.protected or current.key != outlet.key:
+    if current is None or current.key != outlet.key or await power.protected(connection, [current.key]):
         return False
     fed = (await power.fed_by(connection, [current]))[outlet.client_uuid]
     known = await clients.get_many(connection, {outlet.client_uuid, *fed})

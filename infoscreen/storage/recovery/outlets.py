@@ -37,15 +37,15 @@ class OutletView:
 class _Own(NamedTuple):
     uuid: str
     key: str
-    protected: bool
     also_feeds: list[str]
 
 
 _OWN = (
-    select(_o.client_uuid, _o.outlet_key, _o.protected, _o.also_feeds)
+    select(_o.client_uuid, _o.outlet_key, _o.also_feeds)
     .join_from(client_power, clients, _k.uuid == _o.client_uuid)
     .where(text(UNWELL))
 )
+_PROTECTED = select(_o.outlet_key).where(_o.protected.is_(True))
 _SHARED = select(_o.outlet_key).group_by(_o.outlet_key).having(func.count() > 1)
 _TOGETHER = select(_o.outlet_key, _o.client_uuid, _o.also_feeds).where(_o.outlet_key.in_(_SHARED))
 _ASKED = select(_s.client_uuid, _s.command_id, _s.deadline_at).where(
@@ -64,6 +64,7 @@ async def of_unwell(
     own = [_Own._make(row) for row in await connection.execute(_OWN)]
     if not own:
         return {}
+    protected = set((await connection.scalars(_PROTECTED)).all())
     fed, at_it = await _fed(connection, own)
     lit = await _lit(connection, {one for ones in fed.values() for one in ones})
     switched = (
@@ -83,7 +84,7 @@ async def of_unwell(
     for one in own:
         obstacle = None
         times = len(of_key[one.key]) + sum(key != one.key for key in elsewhere[one.uuid])
-        if one.protected:
+        if one.key in protected:
             obstacle = OutletObstacle.PROTECTED
         elif not lit.isdisjoint(fed[one.uuid] - {one.uuid}):
             obstacle = OutletObstacle.SHARED
