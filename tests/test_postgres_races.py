@@ -19,9 +19,11 @@ from infoscreen.domain.errors import CommandInFlight, Conflict, NotFound, Refuse
 from infoscreen.domain.notifying import ChannelKind
 from infoscreen.domain.recovery import RecoveryPolicy
 from infoscreen.notify.process import ProcessSender
+from infoscreen.services.notify.links import AcknowledgeLinks, FollowedLink, LinkOutcome, token_of
 from infoscreen.storage.recovery.pauses import PauseScope
+from tests.notices import make_incident, make_message
 from tests.spine import ADMIN, OPERATOR, Spine, open_spine, uuid_of, zulu
-from tests.web import notifying_of
+from tests.web import SECRETS, notifying_of
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 
@@ -213,6 +215,26 @@ async def test_a_name_is_given_once(spine: Spine) -> None:
                 acts.append(lambda spine, name=name: rename_site(spine, name))  # type: ignore[misc]
             done = await interleaved(spine, seed, *acts)
             assert sum(isinstance(one, Conflict) for one in done) == len(acts) - 1
+
+
+async def test_links_of_several_channels_acknowledge_an_incident_once(spine: Spine) -> None:
+    notifying = notifying_of(spine, ProcessSender(spine.clock, None, allow_private=True))
+    links = AcknowledgeLinks(spine.store, spine.clock, spine.bus, SECRETS)
+    made = [
+        (await notifying.add_channel(name, ChannelKind.WEBHOOK, "https://a.example/", "en", ADMIN)).channel.id
+        for name in ("a", "b")
+    ]
+    for seed in SEEDS:
+        incident = await make_incident(spine, f"key {seed}")
+        ids = [await make_message(spine, incident, channel) for channel in (*made, made[0])]
+        tokens = [token_of(SECRETS, one, spine.clock.now()) or "" for one in ids]
+        acts: list[Act] = [
+            lambda _, token=token: links.acknowledge(token, actor=None, address=None)  # type: ignore[misc]
+            for token in (*tokens, tokens[0])
+        ]
+        done = [one.state for one in await interleaved(spine, seed, *acts) if isinstance(one, FollowedLink)]
+        assert done.count(LinkOutcome.DONE) == 1
+        assert len(done) == len(acts)
 
 
 async def test_a_reader_sees_one_state(spine: Spine) -> None:

@@ -107,7 +107,10 @@ class AcknowledgeLinks:
             if not await messages.use_link(connection, number, now):
                 return FollowedLink(state=LinkOutcome.USED, incident=incident, channel=linked.channel)
             by = actor or _by_link(linked.channel, name, address)
-            await incidents.acknowledge(connection, incident.id, now, by.name, comment)
+            if not await incidents.acknowledge(
+                connection, incident.id, now, by.name, comment, if_nobody=True
+            ):
+                return replace(linked, state=LinkOutcome.ACKNOWLEDGED)
             detail = {"comment": comment, "message_id": claim, "channel": linked.channel}
             target = f"incident/{incident.id}"
             await audit.record(connection, now, by, "incident.acknowledge", target, detail)

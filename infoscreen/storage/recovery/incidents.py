@@ -106,11 +106,20 @@ async def save(connection: Connection, incident: Incident) -> int:
 
 
 async def acknowledge(
-    connection: Connection, incident_id: int, now: datetime, by: str, comment: str | None
-) -> None:
-    """Note who takes care of an incident."""
+    connection: Connection,
+    incident_id: int,
+    now: datetime,
+    by: str,
+    comment: str | None,
+    *,
+    if_nobody: bool = False,
+) -> bool:
+    """Note who takes care of an incident; return False if somebody else does, with ``if_nobody``."""
     values = {"acknowledged_at": now, "acknowledged_by": by, "comment": comment}
-    await connection.execute(update(incidents).where(incidents.c.id == incident_id).values(**values))
+    changed = update(incidents).where(incidents.c.id == incident_id).values(**values)
+    if if_nobody:
+        changed = changed.where(incidents.c.acknowledged_at.is_(None))
+    return (await connection.execute(changed)).rowcount > 0
 
 
 async def dismiss(connection: Connection, incident_id: int, now: datetime) -> None:
