@@ -134,7 +134,7 @@ def _what_is_empty(store: Store) -> str:
 
 
 OTHER_UPGRADE_SECONDS = 60
-"""How long an upgrade of an SQLite database waits for another one, or for whoever else writes."""
+"""How long an upgrade of an SQLite database waits for another one, or for another program that writes."""
 
 
 async def upgrade(url: str) -> Upgrade:
