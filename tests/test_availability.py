@@ -247,6 +247,8 @@ async def test_the_page_writes_dates_as_the_panel_does(site: Site) -> None:
         told = {"Accept": "text/html", "Accept-Language": code}
         async with browser.get("/availability?from=2024-12-30&to=2025-01-05", headers=told) as response:
             assert said in await response.text()
+    report = await ask(browser, "GET", "/api/availability?from=2024-12-30&to=2025-01-05")
+    assert (report["from"], report["to"]) == ("2024-12-30", "2024-12-31")
 
 
 # --- how much at a time

@@ -23,6 +23,7 @@ COMMANDS = [
     "clients",
     "show",
     "send",
+    "cancel",
     "power",
     "recovery",
     "notify",

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from uuid import UUID
 
 from aiohttp import web
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from infoscreen.domain.accounts import Role
 from infoscreen.domain.availability import DARK_CAUSES, Cure, IntervalCause, Sums, field
@@ -118,6 +118,8 @@ class AvailabilityGroup(AvailabilityModel):
 
 class AvailabilityReport(Answer):
     """The answer. Days are those of each client's site; the last one is over."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
 
     scope: str
     first: date = Field(serialization_alias="from")
