@@ -247,5 +247,6 @@ def test_every_kind_and_step_has_a_name() -> None:
 
 async def test_only_numbers_that_a_channel_can_have_filter_the_messages(site: Site) -> None:
     admin = await site.browser(Role.ADMIN)
-    for channel, status in (("", 200), ("7", 200), ("0", 422), ("9999999999", 422), ("x", 422)):
-        assert (await look(admin, f"/notifications?channel={channel}")).status == status, channel
+    for channel, is_left_out in (("", False), ("7", False), ("0", True), ("9999999999", True), ("x", True)):
+        shown = await look(admin, f"/notifications?channel={channel}")
+        assert (shown.status, "Dieser Link ist veraltet" in shown.text) == (200, is_left_out), channel
