@@ -24,7 +24,7 @@ from tests.daemon import installed
 from tests.postgres import own_server
 from tests.proxy import proxied
 from tests.spine import Spine, open_spine, sqlite_url, uuid_of, zulu
-from tests.waiting import DEADLINE_SECONDS
+from tests.waiting import until_told
 
 U, V = uuid_of(1), uuid_of(2)
 
@@ -300,6 +300,9 @@ async def test_what_was_heard_is_counted_once_when_the_daemon_is_killed_between_
             await broker.pub(f"infoscreen/{U}/heartbeat", told)
             await broker.pub(f"infoscreen/{U}/heartbeat", "not JSON")
 
+        async def all_counted() -> bool:
+            return min(await counted()) >= sent
+
         async def counted() -> tuple[int, int, int]:
             async with store.read() as connection:
                 row = await connection.execute(text("SELECT heartbeats, refused_count FROM clients"))
@@ -307,24 +310,17 @@ async def test_what_was_heard_is_counted_once_when_the_daemon_is_killed_between_
                 kept = await connection.scalar(text("SELECT count(*) FROM rejected_messages"))
             return (*heard, kept) if heard else (0, 0, kept)
 
-        async def until_counted() -> None:
-            async with asyncio.timeout(DEADLINE_SECONDS):
-                while True:
-                    if min(await counted()) >= sent:
-                        return
-                    await asyncio.sleep(0.02)
-
         for _ in range(2):
             await daemon.start()
             await say()
-            await until_counted()
+            await until_told(all_counted)
             line.loses_what_is_sent = True  # the PUBACKs, which is as if they had not been sent
             for _ in range(3):
                 await say()
-            await until_counted()
+            await until_told(all_counted)
             await daemon.kill()
             line.loses_what_is_sent = False
             await say()  # waits behind what is repeated
         await daemon.start()
-        await until_counted()
+        await until_told(all_counted)
         assert await counted() == (sent, sent, sent)

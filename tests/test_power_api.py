@@ -24,7 +24,7 @@ from tests.api import ask
 from tests.outlets import MAC, SmallDevice, serving_device, shelly_app
 from tests.spine import ADMIN, TIMEOUTS, open_spine, sqlite_url, uuid_of
 from tests.test_cli_remote import Remote, sign_in, stranger
-from tests.waiting import DEADLINE_SECONDS
+from tests.waiting import until_told
 from tests.web import SECRETS_KEY, Site
 
 __all__ = ["stranger"]
@@ -276,9 +276,7 @@ async def test_the_command_line_cycles_the_power_and_tells_each_step(remote: Rem
         body = {"driver": "shelly", "address": address, "outlet": "0", "identity": MAC}
         await ask(admin, "PATCH", f"/api/clients/{U}", json={"power": body})
         running = asyncio.create_task(remote.ok("power", "test", U, "--cycle", "--yes"))
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            while not (taken := await cycles.take_up()):  # noqa: ASYNC110 - the command comes over HTTP
-                await asyncio.sleep(0.02)
+        taken = await until_told(cycles.take_up)
         await cycles.carry_out(taken[0])
         done = await running
     assert device.on

@@ -1,7 +1,7 @@
 """Waiting for something to become true, without a guess at how long that takes."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 DEADLINE_SECONDS = 40.0
@@ -17,5 +17,14 @@ async def until(
     async with asyncio.timeout(within):
         while True:
             if answer := condition():
+                return answer
+            await asyncio.sleep(every)
+
+
+async def until_told(question: Callable[[], Awaitable[Value]], *, every: float = 0.02) -> Value:
+    """Do the same where the answer has to be awaited."""
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while True:
+            if answer := await question():
                 return answer
             await asyncio.sleep(every)

@@ -5,7 +5,7 @@ because their clocks are set. What a device said before the command left never c
 two devices under one identity say.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import NamedTuple
@@ -89,6 +89,18 @@ class Before(NamedTuple):
     app_started_at: datetime | None
     process_pid: int | None
     clock_skew_seconds: float | None
+
+
+def with_snapshot(command: ClientCommand, before: Before) -> ClientCommand:
+    """Return the command with what its client says of itself before it."""
+    return replace(
+        command,
+        before_boot_id=before.boot_id,
+        before_booted_at=before.booted_at,
+        before_app_started_at=before.app_started_at,
+        before_process_pid=before.process_pid,
+        before_clock_skew_seconds=before.clock_skew_seconds,
+    )
 
 
 def moved(before: datetime, before_skew: float | None, after: datetime, after_skew: float | None) -> bool:

@@ -24,7 +24,7 @@ from infoscreen.domain.commands import (
 from infoscreen.domain.errors import BrokerUnavailable, PublishRefused
 from infoscreen.domain.events import CommandChanged
 from infoscreen.domain.history import Note, Part
-from infoscreen.domain.verification import Before
+from infoscreen.domain.verification import Before, with_snapshot
 from infoscreen.services.bus import Bus
 from infoscreen.services.loops import every
 from infoscreen.services.ports import Link, Measures, Outgoing, Publisher
@@ -247,18 +247,8 @@ class Outbox:
 
 def _taken_up(command: ClientCommand, before: Before, now: datetime) -> ClientCommand:
     status = next_status(command.status, CommandStep.PUBLISH) or command.status
-    if command.status is not CommandStatus.QUEUED:
-        return replace(command, status=status, last_publish_at=now)
-    return replace(
-        command,
-        status=status,
-        last_publish_at=now,
-        before_boot_id=before.boot_id,
-        before_booted_at=before.booted_at,
-        before_app_started_at=before.app_started_at,
-        before_process_pid=before.process_pid,
-        before_clock_skew_seconds=before.clock_skew_seconds,
-    )
+    taken = replace(command, status=status, last_publish_at=now)
+    return with_snapshot(taken, before) if command.status is CommandStatus.QUEUED else taken
 
 
 def _given_up(command: ClientCommand, why: str, now: datetime) -> ClientCommand:

@@ -79,11 +79,6 @@ class Schedules:
         """Return the client with the hours that count for it now."""
         return replace(client, **self.effective(client, site, now)._asdict())
 
-    async def timed_now(self, connection: Connection, client: Client, now: datetime) -> Client:
-        """Do the same, with the client's site as it is stored."""
-        found = {} if client.site is None else await sites.by_names(connection, [client.site])
-        return self.timed(client, found.get(client.site or ""), now)
-
     async def site_changed(self, connection: Connection, site: Site, now: datetime) -> None:
         """Write what counts for the clients of a site after it was changed, within the same transaction."""
         last = ""

@@ -1,5 +1,5 @@
 // An OpenID Connect provider that we did not write, as a test wants it: node provider.mjs PORT REDIRECT_URI.
-// Accounts are made up: whoever signs in as NAME is NAME, in the groups that stand after a colon ("anna:ops,staff").
+// Accounts are made up: a person who signs in as NAME is NAME, in the groups that stand after a colon ("anna:ops,staff").
 import { Provider } from "oidc-provider";
 import { generateKeyPairSync } from "node:crypto";
 

@@ -16,7 +16,7 @@ from infoscreen.domain.commands import (
 )
 from infoscreen.domain.history import Note, Part
 from infoscreen.domain.power import Cycle, CycleStage, PowerFault
-from infoscreen.domain.verification import Before
+from infoscreen.domain.verification import Before, with_snapshot
 from infoscreen.storage.command_history import HistoryLine
 
 
@@ -31,7 +31,7 @@ class Moved:
 def taken_up(command: ClientCommand, before: Before, now: datetime) -> Moved:
     """Return a queued command whose outlet is asked from now on."""
     status = next_status(command.status, CommandStep.PUBLISH) or command.status
-    after = replace(_looked_at(command, before, now), status=status)
+    after = replace(with_snapshot(command, before), status=status, last_publish_at=now)
     return Moved(after, [line_of(after, None, now, before=command)])
 
 
@@ -46,7 +46,7 @@ def moved(
     after = command
     if now_is.has_switched and command.started_at is None:
         if before is not None:
-            after = _looked_at(after, before, now)
+            after = replace(with_snapshot(after, before), last_publish_at=now)
         after = acknowledged(after, AckStatus.EXECUTION_STARTED, now, times) or after
         note = Note.OUTLET_CHECKED if now_is.off_sends else Note.OUTLET_FOUND_OFF
         lines.append(line_of(after, Fact(note), now, before=command))
@@ -67,18 +67,6 @@ def line_of(
         at=now, from_status=(before or command).status, to_status=command.status, by=Part.OUTLET, note=note
     )
     return HistoryLine(command.command_id, command.client_uuid, event)
-
-
-def _looked_at(command: ClientCommand, before: Before, now: datetime) -> ClientCommand:
-    return replace(
-        command,
-        last_publish_at=now,
-        before_boot_id=before.boot_id,
-        before_booted_at=before.booted_at,
-        before_app_started_at=before.app_started_at,
-        before_process_pid=before.process_pid,
-        before_clock_skew_seconds=before.clock_skew_seconds,
-    )
 
 
 def _steps(was: Cycle, now_is: Cycle) -> Iterator[Fact[Note]]:

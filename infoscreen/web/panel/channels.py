@@ -16,7 +16,7 @@ from infoscreen.web.panel import flash
 from infoscreen.web.panel.faults import ShownFault, faults_of
 from infoscreen.web.panel.forms import Form, see_other
 from infoscreen.web.panel.language import language_of
-from infoscreen.web.panel.questions import Question
+from infoscreen.web.panel.questions import removal
 from infoscreen.web.panel.rendering import page
 from infoscreen.web.registry import Route, actor_of, path_number, read_form
 from infoscreen.words.language import N_, Language
@@ -100,14 +100,12 @@ async def post_channel(request: web.Request) -> web.StreamResponse:
 async def get_removal(request: web.Request) -> web.StreamResponse:
     """Ask whether to remove a channel."""
     known = await parts_of(request).notifying.channel(path_number(request, "id"))
-    _ = language_of(request).gettext
-    question = Question(
-        title=_(REMOVE) % {"channel": known.name},
-        effect=_(REMOVED),
-        verb=_(VERB),
-        action=f"{HOME}/channels/{known.id}/remove",
-        back=f"{HOME}/channels/{known.id}",
-        danger=True,
+    language = language_of(request)
+    question = removal(
+        title=language.gettext(REMOVE) % {"channel": known.name},
+        effect=language.gettext(REMOVED),
+        path=f"{HOME}/channels/{known.id}",
+        language=language,
     )
     return await page(request, "confirm.html", here="notifications", question=question)
 
@@ -186,7 +184,7 @@ async def _refused(
     return await _form(request, shown, known, fault=say(refusal.fact, language), status=refusal.status)
 
 
-REMOVE, VERB = N_("Remove the channel %(channel)s?"), N_("Remove")
+REMOVE = N_("Remove the channel %(channel)s?")
 REMOVED = N_(
     "Its messages are removed with it, also those that wait. Rules that name no other channel are switched "
     "off."

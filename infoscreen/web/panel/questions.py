@@ -152,17 +152,28 @@ def about_restarts(crashed: Sequence[Client], language: Language) -> Question:
 def about_removal(client: Client, language: Language) -> Question:
     """Return the question before a client is removed."""
     _ = language.gettext
-    return Question(
+    return removal(
         title=_("Remove %(client)s?") % {"client": client.label},
         effect=_(
             "The client and all its history, commands and screenshots are deleted. If it "
             "still sends messages, it appears again with an empty history."
         ),
-        verb=_("Remove"),
-        action=f"/clients/{client.uuid}/remove",
-        back=f"/clients/{client.uuid}",
-        danger=True,
+        path=f"/clients/{client.uuid}",
+        language=language,
         typed=client.label,
+    )
+
+
+def removal(*, title: str, effect: str, path: str, language: Language, typed: str | None = None) -> Question:
+    """Return the question before what is shown at ``path`` is removed."""
+    return Question(
+        title=title,
+        effect=effect,
+        verb=language.gettext("Remove"),
+        action=f"{path}/remove",
+        back=path,
+        danger=True,
+        typed=typed,
     )
 
 

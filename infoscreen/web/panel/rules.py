@@ -17,7 +17,7 @@ from infoscreen.web.panel.channels import HOME
 from infoscreen.web.panel.faults import ShownFault, faults_of
 from infoscreen.web.panel.forms import Form, Line, Number, Optional, see_other
 from infoscreen.web.panel.language import language_of
-from infoscreen.web.panel.questions import Question
+from infoscreen.web.panel.questions import removal
 from infoscreen.web.panel.rendering import page
 from infoscreen.web.registry import Route, actor_of, path_number, read_form
 from infoscreen.words.language import N_
@@ -108,14 +108,12 @@ async def post_rule(request: web.Request) -> web.StreamResponse:
 async def get_removal(request: web.Request) -> web.StreamResponse:
     """Ask whether to remove a rule."""
     known = await parts_of(request).notifying.rule(path_number(request, "id"))
-    _ = language_of(request).gettext
-    question = Question(
-        title=_(REMOVE) % {"rule": known.name},
-        effect=_(REMOVED),
-        verb=_(VERB),
-        action=f"{HOME}/rules/{known.id}/remove",
-        back=f"{HOME}/rules/{known.id}",
-        danger=True,
+    language = language_of(request)
+    question = removal(
+        title=language.gettext(REMOVE) % {"rule": known.name},
+        effect=language.gettext(REMOVED),
+        path=f"{HOME}/rules/{known.id}",
+        language=language,
     )
     return await page(request, "confirm.html", here="notifications", question=question)
 
@@ -194,7 +192,7 @@ EMPTY: dict[str, Any] = {
     "escalate_after_seconds": None,
 }
 
-REMOVE, VERB = N_("Remove the rule %(rule)s?"), N_("Remove")
+REMOVE = N_("Remove the rule %(rule)s?")
 REMOVED = N_("Incidents that only this rule reports are no longer reported. Waiting messages are still sent.")
 
 ROUTES = (
