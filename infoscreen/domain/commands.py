@@ -266,6 +266,12 @@ class Timeouts:
                 return self.other
 
 
+def ended_by(command: ClientCommand, step: CommandStep, now: datetime) -> ClientCommand | None:
+    """Return a queued command as a step ends it; None if its status does not allow that."""
+    status = next_status(command.status, step)
+    return None if status is None else replace(command, status=status, waits_for=None, finished_at=now)
+
+
 def next_status(status: CommandStatus, step: CommandStep) -> CommandStatus | None:
     """Return the state after ``step``, or None when the step is not legal here and changes nothing."""
     return TRANSITIONS[status].get(step)

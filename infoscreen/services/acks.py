@@ -12,7 +12,6 @@ from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import (
     AT_THE_OUTLET,
     ClientCommand,
-    CommandEvent,
     Timeouts,
     acknowledged,
     is_known,
@@ -106,7 +105,4 @@ def _ack_line(
     elif after is not None and is_refused(after):
         error = ": ".join(part for part in (ack.error_code, ack.error_message) if part)
         note = Fact(Note.REFUSED_BY_DEVICE, {"error": error})
-    event = CommandEvent(
-        at=now, from_status=before.status, to_status=(after or before).status, by=Part.DEVICE, note=note
-    )
-    return HistoryLine(before.command_id, before.client_uuid, event)
+    return HistoryLine.of(before, after or before, now, Part.DEVICE, note)

@@ -22,10 +22,9 @@ from infoscreen.domain.commands import (
     AT_THE_OUTLET,
     Action,
     ClientCommand,
-    CommandEvent,
     CommandStep,
     Source,
-    next_status,
+    ended_by,
 )
 from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import CommandInFlight, Conflict, InvalidInput, LockedOut, NotFound
@@ -216,18 +215,11 @@ class Bulk:
             cancelled: list[ClientCommand] = []
             lines: list[HistoryLine] = []
             for command in held.values():
-                status = next_status(command.status, CommandStep.CANCEL)
-                if status is None:
+                after = ended_by(command, CommandStep.CANCEL, now)
+                if after is None:
                     continue
-                cancelled.append(replace(command, status=status, waits_for=None, finished_at=now))
-                event = CommandEvent(
-                    at=now,
-                    from_status=command.status,
-                    to_status=status,
-                    by=actor.name,
-                    note=Fact(Note.BULK_STOPPED),
-                )
-                lines.append(HistoryLine(command.command_id, command.client_uuid, event))
+                cancelled.append(after)
+                lines.append(HistoryLine.of(command, after, now, actor.name, Fact(Note.BULK_STOPPED)))
             await commands.save(connection, held, cancelled)
             await command_history.record(connection, lines)
         self._commanding.tell(cancelled)

@@ -13,12 +13,11 @@ from infoscreen.domain.commands import (
     DISRUPTIVE,
     Action,
     ClientCommand,
-    CommandEvent,
     CommandStatus,
     CommandStep,
     Source,
     Timeouts,
-    next_status,
+    ended_by,
 )
 from infoscreen.domain.error_codes import ErrorCode
 from infoscreen.domain.errors import (
@@ -238,14 +237,13 @@ class Commanding:
             command = held.get(command_id)
             if command is None:
                 raise NotFound(ErrorCode.NO_COMMAND, id=command_id)
-            status = next_status(command.status, CommandStep.CANCEL)
-            if status is None:
-                raise NotQueued(command)
             now = self._clock.now()
-            cancelled = replace(command, status=status, waits_for=None, finished_at=now)
+            cancelled = ended_by(command, CommandStep.CANCEL, now)
+            if cancelled is None:
+                raise NotQueued(command)
             await commands.save(connection, held, [cancelled])
-            line = CommandEvent(at=now, from_status=command.status, to_status=status, by=actor.name)
-            await command_history.record(connection, [HistoryLine(command_id, command.client_uuid, line)])
+            line = HistoryLine.of(command, cancelled, now, actor.name)
+            await command_history.record(connection, [line])
             await audit.record(connection, now, actor, "command.cancel", f"command/{command_id}")
         self.tell([cancelled])
         return cancelled

@@ -11,7 +11,6 @@ from infoscreen.domain.commands import (
     CAPABILITY_NEEDED,
     Action,
     ClientCommand,
-    CommandEvent,
     CommandStatus,
     Source,
     Waiting,
@@ -124,8 +123,7 @@ def first_line(command: ClientCommand, actor: Actor) -> HistoryLine:
     if command.waits_for is Waiting.CLIENT:
         note = Fact(Note.WAITS_FOR_CLIENT, {"until": command.expires_at})
     by = Part.RECOVERY if command.source is Source.RECOVERY else actor.name
-    event = CommandEvent(at=command.created_at, from_status=None, to_status=command.status, by=by, note=note)
-    return HistoryLine(command.command_id, command.client_uuid, event)
+    return HistoryLine.of(None, command, command.created_at, by, note)
 
 
 def lacks(client: Target, action: Action) -> bool:

@@ -15,7 +15,6 @@ from infoscreen.clock import Clock, until_woken
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import (
     ClientCommand,
-    CommandEvent,
     CommandStatus,
     CommandStep,
     next_status,
@@ -131,7 +130,7 @@ class Outbox:
                     continue  # cancelled, acked or deleted since we looked
                 after = _taken_up(command, known[command.client_uuid], now)
                 taken.append(after)
-                lines.append(_line(command, after, now, _publication(command)))
+                lines.append(HistoryLine.of(command, after, now, Part.PUBLISHER, _publication(command)))
             await commands.save(connection, held, taken)
             await command_history.record(connection, lines)
         self._tell(taken)
@@ -190,7 +189,7 @@ class Outbox:
                     continue
                 changed.append(after)
                 if after.status is not command.status:
-                    lines.append(_line(command, after, now, _refusal(one)))
+                    lines.append(HistoryLine.of(command, after, now, Part.PUBLISHER, _refusal(one)))
             await commands.save(connection, held, changed)
             await command_history.record(connection, lines)
         self._tell(changed)
@@ -266,10 +265,3 @@ def _publication(before: ClientCommand) -> Fact[Note] | None:
     if before.last_publish_at is None:
         return None
     return Fact(Note.SENT_AGAIN, {"publication": before.publish_count + 1})
-
-
-def _line(before: ClientCommand, after: ClientCommand, at: datetime, note: Fact[Note] | None) -> HistoryLine:
-    event = CommandEvent(
-        at=at, from_status=before.status, to_status=after.status, by=Part.PUBLISHER, note=note
-    )
-    return HistoryLine(after.command_id, after.client_uuid, event)

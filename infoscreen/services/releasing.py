@@ -6,7 +6,6 @@ once the broker is back.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from infoscreen.clock import Clock, until_woken
@@ -15,11 +14,10 @@ from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import (
     DISRUPTIVE,
     ClientCommand,
-    CommandEvent,
     CommandStatus,
     CommandStep,
     Waiting,
-    next_status,
+    ended_by,
     released,
 )
 from infoscreen.domain.history import Note, Part
@@ -125,37 +123,26 @@ class Releasing:
             locked = disruptive and locks.get(one) is not None and not command.forced
             in_turn = command.waits_for is Waiting.TURN
             if in_turn and one in known and known[one].status is Condition.MAINTENANCE:
-                after, note = _ended(command, CommandStep.CANCEL, now), Fact(Note.TURN_IN_MAINTENANCE)
+                step, note = CommandStep.CANCEL, Fact(Note.TURN_IN_MAINTENANCE)
             elif in_turn and other is not None:
-                after = _ended(command, CommandStep.CANCEL, now)
-                note = Fact(Note.TURN_IN_FLIGHT, {"action": other.action.value})
+                step, note = CommandStep.CANCEL, Fact(Note.TURN_IN_FLIGHT, {"action": other.action.value})
             elif in_turn and locked:
-                after, note = _ended(command, CommandStep.BLOCK, now), Fact(Note.REFUSED_BY_LOCKOUT)
+                step, note = CommandStep.BLOCK, Fact(Note.REFUSED_BY_LOCKOUT)
             elif other is not None or locked:
                 continue  # it waits on, as long as it may
             else:
-                after = released(command, now, self._expiry)
-                note = Fact(Note.TURN_CAME if in_turn else Note.CLIENT_HEARD)
-            if not await waiting.release(connection, command, after):
+                step, note = None, Fact(Note.TURN_CAME if in_turn else Note.CLIENT_HEARD)
+            after = released(command, now, self._expiry) if step is None else ended_by(command, step, now)
+            if after is None or not await waiting.release(connection, command, after):
                 continue  # another one was faster; looked at again in the next step
             if after.status is CommandStatus.QUEUED:
                 count += 1
                 if disruptive:
                     occupied[one] = after
             changed.append(after)
-            lines.append(_line(command, after, now, note))
+            lines.append(HistoryLine.of(command, after, now, Part.RELEASE, note))
         return changed, lines, count
 
 
 def _waits(command: ClientCommand) -> bool:
     return command.waits_for is not None and command.status is CommandStatus.QUEUED
-
-
-def _ended(command: ClientCommand, step: CommandStep, now: datetime) -> ClientCommand:
-    status = next_status(command.status, step)
-    return replace(command, status=status or command.status, waits_for=None, finished_at=now)
-
-
-def _line(before: ClientCommand, after: ClientCommand, at: datetime, note: Fact[Note]) -> HistoryLine:
-    event = CommandEvent(at=at, from_status=before.status, to_status=after.status, by=Part.RELEASE, note=note)
-    return HistoryLine(after.command_id, after.client_uuid, event)

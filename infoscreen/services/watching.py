@@ -16,7 +16,6 @@ from infoscreen.domain.commands import (
     DISRUPTIVE,
     Action,
     ClientCommand,
-    CommandEvent,
     Timeouts,
     Verification,
     moved_by_step,
@@ -226,16 +225,7 @@ class Watch:
             found = await command_deadlines.unfinished(connection, self._moved_until, AT_ONCE)
             moved = [after for one in found if (after := moved_by_step(one, step.at, by, now))]
             await commands.save(connection, {one.command_id: one for one in found}, moved)
-            lines = [
-                HistoryLine(
-                    one.command_id,
-                    one.client_uuid,
-                    CommandEvent(
-                        at=now, from_status=one.status, to_status=one.status, by=Part.CLOCK, note=note
-                    ),
-                )
-                for one in moved
-            ]
+            lines = [HistoryLine.of(one, one, now, Part.CLOCK, note) for one in moved]
             await command_history.record(connection, lines)
         if found:
             self._moved_until = found[-1].command_id
@@ -257,10 +247,7 @@ class Watch:
                     continue
                 expired.append(after)
                 note = Fact(Note.NOT_ACCEPTED) if after.waits_for is not None else None
-                event = CommandEvent(
-                    at=now, from_status=command.status, to_status=after.status, by=Part.SWEEP, note=note
-                )
-                lines.append(HistoryLine(command.command_id, command.client_uuid, event))
+                lines.append(HistoryLine.of(command, after, now, Part.SWEEP, note))
             await commands.save(connection, held, expired)
             await command_history.record(connection, lines)
         for command in expired:
@@ -295,7 +282,10 @@ class Watch:
                 if command.verification is Verification.PENDING
             ]
             await commands.save(connection, held, concluded)
-            lines = [_conclusion_line(one, judged[one.command_id], now) for one in concluded]
+            lines = [
+                HistoryLine.of(one, one, now, Part.VERIFICATION, judged[one.command_id].note)
+                for one in concluded
+            ]
             await command_history.record(connection, lines)
             events: list[Event] = [CommandChanged(one.command_id, one.client_uuid) for one in concluded]
             events += await self._note_shut_down(connection, concluded, now, since)
@@ -331,17 +321,6 @@ def _concluded(command: ClientCommand, conclusion: Conclusion, now: datetime) ->
         verification_code=conclusion.finding.code,
         verification_arguments=conclusion.finding.packed(),
     )
-
-
-def _conclusion_line(command: ClientCommand, conclusion: Conclusion, now: datetime) -> HistoryLine:
-    event = CommandEvent(
-        at=now,
-        from_status=command.status,
-        to_status=command.status,
-        by=Part.VERIFICATION,
-        note=conclusion.note,
-    )
-    return HistoryLine(command.command_id, command.client_uuid, event)
 
 
 def _evidence(client: Signs, now: datetime, listening_since: datetime | None) -> Evidence:

@@ -4,7 +4,8 @@ import json
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, Self
 
 from sqlalchemy import (
     bindparam,
@@ -14,8 +15,8 @@ from sqlalchemy import (
     update,
 )
 
-from infoscreen.domain.codes import Packed, unpacked
-from infoscreen.domain.commands import CommandEvent, CommandStatus
+from infoscreen.domain.codes import Fact, Packed, unpacked
+from infoscreen.domain.commands import ClientCommand, CommandEvent, CommandStatus
 from infoscreen.domain.history import Note, Part
 from infoscreen.storage.columns import chunks, without_nulls
 from infoscreen.storage.engine import Connection
@@ -57,6 +58,20 @@ class HistoryLine:
     command_id: str
     client_uuid: str
     event: CommandEvent
+
+    @classmethod
+    def of(
+        cls,
+        before: ClientCommand | None,
+        after: ClientCommand,
+        at: datetime,
+        by: Part | str,
+        note: Fact[Note] | None = None,
+    ) -> Self:
+        """Return the line about a command that was changed; ``before`` is None for a new one."""
+        from_status = None if before is None else before.status
+        event = CommandEvent(at=at, from_status=from_status, to_status=after.status, by=by, note=note)
+        return cls(after.command_id, after.client_uuid, event)
 
 
 async def record(connection: Connection, lines: Sequence[HistoryLine]) -> None:

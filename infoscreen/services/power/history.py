@@ -8,7 +8,6 @@ from infoscreen.domain.codes import Fact
 from infoscreen.domain.commands import (
     AckStatus,
     ClientCommand,
-    CommandEvent,
     CommandStep,
     Timeouts,
     acknowledged,
@@ -63,10 +62,7 @@ def line_of(
     command: ClientCommand, note: Fact[Note] | None, now: datetime, *, before: ClientCommand | None = None
 ) -> HistoryLine:
     """Return a line by the outlet for a command's history."""
-    event = CommandEvent(
-        at=now, from_status=(before or command).status, to_status=command.status, by=Part.OUTLET, note=note
-    )
-    return HistoryLine(command.command_id, command.client_uuid, event)
+    return HistoryLine.of(before or command, command, now, Part.OUTLET, note)
 
 
 def _steps(was: Cycle, now_is: Cycle) -> Iterator[Fact[Note]]:
