@@ -10,6 +10,7 @@ import os
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 from zoneinfo import ZoneInfo
@@ -150,10 +151,23 @@ async def until_woken(wake: asyncio.Event, seconds: float, clock: Clock) -> None
     wake.clear()
 
 
+LONGEST_ZONE = 64
+MOST_ZONES = 700
+"""There are about 600."""
+
+
 def host_zone(link: Path = Path("/etc/localtime")) -> tzinfo:
     """Return the local time zone of this host: that of ``TZ``, else the one ``link`` leads to, else UTC."""
     name = os.environ.get("TZ", "").removeprefix(":") or str(link.resolve()).partition("zoneinfo/")[2]
+    return zone_named(name) or UTC
+
+
+@lru_cache(MOST_ZONES)
+def zone_named(name: str) -> ZoneInfo | None:
+    """Return the time zone of that name; None if there is none."""
+    if not name or len(name) > LONGEST_ZONE:
+        return None
     try:
         return ZoneInfo(name)
     except (LookupError, ValueError, OSError):
-        return UTC
+        return None

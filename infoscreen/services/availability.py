@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from infoscreen.clock import Clock, ClockStep
+from infoscreen.clock import Clock, ClockStep, zone_named
 from infoscreen.domain.availability import (
     NOTHING,
     Cure,
@@ -168,10 +168,7 @@ class Availability:
         await self._clock.sleep(self._portions.pause_seconds)
 
     def _zone(self, name: str | None) -> ZoneInfo:
-        try:
-            return self._schedules.hours.zone if name is None else ZoneInfo(name)
-        except (LookupError, ValueError, OSError):
-            return self._schedules.hours.zone
+        return zone_named(name or "") or self._schedules.hours.zone
 
     async def _sum_some(self, part: Mapping[str, "_Due"], observed: datetime) -> None:
         """Append sums of the days up to the one of each client."""

@@ -18,6 +18,7 @@ from opening_hours import (  # type: ignore[attr-defined]  # its stub leaves out
     UnknownCountryError,
 )
 
+from infoscreen.clock import zone_named
 from infoscreen.domain.codes import Fact
 from infoscreen.domain.faults import FieldFault
 from infoscreen.domain.hours import Schedule, Span
@@ -118,10 +119,8 @@ class Hours:
 def _parsed(text: str, time_zone: str, country: str | None) -> _Read:
     if len(text) > MOST_CHARACTERS:
         raise BadHours("hours", Fact(FieldFault.TOO_LONG, {"most": MOST_CHARACTERS}))
-    try:
-        zone = ZoneInfo(time_zone)
-    except (LookupError, ValueError, OSError):
-        raise BadHours("time_zone", Fact(FieldFault.NO_SUCH_TIME_ZONE)) from None
+    if (zone := zone_named(time_zone)) is None:
+        raise BadHours("time_zone", Fact(FieldFault.NO_SUCH_TIME_ZONE))
     try:
         hours = OpeningHours(text, timezone=zone, country=country, max_interval_days=FURTHEST_DAYS)
     except UnknownCountryError:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
-from zoneinfo import ZoneInfo
 
-from infoscreen.clock import Clock
+from infoscreen.clock import Clock, zone_named
 from infoscreen.domain.accounts import Actor
 from infoscreen.domain.alerts import Severity
 from infoscreen.domain.error_codes import ErrorCode
@@ -358,11 +357,8 @@ async def _check_rule(connection: Connection, settings: Mapping[str, Any]) -> No
                 raise InvalidInput.of(name, FieldFault.NO_SUCH_CHANNEL, id=number)
     if bool(settings.get("escalate_to")) != (settings.get("escalate_after_seconds") is not None):
         raise InvalidInput.of("escalate_after_seconds", FieldFault.NOT_BOTH, other="escalate_to")
-    if (zone := settings.get("time_zone")) is not None:
-        try:
-            ZoneInfo(zone)
-        except (ValueError, OSError, LookupError):
-            raise InvalidInput.of("time_zone", FieldFault.NO_SUCH_TIME_ZONE) from None
+    if (zone := settings.get("time_zone")) is not None and zone_named(zone) is None:
+        raise InvalidInput.of("time_zone", FieldFault.NO_SUCH_TIME_ZONE)
     if (hours := settings.get("hours")) is not None:
         try:
             parsed(hours)

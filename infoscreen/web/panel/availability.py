@@ -1,7 +1,5 @@
 """Availability for people: a bar for each site, the darkest clients, and the bars of one client."""
 
-import csv
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -162,20 +160,17 @@ async def get_csv(request: web.Request) -> web.StreamResponse:
 
 def csv_of(found: Report) -> str:
     """Return a report as CSV; texts that a spreadsheet would take for a formula are quoted."""
-    written = io.StringIO()
-    writer = csv.writer(written)
     dark = [f"dark_{cause}" for cause in DARK_CAUSES]
-    writer.writerow(
+    rows: list[list[object]] = [
         ["key", "label", "site", "availability", "shown", *dark, "maintenance", "off_hours", "unknown"]
-    )
+    ]
     for one in found.groups:
         shown, darkness = field(one.sums, "shown"), [field(one.sums, name) for name in dark]
         meant = shown + sum(darkness)
         rest = [field(one.sums, name) for name in ("maintenance", "off_hours", "unobserved")]
         share = "" if not meant else f"{shown / meant:.6f}"
-        texts = [csv_files.cell(text) for text in (one.key, one.label, one.site)]
-        writer.writerow([*texts, share, shown, *darkness, *rest])
-    return written.getvalue()
+        rows.append([one.key, one.label, one.site, share, shown, *darkness, *rest])
+    return csv_files.lines(rows)
 
 
 def _today(request: web.Request) -> date:

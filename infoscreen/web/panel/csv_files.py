@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime, tzinfo
 
 from aiohttp import web
@@ -59,15 +59,16 @@ async def answer(
     # The first part is read before anything is sent, so that a refusal is answered as one.
     part = await following()
     await response.prepare(request)
-    await response.write((MARK + _lines([header])).encode())
+    await response.write((MARK + lines([header])).encode())
     while part is not None:
-        await response.write(_lines(part).encode())
+        await response.write(lines(part).encode())
         part = await following()
     await response.write_eof()
     return response
 
 
-def _lines(rows: Sequence[Sequence[object]]) -> str:
+def lines(rows: Iterable[Sequence[object]]) -> str:
+    """Return rows as CSV."""
     written = io.StringIO()
     csv.writer(written).writerows([cell(value) for value in row] for row in rows)
     return written.getvalue()

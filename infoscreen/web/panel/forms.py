@@ -17,12 +17,12 @@ from pydantic import (
     StringConstraints,
 )
 
+from infoscreen.clock import zone_named
 from infoscreen.domain.clients import Client, ClientEdit
 from infoscreen.domain.commands import Action
 from infoscreen.domain.faults import BadValue, FieldFault
 from infoscreen.domain.recovery import Meanwhile
 from infoscreen.web.api.requests import Sort, in_calendar
-from infoscreen.web.panel.language import zone_named
 
 
 def _none_if_blank(given: Any) -> Any:

@@ -1,20 +1,14 @@
 """Which language and which local time a page is in: its reader's, as far as the browser tells."""
 
-from functools import lru_cache
-from zoneinfo import ZoneInfo
-
 from aiohttp import web
 
+from infoscreen.clock import zone_named
 from infoscreen.web.keys import parts_of
 from infoscreen.words.language import LANGUAGES, Language, language, preferred
 
 COOKIE = "infoscreen_language"
 ZONE_COOKIE = "infoscreen_zone"
 """The name of the reader's time zone; ``times.js`` sets it."""
-
-LONGEST_ZONE = 64
-MOST_ZONES = 700
-"""There are about 600."""
 
 
 def language_of(request: web.Request) -> Language:
@@ -27,14 +21,3 @@ def language_of(request: web.Request) -> Language:
     code = chosen if chosen in LANGUAGES else preferred(request.headers.get("Accept-Language", ""))
     zone = zone_named(request.cookies.get(ZONE_COOKIE, "")) or parts.config.time_zone
     return language(code).at(zone, parts.clock.now())
-
-
-@lru_cache(MOST_ZONES)
-def zone_named(name: str) -> ZoneInfo | None:
-    """Return the time zone of that name; None if there is none."""
-    if not name or len(name) > LONGEST_ZONE:
-        return None
-    try:
-        return ZoneInfo(name)
-    except (LookupError, ValueError, OSError):
-        return None
